@@ -1,0 +1,299 @@
+"""Everything that defines a run, as one frozen, typed tree. The defaults are the paper's (300 epochs).
+
+Imports nothing of the package but `errors`, and no torch: the command line's help is built from it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from byol.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """One view distribution, T by default (BYOL Table 6)."""
+
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest area of the crop, as a fraction of the image."""
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest aspect ratio (width / height) of the crop, drawn log-uniformly."""
+    flip_probability: float = 0.5
+    """Probability of a horizontal flip."""
+    jitter_probability: float = 0.8
+    """Probability that brightness, contrast, saturation and hue are changed."""
+    brightness: float = 0.4
+    """Largest change of brightness."""
+    contrast: float = 0.4
+    """Largest change of contrast."""
+    saturation: float = 0.2
+    """Largest change of saturation (RGB only)."""
+    hue: float = 0.1
+    """Largest change of hue, in turns (RGB only)."""
+    grayscale_probability: float = 0.2
+    """Probability of losing all colour (RGB only)."""
+    blur_probability: float = 1.0
+    """Probability of Gaussian blur."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Smallest and largest blur, in pixels of the view."""
+    solarize_probability: float = 0.0
+    """Probability that values from the threshold on are inverted."""
+    solarize_threshold: float = 0.5
+    """Value from which solarize inverts, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """How the two views of an image are made."""
+
+    size: int = 224
+    """Side of a view in pixels; 0: from the images (224, or their own short side where that is smaller)."""
+    semantics: Literal["deepmind", "torchvision"] = "deepmind"
+    """Whose crop, colour and blur operations: DeepMind's (the paper's) or torchvision's."""
+    antialias: bool = False
+    """Antialiased resizing of the crops. Differs from the paper: it samples without (large photos alias)."""
+    mean: tuple[float, ...] = ()
+    """Mean per channel that the network subtracts; empty: ImageNet's for RGB, else measured on the data."""
+    std: tuple[float, ...] = ()
+    """Standard deviation per channel that the network divides by; empty: like the mean."""
+    view1: ViewConfig = ViewConfig()
+    """The distribution T."""
+    view2: ViewConfig = ViewConfig(blur_probability=0.1, solarize_probability=0.2)
+    """The distribution T'."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The network f whose output is kept."""
+
+    name: str = "resnet50"
+    """resnet18, 34, 50, 101, 152, 200 (the paper's family), or any timm model by its timm name."""
+    width: float = 1.0
+    """Multiplies all channels of our ResNets (the paper's 1x to 4x; 0.25 gives a stem of 16)."""
+    stem: Literal["auto", "imagenet", "small"] = "auto"
+    """small: 3x3 stride 1 and no max-pool, for 32 to 96 px; auto: small up to 96 px."""
+    conventions: Literal["torch", "deepmind"] = "torch"
+    """Padding, shortcuts, batch-norm averages and initial weights as torchvision's or as DeepMind's."""
+    pretrained: bool = False
+    """Start from timm's pretrained weights. Differs from the paper: it starts from random weights."""
+    zero_init_residual: bool = False
+    """Start the last batch-norm scale of each residual block at 0 (the paper's results used 1)."""
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """Projector g and predictor q: Linear, BN, ReLU, Linear (BYOL section 3.3)."""
+
+    projector_hidden: int = 4096
+    """Hidden width of the projector."""
+    projector_output: int = 256
+    """Dimension of the projection."""
+    predictor_hidden: int = 4096
+    """Hidden width of the predictor."""
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """What is learned."""
+
+    name: Literal["byol"] = "byol"
+    """The method."""
+    tau_base: float = 0.99
+    """Target decay at the first step."""
+    tau_schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine: tau rises to 1. Differs from the paper: constant keeps it."""
+    target_init: Literal["copy", "independent"] = "copy"
+    """copy: the target starts as the online network; independent: from its own random weights."""
+    online_classifier: bool = False
+    """Train a linear classifier on the labels behind a stop-gradient, as DeepMind monitors its runs."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the online weights move."""
+
+    name: Literal["lars", "sgd", "adamw"] = "lars"
+    """Differs from the paper where it is not lars."""
+    base_learning_rate: float = 0.3
+    """Rate per 256 images: the peak rate is this times batch_size / 256."""
+    weight_decay: float = 1e-6
+    """Decay of weights; biases and normalisation parameters are never decayed."""
+    momentum: float = 0.9
+    """Momentum of lars and sgd."""
+    trust_coefficient: float = 1e-3
+    """Eta of lars."""
+    warmup_epochs: float = 10
+    """Epochs of linear warm-up from 0."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    epochs: float = 300
+    """Passes over the images."""
+    batch_size: int = 4096
+    """Images per optimizer step, over all ranks and micro-batches."""
+    micro_batch_size: int = 0
+    """Images per forward (what batch norm sees); 0: the whole batch."""
+    seed: int = 0
+    """Decides initial weights, order of images and views."""
+    device: str = "auto"
+    """auto (cuda, mps, cpu in this order of preference), or a torch device."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """bf16 autocast or float32; auto: bf16 where the hardware computes in it."""
+    channels_last: bool = True
+    """Memory layout of images and convolutions."""
+    workers: int = -1
+    """Processes that decode images; -1: one per core but one, at most 8. Small sets are kept in memory instead."""
+    log_interval_steps: int = 10
+    """Steps between two lines of metrics, and between two checks for a non-finite loss."""
+    collapse_interval_steps: int = 50
+    """Steps between two looks at collapse."""
+    checkpoint_interval_minutes: float = 5.0
+    """Minutes between two checkpoints; one more is always written at the end."""
+    views: ViewsConfig = ViewsConfig()
+    """The views."""
+    encoder: EncoderConfig = EncoderConfig()
+    """The encoder."""
+    heads: HeadsConfig = HeadsConfig()
+    """The heads."""
+    method: MethodConfig = MethodConfig()
+    """The method."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """The optimizer."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The tree as plain dicts and lists, ready for JSON."""
+    return {
+        name: to_dict(value) if dataclasses.is_dataclass(value) else list(value) if isinstance(value, tuple) else value
+        for name, value in ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
+    }
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """The inverse of `to_dict`. Raises ConfigError for unknown names and wrong types."""
+    hints = get_type_hints(kind)
+    arguments = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise ConfigError(f"There is no setting {path + name!r}.{nearest(name, hints)}")
+        arguments[name] = _convert(hints[name], value, path + name)
+    return kind(**arguments)
+
+
+def override(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """A copy with dotted settings replaced, e.g. {"optimizer.name": "sgd", "epochs": 20}."""
+    tree = to_dict(config)
+    for dotted, value in overrides.items():
+        *parents, leaf = dotted.split(".")
+        place: Any = tree
+        for part in parents:
+            place = place.get(part) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or leaf not in place:
+            raise ConfigError(f"There is no setting {dotted!r}.{nearest(dotted, _dotted_names(to_dict(config)))}")
+        place[leaf] = value
+    return from_dict(Config, tree)
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """One line per setting that differs: `name: old -> new`."""
+    before, after = _dotted_names(to_dict(old)), _dotted_names(to_dict(new))
+    return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
+
+
+def _dotted_names(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found.update(_dotted_names(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return found
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if dataclasses.is_dataclass(value):
+            value = to_dict(value)
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} is a group of settings; found {value!r}.")
+        return from_dict(hint, value, f"{path}.")  # pyright: ignore[reportArgumentType]
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{path} is one of {', '.join(get_args(hint))}; found {value!r}.")
+        return value
+    if get_origin(hint) is tuple:
+        item, *rest = get_args(hint)
+        wanted = None if rest == [Ellipsis] else 1 + len(rest)
+        if not isinstance(value, list | tuple) or (wanted is not None and len(value) != wanted):
+            raise ConfigError(f"{path} is a list of {wanted or 'any number of'} numbers; found {value!r}.")
+        return tuple(_convert(item, entry, path) for entry in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{path} is of type {hint.__name__}; found {value!r}.")
+    return value
+
+
+def validate(config: Config) -> None:
+    """Raises ConfigError naming the first impossible value."""
+    c = config
+    _require(c.epochs > 0, "epochs", c.epochs, "above 0")
+    _require(c.batch_size >= 2, "batch_size", c.batch_size, "at least 2 (batch norm needs two images)")
+    _require(c.micro_batch_size == 0 or c.micro_batch_size >= 2, "micro_batch_size", c.micro_batch_size, "0, or at least 2")
+    _require(
+        c.micro_batch_size == 0 or c.batch_size % c.micro_batch_size == 0,
+        "micro_batch_size", c.micro_batch_size, f"a divisor of batch_size ({c.batch_size})",
+    )
+    _require(c.seed >= 0, "seed", c.seed, "0 or more")
+    _require(c.workers >= -1, "workers", c.workers, "-1 or more")
+    _require(c.log_interval_steps >= 1, "log_interval_steps", c.log_interval_steps, "at least 1")
+    _require(c.collapse_interval_steps >= 1, "collapse_interval_steps", c.collapse_interval_steps, "at least 1")
+    _require(c.checkpoint_interval_minutes >= 0, "checkpoint_interval_minutes", c.checkpoint_interval_minutes, "0 or more")
+    _validate_views(c.views)
+    _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
+    for name in ("projector_hidden", "projector_output", "predictor_hidden"):
+        _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
+    _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")
+    _validate_optimizer(c.optimizer)
+
+
+def _validate_views(views: ViewsConfig) -> None:
+    _require(views.size == 0 or views.size >= 8, "views.size", views.size, "0 (found from the images), or at least 8")
+    _require(len(views.mean) == len(views.std), "views.std", views.std, "as long as views.mean")
+    _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")
+    for side in ("view1", "view2"):
+        view = getattr(views, side)
+        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+            value = getattr(view, f"{name}_probability")
+            _require(0 <= value <= 1, f"views.{side}.{name}_probability", value, "within [0, 1]")
+        for name in ("brightness", "contrast", "saturation"):
+            value = getattr(view, name)
+            _require(0 <= value <= 1, f"views.{side}.{name}", value, "within [0, 1]")
+        _require(0 <= view.hue <= 0.5, f"views.{side}.hue", view.hue, "within [0, 0.5]")
+        low, high = view.crop_area
+        _require(0 < low <= high <= 1, f"views.{side}.crop_area", view.crop_area, "rising, within (0, 1]")
+        low, high = view.crop_aspect
+        _require(0 < low <= high, f"views.{side}.crop_aspect", view.crop_aspect, "rising, above 0")
+        low, high = view.blur_sigma
+        _require(0 < low <= high, f"views.{side}.blur_sigma", view.blur_sigma, "rising, above 0")
+
+
+def _validate_optimizer(optimizer: OptimizerConfig) -> None:
+    rate = optimizer.base_learning_rate
+    _require(rate > 0, "optimizer.base_learning_rate", rate, "above 0")
+    if optimizer.name == "adamw":
+        _require(rate <= 1e-2, "optimizer.base_learning_rate", rate, "at most 0.01 with adamw (0.001 is usual); rates like 0.3 belong to lars")
+    if optimizer.name == "sgd":
+        _require(rate <= 2, "optimizer.base_learning_rate", rate, "at most 2 with sgd (0.05 to 0.6 is usual)")
+    _require(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
+    _require(0 <= optimizer.momentum < 1, "optimizer.momentum", optimizer.momentum, "within [0, 1)")
+    _require(optimizer.trust_coefficient > 0, "optimizer.trust_coefficient", optimizer.trust_coefficient, "above 0")
+    _require(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", optimizer.warmup_epochs, "0 or more")
+
+
+def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be {wanted}; found {value}.")

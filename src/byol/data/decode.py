@@ -1,0 +1,50 @@
+"""From a file's bytes to pixels.
+
+The rule: the first frame, turned upright by its EXIF tag, transparency dropped, 16-bit grey scaled to 8, then
+converted to grey (1 channel) or RGB (3).
+"""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageOps
+
+from byol.data.source import Image
+from byol.errors import BrokenImageError
+
+GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "F"}
+
+
+def decode(content: bytes, channels: int) -> Image:
+    """(H, W, channels) uint8 pixels, channels 1 or 3. Raises BrokenImageError with the reason."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PillowImage.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)
+            with PillowImage.open(io.BytesIO(content)) as opened:
+                image = _to_eight_bits(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
+                pixels = np.asarray(image, dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+        raise BrokenImageError(str(error) or type(error).__name__) from error
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def stored_channels(content: bytes) -> int:
+    """1 where the file stores grey values alone, else 3. Raises BrokenImageError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with PillowImage.open(io.BytesIO(content)) as opened:
+                return 1 if opened.mode in GREY_MODES else 3
+    except (OSError, ValueError, SyntaxError, EOFError, PillowImage.DecompressionBombError) as error:
+        raise BrokenImageError(str(error) or type(error).__name__) from error
+
+
+def _to_eight_bits(image: PillowImage.Image) -> PillowImage.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.float64)
+        scale = 257.0 if values.max(initial=0) > 255 else 1.0
+        return PillowImage.fromarray((values / scale).clip(0, 255).round().astype(np.uint8))
+    return image

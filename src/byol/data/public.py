@@ -1,0 +1,61 @@
+"""Public data sets by name, as torchvision stores and downloads them."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from byol.data.arrays import ArrayImages
+from byol.data.image_folder import ListedImages
+from byol.data.source import ImageSource
+from byol.errors import DataError
+
+Split = Literal["train", "test"]
+PUBLIC = ("cifar10", "cifar100", "stl10", "fashion-mnist", "imagenette", "imagenet")
+DEFAULT_ROOT = Path.home() / ".cache" / "byol"
+
+
+def open_public(name: str, split: Split, root: Path, *, download: bool, labelled: bool = False) -> ImageSource:
+    """A split of the data set called `name` below `root`.
+
+    `labelled` matters for stl10 alone: its unlabelled images are the ones to pretrain on. Raises DataError where
+    the files are missing and `download` is off, or where torchvision cannot download them.
+    """
+    from torchvision import datasets
+
+    train = split == "train"
+    arguments: dict[str, dict[str, Any]] = {
+        "cifar10": {"train": train, "download": download},
+        "cifar100": {"train": train, "download": download},
+        "stl10": {"split": split if labelled or not train else "unlabeled", "download": download},
+        "fashion-mnist": {"train": train, "download": download},
+        "imagenette": {"split": "train" if train else "val", "download": download and not (root / "imagenette2").exists()},
+        "imagenet": {"split": "train" if train else "val"},
+    }
+    classes = {
+        "cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "stl10": datasets.STL10,
+        "fashion-mnist": datasets.FashionMNIST, "imagenette": datasets.Imagenette, "imagenet": datasets.ImageNet,
+    }
+    if name == "imagenet" and download:
+        raise DataError("imagenet cannot be downloaded by name: get its archives from image-net.org and name their folder with --data-root.")
+    try:
+        dataset: Any = classes[name](str(root), **arguments[name])
+    except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        advice = "Check the connection." if download else "Add --download, or name the folder that holds it with --data-root."
+        raise DataError(f"{name} was not found in {root} ({reason}). {advice}") from error
+    return _as_source(name, dataset, f"{name} {split}", root)
+
+
+def _as_source(name: str, dataset: Any, description: str, root: Path) -> ImageSource:
+    if name in ("imagenette", "imagenet"):
+        samples = dataset._samples if name == "imagenette" else dataset.samples
+        paths = [Path(path).relative_to(root).as_posix() for path, _ in samples]
+        names = [entry if isinstance(entry, str) else entry[0] for entry in dataset.classes]
+        return ListedImages(root, paths, [label for _, label in samples], names, description)
+    pixels = np.asarray(dataset.data)
+    if name == "stl10":
+        pixels = pixels.transpose(0, 2, 3, 1)
+    labels = np.asarray(dataset.labels if name == "stl10" else dataset.targets)
+    known = None if (labels < 0).any() else labels
+    return ArrayImages(pixels, known, list(dataset.classes), description)

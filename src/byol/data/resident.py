@@ -1,0 +1,47 @@
+"""A small set of equal images as one uint8 tensor."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.data.arrays import ArrayImages
+from byol.data.source import Image, ImageSource, SkippedImages
+from byol.errors import BrokenImageError
+
+MEMORY_LIMIT_BYTES = 2 * 1024**3
+
+
+def load_resident(source: ImageSource, channels: int, skipped: SkippedImages, limit_bytes: int = MEMORY_LIMIT_BYTES) -> tuple[Tensor, Tensor] | None:
+    """(images (M, C, H, W) uint8, their (M,) indices in the source), without the broken ones.
+
+    None where the images differ in size or take more than `limit_bytes`.
+    """
+    if isinstance(source, ArrayImages):
+        if source.pixels.nbytes > limit_bytes:
+            return None
+        return torch.from_numpy(source.pixels.transpose(0, 3, 1, 2).copy()), torch.arange(len(source))
+
+    def read(index: int) -> Image | str:
+        try:
+            return source.read(index, channels)
+        except BrokenImageError as error:
+            return str(error)
+
+    images: list[Image] = []
+    indices: list[int] = []
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(source), 1024):
+            block = range(start, min(start + 1024, len(source)))
+            for index, image in zip(block, pool.map(read, block), strict=True):
+                if isinstance(image, str):
+                    skipped.add(source.name(index), image)
+                    continue
+                if images and (image.shape != images[0].shape or image.nbytes * len(source) > limit_bytes):
+                    return None
+                images.append(image)
+                indices.append(index)
+    if not images:
+        return None
+    return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()), torch.tensor(indices)

@@ -1,0 +1,47 @@
+"""What every kind of data is to the rest: N images by index, some with labels."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+class ImageSource(Protocol):
+    """N images by index. Implementations can be pickled, so that worker processes can read them."""
+
+    description: str
+    """What it is and where it lies, for messages and records."""
+    labels: NDArray[np.int64] | None
+    """(N,) class numbers, or None."""
+    class_names: list[str] | None
+    """Name of each class number, where there are names."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, channels: int) -> Image:
+        """(H, W, channels) uint8. Raises BrokenImageError where the image cannot be decoded."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Where the image comes from, e.g. a path."""
+        ...
+
+    def channels(self, index: int) -> int:
+        """Channels of the image as stored: 1 for grey, 3 for colour. Raises BrokenImageError."""
+        ...
+
+
+@dataclass
+class SkippedImages:
+    """Images that could not be decoded: counted once each, with the reason."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, reason: str) -> None:
+        self.reasons.setdefault(name, reason)
+
+    def __len__(self) -> int:
+        return len(self.reasons)

@@ -1,0 +1,48 @@
+"""A part of a source, and class-balanced splits."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from byol.data.source import Image, ImageSource
+
+
+class Subset:
+    """The images of `source` at `indices`, in that order."""
+
+    def __init__(self, source: ImageSource, indices: NDArray[np.int64], description: str) -> None:
+        self.source = source
+        self.indices = indices
+        self.labels = None if source.labels is None else source.labels[indices]
+        self.class_names = source.class_names
+        self.description = description
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, index: int, channels: int) -> Image:
+        return self.source.read(int(self.indices[index]), channels)
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.indices[index]))
+
+    def channels(self, index: int) -> int:
+        return self.source.channels(int(self.indices[index]))
+
+
+def held_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(kept, held out) indices: `fraction` of every class (at least one image of a class of two) is held out."""
+    generator = np.random.default_rng(seed)
+    kept, out = [], []
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        count = min(len(members) - 1, max(1, round(fraction * len(members))))
+        out.append(members[:count])
+        kept.append(members[count:])
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(out))
+
+
+def per_class(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """Indices of `count` random images of every class (all of a smaller class)."""
+    generator = np.random.default_rng(seed)
+    chosen = [generator.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(chosen))

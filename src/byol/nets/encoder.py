@@ -1,0 +1,105 @@
+"""Encoders by name: the paper's ResNets, and every timm model."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from byol.errors import EncoderError, nearest
+from byol.nets.norm import Conventions
+from byol.nets.resnet import BLOCKS, ResNet
+
+SMALL_IMAGE = 96
+RESNETS = {f"resnet{depth}": depth for depth in BLOCKS}
+
+
+def create_encoder(
+    name: str,
+    *,
+    in_channels: int = 3,
+    image_size: int = 224,
+    width: float = 1.0,
+    stem: str = "auto",
+    conventions: Conventions = "torch",
+    pretrained: bool = False,
+    zero_init_residual: bool = False,
+) -> nn.Module:
+    """A module (N, in_channels, S, S) -> (N, num_features) with the attribute `num_features`.
+
+    Our ResNets (`resnet18` to `resnet200`) take every option; a timm model takes `stem` where it is a ResNet.
+    Raises EncoderError for an unknown name or an option that the encoder does not have.
+    """
+    stem = ("small" if image_size <= SMALL_IMAGE else "imagenet") if stem == "auto" else stem
+    if name in RESNETS and not pretrained:
+        return ResNet(
+            RESNETS[name], width=width, in_channels=in_channels, stem=stem,
+            conventions=conventions, zero_init_residual=zero_init_residual,
+        )
+    if width != 1.0 or conventions != "torch" or zero_init_residual:
+        raise EncoderError(
+            f"encoder.width, encoder.conventions and encoder.zero_init_residual belong to our own untrained ResNets "
+            f"({', '.join(RESNETS)}); {name!r} is timm's here. Leave them at their defaults."
+        )
+    return _timm_encoder(name, in_channels, image_size, stem, pretrained)
+
+
+def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretrained: bool) -> nn.Module:
+    import timm
+
+    known = [*RESNETS, *timm.list_models()]
+    if name.split(".")[0] not in known:
+        raise EncoderError(f"There is no encoder {name!r}, neither ours nor timm's.{nearest(name, known)}")
+    settings: dict[str, Any] = {}
+    default = timm.get_pretrained_cfg(name)
+    if default is not None and default.fixed_input_size:
+        settings["img_size"] = image_size
+    try:
+        encoder = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **settings)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise EncoderError(f"timm cannot build {name!r} for {in_channels} channels at {image_size} px ({cause}).") from error
+    if stem == "small":
+        use_small_stem(encoder)
+    return encoder
+
+
+def use_small_stem(encoder: nn.Module) -> None:
+    """Replaces, in place, a ResNet's 7x7/2 stem and max-pool by a 3x3/1 convolution (SimCLR appendix B.9).
+
+    An encoder without `conv1` and `maxpool` (a ViT, say) is left as it is: its patch size is part of its name.
+    """
+    first = getattr(encoder, "conv1", None)
+    if isinstance(first, nn.Conv2d) and isinstance(getattr(encoder, "maxpool", None), nn.Module):
+        encoder.conv1 = nn.Conv2d(first.in_channels, first.out_channels, 3, 1, padding=1, bias=False)
+        nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")
+        encoder.maxpool = nn.Identity()
+
+
+@torch.no_grad()
+def find_num_features(encoder: nn.Module, in_channels: int, image_size: int) -> int:
+    """The width of the encoder's output: its `num_features`, or measured by one forward in eval mode.
+
+    Raises EncoderError where the output is not (N, D).
+    """
+    known = getattr(encoder, "num_features", None)
+    parameter = next(encoder.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        output = encoder(torch.zeros(2, in_channels, image_size, image_size, device=device))
+    except RuntimeError as error:
+        raise EncoderError(
+            f"The encoder {type(encoder).__name__} does not take images of {in_channels} channels at {image_size} px "
+            f"({str(error).splitlines()[0]})."
+        ) from error
+    finally:
+        encoder.train(was_training)
+    if output.dim() != 2:
+        raise EncoderError(
+            f"The encoder {type(encoder).__name__} gives {tuple(output.shape)}; it must give one vector per image, (N, D). "
+            f"End it with pooling."
+        )
+    if isinstance(known, int) and known != output.shape[1]:
+        raise EncoderError(f"The encoder {type(encoder).__name__} names {known} features but gives {output.shape[1]}.")
+    return output.shape[1]

@@ -1,0 +1,148 @@
+"""The paper's encoders: ResNet v1 of depth 18 to 200 and any width, with torchvision's parameter names."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from byol.nets.initialization import initialize
+from byol.nets.norm import Conventions, batch_norm_2d
+
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with SAME padding: with an even input and stride 2, one more row below than above."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(_pad_same(input, self.kernel_size[0], self.stride[0], 0.0))
+
+
+class SameMaxPool2d(nn.MaxPool2d):
+    """Max-pooling with SAME padding."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(_pad_same(input, int(self.kernel_size), int(self.stride), float("-inf")))
+
+
+def _pad_same(input: Tensor, kernel: int, stride: int, value: float) -> Tensor:
+    def sides(size: int) -> tuple[int, int]:
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return total // 2, total - total // 2
+
+    return functional.pad(input, (*sides(input.shape[3]), *sides(input.shape[2])), value=value)
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int, conventions: Conventions) -> nn.Conv2d:
+    """A convolution without bias that keeps the size (divided by the stride)."""
+    if conventions == "deepmind":
+        return SameConv2d(inputs, outputs, kernel, stride, bias=False)
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, the stride on the first."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, channels: int, stride: int, shortcut: bool, conventions: Conventions) -> None:
+        super().__init__()
+        self.conv1 = convolution(inputs, channels, 3, stride, conventions)
+        self.bn1 = batch_norm_2d(channels, conventions)
+        self.conv2 = convolution(channels, channels, 3, 1, conventions)
+        self.bn2 = batch_norm_2d(channels, conventions)
+        self.downsample = _shortcut(inputs, channels, stride, conventions) if shortcut else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        out = functional.relu(self.bn1(self.conv1(input)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        residual = input if self.downsample is None else self.downsample(input)
+        return functional.relu(out + residual, inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride), 1x1 to four times the channels."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, channels: int, stride: int, shortcut: bool, conventions: Conventions) -> None:
+        super().__init__()
+        outputs = channels * self.expansion
+        self.conv1 = convolution(inputs, channels, 1, 1, conventions)
+        self.bn1 = batch_norm_2d(channels, conventions)
+        self.conv2 = convolution(channels, channels, 3, stride, conventions)
+        self.bn2 = batch_norm_2d(channels, conventions)
+        self.conv3 = convolution(channels, outputs, 1, 1, conventions)
+        self.bn3 = batch_norm_2d(outputs, conventions)
+        self.downsample = _shortcut(inputs, outputs, stride, conventions) if shortcut else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        out = functional.relu(self.bn1(self.conv1(input)), inplace=True)
+        out = functional.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.bn3(self.conv3(out))
+        residual = input if self.downsample is None else self.downsample(input)
+        return functional.relu(out + residual, inplace=True)
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, conventions: Conventions) -> nn.Sequential:
+    return nn.Sequential(convolution(inputs, outputs, 1, stride, conventions), batch_norm_2d(outputs, conventions))
+
+
+class ResNet(nn.Module):
+    """(N, in_channels, H, W) -> (N, num_features): post-activation ResNet up to global average pooling.
+
+    `width` multiplies every channel count, the stem's too (BYOL appendix F; torchvision's wide ResNets widen the
+    inner ones alone). With conventions="deepmind" the first block of every group has a projection shortcut,
+    padding is SAME, batch norm keeps Haiku's averages, and weights start truncated normal.
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        *,
+        width: float = 1.0,
+        in_channels: int = 3,
+        stem: str = "imagenet",
+        conventions: Conventions = "torch",
+        zero_init_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        block = BasicBlock if depth < 50 else Bottleneck
+        channels = [max(1, round(width * c)) for c in (64, 128, 256, 512)]
+        if stem == "small":
+            self.conv1 = convolution(in_channels, channels[0], 3, 1, conventions)
+            self.maxpool: nn.Module = nn.Identity()
+        else:
+            self.conv1 = convolution(in_channels, channels[0], 7, 2, conventions)
+            self.maxpool = SameMaxPool2d(3, 2) if conventions == "deepmind" else nn.MaxPool2d(3, 2, padding=1)
+        self.bn1 = batch_norm_2d(channels[0], conventions)
+        inputs = channels[0]
+        groups = []
+        for number, (group_channels, count) in enumerate(zip(channels, BLOCKS[depth], strict=True)):
+            blocks = []
+            for index in range(count):
+                stride = 2 if index == 0 and number > 0 else 1
+                changes = stride != 1 or inputs != group_channels * block.expansion
+                shortcut = index == 0 and (changes or conventions == "deepmind")
+                blocks.append(block(inputs, group_channels, stride, shortcut, conventions))
+                inputs = group_channels * block.expansion
+            groups.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = groups
+        self.num_features = inputs
+        initialize(self, conventions)
+        if zero_init_residual:
+            for part in self.modules():
+                if isinstance(part, Bottleneck):
+                    nn.init.zeros_(part.bn3.weight)  # pyright: ignore[reportArgumentType]
+                elif isinstance(part, BasicBlock):
+                    nn.init.zeros_(part.bn2.weight)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, images: Tensor) -> Tensor:
+        out = self.maxpool(functional.relu(self.bn1(self.conv1(images)), inplace=True))
+        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
+        return out.mean(dim=(2, 3))

@@ -1,0 +1,50 @@
+"""Which parameters get weight decay and LARS adaptation, and the optimizers built on that."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from byol.optim.lars import LARS
+
+
+def split_parameters(modules: Iterable[tuple[str, nn.Module]]) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
+    """(weights, excluded) by name: biases and normalisation parameters are excluded (BYOL section 3.3).
+
+    Whatever has at most one dimension counts as excluded too (layer scales, say).
+    """
+    weights: dict[str, Parameter] = {}
+    excluded: dict[str, Parameter] = {}
+    for root, module in modules:
+        for path, part in module.named_modules(prefix=root):
+            normalisation = "norm" in type(part).__name__.lower()
+            for name, parameter in part.named_parameters(recurse=False):
+                if parameter.requires_grad:
+                    is_excluded = normalisation or name == "bias" or parameter.dim() <= 1
+                    (excluded if is_excluded else weights)[f"{path}.{name}"] = parameter
+    return weights, excluded
+
+
+def create_optimizer(
+    modules: Iterable[tuple[str, nn.Module]],
+    name: Literal["lars", "sgd", "adamw"] = "lars",
+    *,
+    weight_decay: float = 1e-6,
+    momentum: float = 0.9,
+    trust_coefficient: float = 1e-3,
+) -> Optimizer:
+    """An optimizer with two groups: decayed (and adapted) weights, and the rest. The rate is set at every step."""
+    weights, excluded = split_parameters(modules)
+    groups = [
+        {"params": list(weights.values()), "weight_decay": weight_decay},
+        {"params": list(excluded.values()), "weight_decay": 0.0},
+    ]
+    if name == "lars":
+        groups[0]["adapt"], groups[1]["adapt"] = True, False
+        return LARS(groups, momentum=momentum, trust_coefficient=trust_coefficient)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=momentum)
+    return torch.optim.AdamW(groups, lr=0.0)

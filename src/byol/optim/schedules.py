@@ -1,0 +1,22 @@
+"""Learning rate and tau as pure functions of the step (BYOL section 3.2, appendix J; DeepMind's schedules)."""
+
+import math
+
+
+def total_steps(epochs: float, num_images: int, batch_size: int) -> int:
+    """K = epochs * N // batch_size: batches run across the borders of epochs."""
+    return int(epochs * num_images // batch_size)
+
+
+def learning_rate(step: int, *, base: float, batch_size: int, total: int, warmup: int) -> float:
+    """The rate of 0-based `step`: linear from 0 over `warmup` steps to base * batch_size / 256, then cosine to 0."""
+    peak = base * batch_size / 256
+    if step < warmup:
+        return peak * step / warmup
+    progress = (min(step, total) - warmup) / (total - warmup) if total > warmup else 1.0
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def target_tau(step: int, *, base: float, total: int) -> float:
+    """1 - (1 - base) (cos(pi k / K) + 1) / 2: from base to 1 (BYOL section 3.2)."""
+    return 1 - (1 - base) * (math.cos(math.pi * min(step, total) / total) + 1) / 2

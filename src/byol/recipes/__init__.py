@@ -1,0 +1,25 @@
+"""Recipes by name: each a function that returns a `Recipe`. Imports no torch."""
+
+from byol.errors import ConfigError, nearest
+from byol.recipes import cifar, imagenet, imagenette, sample, small, stl10
+from byol.recipes.recipe import Recipe
+
+RECIPES = {
+    "imagenet-40": imagenet.epochs_40,
+    "imagenet-100": imagenet.epochs_100,
+    "imagenet-300": imagenet.epochs_300,
+    "imagenet-1000": imagenet.epochs_1000,
+    "imagenet-1000-batch-512": imagenet.epochs_1000_batch_512,
+    "imagenette": imagenette.imagenette,
+    "cifar10": cifar.cifar10,
+    "stl10": stl10.stl10,
+    "sample": sample.sample,
+    "small": small.small,
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe called `name`. Raises ConfigError with the nearest name."""
+    if name not in RECIPES:
+        raise ConfigError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.{nearest(name, RECIPES)}")
+    return RECIPES[name]()

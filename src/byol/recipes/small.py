@@ -1,0 +1,32 @@
+"""One's own few thousand images on one machine: ResNet-18, view size and stem found from the images.
+
+    byol pretrain --data photos/
+
+No published number: the settings follow small-batch practice. See docs/results.md for what we measured.
+"""
+
+from byol.config import Config, EncoderConfig, HeadsConfig, MethodConfig, OptimizerConfig, ViewConfig, ViewsConfig
+from byol.recipes.recipe import Recipe
+
+
+def small() -> Recipe:
+    """SGD, batch 256 or less, tau 0.99, heads 1024/256, antialiased crops from 20 % of the area.
+
+    Differs from the paper: SGD in place of LARS (made for large batches), smaller heads, larger crops, and
+    antialiased resizing, without which large photographs alias when a crop is shrunk.
+    """
+    config = Config(
+        epochs=100,
+        batch_size=256,
+        encoder=EncoderConfig(name="resnet18"),
+        heads=HeadsConfig(projector_hidden=1024, projector_output=256, predictor_hidden=1024),
+        method=MethodConfig(tau_base=0.99),
+        optimizer=OptimizerConfig(name="sgd", base_learning_rate=0.3, weight_decay=1e-4, warmup_epochs=5),
+        views=ViewsConfig(
+            size=0,
+            antialias=True,
+            view1=ViewConfig(crop_area=(0.2, 1.0), blur_probability=0.5),
+            view2=ViewConfig(crop_area=(0.2, 1.0), blur_probability=0.1, solarize_probability=0.2),
+        ),
+    )
+    return Recipe(config, "small-batch practice of SimSiam and lightly, no single source", "none published", "see docs/results.md", adapts_batch=True)

@@ -1,0 +1,93 @@
+"""Random crop, bicubic resize and flip of a batch, as two small matrices per image.
+
+DeepMind's resize: bicubic with a = -0.5, half-pixel centres, no antialiasing, weights outside the crop dropped and
+the rest renormalised, result clipped to [0, 1]. Neither of torch's bicubic modes is that.
+"""
+
+import torch
+from torch import Tensor
+
+from byol.views.parameters import ViewParameters
+from byol.views.policy import Semantics
+
+
+def crop_window(parameters: ViewParameters, height: Tensor, width: Tensor, semantics: Semantics) -> Tensor:
+    """(N, 4) int64 windows (top, left, height, width) in images of the given (N,) heights and widths.
+
+    DeepMind draws once and clamps each side to the image. Differs from the paper with semantics="torchvision":
+    up to ten draws until one fits, else the largest centred crop of a permitted aspect ratio.
+    """
+    area = parameters.area * (height * width)[:, None]
+    aspect = parameters.log_aspect.exp()
+    crop_width = (area * aspect).sqrt().round().long()
+    crop_height = (area / aspect).sqrt().round().long()
+    if semantics == "torchvision":
+        return _first_fitting(parameters, crop_height, crop_width, height.long(), width.long())
+    crop_height = crop_height[:, 0].clamp_min(1).minimum(height.long())
+    crop_width = crop_width[:, 0].clamp_min(1).minimum(width.long())
+    return _placed(parameters.offset, crop_height, crop_width, height.long(), width.long())
+
+
+def _placed(offset: Tensor, crop_height: Tensor, crop_width: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    top = (offset[:, 0] * (height - crop_height + 1)).floor().long()
+    left = (offset[:, 1] * (width - crop_width + 1)).floor().long()
+    return torch.stack((top, left, crop_height, crop_width), dim=1)
+
+
+def _first_fitting(parameters: ViewParameters, tried_heights: Tensor, tried_widths: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """torchvision's rule: the first of the tries that fits, else a central crop of a permitted aspect."""
+    fits = (tried_heights >= 1) & (tried_widths >= 1)
+    fits &= (tried_heights <= height[:, None]) & (tried_widths <= width[:, None])
+    first = fits.long().argmax(dim=1, keepdim=True)
+    window = _placed(parameters.offset, tried_heights.gather(1, first)[:, 0], tried_widths.gather(1, first)[:, 0], height, width)
+    aspect = (width / height).clamp(3 / 4, 4 / 3)
+    central_width = torch.minimum(width, (height * aspect).round().long())
+    central_height = torch.minimum(height, (width / aspect).round().long())
+    top, left = (height - central_height) // 2, (width - central_width) // 2
+    central = torch.stack((top, left, central_height, central_width), dim=1)
+    return torch.where(fits.any(dim=1, keepdim=True), window, central)
+
+
+def resize_matrix(start: Tensor, length: Tensor, source: int, size: int, *, antialias: bool = False, flip: Tensor | None = None) -> Tensor:
+    """(N, size, source) float32 matrices that resample pixels [start, start + length) to `size` by bicubic weights.
+
+    `flip` (N,) bool reverses the output. With `antialias` the kernel widens by the factor of shrinking.
+    """
+    device = start.device
+    start, length = start.to(torch.float32)[:, None, None], length.to(torch.float32)[:, None, None]
+    scale = length / size
+    output = torch.arange(size, device=device, dtype=torch.float32)[None, :, None]
+    if flip is not None:
+        output = torch.where(flip[:, None, None], size - 1 - output, output)
+    centre = (output + 0.5) * scale - 0.5 + start
+    pixel = torch.arange(source, device=device, dtype=torch.float32)[None, None, :]
+    distance = (pixel - centre).abs()
+    if antialias:
+        distance = distance / scale.clamp_min(1.0)
+    weight = _cubic(distance) * ((pixel >= start) & (pixel < start + length))
+    return weight / weight.sum(dim=2, keepdim=True)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys' kernel with a = -0.5."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+
+
+def crop_resize(images: Tensor, windows: Tensor, size: int, *, antialias: bool = False, flip: Tensor | None = None) -> Tensor:
+    """(N, C, size, size) float32 in [0, 1]: a window of each image, resized; flipped where `flip` is true.
+
+    `images` is (N, C, H, W) uint8, or float in [0, 1]; `windows` as `crop_window` gives them, on the same device.
+    """
+    scale = 255.0 if images.dtype == torch.uint8 else 1.0
+    height, width = images.shape[-2:]
+    rows = resize_matrix(windows[:, 0], windows[:, 2], height, size, antialias=antialias)
+    columns = resize_matrix(windows[:, 1], windows[:, 3], width, size, antialias=antialias, flip=flip)
+    channels = images.shape[1]
+    pixels = images.to(torch.float32)
+    # one matrix product per axis; channels ride along in the rows
+    narrow = torch.bmm(pixels.flatten(1, 2), columns.transpose(1, 2))
+    narrow = narrow.view(-1, channels, height, size).transpose(1, 2).reshape(-1, height, channels * size)
+    out = torch.bmm(rows, narrow).view(-1, size, channels, size).transpose(1, 2)
+    return (out / scale).clamp(0, 1).contiguous()

@@ -1,0 +1,92 @@
+"""All random numbers of a step's views, drawn on the CPU as a pure function of (seed, step, view).
+
+Row i depends on nothing but (seed, step, view, i), so slicing for a rank, micro-batch or worker changes no view.
+"""
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.views.policy import ViewPolicy
+
+CROP_TRIES = 10  # torchvision's; DeepMind's semantics use the first alone
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
+
+@dataclass(frozen=True)
+class ViewParameters:
+    """What happens to each of N images; row i belongs to image i. All float32 unless said."""
+
+    area: Tensor
+    """(N, CROP_TRIES) fraction of the image's area."""
+    log_aspect: Tensor
+    """(N, CROP_TRIES) logarithm of width / height."""
+    offset: Tensor
+    """(N, 2) place of the crop among the possible ones, (vertical, horizontal), each in [0, 1)."""
+    flip: Tensor
+    """(N,) bool."""
+    jitter: Tensor
+    """(N,) bool: whether the four colour operations apply."""
+    order: Tensor
+    """(N, 4) int64: the colour operations in the order they apply."""
+    brightness: Tensor
+    """(N,) signed change in [-max, max]; likewise contrast, saturation and hue."""
+    contrast: Tensor
+    saturation: Tensor
+    hue: Tensor
+    grayscale: Tensor
+    """(N,) bool."""
+    blur: Tensor
+    """(N,) bool."""
+    sigma: Tensor
+    """(N,) standard deviation of the blur in pixels."""
+    solarize: Tensor
+    """(N,) bool."""
+
+    def __len__(self) -> int:
+        return self.flip.shape[0]
+
+    def __getitem__(self, rows: slice | Tensor) -> "ViewParameters":
+        """The parameters of some of the images."""
+        return ViewParameters(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def to(self, device: torch.device) -> "ViewParameters":
+        """A copy on `device`."""
+        return ViewParameters(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+
+def draw(policy: ViewPolicy, num_images: int, seed: int, step: int, view: int) -> ViewParameters:
+    """The parameters of view number `view` of the `num_images` images of global step `step` (BYOL Table 6)."""
+    columns = 2 * CROP_TRIES + 16
+    generator = np.random.Generator(np.random.Philox(key=[seed, (step << 8) + view]))
+    uniform = torch.from_numpy(generator.random((num_images, columns), dtype=np.float64))
+    area, aspect, offset, order, rest = uniform.split([CROP_TRIES, CROP_TRIES, 2, 4, 10], dim=1)
+    flip, jitter, brightness, contrast, saturation, hue, grayscale, blur, sigma, solarize = rest.unbind(1)
+    log_low, log_high = math.log(policy.crop_aspect[0]), math.log(policy.crop_aspect[1])
+    return ViewParameters(
+        area=_between(area, *policy.crop_area),
+        log_aspect=_between(aspect, log_low, log_high),
+        offset=_below_one(offset),
+        flip=flip < policy.flip_probability,
+        jitter=jitter < policy.jitter_probability,
+        order=order.argsort(dim=1),
+        brightness=_between(brightness, -policy.brightness, policy.brightness),
+        contrast=_between(contrast, -policy.contrast, policy.contrast),
+        saturation=_between(saturation, -policy.saturation, policy.saturation),
+        hue=_between(hue, -policy.hue, policy.hue),
+        grayscale=grayscale < policy.grayscale_probability,
+        blur=blur < policy.blur_probability,
+        sigma=_between(sigma, *policy.blur_sigma),
+        solarize=solarize < policy.solarize_probability,
+    )
+
+
+def _between(uniform: Tensor, low: float, high: float) -> Tensor:
+    return (low + (high - low) * uniform).float()
+
+
+def _below_one(uniform: Tensor) -> Tensor:
+    return uniform.float().clamp_max(1 - 2**-24)  # rounding to float32 may reach 1
