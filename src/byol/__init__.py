@@ -1,2 +1,47 @@
-"""BYOL: Bootstrap Your Own Latent."""
+"""BYOL: Bootstrap Your Own Latent. From a folder of unlabelled images to a good image encoder.
+
+    import byol
+
+    run = byol.pretrain("photos/", epochs=50, out="runs/photos")
+    encoder = byol.load("runs/photos")
+    vectors = encoder(images)          # (N, C, H, W) uint8 -> (N, D)
+
+The parts work alone: byol.views, byol.nets, byol.methods, byol.optim.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+_LAZY = {
+    "pretrain": ("byol.commands.pretrain", "pretrain"),
+    "resume": ("byol.commands.pretrain", "resume"),
+    "Run": ("byol.commands.pretrain", "Run"),
+    "knn": ("byol.commands.evaluate", "knn"),
+    "linear": ("byol.commands.evaluate", "linear"),
+    "embed": ("byol.commands.evaluate", "embed"),
+    "load": ("byol.export.encoder_file", "load_encoder"),
+    "ByolError": ("byol.errors", "ByolError"),
+}
+
+__all__ = ["ByolError", "Run", "__version__", "embed", "knn", "linear", "load", "pretrain", "resume"]
+
+if TYPE_CHECKING:
+    from byol.commands.evaluate import embed, knn, linear
+    from byol.commands.pretrain import Run, pretrain, resume
+    from byol.errors import ByolError
+    from byol.export.encoder_file import load_encoder as load
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, so that `import byol` stays quick and without torch."""
+    if name in _LAZY:
+        module, attribute = _LAZY[name]
+        return getattr(import_module(module), attribute)
+    try:
+        return import_module(f"byol.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"byol.{name}":
+            raise
+        raise AttributeError(f"module 'byol' has no attribute {name!r}") from None

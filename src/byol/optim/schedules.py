@@ -4,8 +4,11 @@ import math
 
 
 def total_steps(epochs: float, num_images: int, batch_size: int) -> int:
-    """K = epochs * N // batch_size: batches run across the borders of epochs."""
-    return int(epochs * num_images // batch_size)
+    """K = epochs * N // batch_size: batches run across the borders of epochs.
+
+    `epochs` may be a fraction; a billionth of a step is forgiven, so that K * batch_size / N epochs are K steps.
+    """
+    return int(epochs * num_images / batch_size + 1e-9)
 
 
 def learning_rate(step: int, *, base: float, batch_size: int, total: int, warmup: int) -> float:

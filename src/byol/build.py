@@ -1,0 +1,278 @@
+"""From a config and a piece of data to the objects that train: the one place where names become things."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from byol.config import Config, ViewConfig
+from byol.data.image_folder import ImageFolder
+from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
+from byol.data.parquet import ParquetImages
+from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, open_public
+from byol.data.resident import load_resident
+from byol.data.sample import open_sample
+from byol.data.source import ImageSource, SkippedImages
+from byol.engine.state import State
+from byol.engine.step import Schedule
+from byol.errors import BrokenImageError, ConfigError, DataError, nearest
+from byol.export.encoder_file import EncoderDescription
+from byol.methods.byol import BYOL, Network
+from byol.nets.encoder import SMALL_IMAGE, create_encoder, find_num_features
+from byol.nets.heads import mlp_head
+from byol.optim.groups import create_optimizer
+from byol.optim.schedules import total_steps
+from byol.runtime.hardware import choose_workers
+from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
+from byol.views.two_views import TwoViews
+
+PROBED_IMAGES = 256
+MIN_IMAGES = 16
+
+
+def open_source(data: str, split: Split = "train", *, root: str = "", download: bool = False, labelled: bool = False) -> ImageSource:
+    """The images that `data` names: `sample`, a public set, a parquet file or folder, or a folder of images.
+
+    A folder with `train` and `test` or `val` below it is taken by split. Raises DataError where there is nothing.
+    """
+    if data == "sample":
+        return open_sample(split)
+    if data in PUBLIC and not Path(data).exists():
+        return open_public(data, split, Path(root) if root else DEFAULT_ROOT, download=download, labelled=labelled)
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(
+            f"{data!r} is neither a folder or file here nor a data set by name (sample, {', '.join(PUBLIC)})."
+            f"{nearest(data, ('sample', *PUBLIC))}"
+        )
+    if path.is_file():
+        if path.suffix != ".parquet":
+            raise DataError(f"{path} is a file but no parquet file. Name a folder of images, a .parquet file, or a data set.")
+        return ParquetImages(path)
+    part = next((path / name for name in (("train",) if split == "train" else ("test", "val")) if has_splits(path) and (path / name).is_dir()), path)
+    if not any(part.iterdir()):
+        raise DataError(f"The folder {part} is empty. Name a folder that holds images.")
+    if any(part.rglob("*.parquet")):
+        return ParquetImages(part)
+    return ImageFolder(part)
+
+
+def has_splits(path: Path) -> bool:
+    """Whether a folder holds `train` and `test` or `val`."""
+    return (path / "train").is_dir() and ((path / "test").is_dir() or (path / "val").is_dir())
+
+
+@dataclass(frozen=True)
+class DataProfile:
+    """What a look at some of the images shows."""
+
+    channels: int
+    short_side: int
+    """Median over the images looked at, in pixels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Of all pixels per channel, in [0, 1]."""
+
+
+def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
+    """Looks at up to 256 images, evenly spread. Raises DataError where none can be decoded or there are too few."""
+    indices = np.unique(np.linspace(0, len(source) - 1, PROBED_IMAGES).astype(int))
+    channels: list[int] = []
+    readable: list[int] = []
+    for index in indices:
+        try:
+            channels.append(source.channels(int(index)))
+            readable.append(int(index))
+        except BrokenImageError as error:
+            skipped.add(source.name(int(index)), str(error))
+    count = max(channels, default=0)
+    sides: list[int] = []
+    sums, squares, pixels = np.zeros(count), np.zeros(count), 0
+    for index in readable:
+        try:
+            image = source.read(index, count).astype(np.float64) / 255
+        except BrokenImageError as error:
+            skipped.add(source.name(index), str(error))
+            continue
+        sides.append(min(image.shape[:2]))
+        sums += image.sum(axis=(0, 1))
+        squares += np.square(image).sum(axis=(0, 1))
+        pixels += image.shape[0] * image.shape[1]
+    if not sides:
+        name, reason = next(iter(skipped.reasons.items()))
+        raise DataError(f"None of the {len(indices)} images looked at in {source.description} can be decoded; {name}: {reason}.")
+    if len(source) < MIN_IMAGES:
+        raise DataError(f"{source.description} holds {len(source)} images; pretraining needs at least {MIN_IMAGES} (and does little below a thousand).")
+    mean = sums / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
+    return DataProfile(count, int(np.median(sides)), tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
+
+
+def fit_to_data(config: Config, seen: DataProfile, num_images: int, *, adapts_batch: bool, epochs_overridden: bool) -> tuple[Config, list[str]]:
+    """The config with everything resolved that depends on the data, and one line per value that was found so.
+
+    Raises ConfigError where what results cannot train.
+    """
+    notes: list[str] = []
+    views, optimizer = config.views, config.optimizer
+    if views.size == 0:
+        size = seen.short_side if seen.short_side <= SMALL_IMAGE else min(224, seen.short_side)
+        views = dataclasses.replace(views, size=max(8, size))
+        notes.append(f"views of {views.size} px, from the images (median short side {seen.short_side} px)")
+    if not views.mean:
+        imagenet = seen.channels == 3
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else (seen.mean, seen.std)
+        views = dataclasses.replace(views, mean=mean, std=std)
+        if not imagenet:
+            notes.append(f"mean {mean} and std {std} measured on the images ({seen.channels} channels); saturation, hue and grayscale are left out")
+    if len(views.mean) not in (1, seen.channels):
+        raise ConfigError(f"views.mean has {len(views.mean)} values, the images have {seen.channels} channels.")
+    batch_size = config.batch_size
+    if adapts_batch:
+        batch_size = min(batch_size, 2 ** int(np.log2(num_images / 4)))
+        notes.append(f"batch of {batch_size} (the smaller of the recipe's {config.batch_size} and the largest power of two up to a quarter of the images)")
+    if batch_size > num_images:
+        raise ConfigError(f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {2 ** int(np.log2(num_images / 4))} or less.")
+    micro = config.micro_batch_size or batch_size
+    if batch_size % micro:
+        raise ConfigError(f"micro_batch_size {micro} does not divide the batch of {batch_size}.")
+    total = total_steps(config.epochs, num_images, batch_size)
+    if total < 1:
+        raise ConfigError(f"{config.epochs:g} epochs of {num_images} images are less than one batch of {batch_size}. Raise --epochs or lower --batch-size.")
+    warmup = total_steps(optimizer.warmup_epochs, num_images, batch_size)
+    if epochs_overridden and warmup > total // 10:
+        warmup_epochs = (total // 10) * batch_size / num_images
+        notes.append(f"warm-up of {total // 10} steps in place of {warmup}, a tenth of the {total} steps")
+        optimizer = dataclasses.replace(optimizer, warmup_epochs=warmup_epochs)
+    elif warmup >= total:
+        raise ConfigError(f"The warm-up of {warmup} steps is not shorter than the whole training of {total}. Set a smaller --optimizer.warmup-epochs.")
+    return dataclasses.replace(config, views=views, optimizer=optimizer, batch_size=batch_size, micro_batch_size=micro), notes
+
+
+def schedule(config: Config, num_images: int) -> Schedule:
+    """The schedule of a resolved config."""
+    return Schedule(
+        base_learning_rate=config.optimizer.base_learning_rate,
+        batch_size=config.batch_size,
+        total_steps=total_steps(config.epochs, num_images, config.batch_size),
+        warmup_steps=total_steps(config.optimizer.warmup_epochs, num_images, config.batch_size),
+        tau_base=config.method.tau_base,
+        tau_constant=config.method.tau_schedule == "constant",
+    )
+
+
+def policy(view: ViewConfig) -> ViewPolicy:
+    """The policy that a view's settings describe."""
+    return ViewPolicy(**dataclasses.asdict(view))
+
+
+def two_views(config: Config) -> TwoViews:
+    """The views of a resolved config."""
+    return TwoViews(
+        policy(config.views.view1), policy(config.views.view2), config.views.size, config.batch_size, config.seed,
+        config.views.semantics, config.views.antialias,
+    )
+
+
+def feed(config: Config, source: ImageSource, channels: int, views: TwoViews, device: torch.device, skipped: SkippedImages) -> Feed:
+    """Micro-batches from memory where the images are equal and fit, else from worker processes."""
+    plan = BatchPlan(config.batch_size, config.micro_batch_size)
+    labels = torch.from_numpy(source.labels) if source.labels is not None and config.method.online_classifier else None
+    resident = load_resident(source, channels, skipped)
+    if resident is None:
+        return DecodingFeed(source, channels, views.crop, plan, config.seed, choose_workers(config.workers), skipped)
+    images, indices = resident
+    if len(images) < config.batch_size:
+        raise DataError(f"Only {len(images)} images of {source.description} can be decoded; a batch needs {config.batch_size}.")
+    chosen = None if labels is None else labels[indices].to(device)
+    return ResidentFeed(images.to(device), chosen, plan, config.seed)
+
+
+def encoder_settings(config: Config) -> dict:
+    """The arguments of `create_encoder` beside name, channels and size."""
+    e = config.encoder
+    return {"width": e.width, "stem": e.stem, "conventions": e.conventions, "zero_init_residual": e.zero_init_residual}
+
+
+def encoder(config: Config, channels: int) -> nn.Module:
+    """A new encoder as the config describes it."""
+    return create_encoder(
+        config.encoder.name, in_channels=channels, image_size=config.views.size,
+        pretrained=config.encoder.pretrained, **encoder_settings(config),
+    )
+
+
+def method(config: Config, channels: int, module: nn.Module | None = None, num_classes: int = 0) -> BYOL:
+    """The method with initial weights that depend on nothing but the config and its seed.
+
+    `module`: an encoder of one's own. `num_classes` > 0 adds the online classifier.
+    """
+    def network(offset: int) -> tuple[Network, nn.Module]:
+        with seeded(config.seed + offset):
+            made = encoder(config, channels) if module is None else module
+            width = find_num_features(made, channels, config.views.size)
+            heads, conventions = config.heads, config.encoder.conventions
+            projector = mlp_head(width, heads.projector_hidden, heads.projector_output, conventions)
+            predictor = mlp_head(heads.projector_output, heads.predictor_hidden, heads.projector_output, conventions)
+        return Network(made, projector), predictor
+
+    online, predictor = network(0)
+    target = None
+    if config.method.target_init == "independent":
+        if module is not None:
+            raise ConfigError("method.target_init 'independent' needs an encoder by name: a module of your own can only be copied.")
+        target, _ = network(2**31)
+    classifier = None
+    if num_classes:
+        with seeded(config.seed + 2**32):
+            width = find_num_features(online.encoder, channels, config.views.size)
+            classifier = nn.Linear(width, num_classes)
+    mean, std = config.views.mean, config.views.std
+    return BYOL(online, predictor, mean=mean, std=std, target=target, classifier=classifier)
+
+
+def state(config: Config, built: BYOL, device: torch.device) -> State:
+    """The state at step 0, on its device and in its memory layout."""
+    built = built.to(device)
+    if config.channels_last:
+        built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    o = config.optimizer
+    optimizer = create_optimizer(
+        built.trained_modules(), o.name,
+        weight_decay=o.weight_decay, momentum=o.momentum, trust_coefficient=o.trust_coefficient,
+    )
+    return State(built, optimizer)
+
+
+def encoder_description(config: Config, channels: int, num_features: int, *, own_module: bool) -> EncoderDescription:
+    """What has to travel with the encoder."""
+    return EncoderDescription(
+        name=None if own_module else config.encoder.name,
+        settings=encoder_settings(config),
+        num_features=num_features,
+        in_channels=channels,
+        image_size=config.views.size,
+        mean=_per_channel(config.views.mean, channels),
+        std=_per_channel(config.views.std, channels),
+        antialias=config.views.antialias,
+    )
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values * channels if len(values) == 1 else values
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block torch's global CPU generator starts from `seed`; afterwards it is as it was before."""
+    before = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)

@@ -1,0 +1,238 @@
+"""The command `byol`. Parsing imports no torch, so that help is quick; each command imports what it needs."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tyro
+
+from byol.config import Config
+from byol.errors import ByolError, nearest
+from byol.recipes import RECIPES, recipe
+
+USAGE_ERROR = 2
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Pretrain an encoder on images without labels."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    data: str = ""
+    """A folder of images, a parquet file or folder, a data set by name (sample, cifar10, cifar100, stl10, fashion-mnist, imagenette, imagenet)."""
+    recipe: str = "small"
+    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    out: str = ""
+    """The run directory; must not exist. Default: runs/NAME-1, runs/NAME-2, ..."""
+    resume: str = ""
+    """Continue this run directory; takes no other setting."""
+    data_root: str = ""
+    """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Options of knn and linear."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder with encoder.safetensors and encoder.json."""
+    data: str
+    """Labelled images, as for pretrain. Without a test part of its own, a fifth of each class is held out."""
+    test_data: str = ""
+    """Labelled test images, where they are not part of --data."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    device: str = "auto"
+    """auto, or a torch device."""
+
+
+@dataclass(frozen=True)
+class Knn(Probe):
+    """Accuracy of the weighted vote of the k nearest training images."""
+
+    k: int = 200
+    """Neighbours that vote."""
+    temperature: float = 0.1
+    """Temperature of the votes, exp(cosine / temperature)."""
+
+
+@dataclass(frozen=True)
+class Linear(Probe):
+    """Accuracy of a linear probe on cached features (L-BFGS; not the paper's protocol)."""
+
+    seed: int = 0
+    """Decides the validation part that chooses the L2 strength."""
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write the vector of every image to a file."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder with encoder.safetensors and encoder.json."""
+    data: str
+    """Images, as for pretrain; labels are not needed."""
+    out: str
+    """The file to write, .parquet or .npz: name, label (if any), vector."""
+    split: str = "train"
+    """train or test, where the data has both."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    device: str = "auto"
+    """auto, or a torch device."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Pretrain on the bundled images and compare with pixels and with the untrained encoder."""
+
+    out: str = "runs/demo"
+    """The run directory; must not exist."""
+    seeds: int = 1
+    """Repeat with that many seeds (at most 10), for intervals over runs."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: recipe("sample").config)
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes, where their numbers come from, and what was measured."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: runs one command and exits with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(_run(arguments))
+    except ByolError as error:
+        print(f"byol: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("byol: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments and arguments[0] == "--version":
+        import byol
+
+        print(f"byol {byol.__version__}")
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"byol: there is no command {name!r}.{nearest(name, COMMANDS)} Commands: {', '.join(COMMANDS)}", file=sys.stderr)
+        return USAGE_ERROR
+    kind, run = COMMANDS[name]
+    default = Pretrain(recipe(_chosen_recipe(rest)).config) if kind is Pretrain else None
+    options = {} if default is None else {"default": default}
+    return run(tyro.cli(kind, prog=f"byol {name}", args=rest, **options))
+
+
+def _overview() -> str:
+    lines = ["usage: byol COMMAND [OPTIONS]", ""]
+    lines += [f"  {name:10} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
+    return "\n".join([*lines, "", "byol COMMAND --help shows the options of a command."])
+
+
+def _chosen_recipe(arguments: list[str]) -> str:
+    for place, argument in enumerate(arguments):
+        if argument == "--recipe" and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith("--recipe="):
+            return argument.partition("=")[2]
+    return "small"
+
+
+def _pretrain(options: Pretrain) -> int:
+    from byol.commands.pretrain import DataArguments, resume, start
+    from byol.console import Console
+
+    with Console() as console:
+        if options.resume:
+            changed = options.config != recipe(options.recipe).config
+            run = resume(options.resume, config=options.config if changed else None, say=console.say, show=console.show, command=sys.argv)
+        else:
+            if not options.data:
+                print("byol: name the images with --data (or a run to continue with --resume). See byol pretrain --help", file=sys.stderr)
+                return USAGE_ERROR
+            from byol.build import open_source
+
+            source = open_source(options.data, root=options.data_root, download=options.download)
+            arguments = DataArguments(options.data, options.data_root, options.download)
+            run = start(options.config, options.recipe, arguments, source, out=options.out or None, say=console.say, show=console.show, command=sys.argv)
+    return 0 if run.finished else 128 + (run.signal_number or 0)
+
+
+def _probe(options: Knn | Linear) -> int:
+    from byol.commands import evaluate
+    from byol.console import Console
+
+    shared: dict[str, Any] = {"root": options.data_root, "download": options.download, "device": options.device}
+    with Console() as console:
+        if isinstance(options, Knn):
+            if options.k < 1 or options.temperature <= 0:
+                raise ByolError(f"k must be at least 1 and temperature above 0; found {options.k} and {options.temperature}.")
+            score, record = evaluate.knn(options.run, options.data, options.test_data, k=options.k, temperature=options.temperature, show=console.count, **shared)
+        else:
+            score, record = evaluate.linear(options.run, options.data, options.test_data, seed=options.seed, show=console.count, **shared)
+    print(f"{record['protocol']} accuracy {score} % on {record['num_test']} images of {record['test']}")
+    print("  " + ", ".join(f"{name} {value}" for name, value in record["settings"].items()) + f", {record['num_train']} training images")
+    print(f"  written to {evaluate.write_result(options.run, record)}")
+    return 0
+
+
+def _embed(options: Embed) -> int:
+    from byol.commands.evaluate import embed
+    from byol.console import Console
+
+    with Console() as console:
+        count, skipped = embed(
+            options.run, options.data, options.out, split=options.split, root=options.data_root,
+            download=options.download, device=options.device, show=console.count,
+        )
+    print(f"{count} vectors written to {options.out}")
+    for name, reason in skipped.items():
+        print(f"  skipped {name}: {reason}", file=sys.stderr)
+    return 0
+
+
+def _demo(options: Demo) -> int:
+    from byol.commands.demo import demo, table
+    from byol.console import Console
+
+    if not 1 <= options.seeds <= 10:
+        raise ByolError(f"--seeds must be from 1 to 10; found {options.seeds}.")
+    with Console() as console:
+        result = demo(options.out, num_seeds=options.seeds, config=options.config, say=console.say, show=console.show)
+    if not result.scores:
+        return 128 + (result.runs[-1].signal_number or 0)
+    console.table(*table(result))
+    print(f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json")
+    print(f"Next: byol pretrain --data YOUR_FOLDER, or byol embed {result.runs[0].path} --data sample --out vectors.parquet")
+    return 0
+
+
+def _recipes(options: Recipes) -> int:
+    for name in RECIPES:
+        found = recipe(name)
+        print(f"{name}\n  source    {found.source}\n  expected  {found.expected}\n  measured  {found.measured}")
+    return 0
+
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "demo": (Demo, _demo),
+    "pretrain": (Pretrain, _pretrain),
+    "knn": (Knn, _probe),
+    "linear": (Linear, _probe),
+    "embed": (Embed, _embed),
+    "recipes": (Recipes, _recipes),
+}

@@ -1,0 +1,100 @@
+"""The whole way on the bundled images: pretrain, evaluate, compare with pixels and with the untrained encoder."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from byol import build
+from byol.commands.pretrain import DataArguments, Run, Say, Show, start
+from byol.config import Config
+from byol.data.sample import open_sample
+from byol.data.source import SkippedImages
+from byol.evaluate.probes import pixels, probe_correct
+from byol.evaluate.scores import Score, accuracy, mean_over_runs, paired_difference
+from byol.export.encoder_file import Encoder
+from byol.recipes import recipe
+from byol.runtime.hardware import choose_device
+from byol.runtime.record import write_atomically
+
+PROBES = {"knn": "kNN", "linear": "linear", "few_labels": "linear, 10 labels per class"}
+FEATURES = {"pixels": "raw pixels", "random": "encoder, untrained", "byol": "encoder, BYOL"}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Accuracies in percent on the 2,000 test images."""
+
+    runs: list[Run]
+    scores: dict[str, dict[str, Score]]
+    """[features][probe]; one seed: with Wilson's interval; several: mean over the seeds with Student's."""
+    gains: dict[str, dict[str, Score]]
+    """[baseline][probe]: BYOL minus baseline, with its paired interval."""
+    elapsed_seconds: float
+
+
+def demo(out: str | Path, *, num_seeds: int = 1, config: Config | None = None, say: Say = print, show: Show = lambda progress: None) -> DemoResult:
+    """Runs the `sample` recipe with seeds 0, 1, ... and writes one run directory per seed and `demo.json`."""
+    began = time.monotonic()
+    config = config or recipe("sample").config
+    train, test = open_sample("train"), open_sample("test")
+    folders = [Path(out)] if num_seeds == 1 else [Path(out) / f"seed-{seed}" for seed in range(num_seeds)]
+    runs, correct = [], []
+    for seed, folder in enumerate(folders):
+        run = start(replace(config, seed=seed), "sample", DataArguments("sample"), train, out=folder, say=say, show=show)
+        runs.append(run)
+        if not run.finished:
+            return DemoResult(runs, {}, {}, time.monotonic() - began)
+        say("evaluating on the 2,000 test images")
+        correct.append(_all_probes(config, run, seed, train, test))
+    result = DemoResult(runs, _scores(correct), _gains(correct), time.monotonic() - began)
+    content = {"scores": _plain(result.scores), "gains": _plain(result.gains), "num_seeds": num_seeds, "elapsed_seconds": result.elapsed_seconds}
+    write_atomically(Path(out) / "demo.json", (json.dumps(content, indent=2) + "\n").encode())
+    return result
+
+
+def _all_probes(config: Config, run: Run, seed: int, train: Any, test: Any) -> dict[str, dict[str, Tensor]]:
+    device = choose_device(config.device)
+    trained = run.encoder().to(device)
+    resolved, _ = build.fit_to_data(replace(config, seed=seed), build.profile(train, SkippedImages()), len(train), adapts_batch=False, epochs_overridden=True)
+    untrained = Encoder(build.method(resolved, 1).encoder, trained.description).to(device)
+    encoders = {"pixels": pixels, "random": untrained, "byol": trained}
+    return {name: probe_correct(encode, train, test, 1, device) for name, encode in encoders.items()}
+
+
+def _scores(correct: list[dict[str, dict[str, Tensor]]]) -> dict[str, dict[str, Score]]:
+    def score(features: str, probe: str) -> Score:
+        values = [run[features][probe] for run in correct]
+        if len(values) == 1 or features == "pixels":  # pixels do not depend on the seed
+            return accuracy(values[0])
+        return mean_over_runs([100 * float(v.mean()) for v in values])
+
+    return {features: {probe: score(features, probe) for probe in PROBES} for features in FEATURES}
+
+
+def _gains(correct: list[dict[str, dict[str, Tensor]]]) -> dict[str, dict[str, Score]]:
+    def gain(baseline: str, probe: str) -> Score:
+        pairs = [(run["byol"][probe], run[baseline][probe]) for run in correct]
+        if len(pairs) == 1:
+            return paired_difference(*pairs[0])
+        return mean_over_runs([100 * float((a - b).mean()) for a, b in pairs])
+
+    return {baseline: {probe: gain(baseline, probe) for probe in PROBES} for baseline in ("pixels", "random")}
+
+
+def _plain(table: dict[str, dict[str, Score]]) -> dict[str, dict[str, dict[str, float]]]:
+    return {row: {column: asdict(score) for column, score in cells.items()} for row, cells in table.items()}
+
+
+def table(result: DemoResult) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of the result as text."""
+    header = ["accuracy in %, 95 % interval", *PROBES.values()]
+    rows = [[FEATURES[name], *(str(cells[probe]) for probe in PROBES)] for name, cells in result.scores.items()]
+    for baseline, cells in result.gains.items():
+        rows.append([f"BYOL minus {FEATURES[baseline]}", *(str(cells[probe]) for probe in PROBES)])
+    return header, rows
+
+

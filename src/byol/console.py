@@ -1,0 +1,74 @@
+"""Progress and text: a live line in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from byol.engine.loop import Progress
+
+PLAIN_INTERVAL_SECONDS = 15
+
+
+class Console:
+    """Shows a run. Use as a context, so that the live line is taken away at the end."""
+
+    def __init__(self) -> None:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._console = RichConsole(highlight=False, soft_wrap=True)
+        self._live = RichProgress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[note]}"),
+            console=self._console, transient=True,
+        ) if self._console.is_terminal else None
+        self._task = None
+        self._shown_at = 0.0
+
+    def __enter__(self) -> "Console":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Prints a line above the live one."""
+        self._console.print(line, markup=False)
+        sys.stdout.flush()
+
+    def show(self, progress: "Progress") -> None:
+        """Shows where training stands."""
+        note = (
+            f"loss {progress.loss:.3f}, rate {progress.learning_rate:.3g}, tau {progress.tau:.4f}, "
+            f"{progress.images_per_second:.0f} images/s, {_duration(progress.remaining_seconds)} left"
+        )
+        self._update("pretraining", progress.step, progress.total_steps, note)
+
+    def count(self, done: int, total: int) -> None:
+        """Shows how many images are encoded."""
+        self._update("encoding", done, total, f"{done} of {total} images")
+
+    def table(self, header: list[str], rows: list[list[str]]) -> None:
+        """Prints a table as wide as it needs to be."""
+        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        for row in [header, ["-" * w for w in widths], *rows]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def _update(self, what: str, done: int, total: int, note: str) -> None:
+        if self._live:
+            if self._task is None:
+                self._task = self._live.add_task(what, total=total, note=note)
+            self._live.update(self._task, description=what, completed=done, total=total, note=note, visible=done < total)
+        elif done >= total or time.monotonic() - self._shown_at > PLAIN_INTERVAL_SECONDS:
+            self._shown_at = time.monotonic()
+            self.say(f"{what} {done}/{total}: {note}" if what == "pretraining" else f"{what}: {note}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,0 +1,75 @@
+"""The training step of BYOL, on one page."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from byol.data.loader import Batch
+from byol.engine.state import State
+from byol.methods.byol import MethodOutput
+from byol.optim.schedules import learning_rate, target_tau
+from byol.views.two_views import TwoViews
+
+ComputeLoss = Callable[[Tensor, Tensor, Tensor | None], MethodOutput]
+"""`state.method`, or it wrapped by autocast: (view1, view2, labels) -> output."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is set at each step, as a pure function of it (BYOL sections 3.2 and 3.3)."""
+
+    base_learning_rate: float
+    batch_size: int
+    total_steps: int
+    warmup_steps: int
+    tau_base: float
+    tau_constant: bool = False
+
+    def learning_rate(self, step: int) -> float:
+        return learning_rate(
+            step, base=self.base_learning_rate, batch_size=self.batch_size, total=self.total_steps, warmup=self.warmup_steps
+        )
+
+    def tau(self, step: int) -> float:
+        return self.tau_base if self.tau_constant else target_tau(step, base=self.tau_base, total=self.total_steps)
+
+
+@dataclass
+class StepResult:
+    """What a step gives to whoever watches; tensors stay on the device."""
+
+    loss: Tensor
+    """Scalar: the mean over the whole batch."""
+    output: MethodOutput
+    """Of the last micro-batch."""
+
+
+def train_step(
+    state: State, batches: Iterable[Batch], num_micro_batches: int, views: TwoViews, compute_loss: ComputeLoss, schedule: Schedule, device: torch.device
+) -> StepResult:
+    """One optimizer step on the micro-batches of `state.step`; gradients are averaged over them (BYOL section 5)."""
+    step = state.step
+    state.method.train()
+
+    losses, output = [], None
+    for batch in batches:
+        images = batch.images.to(device, non_blocking=True)
+        labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
+        make = views.finish if batch.cropped else views
+        view1, view2 = make(images, step, batch.first_row)
+
+        output = compute_loss(view1, view2, labels)
+        (output.loss / num_micro_batches).backward()
+        losses.append(output.loss.detach())
+    assert output is not None
+
+    for group in state.optimizer.param_groups:
+        group["lr"] = schedule.learning_rate(step)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+
+    state.method.update_target(schedule.tau(step))  # after the optimizer, with the same step's tau
+    state.step += 1
+    return StepResult(torch.stack(losses).mean(), output)

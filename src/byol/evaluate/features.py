@@ -1,0 +1,79 @@
+"""Features of all images of a source, from the encoder in eval mode."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.data.source import ImageSource, SkippedImages
+from byol.errors import BrokenImageError, DataError
+
+
+@dataclass(frozen=True)
+class Features:
+    """One vector per image that could be decoded."""
+
+    vectors: Tensor
+    """(N, D) float32 on the CPU."""
+    labels: Tensor | None
+    """(N,) int64."""
+    indices: Tensor
+    """(N,) index of each image in its source."""
+
+
+def extract(
+    encode: Callable[[Tensor], Tensor],
+    source: ImageSource,
+    channels: int,
+    device: torch.device,
+    *,
+    skipped: SkippedImages | None = None,
+    batch_size: int = 256,
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> Features:
+    """Applies `encode` ((N, C, H, W) uint8 -> (N, D)) to all images; broken ones are left out and noted.
+
+    Images of one batch that differ in size are encoded one size at a time.
+    """
+    skipped = SkippedImages() if skipped is None else skipped
+    vectors: list[Tensor] = []
+    indices: list[int] = []
+    for numbers, images in _batches(source, channels, batch_size, skipped):
+        parts = encode(images.to(device)).float().cpu()
+        if not bool(torch.isfinite(parts).all()):
+            raise DataError(f"The encoder gives values that are not finite for {source.name(numbers[0])} and its neighbours; its weights are damaged.")
+        vectors.append(parts)
+        indices.extend(numbers)
+        show(len(indices) + len(skipped), len(source))
+    if not vectors:
+        first = next(iter(skipped.reasons.items()), ("", "it is empty"))
+        raise DataError(f"No image of {source.description} can be decoded; {first[0]}: {first[1]}.")
+    chosen = torch.tensor(indices)
+    order = chosen.argsort()
+    labels = None if source.labels is None else torch.from_numpy(source.labels)[chosen[order]]
+    return Features(torch.cat(vectors)[order], labels, chosen[order])
+
+
+def _batches(source: ImageSource, channels: int, batch_size: int, skipped: SkippedImages) -> Iterator[tuple[list[int], Tensor]]:
+    def read(index: int) -> np.ndarray | str:
+        try:
+            return source.read(index, channels)
+        except BrokenImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(source), batch_size):
+            by_size: dict[tuple[int, ...], tuple[list[int], list[np.ndarray]]] = {}
+            block = range(start, min(start + batch_size, len(source)))
+            for index, image in zip(block, pool.map(read, block), strict=True):
+                if isinstance(image, str):
+                    skipped.add(source.name(index), image)
+                    continue
+                numbers, images = by_size.setdefault(image.shape, ([], []))
+                numbers.append(index)
+                images.append(image)
+            for numbers, images in by_size.values():
+                yield numbers, torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

@@ -1,0 +1,82 @@
+"""A linear probe on cached features: multinomial logistic regression by L-BFGS.
+
+Not a protocol of the paper (BYOL appendix C.1 trains by SGD on augmented images): a fast probe for small machines.
+Features are centred and divided by one number, their overall scale; the L2 strength is chosen on a part of the
+training images (or by cross-validation where there are few), then the probe is fitted to all of them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from byol.data.subset import held_out
+
+STRENGTHS = tuple(10.0**exponent for exponent in range(1, -8, -1))
+"""L2 strengths tried, strong to weak, so that each fit starts from the one before."""
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A fitted probe."""
+
+    weight: Tensor
+    """(D + 1, num_classes), the bias in the last row."""
+    mean: Tensor
+    scale: Tensor
+    strength: float
+
+    def predict(self, features: Tensor) -> Tensor:
+        """(M,) predicted classes of (M, D) features."""
+        return (_with_ones((features - self.mean) / self.scale) @ self.weight).argmax(dim=1)
+
+
+def fit_linear(features: Tensor, labels: Tensor, *, seed: int = 0, strengths: tuple[float, ...] = STRENGTHS, folds: int = 1) -> LinearProbe:
+    """Fits to (N, D) features and (N,) labels. With `folds` > 1 the strength is chosen by cross-validation."""
+    mean = features.mean(dim=0)
+    scale = (features - mean).square().mean().sqrt().clamp_min(1e-12)
+    inputs = _with_ones((features - mean) / scale)
+    num_classes = int(labels.max()) + 1
+    correct = torch.zeros(len(strengths))
+    for kept, out in _splits(labels.cpu().numpy(), folds, seed):
+        weight = torch.zeros(inputs.shape[1], num_classes, device=inputs.device)
+        for number, strength in enumerate(strengths):
+            weight = _fit(inputs[kept], labels[kept], weight, strength)
+            correct[number] += (inputs[out] @ weight).argmax(dim=1).eq(labels[out]).float().mean().cpu()
+    best = int(correct.argmax())
+    weight = torch.zeros(inputs.shape[1], num_classes, device=inputs.device)
+    for strength in strengths[: best + 1]:
+        weight = _fit(inputs, labels, weight, strength)
+    return LinearProbe(weight, mean, scale, strengths[best])
+
+
+def _splits(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    if folds == 1:
+        return [held_out(labels, 0.2, seed)]
+    order = np.random.default_rng(seed).permutation(len(labels))
+    fold = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        fold[members] = np.arange(len(members)) % folds
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
+
+
+def _fit(inputs: Tensor, labels: Tensor, start: Tensor, strength: float) -> Tensor:
+    """Minimises mean cross-entropy + strength / 2 |W|^2, the bias free."""
+    weight = start.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=200, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(inputs @ weight, labels) + strength / 2 * weight[:-1].square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(objective)  # pyright: ignore[reportArgumentType]
+    return weight.detach()
+
+
+def _with_ones(features: Tensor) -> Tensor:
+    return torch.cat((features, features.new_ones(len(features), 1)), dim=1)

@@ -1,0 +1,98 @@
+"""The encoder alone: `encoder.safetensors`, and `encoder.json` that says how to rebuild it and how to preprocess."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from byol.errors import EncoderError, RunError
+from byol.nets.encoder import create_encoder
+from byol.runtime.record import replacing, write_atomically
+from byol.views.evaluation import centre_view
+
+WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+
+
+@dataclass(frozen=True)
+class EncoderDescription:
+    """How to rebuild an encoder and what it expects."""
+
+    name: str | None
+    """Name for `create_encoder`; None for a module of the user's own."""
+    settings: dict[str, Any]
+    """The other arguments of `create_encoder`."""
+    num_features: int
+    in_channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    antialias: bool
+    """Whether images are resized with antialiasing before the encoder sees them."""
+
+
+class Encoder(nn.Module):
+    """A trained encoder with its preprocessing, in eval mode: uint8 or float images of any size -> features."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, module: nn.Module, description: EncoderDescription) -> None:
+        super().__init__()
+        self.module = module
+        self.description = description
+        self.num_features = description.num_features
+        self.register_buffer("mean", torch.tensor(description.mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(description.std).view(1, -1, 1, 1))
+        self.eval()
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S) normalised centre views."""
+        view = centre_view(images, self.description.image_size, antialias=self.description.antialias)
+        return (view - self.mean) / self.std
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32."""
+        return self.module(self.preprocess(images)).float()
+
+
+def save_encoder(folder: Path, module: nn.Module, description: EncoderDescription) -> None:
+    """Writes both files into `folder`."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary)
+    write_atomically(folder / DESCRIPTION, (json.dumps(asdict(description), indent=2) + "\n").encode())
+
+
+def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder:
+    """The encoder of a run directory, or of any folder that holds the two files.
+
+    `module`: an untrained encoder of the same shape, where the encoder is not one that a name can rebuild. Raises
+    RunError where the files are missing or damaged, EncoderError where they do not fit.
+    """
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text())
+        content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
+        description = EncoderDescription(**content)
+        tensors = load_file(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} holds no {Path(error.filename or WEIGHTS).name}: it is no run, or the run wrote no encoder yet.") from None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
+    if module is None:
+        if description.name is None:
+            raise EncoderError(f"The encoder in {folder} is a module of your own: pass one of the same shape as `module`.")
+        module = create_encoder(
+            description.name, in_channels=description.in_channels, image_size=description.image_size, **description.settings
+        )
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise EncoderError(f"The weights in {folder} do not fit {type(module).__name__} ({str(error).splitlines()[-1].strip()}).") from error
+    return Encoder(module, description)

@@ -1,0 +1,115 @@
+"""The run directory: everything about one run, in plain files.
+
+    run.json         format_version, config, recipe, data, derived values, machine, versions, commands
+    metrics.jsonl    one JSON object a line
+    checkpoints/     step_00000100.pt, ...
+    encoder.safetensors, encoder.json
+    result.json      how the run ended
+    skipped.jsonl    images that could not be decoded
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from byol.errors import RunError
+
+FORMAT_VERSION = 1
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside, syncs and renames: `path` holds the old content or the new one, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path to write to, which takes the place of `path` where the block ends without an error.
+
+    Raises RunError where the disk refuses (full, read-only), leaving `path` as it was.
+    """
+    temporary = path
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}). Free some space or choose another --out.") from error
+    finally:
+        if temporary != path:
+            temporary.unlink(missing_ok=True)
+
+
+class RunDirectory:
+    """Paths and JSON files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics = path / "metrics.jsonl"
+        self.skipped = path / "skipped.jsonl"
+
+    @classmethod
+    def create(cls, path: Path) -> "RunDirectory":
+        """A new run directory. Raises RunError where something lies there, so that nothing is overwritten."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            hint = f"Continue it with --resume {path}, or" if (path / "run.json").exists() else "It is not empty:"
+            raise RunError(f"{path} exists already. {hint} choose another --out.")
+        run = cls(path)
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"The run directory {path} cannot be made ({error.strerror}). Choose another --out.") from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """An existing run directory. Raises RunError where it is none."""
+        if not path.is_dir():
+            raise RunError(f"{path} is not a directory. Name the directory of a run.")
+        run = cls(path)
+        version = run.record().get("format_version")
+        if version != FORMAT_VERSION:
+            raise RunError(f"{path} has format version {version}; this byol reads {FORMAT_VERSION}.")
+        return run
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says. Raises RunError where it is missing or damaged."""
+        file = self.path / "run.json"
+        try:
+            content = json.loads(file.read_text())
+        except FileNotFoundError:
+            raise RunError(f"{self.path} is not a run directory: it has no run.json.") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file} cannot be read ({error}).") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{file} does not hold a run.")
+        return content
+
+    def write(self, name: str, content: dict[str, Any]) -> Path:
+        """Writes a JSON file of the run."""
+        path = self.path / name
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        return path
+
+    def write_skipped(self, reasons: dict[str, str]) -> None:
+        """Adds the images that could not be decoded, each once."""
+        if not reasons:
+            return
+        known = set()
+        if self.skipped.exists():
+            known = {json.loads(line)["name"] for line in self.skipped.read_text().splitlines()}
+        with self.skipped.open("a") as stream:
+            for name, reason in reasons.items():
+                if name not in known:
+                    stream.write(json.dumps({"name": name, "reason": reason}) + "\n")
