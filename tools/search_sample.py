@@ -31,14 +31,22 @@ def trial(name: str, overrides: dict) -> dict:
         seconds = time.monotonic() - began
         found = probe_correct(run.encoder(), train, validation, 1, torch.device("cpu"))
     accuracies = {k: round(100 * float(v.float().mean()), 2) for k, v in found.items()}
-    return {"name": name, "overrides": overrides, "seconds": round(seconds), "validation": accuracies, "verdict": run.verdict}
+    return {
+        "name": name,
+        "overrides": overrides,
+        "seconds": round(seconds),
+        "validation": accuracies,
+        "verdict": run.verdict,
+    }
 
 
 def main(out: str, *trials: str) -> None:
     for text in trials:
         name, _, settings = text.partition("=")
         pairs = [pair.split("=") for pair in settings.split(",") if pair]
-        overrides = {key: json.loads(value.replace(";", ",")) if value[0] in "[0123456789tf" else value for key, value in pairs}
+        overrides = {
+            key: json.loads(value.replace(";", ",")) if value[0] in "[0123456789tf" else value for key, value in pairs
+        }
         with open(out, "a") as ledger:
             ledger.write(json.dumps(trial(name, overrides)) + "\n")
 

@@ -35,7 +35,9 @@ PROBED_IMAGES = 256
 MIN_IMAGES = 16
 
 
-def open_source(data: str, split: Split = "train", *, root: str = "", download: bool = False, labelled: bool = False) -> ImageSource:
+def open_source(
+    data: str, split: Split = "train", *, root: str = "", download: bool = False, labelled: bool = False
+) -> ImageSource:
     """The images that `data` names: `sample`, a public set, a parquet file or folder, or a folder of images.
 
     A folder with `train` and `test` or `val` below it is taken by split. Raises DataError where there is nothing.
@@ -52,9 +54,18 @@ def open_source(data: str, split: Split = "train", *, root: str = "", download: 
         )
     if path.is_file():
         if path.suffix != ".parquet":
-            raise DataError(f"{path} is a file but no parquet file. Name a folder of images, a .parquet file, or a data set.")
+            raise DataError(
+                f"{path} is a file but no parquet file. Name a folder of images, a .parquet file, or a data set."
+            )
         return ParquetImages(path)
-    part = next((path / name for name in (("train",) if split == "train" else ("test", "val")) if has_splits(path) and (path / name).is_dir()), path)
+    part = next(
+        (
+            path / name
+            for name in (("train",) if split == "train" else ("test", "val"))
+            if has_splits(path) and (path / name).is_dir()
+        ),
+        path,
+    )
     if not any(part.iterdir()):
         raise DataError(f"The folder {part} is empty. Name a folder that holds images.")
     if any(part.rglob("*.parquet")):
@@ -105,15 +116,21 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
         pixels += image.shape[0] * image.shape[1]
     if not sides:
         name, reason = next(iter(skipped.reasons.items()))
-        raise DataError(f"None of the {len(indices)} images looked at in {source.description} can be decoded; {name}: {reason}.")
+        raise DataError(
+            f"None of the {len(indices)} images looked at in {source.description} can be decoded; {name}: {reason}."
+        )
     if len(source) < MIN_IMAGES:
-        raise DataError(f"{source.description} holds {len(source)} images; pretraining needs at least {MIN_IMAGES} (and does little below a thousand).")
+        raise DataError(
+            f"{source.description} holds {len(source)} images; pretraining needs at least {MIN_IMAGES} (and does little below a thousand)."
+        )
     mean = sums / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
     return DataProfile(count, int(np.median(sides)), tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
 
 
-def fit_to_data(config: Config, seen: DataProfile, num_images: int, *, adapts_batch: bool, epochs_overridden: bool) -> tuple[Config, list[str]]:
+def fit_to_data(
+    config: Config, seen: DataProfile, num_images: int, *, adapts_batch: bool, epochs_overridden: bool
+) -> tuple[Config, list[str]]:
     """The config with everything resolved that depends on the data, and one line per value that was found so.
 
     Raises ConfigError where what results cannot train.
@@ -129,29 +146,41 @@ def fit_to_data(config: Config, seen: DataProfile, num_images: int, *, adapts_ba
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else (seen.mean, seen.std)
         views = dataclasses.replace(views, mean=mean, std=std)
         if not imagenet:
-            notes.append(f"mean {mean} and std {std} measured on the images ({seen.channels} channels); saturation, hue and grayscale are left out")
+            notes.append(
+                f"mean {mean} and std {std} measured on the images ({seen.channels} channels); saturation, hue and grayscale are left out"
+            )
     if len(views.mean) not in (1, seen.channels):
         raise ConfigError(f"views.mean has {len(views.mean)} values, the images have {seen.channels} channels.")
     batch_size = config.batch_size
     if adapts_batch:
         batch_size = min(batch_size, 2 ** int(np.log2(num_images / 4)))
-        notes.append(f"batch of {batch_size} (the smaller of the recipe's {config.batch_size} and the largest power of two up to a quarter of the images)")
+        notes.append(
+            f"batch of {batch_size} (the smaller of the recipe's {config.batch_size} and the largest power of two up to a quarter of the images)"
+        )
     if batch_size > num_images:
-        raise ConfigError(f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {2 ** int(np.log2(num_images / 4))} or less.")
+        raise ConfigError(
+            f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {2 ** int(np.log2(num_images / 4))} or less."
+        )
     micro = config.micro_batch_size or batch_size
     if batch_size % micro:
         raise ConfigError(f"micro_batch_size {micro} does not divide the batch of {batch_size}.")
     total = total_steps(config.epochs, num_images, batch_size)
     if total < 1:
-        raise ConfigError(f"{config.epochs:g} epochs of {num_images} images are less than one batch of {batch_size}. Raise --epochs or lower --batch-size.")
+        raise ConfigError(
+            f"{config.epochs:g} epochs of {num_images} images are less than one batch of {batch_size}. Raise --epochs or lower --batch-size."
+        )
     warmup = total_steps(optimizer.warmup_epochs, num_images, batch_size)
     if epochs_overridden and warmup > total // 10:
         warmup_epochs = (total // 10) * batch_size / num_images
         notes.append(f"warm-up of {total // 10} steps in place of {warmup}, a tenth of the {total} steps")
         optimizer = dataclasses.replace(optimizer, warmup_epochs=warmup_epochs)
     elif warmup >= total:
-        raise ConfigError(f"The warm-up of {warmup} steps is not shorter than the whole training of {total}. Set a smaller --optimizer.warmup-epochs.")
-    return dataclasses.replace(config, views=views, optimizer=optimizer, batch_size=batch_size, micro_batch_size=micro), notes
+        raise ConfigError(
+            f"The warm-up of {warmup} steps is not shorter than the whole training of {total}. Set a smaller --optimizer.warmup-epochs."
+        )
+    return dataclasses.replace(
+        config, views=views, optimizer=optimizer, batch_size=batch_size, micro_batch_size=micro
+    ), notes
 
 
 def schedule(config: Config, num_images: int) -> Schedule:
@@ -174,12 +203,24 @@ def policy(view: ViewConfig) -> ViewPolicy:
 def two_views(config: Config) -> TwoViews:
     """The views of a resolved config."""
     return TwoViews(
-        policy(config.views.view1), policy(config.views.view2), config.views.size, config.batch_size, config.seed,
-        config.views.semantics, config.views.antialias,
+        policy(config.views.view1),
+        policy(config.views.view2),
+        config.views.size,
+        config.batch_size,
+        config.seed,
+        config.views.semantics,
+        config.views.antialias,
     )
 
 
-def feed(config: Config, source: ImageSource, channels: int, views: TwoViews, device: torch.device, skipped: SkippedImages) -> Feed:
+def feed(
+    config: Config,
+    source: ImageSource,
+    channels: int,
+    views: TwoViews,
+    device: torch.device,
+    skipped: SkippedImages,
+) -> Feed:
     """Micro-batches from memory where the images are equal and fit, else from worker processes."""
     plan = BatchPlan(config.batch_size, config.micro_batch_size)
     labels = torch.from_numpy(source.labels) if source.labels is not None and config.method.online_classifier else None
@@ -188,7 +229,9 @@ def feed(config: Config, source: ImageSource, channels: int, views: TwoViews, de
         return DecodingFeed(source, channels, views.crop, plan, config.seed, choose_workers(config.workers), skipped)
     images, indices = resident
     if len(images) < config.batch_size:
-        raise DataError(f"Only {len(images)} images of {source.description} can be decoded; a batch needs {config.batch_size}.")
+        raise DataError(
+            f"Only {len(images)} images of {source.description} can be decoded; a batch needs {config.batch_size}."
+        )
     chosen = None if labels is None else labels[indices].to(device)
     return ResidentFeed(images.to(device), chosen, plan, config.seed)
 
@@ -196,14 +239,22 @@ def feed(config: Config, source: ImageSource, channels: int, views: TwoViews, de
 def encoder_settings(config: Config) -> dict:
     """The arguments of `create_encoder` beside name, channels and size."""
     e = config.encoder
-    return {"width": e.width, "stem": e.stem, "conventions": e.conventions, "zero_init_residual": e.zero_init_residual}
+    return {
+        "width": e.width,
+        "stem": e.stem,
+        "conventions": e.conventions,
+        "zero_init_residual": e.zero_init_residual,
+    }
 
 
 def encoder(config: Config, channels: int) -> nn.Module:
     """A new encoder as the config describes it."""
     return create_encoder(
-        config.encoder.name, in_channels=channels, image_size=config.views.size,
-        pretrained=config.encoder.pretrained, **encoder_settings(config),
+        config.encoder.name,
+        in_channels=channels,
+        image_size=config.views.size,
+        pretrained=config.encoder.pretrained,
+        **encoder_settings(config),
     )
 
 
@@ -212,6 +263,7 @@ def method(config: Config, channels: int, module: nn.Module | None = None, num_c
 
     `module`: an encoder of one's own. `num_classes` > 0 adds the online classifier.
     """
+
     def network(offset: int) -> tuple[Network, nn.Module]:
         with seeded(config.seed + offset):
             made = encoder(config, channels) if module is None else module
@@ -225,7 +277,9 @@ def method(config: Config, channels: int, module: nn.Module | None = None, num_c
     target = None
     if config.method.target_init == "independent":
         if module is not None:
-            raise ConfigError("method.target_init 'independent' needs an encoder by name: a module of your own can only be copied.")
+            raise ConfigError(
+                "method.target_init 'independent' needs an encoder by name: a module of your own can only be copied."
+            )
         target, _ = network(2**31)
     classifier = None
     if num_classes:
@@ -243,8 +297,11 @@ def state(config: Config, built: BYOL, device: torch.device) -> State:
         built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     o = config.optimizer
     optimizer = create_optimizer(
-        built.trained_modules(), o.name,
-        weight_decay=o.weight_decay, momentum=o.momentum, trust_coefficient=o.trust_coefficient,
+        built.trained_modules(),
+        o.name,
+        weight_decay=o.weight_decay,
+        momentum=o.momentum,
+        trust_coefficient=o.trust_coefficient,
     )
     return State(built, optimizer)
 

@@ -129,12 +129,17 @@ def _run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        print(f"byol: there is no command {name!r}.{nearest(name, COMMANDS)} Commands: {', '.join(COMMANDS)}", file=sys.stderr)
+        print(
+            f"byol: there is no command {name!r}.{nearest(name, COMMANDS)} Commands: {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
         return USAGE_ERROR
     kind, run = COMMANDS[name]
-    default = Pretrain(recipe(_chosen_recipe(rest)).config) if kind is Pretrain else None
-    options = {} if default is None else {"default": default}
-    return run(tyro.cli(kind, prog=f"byol {name}", args=rest, **options))
+    if kind is Pretrain:
+        return run(
+            tyro.cli(kind, prog=f"byol {name}", args=rest, default=Pretrain(recipe(_chosen_recipe(rest)).config))
+        )
+    return run(tyro.cli(kind, prog=f"byol {name}", args=rest))
 
 
 def _overview() -> str:
@@ -159,16 +164,34 @@ def _pretrain(options: Pretrain) -> int:
     with Console() as console:
         if options.resume:
             changed = options.config != recipe(options.recipe).config
-            run = resume(options.resume, config=options.config if changed else None, say=console.say, show=console.show, command=sys.argv)
+            run = resume(
+                options.resume,
+                config=options.config if changed else None,
+                say=console.say,
+                show=console.show,
+                command=sys.argv,
+            )
         else:
             if not options.data:
-                print("byol: name the images with --data (or a run to continue with --resume). See byol pretrain --help", file=sys.stderr)
+                print(
+                    "byol: name the images with --data (or a run to continue with --resume). See byol pretrain --help",
+                    file=sys.stderr,
+                )
                 return USAGE_ERROR
             from byol.build import open_source
 
             source = open_source(options.data, root=options.data_root, download=options.download)
             arguments = DataArguments(options.data, options.data_root, options.download)
-            run = start(options.config, options.recipe, arguments, source, out=options.out or None, say=console.say, show=console.show, command=sys.argv)
+            run = start(
+                options.config,
+                options.recipe,
+                arguments,
+                source,
+                out=options.out or None,
+                say=console.say,
+                show=console.show,
+                command=sys.argv,
+            )
     return 0 if run.finished else 128 + (run.signal_number or 0)
 
 
@@ -176,16 +199,36 @@ def _probe(options: Knn | Linear) -> int:
     from byol.commands import evaluate
     from byol.console import Console
 
-    shared: dict[str, Any] = {"root": options.data_root, "download": options.download, "device": options.device}
+    shared: dict[str, Any] = {
+        "root": options.data_root,
+        "download": options.download,
+        "device": options.device,
+    }
     with Console() as console:
         if isinstance(options, Knn):
             if options.k < 1 or options.temperature <= 0:
-                raise ByolError(f"k must be at least 1 and temperature above 0; found {options.k} and {options.temperature}.")
-            score, record = evaluate.knn(options.run, options.data, options.test_data, k=options.k, temperature=options.temperature, show=console.count, **shared)
+                raise ByolError(
+                    f"k must be at least 1 and temperature above 0; found {options.k} and {options.temperature}."
+                )
+            score, record = evaluate.knn(
+                options.run,
+                options.data,
+                options.test_data,
+                k=options.k,
+                temperature=options.temperature,
+                show=console.count,
+                **shared,
+            )
         else:
-            score, record = evaluate.linear(options.run, options.data, options.test_data, seed=options.seed, show=console.count, **shared)
+            score, record = evaluate.linear(
+                options.run, options.data, options.test_data, seed=options.seed, show=console.count, **shared
+            )
     print(f"{record['protocol']} accuracy {score} % on {record['num_test']} images of {record['test']}")
-    print("  " + ", ".join(f"{name} {value}" for name, value in record["settings"].items()) + f", {record['num_train']} training images")
+    print(
+        "  "
+        + ", ".join(f"{name} {value}" for name, value in record["settings"].items())
+        + f", {record['num_train']} training images"
+    )
     print(f"  written to {evaluate.write_result(options.run, record)}")
     return 0
 
@@ -196,8 +239,14 @@ def _embed(options: Embed) -> int:
 
     with Console() as console:
         count, skipped = embed(
-            options.run, options.data, options.out, split=options.split, root=options.data_root,
-            download=options.download, device=options.device, show=console.count,
+            options.run,
+            options.data,
+            options.out,
+            split=options.split,
+            root=options.data_root,
+            download=options.download,
+            device=options.device,
+            show=console.count,
         )
     print(f"{count} vectors written to {options.out}")
     for name, reason in skipped.items():
@@ -216,8 +265,12 @@ def _demo(options: Demo) -> int:
     if not result.scores:
         return 128 + (result.runs[-1].signal_number or 0)
     console.table(*table(result))
-    print(f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json")
-    print(f"Next: byol pretrain --data YOUR_FOLDER, or byol embed {result.runs[0].path} --data sample --out vectors.parquet")
+    print(
+        f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
+    )
+    print(
+        f"Next: byol pretrain --data YOUR_FOLDER, or byol embed {result.runs[0].path} --data sample --out vectors.parquet"
+    )
     return 0
 
 

@@ -242,16 +242,28 @@ def validate(config: Config) -> None:
     c = config
     _require(c.epochs > 0, "epochs", c.epochs, "above 0")
     _require(c.batch_size >= 2, "batch_size", c.batch_size, "at least 2 (batch norm needs two images)")
-    _require(c.micro_batch_size == 0 or c.micro_batch_size >= 2, "micro_batch_size", c.micro_batch_size, "0, or at least 2")
+    _require(
+        c.micro_batch_size == 0 or c.micro_batch_size >= 2,
+        "micro_batch_size",
+        c.micro_batch_size,
+        "0, or at least 2",
+    )
     _require(
         c.micro_batch_size == 0 or c.batch_size % c.micro_batch_size == 0,
-        "micro_batch_size", c.micro_batch_size, f"a divisor of batch_size ({c.batch_size})",
+        "micro_batch_size",
+        c.micro_batch_size,
+        f"a divisor of batch_size ({c.batch_size})",
     )
     _require(c.seed >= 0, "seed", c.seed, "0 or more")
     _require(c.workers >= -1, "workers", c.workers, "-1 or more")
     _require(c.log_interval_steps >= 1, "log_interval_steps", c.log_interval_steps, "at least 1")
     _require(c.collapse_interval_steps >= 1, "collapse_interval_steps", c.collapse_interval_steps, "at least 1")
-    _require(c.checkpoint_interval_minutes >= 0, "checkpoint_interval_minutes", c.checkpoint_interval_minutes, "0 or more")
+    _require(
+        c.checkpoint_interval_minutes >= 0,
+        "checkpoint_interval_minutes",
+        c.checkpoint_interval_minutes,
+        "0 or more",
+    )
     _validate_views(c.views)
     _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
     for name in ("projector_hidden", "projector_output", "predictor_hidden"):
@@ -261,7 +273,12 @@ def validate(config: Config) -> None:
 
 
 def _validate_views(views: ViewsConfig) -> None:
-    _require(views.size == 0 or views.size >= 8, "views.size", views.size, "0 (found from the images), or at least 8")
+    _require(
+        views.size == 0 or views.size >= 8,
+        "views.size",
+        views.size,
+        "0 (found from the images), or at least 8",
+    )
     _require(len(views.mean) == len(views.std), "views.std", views.std, "as long as views.mean")
     _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")
     for side in ("view1", "view2"):
@@ -285,7 +302,12 @@ def _validate_optimizer(optimizer: OptimizerConfig) -> None:
     rate = optimizer.base_learning_rate
     _require(rate > 0, "optimizer.base_learning_rate", rate, "above 0")
     if optimizer.name == "adamw":
-        _require(rate <= 1e-2, "optimizer.base_learning_rate", rate, "at most 0.01 with adamw (0.001 is usual); rates like 0.3 belong to lars")
+        _require(
+            rate <= 1e-2,
+            "optimizer.base_learning_rate",
+            rate,
+            "at most 0.01 with adamw (0.001 is usual); rates like 0.3 belong to lars",
+        )
     if optimizer.name == "sgd":
         _require(rate <= 2, "optimizer.base_learning_rate", rate, "at most 2 with sgd (0.05 to 0.6 is usual)")
     _require(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")

@@ -19,10 +19,18 @@ class Console:
         from rich.progress import Progress as RichProgress
 
         self._console = RichConsole(highlight=False, soft_wrap=True)
-        self._live = RichProgress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[note]}"),
-            console=self._console, transient=True,
-        ) if self._console.is_terminal else None
+        self._live = (
+            RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+                transient=True,
+            )
+            if self._console.is_terminal
+            else None
+        )
         self._task = None
         self._shown_at = 0.0
 
@@ -62,7 +70,9 @@ class Console:
         if self._live:
             if self._task is None:
                 self._task = self._live.add_task(what, total=total, note=note)
-            self._live.update(self._task, description=what, completed=done, total=total, note=note, visible=done < total)
+            self._live.update(
+                self._task, description=what, completed=done, total=total, note=note, visible=done < total
+            )
         elif done >= total or time.monotonic() - self._shown_at > PLAIN_INTERVAL_SECONDS:
             self._shown_at = time.monotonic()
             self.say(f"{what} {done}/{total}: {note}" if what == "pretraining" else f"{what}: {note}")

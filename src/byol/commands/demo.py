@@ -36,7 +36,14 @@ class DemoResult:
     elapsed_seconds: float
 
 
-def demo(out: str | Path, *, num_seeds: int = 1, config: Config | None = None, say: Say = print, show: Show = lambda progress: None) -> DemoResult:
+def demo(
+    out: str | Path,
+    *,
+    num_seeds: int = 1,
+    config: Config | None = None,
+    say: Say = print,
+    show: Show = lambda progress: None,
+) -> DemoResult:
     """Runs the `sample` recipe with seeds 0, 1, ... and writes one run directory per seed and `demo.json`."""
     began = time.monotonic()
     config = config or recipe("sample").config
@@ -44,14 +51,27 @@ def demo(out: str | Path, *, num_seeds: int = 1, config: Config | None = None, s
     folders = [Path(out)] if num_seeds == 1 else [Path(out) / f"seed-{seed}" for seed in range(num_seeds)]
     runs, correct = [], []
     for seed, folder in enumerate(folders):
-        run = start(replace(config, seed=seed), "sample", DataArguments("sample"), train, out=folder, say=say, show=show)
+        run = start(
+            replace(config, seed=seed),
+            "sample",
+            DataArguments("sample"),
+            train,
+            out=folder,
+            say=say,
+            show=show,
+        )
         runs.append(run)
         if not run.finished:
             return DemoResult(runs, {}, {}, time.monotonic() - began)
         say("evaluating on the 2,000 test images")
         correct.append(_all_probes(config, run, seed, train, test))
     result = DemoResult(runs, _scores(correct), _gains(correct), time.monotonic() - began)
-    content = {"scores": _plain(result.scores), "gains": _plain(result.gains), "num_seeds": num_seeds, "elapsed_seconds": result.elapsed_seconds}
+    content = {
+        "scores": _plain(result.scores),
+        "gains": _plain(result.gains),
+        "num_seeds": num_seeds,
+        "elapsed_seconds": result.elapsed_seconds,
+    }
     write_atomically(Path(out) / "demo.json", (json.dumps(content, indent=2) + "\n").encode())
     return result
 
@@ -59,7 +79,13 @@ def demo(out: str | Path, *, num_seeds: int = 1, config: Config | None = None, s
 def _all_probes(config: Config, run: Run, seed: int, train: Any, test: Any) -> dict[str, dict[str, Tensor]]:
     device = choose_device(config.device)
     trained = run.encoder().to(device)
-    resolved, _ = build.fit_to_data(replace(config, seed=seed), build.profile(train, SkippedImages()), len(train), adapts_batch=False, epochs_overridden=True)
+    resolved, _ = build.fit_to_data(
+        replace(config, seed=seed),
+        build.profile(train, SkippedImages()),
+        len(train),
+        adapts_batch=False,
+        epochs_overridden=True,
+    )
     untrained = Encoder(build.method(resolved, 1).encoder, trained.description).to(device)
     encoders = {"pixels": pixels, "random": untrained, "byol": trained}
     return {name: probe_correct(encode, train, test, 1, device) for name, encode in encoders.items()}
@@ -96,5 +122,3 @@ def table(result: DemoResult) -> tuple[list[str], list[list[str]]]:
     for baseline, cells in result.gains.items():
         rows.append([f"BYOL minus {FEATURES[baseline]}", *(str(cells[probe]) for probe in PROBES)])
     return header, rows
-
-

@@ -108,10 +108,14 @@ def start(
     chosen = find_recipe(recipe_name)
     skipped = SkippedImages()
     seen = build.profile(source, skipped)
-    say(f"{source.description}: {len(source)} images, {seen.channels} channel{'s' if seen.channels > 1 else ''}, median short side {seen.short_side} px")
+    say(
+        f"{source.description}: {len(source)} images, {seen.channels} channel{'s' if seen.channels > 1 else ''}, median short side {seen.short_side} px"
+    )
     batch_is_recipes = config.batch_size == chosen.config.batch_size
     config, notes = build.fit_to_data(
-        config, seen, len(source),
+        config,
+        seen,
+        len(source),
         adapts_batch=chosen.adapts_batch and batch_is_recipes,
         epochs_overridden=config.epochs != chosen.config.epochs,
     )
@@ -121,16 +125,24 @@ def start(
     path = Path(out) if out is not None else _free_directory(arguments.data or "array")
     run = RunDirectory.create(path)
     machine = describe_machine(trainer.device)
-    run.write("run.json", {
-        "format_version": FORMAT_VERSION,
-        "recipe": recipe_name,
-        "config": to_dict(config),
-        "data": {**dataclasses.asdict(arguments), "description": source.description, "num_images": len(source), "channels": seen.channels},
-        "derived": trainer.derived(),
-        "own_encoder": encoder is not None,
-        "machine": machine,
-        "commands": [list(command) or sys.argv],
-    })
+    run.write(
+        "run.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "recipe": recipe_name,
+            "config": to_dict(config),
+            "data": {
+                **dataclasses.asdict(arguments),
+                "description": source.description,
+                "num_images": len(source),
+                "channels": seen.channels,
+            },
+            "derived": trainer.derived(),
+            "own_encoder": encoder is not None,
+            "machine": machine,
+            "commands": [list(command) or sys.argv],
+        },
+    )
     for line in trainer.summary():
         say(line)
     say(f"  run directory {run.path}")
@@ -156,14 +168,18 @@ def resume(
     record = run.record()
     recorded = from_dict(Config, record["config"])
     if config is not None and (changed := differences(recorded, config)):
-        raise ConfigError(f"A resumed run keeps its settings; these differ: {'; '.join(changed)}. Start a new run for them.")
+        raise ConfigError(
+            f"A resumed run keeps its settings; these differ: {'; '.join(changed)}. Start a new run for them."
+        )
     if source is None:
         if not record["data"]["data"]:
             raise RunError(f"{path} was started with images from Python: pass them as `source` again.")
         arguments = DataArguments(**{name: record["data"][name] for name in ("data", "root", "download")})
         source = build.open_source(arguments.data, root=arguments.root, download=False)
     if len(source) != record["data"]["num_images"]:
-        raise RunError(f"{path} began with {record['data']['num_images']} images, {source.description} now holds {len(source)}. Resume needs the same data.")
+        raise RunError(
+            f"{path} began with {record['data']['num_images']} images, {source.description} now holds {len(source)}. Resume needs the same data."
+        )
     if record["own_encoder"] and encoder is None:
         raise RunError(f"{path} was started with a module of your own: pass one of the same shape as `encoder`.")
     skipped = SkippedImages()
@@ -172,10 +188,14 @@ def resume(
     try:
         trainer.state.load_state_dict(saved)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()}).") from error
+        raise CheckpointError(
+            f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
+        ) from error
     record["commands"].append(list(command) or sys.argv)
     run.write("run.json", record)
-    say(f"{source.description}: {len(source)} images; resuming {run.path} at step {trainer.state.step} of {trainer.schedule.total_steps}")
+    say(
+        f"{source.description}: {len(source)} images; resuming {run.path} at step {trainer.state.step} of {trainer.schedule.total_steps}"
+    )
     return trainer.run(run, say, show)
 
 
@@ -195,7 +215,14 @@ class _Trainer:
     skipped: SkippedImages
 
     @classmethod
-    def create(cls, config: Config, source: ImageSource, channels: int, encoder: nn.Module | None, skipped: SkippedImages) -> "_Trainer":
+    def create(
+        cls,
+        config: Config,
+        source: ImageSource,
+        channels: int,
+        encoder: nn.Module | None,
+        skipped: SkippedImages,
+    ) -> "_Trainer":
         device = choose_device(config.device)
         num_classes = 0
         if config.method.online_classifier:
@@ -205,16 +232,25 @@ class _Trainer:
         method = build.method(config, channels, encoder, num_classes)
         views = build.two_views(config)
         return cls(
-            config, channels, encoder is not None, build.state(config, method, device),
-            build.feed(config, source, channels, views, device, skipped), views,
-            build.schedule(config, len(source)), device, choose_precision(config.precision, device), skipped,
+            config,
+            channels,
+            encoder is not None,
+            build.state(config, method, device),
+            build.feed(config, source, channels, views, device, skipped),
+            views,
+            build.schedule(config, len(source)),
+            device,
+            choose_precision(config.precision, device),
+            skipped,
         )
 
     def derived(self) -> dict[str, Any]:
         s = self.schedule
         return {
-            "total_steps": s.total_steps, "warmup_steps": s.warmup_steps,
-            "peak_learning_rate": s.base_learning_rate * s.batch_size / 256, "precision": self.precision,
+            "total_steps": s.total_steps,
+            "warmup_steps": s.warmup_steps,
+            "peak_learning_rate": s.base_learning_rate * s.batch_size / 256,
+            "precision": self.precision,
             "num_features": find_num_features(self.state.method.encoder, self.channels, self.config.views.size),
         }
 
@@ -232,24 +268,45 @@ class _Trainer:
     def run(self, run: RunDirectory, say: Say, show: Show) -> Run:
         began = time.strftime("%Y-%m-%dT%H:%M:%S")
         loop = LoopSettings(
-            self.config.batch_size // self.config.micro_batch_size, self.config.log_interval_steps,
-            self.config.collapse_interval_steps, 60 * self.config.checkpoint_interval_minutes,
+            self.config.batch_size // self.config.micro_batch_size,
+            self.config.log_interval_steps,
+            self.config.collapse_interval_steps,
+            60 * self.config.checkpoint_interval_minutes,
         )
-        compute_loss = wrap(self.state.method, self.device, bf16=self.precision == "bf16", channels_last=self.config.channels_last)
+        compute_loss = wrap(
+            self.state.method,
+            self.device,
+            bf16=self.precision == "bf16",
+            channels_last=self.config.channels_last,
+        )
         try:
             end = train(
-                self.state, self.feed, self.views, compute_loss, self.schedule, loop, device=self.device,
-                checkpoints=run.checkpoints, metrics=MetricsFile(run.metrics, self.state.step), show=show,
+                self.state,
+                self.feed,
+                self.views,
+                compute_loss,
+                self.schedule,
+                loop,
+                device=self.device,
+                checkpoints=run.checkpoints,
+                metrics=MetricsFile(run.metrics, self.state.step),
+                show=show,
             )
         finally:
             run.write_skipped(self.skipped.reasons)
-        description = build.encoder_description(self.config, self.channels, self.derived()["num_features"], own_module=self.own_encoder)
+        description = build.encoder_description(
+            self.config, self.channels, self.derived()["num_features"], own_module=self.own_encoder
+        )
         save_encoder(run.path, self.state.method.encoder, description)
         told = verdict(end.collapse) if end.collapse is not None else "not looked at: no step was made"
         run.write("result.json", _result(end, told, self.state.step, began, len(self.skipped)))
         if self.skipped.reasons:
-            say(f"{len(self.skipped)} broken image{'s' if len(self.skipped) > 1 else ''} skipped; named in {run.skipped}")
-        say(f"{'finished' if end.finished else f'stopped at step {self.state.step}'} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s")
+            say(
+                f"{len(self.skipped)} broken image{'s' if len(self.skipped) > 1 else ''} skipped; named in {run.skipped}"
+            )
+        say(
+            f"{'finished' if end.finished else f'stopped at step {self.state.step}'} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s"
+        )
         say(told)
         if not end.finished:
             say(f"continue with: byol pretrain --resume {run.path}")
@@ -258,9 +315,13 @@ class _Trainer:
 
 def _result(end: LoopEnd, told: str, step: int, began: str, num_skipped: int) -> dict[str, Any]:
     return {
-        "finished": end.finished, "step": step, "verdict": told,
+        "finished": end.finished,
+        "step": step,
+        "verdict": told,
         "collapse": end.collapse.as_dict() if end.collapse is not None else None,
-        "began": began, "elapsed_seconds": end.elapsed_seconds, "images_per_second": end.images_per_second,
+        "began": began,
+        "elapsed_seconds": end.elapsed_seconds,
+        "images_per_second": end.images_per_second,
         "num_skipped_images": num_skipped,
     }
 

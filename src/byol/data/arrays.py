@@ -10,9 +10,17 @@ from byol.errors import DataError
 class ArrayImages:
     """(N, H, W) or (N, H, W, C) uint8 pixels, any number of channels, with optional (N,) labels."""
 
-    def __init__(self, pixels: Image, labels: NDArray[np.int64] | None = None, class_names: list[str] | None = None, description: str = "array") -> None:
+    def __init__(
+        self,
+        pixels: Image,
+        labels: NDArray[np.int64] | None = None,
+        class_names: list[str] | None = None,
+        description: str = "array",
+    ) -> None:
         if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4):
-            raise DataError(f"Images as an array must be uint8 of shape (N, H, W) or (N, H, W, C); found {pixels.dtype} {pixels.shape}.")
+            raise DataError(
+                f"Images as an array must be uint8 of shape (N, H, W) or (N, H, W, C); found {pixels.dtype} {pixels.shape}."
+            )
         if labels is not None and len(labels) != len(pixels):
             raise DataError(f"{len(pixels)} images have {len(labels)} labels; give one for each.")
         self.pixels = pixels if pixels.ndim == 4 else pixels[..., None]

@@ -26,7 +26,15 @@ def decode(content: bytes, channels: int) -> Image:
             with PillowImage.open(io.BytesIO(content)) as opened:
                 image = _to_eight_bits(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
                 pixels = np.asarray(image, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        MemoryError,
+        PillowImage.DecompressionBombError,
+        PillowImage.DecompressionBombWarning,
+    ) as error:
         raise BrokenImageError(str(error) or type(error).__name__) from error
     return pixels.reshape(*pixels.shape[:2], channels)
 

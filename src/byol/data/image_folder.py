@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from byol.data.decode import decode, stored_channels
 from byol.data.source import Image
@@ -15,11 +16,16 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 class ImageFolder:
     """Images below `root` in the order of their paths. Raises DataError where there is none."""
 
+    labels: NDArray[np.int64] | None
+    class_names: list[str] | None
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.paths = sorted(_image_paths(root))
         if not self.paths:
-            raise DataError(f"{root} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}), nor do its sub-folders. Name a folder of images.")
+            raise DataError(
+                f"{root} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}), nor do its sub-folders. Name a folder of images."
+            )
         self.description = f"folder {root}"
         self.class_names, self.labels = _labels(self.paths)
 
@@ -45,7 +51,9 @@ class ImageFolder:
 class ListedImages(ImageFolder):
     """Image files below `root`, listed with their labels by whoever knows the data set."""
 
-    def __init__(self, root: Path, paths: list[str], labels: list[int], class_names: list[str], description: str) -> None:
+    def __init__(
+        self, root: Path, paths: list[str], labels: list[int], class_names: list[str], description: str
+    ) -> None:
         self.root = root
         self.paths = paths
         self.labels = np.asarray(labels, dtype=np.int64)

@@ -85,7 +85,16 @@ class ResidentFeed:
 class DecodingFeed:
     """Micro-batches that worker processes decode and crop. A broken image is replaced by the next that is not."""
 
-    def __init__(self, source: ImageSource, channels: int, crop: Crop, plan: BatchPlan, seed: int, num_workers: int, skipped: SkippedImages) -> None:
+    def __init__(
+        self,
+        source: ImageSource,
+        channels: int,
+        crop: Crop,
+        plan: BatchPlan,
+        seed: int,
+        num_workers: int,
+        skipped: SkippedImages,
+    ) -> None:
         self.dataset = _CroppedImages(source, channels, crop)
         self.plan = plan
         self.order = Order(len(source), seed)

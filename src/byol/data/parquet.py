@@ -40,7 +40,9 @@ class ParquetImages:
         self.folder = files[0].parent
         self.images = table.column(self.image_column)
         self.description = f"parquet {path}"
-        self.labels, self.class_names = _labels(table.column(label_column) if label_column else None, schema, label_column)
+        self.labels, self.class_names = _labels(
+            table.column(label_column) if label_column else None, schema, label_column
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,7 +85,9 @@ def _image_column(schema: Any, file: Path) -> str:
 
     fitting = [name for name in schema.names if holds_images(schema.field(name).type)]
     if not fitting:
-        raise DataError(f"{file} has no image column (bytes, or struct of bytes and path); it has {', '.join(schema.names)}.")
+        raise DataError(
+            f"{file} has no image column (bytes, or struct of bytes and path); it has {', '.join(schema.names)}."
+        )
     return next((name for name in ("image", "img") if name in fitting), fitting[0])
 
 
@@ -93,7 +97,9 @@ def _labels(column: Any, schema: Any, name: str | None) -> tuple[np.ndarray | No
     if column is None:
         return None, None
     if column.null_count:
-        raise DataError(f"The label column {name!r} has {column.null_count} empty rows; fill them or remove the column.")
+        raise DataError(
+            f"The label column {name!r} has {column.null_count} empty rows; fill them or remove the column."
+        )
     if pa.types.is_integer(column.type):
         return column.to_numpy().astype(np.int64), _class_names(schema, name)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):

@@ -29,20 +29,33 @@ def open_public(name: str, split: Split, root: Path, *, download: bool, labelled
         "cifar100": {"train": train, "download": download},
         "stl10": {"split": split if labelled or not train else "unlabeled", "download": download},
         "fashion-mnist": {"train": train, "download": download},
-        "imagenette": {"split": "train" if train else "val", "download": download and not (root / "imagenette2").exists()},
+        "imagenette": {
+            "split": "train" if train else "val",
+            "download": download and not (root / "imagenette2").exists(),
+        },
         "imagenet": {"split": "train" if train else "val"},
     }
     classes = {
-        "cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "stl10": datasets.STL10,
-        "fashion-mnist": datasets.FashionMNIST, "imagenette": datasets.Imagenette, "imagenet": datasets.ImageNet,
+        "cifar10": datasets.CIFAR10,
+        "cifar100": datasets.CIFAR100,
+        "stl10": datasets.STL10,
+        "fashion-mnist": datasets.FashionMNIST,
+        "imagenette": datasets.Imagenette,
+        "imagenet": datasets.ImageNet,
     }
     if name == "imagenet" and download:
-        raise DataError("imagenet cannot be downloaded by name: get its archives from image-net.org and name their folder with --data-root.")
+        raise DataError(
+            "imagenet cannot be downloaded by name: get its archives from image-net.org and name their folder with --data-root."
+        )
     try:
         dataset: Any = classes[name](str(root), **arguments[name])
     except (RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
-        advice = "Check the connection." if download else "Add --download, or name the folder that holds it with --data-root."
+        advice = (
+            "Check the connection."
+            if download
+            else "Add --download, or name the folder that holds it with --data-root."
+        )
         raise DataError(f"{name} was not found in {root} ({reason}). {advice}") from error
     return _as_source(name, dataset, f"{name} {split}", root)
 

@@ -13,7 +13,9 @@ from byol.errors import BrokenImageError
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 
 
-def load_resident(source: ImageSource, channels: int, skipped: SkippedImages, limit_bytes: int = MEMORY_LIMIT_BYTES) -> tuple[Tensor, Tensor] | None:
+def load_resident(
+    source: ImageSource, channels: int, skipped: SkippedImages, limit_bytes: int = MEMORY_LIMIT_BYTES
+) -> tuple[Tensor, Tensor] | None:
     """(images (M, C, H, W) uint8, their (M,) indices in the source), without the broken ones.
 
     None where the images differ in size or take more than `limit_bytes`.

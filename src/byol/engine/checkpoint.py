@@ -38,7 +38,9 @@ def load_newest(directory: Path) -> tuple[Path, dict[str, Any]]:
             return path, load(path)
         except CheckpointError as error:
             reasons.append(str(error))
-    raise CheckpointError(" ".join(reasons) or f"{directory} holds no checkpoint: the run stopped before its first. Start it anew.")
+    raise CheckpointError(
+        " ".join(reasons) or f"{directory} holds no checkpoint: the run stopped before its first. Start it anew."
+    )
 
 
 def load(path: Path) -> dict[str, Any]:

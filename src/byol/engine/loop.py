@@ -82,7 +82,15 @@ def train(
         while state.step < total and stop.signal_number is None:
             step = state.step
             with _clear_memory_errors():
-                result = train_step(state, _next_micro_batches(batches, settings), settings.num_micro_batches, views, compute_loss, schedule, device)
+                result = train_step(
+                    state,
+                    _next_micro_batches(batches, settings),
+                    settings.num_micro_batches,
+                    views,
+                    compute_loss,
+                    schedule,
+                    device,
+                )
             losses.append(result.loss)
 
             if step % settings.collapse_interval_steps == 0 or state.step == total:
@@ -91,10 +99,22 @@ def train(
                 now = time.monotonic()
                 rate = (state.step - logged_step) * schedule.batch_size / max(now - logged_at, 1e-9)
                 loss = _finite(losses, step)
-                row = {"step": step, "loss": loss, "learning_rate": schedule.learning_rate(step), "tau": schedule.tau(step)}
+                row = {
+                    "step": step,
+                    "loss": loss,
+                    "learning_rate": schedule.learning_rate(step),
+                    "tau": schedule.tau(step),
+                }
                 recent = collapse.as_dict() if collapse is not None else {}
                 metrics.write({**row, **recent, "images_per_second": rate, "elapsed_seconds": now - started})
-                show(Progress(**{**row, "step": state.step}, total_steps=total, images_per_second=rate, remaining_seconds=(total - state.step) * schedule.batch_size / rate))
+                show(
+                    Progress(
+                        **{**row, "step": state.step},
+                        total_steps=total,
+                        images_per_second=rate,
+                        remaining_seconds=(total - state.step) * schedule.batch_size / rate,
+                    )
+                )
                 logged_at, logged_step, losses = now, state.step, []
             if time.monotonic() - saved_at > settings.checkpoint_interval_seconds:
                 _finite(losses, step)

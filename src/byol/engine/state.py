@@ -18,7 +18,11 @@ class State:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and plain containers only, so that it loads with `weights_only`."""
-        return {"step": self.step, "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""

@@ -29,7 +29,11 @@ class Schedule:
 
     def learning_rate(self, step: int) -> float:
         return learning_rate(
-            step, base=self.base_learning_rate, batch_size=self.batch_size, total=self.total_steps, warmup=self.warmup_steps
+            step,
+            base=self.base_learning_rate,
+            batch_size=self.batch_size,
+            total=self.total_steps,
+            warmup=self.warmup_steps,
         )
 
     def tau(self, step: int) -> float:
@@ -47,7 +51,13 @@ class StepResult:
 
 
 def train_step(
-    state: State, batches: Iterable[Batch], num_micro_batches: int, views: TwoViews, compute_loss: ComputeLoss, schedule: Schedule, device: torch.device
+    state: State,
+    batches: Iterable[Batch],
+    num_micro_batches: int,
+    views: TwoViews,
+    compute_loss: ComputeLoss,
+    schedule: Schedule,
+    device: torch.device,
 ) -> StepResult:
     """One optimizer step on the micro-batches of `state.step`; gradients are averaged over them (BYOL section 5)."""
     step = state.step

@@ -32,11 +32,15 @@ def write_embedding(path: Path, features: Features, source: ImageSource) -> None
         if path.suffix == ".npz":
             columns = {"name": np.asarray(names), "vector": vectors} | ({} if labels is None else {"label": labels})
             with temporary.open("wb") as stream:
-                np.savez_compressed(stream, **columns)
+                np.savez_compressed(stream, **columns)  # pyright: ignore[reportArgumentType]
             return
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         vector_column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        table = {"name": pa.array(names)} | ({} if labels is None else {"label": pa.array(labels)}) | {"vector": vector_column}
+        table = (
+            {"name": pa.array(names)}
+            | ({} if labels is None else {"label": pa.array(labels)})
+            | {"vector": vector_column}
+        )
         pq.write_table(pa.table(table), temporary)

@@ -44,7 +44,9 @@ def extract(
     for numbers, images in _batches(source, channels, batch_size, skipped):
         parts = encode(images.to(device)).float().cpu()
         if not bool(torch.isfinite(parts).all()):
-            raise DataError(f"The encoder gives values that are not finite for {source.name(numbers[0])} and its neighbours; its weights are damaged.")
+            raise DataError(
+                f"The encoder gives values that are not finite for {source.name(numbers[0])} and its neighbours; its weights are damaged."
+            )
         vectors.append(parts)
         indices.extend(numbers)
         show(len(indices) + len(skipped), len(source))
@@ -57,7 +59,9 @@ def extract(
     return Features(torch.cat(vectors)[order], labels, chosen[order])
 
 
-def _batches(source: ImageSource, channels: int, batch_size: int, skipped: SkippedImages) -> Iterator[tuple[list[int], Tensor]]:
+def _batches(
+    source: ImageSource, channels: int, batch_size: int, skipped: SkippedImages
+) -> Iterator[tuple[list[int], Tensor]]:
     def read(index: int) -> np.ndarray | str:
         try:
             return source.read(index, channels)

@@ -6,7 +6,15 @@ from torch.nn import functional
 
 
 @torch.no_grad()
-def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int = 200, temperature: float = 0.1, chunk: int = 1024) -> Tensor:
+def knn_predict(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    *,
+    k: int = 200,
+    temperature: float = 0.1,
+    chunk: int = 1024,
+) -> Tensor:
     """(M,) predicted classes of (M, D) queries: the k most similar of (N, D) vectors vote exp(cosine / temperature).
 
     k is at most N. Holds chunk x N similarities at a time, never M x N.

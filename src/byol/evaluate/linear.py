@@ -33,7 +33,14 @@ class LinearProbe:
         return (_with_ones((features - self.mean) / self.scale) @ self.weight).argmax(dim=1)
 
 
-def fit_linear(features: Tensor, labels: Tensor, *, seed: int = 0, strengths: tuple[float, ...] = STRENGTHS, folds: int = 1) -> LinearProbe:
+def fit_linear(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    seed: int = 0,
+    strengths: tuple[float, ...] = STRENGTHS,
+    folds: int = 1,
+) -> LinearProbe:
     """Fits to (N, D) features and (N,) labels. With `folds` > 1 the strength is chosen by cross-validation."""
     mean = features.mean(dim=0)
     scale = (features - mean).square().mean().sqrt().clamp_min(1e-12)
@@ -66,7 +73,9 @@ def _splits(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray,
 def _fit(inputs: Tensor, labels: Tensor, start: Tensor, strength: float) -> Tensor:
     """Minimises mean cross-entropy + strength / 2 |W|^2, the bias free."""
     weight = start.clone().requires_grad_(True)
-    optimizer = torch.optim.LBFGS([weight], max_iter=200, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [weight], max_iter=200, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+    )
 
     def objective() -> Tensor:
         optimizer.zero_grad()

@@ -16,7 +16,13 @@ FEW_LABELS = 10
 FEW_LABEL_DRAWS = 5
 
 
-def probe_correct(encode: Callable[[Tensor], Tensor], train: ImageSource, test: ImageSource, channels: int, device: torch.device) -> dict[str, Tensor]:
+def probe_correct(
+    encode: Callable[[Tensor], Tensor],
+    train: ImageSource,
+    test: ImageSource,
+    channels: int,
+    device: torch.device,
+) -> dict[str, Tensor]:
     """Which test images each probe gets right, (N,) in [0, 1]: `knn`, `linear`, `few_labels`.
 
     `few_labels` is the mean over five draws of ten labelled images per class; its L2 strength is chosen by

@@ -82,17 +82,26 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
         description = EncoderDescription(**content)
         tensors = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
-        raise RunError(f"{folder} holds no {Path(error.filename or WEIGHTS).name}: it is no run, or the run wrote no encoder yet.") from None
+        raise RunError(
+            f"{folder} holds no {Path(error.filename or WEIGHTS).name}: it is no run, or the run wrote no encoder yet."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
     if module is None:
         if description.name is None:
-            raise EncoderError(f"The encoder in {folder} is a module of your own: pass one of the same shape as `module`.")
+            raise EncoderError(
+                f"The encoder in {folder} is a module of your own: pass one of the same shape as `module`."
+            )
         module = create_encoder(
-            description.name, in_channels=description.in_channels, image_size=description.image_size, **description.settings
+            description.name,
+            in_channels=description.in_channels,
+            image_size=description.image_size,
+            **description.settings,
         )
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        raise EncoderError(f"The weights in {folder} do not fit {type(module).__name__} ({str(error).splitlines()[-1].strip()}).") from error
+        raise EncoderError(
+            f"The weights in {folder} do not fit {type(module).__name__} ({str(error).splitlines()[-1].strip()})."
+        ) from error
     return Encoder(module, description)

@@ -88,7 +88,9 @@ class BYOL(nn.Module):
         loss = byol_loss(self.predictor(projection1), self.predictor(projection2), target1, target2)
         if self.classifier is not None and labels is not None:
             logits = self.classifier(representation1.detach())
-            loss = loss + nn.functional.cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels)
+            loss = loss + nn.functional.cross_entropy(
+                logits.float() if logits.dtype != torch.float64 else logits, labels
+            )
         return MethodOutput(loss, projection1.detach(), target2)
 
     @property

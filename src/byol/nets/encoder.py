@@ -32,8 +32,12 @@ def create_encoder(
     stem = ("small" if image_size <= SMALL_IMAGE else "imagenet") if stem == "auto" else stem
     if name in RESNETS and not pretrained:
         return ResNet(
-            RESNETS[name], width=width, in_channels=in_channels, stem=stem,
-            conventions=conventions, zero_init_residual=zero_init_residual,
+            RESNETS[name],
+            width=width,
+            in_channels=in_channels,
+            stem=stem,
+            conventions=conventions,
+            zero_init_residual=zero_init_residual,
         )
     if width != 1.0 or conventions != "torch" or zero_init_residual:
         raise EncoderError(
@@ -57,7 +61,9 @@ def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretr
         encoder = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **settings)
     except Exception as error:
         cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise EncoderError(f"timm cannot build {name!r} for {in_channels} channels at {image_size} px ({cause}).") from error
+        raise EncoderError(
+            f"timm cannot build {name!r} for {in_channels} channels at {image_size} px ({cause})."
+        ) from error
     if stem == "small":
         use_small_stem(encoder)
     return encoder

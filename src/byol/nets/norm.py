@@ -33,7 +33,9 @@ class DeepMindBatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.training:
             self._update_averages(input.detach())
             return functional.batch_norm(input, None, None, self.weight, self.bias, True, 0.0, self.eps)
-        return functional.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
 
     @torch.no_grad()
     def _update_averages(self, input: Tensor) -> None:

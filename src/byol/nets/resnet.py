@@ -23,11 +23,11 @@ class SameConv2d(nn.Conv2d):
         return super().forward(_pad_same(input, self.kernel_size[0], self.stride[0], 0.0))
 
 
-class SameMaxPool2d(nn.MaxPool2d):
-    """Max-pooling with SAME padding."""
+class SameMaxPool2d(nn.Module):
+    """Max-pooling over 3x3 with stride 2 and SAME padding."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(_pad_same(input, int(self.kernel_size), int(self.stride), float("-inf")))
+        return functional.max_pool2d(_pad_same(input, 3, 2, float("-inf")), 3, 2)
 
 
 def _pad_same(input: Tensor, kernel: int, stride: int, value: float) -> Tensor:
@@ -119,7 +119,7 @@ class ResNet(nn.Module):
             self.maxpool: nn.Module = nn.Identity()
         else:
             self.conv1 = convolution(in_channels, channels[0], 7, 2, conventions)
-            self.maxpool = SameMaxPool2d(3, 2) if conventions == "deepmind" else nn.MaxPool2d(3, 2, padding=1)
+            self.maxpool = SameMaxPool2d() if conventions == "deepmind" else nn.MaxPool2d(3, 2, padding=1)
         self.bn1 = batch_norm_2d(channels[0], conventions)
         inputs = channels[0]
         groups = []

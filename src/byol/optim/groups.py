@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from byol.optim.lars import LARS
 
 
-def split_parameters(modules: Iterable[tuple[str, nn.Module]]) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
+def split_parameters(
+    modules: Iterable[tuple[str, nn.Module]],
+) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
     """(weights, excluded) by name: biases and normalisation parameters are excluded (BYOL section 3.3).
 
     Whatever has at most one dimension counts as excluded too (layer scales, say).

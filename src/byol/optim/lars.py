@@ -18,8 +18,23 @@ class LARS(Optimizer):
     normalisation parameters belong in a group with adapt=False and weight_decay=0 (`optim.groups`).
     """
 
-    def __init__(self, params: Iterable[Any], lr: float = 0.0, *, momentum: float = 0.9, weight_decay: float = 0.0, trust_coefficient: float = 1e-3, adapt: bool = True) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust_coefficient": trust_coefficient, "adapt": adapt}
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.0,
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 1e-3,
+        adapt: bool = True,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+            "adapt": adapt,
+        }
         super().__init__(params, defaults)
 
     @torch.no_grad()
@@ -32,9 +47,11 @@ class LARS(Optimizer):
             gradients = [p.grad for p in parameters]
             buffers = [self._momentum_buffer(p) for p in parameters]
             if group["weight_decay"]:
-                gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+                gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
             if group["adapt"]:
-                gradients = torch._foreach_mul(gradients, self._ratios(parameters, gradients, group["trust_coefficient"]))
+                gradients = torch._foreach_mul(
+                    gradients, self._ratios(parameters, gradients, group["trust_coefficient"])
+                )
             torch._foreach_mul_(buffers, group["momentum"])
             torch._foreach_add_(buffers, gradients)
             torch._foreach_add_(parameters, buffers, alpha=-group["lr"])

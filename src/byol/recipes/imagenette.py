@@ -19,4 +19,9 @@ def imagenette() -> Recipe:
         optimizer=OptimizerConfig(base_learning_rate=2.0, weight_decay=1e-6, warmup_epochs=10),
         views=ViewsConfig(size=128),
     )
-    return Recipe(config, "README of DeepMind's byol", "about 92.3 online linear (DeepMind's README)", "not measured by us")
+    return Recipe(
+        config,
+        "README of DeepMind's byol",
+        "about 92.3 online linear (DeepMind's README)",
+        "not measured by us",
+    )

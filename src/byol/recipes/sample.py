@@ -5,7 +5,15 @@
 Chosen by the search recorded in docs/results.md, on a split of the training images.
 """
 
-from byol.config import Config, EncoderConfig, HeadsConfig, MethodConfig, OptimizerConfig, ViewConfig, ViewsConfig
+from byol.config import (
+    Config,
+    EncoderConfig,
+    HeadsConfig,
+    MethodConfig,
+    OptimizerConfig,
+    ViewConfig,
+    ViewsConfig,
+)
 from byol.recipes.recipe import Recipe
 
 

@@ -5,7 +5,15 @@
 No published number: the settings follow small-batch practice. See docs/results.md for what we measured.
 """
 
-from byol.config import Config, EncoderConfig, HeadsConfig, MethodConfig, OptimizerConfig, ViewConfig, ViewsConfig
+from byol.config import (
+    Config,
+    EncoderConfig,
+    HeadsConfig,
+    MethodConfig,
+    OptimizerConfig,
+    ViewConfig,
+    ViewsConfig,
+)
 from byol.recipes.recipe import Recipe
 
 
@@ -29,4 +37,10 @@ def small() -> Recipe:
             view2=ViewConfig(crop_area=(0.2, 1.0), blur_probability=0.1, solarize_probability=0.2),
         ),
     )
-    return Recipe(config, "small-batch practice of SimSiam and lightly, no single source", "none published", "see docs/results.md", adapts_batch=True)
+    return Recipe(
+        config,
+        "small-batch practice of SimSiam and lightly, no single source",
+        "none published",
+        "see docs/results.md",
+        adapts_batch=True,
+    )

@@ -5,7 +5,15 @@
 Expected: 57.7 % after 10 epochs, about 81 % after 320 (Imbue's post, their linear probe). Not measured by us.
 """
 
-from byol.config import Config, EncoderConfig, HeadsConfig, MethodConfig, OptimizerConfig, ViewConfig, ViewsConfig
+from byol.config import (
+    Config,
+    EncoderConfig,
+    HeadsConfig,
+    MethodConfig,
+    OptimizerConfig,
+    ViewConfig,
+    ViewsConfig,
+)
 from byol.recipes.recipe import Recipe
 
 
@@ -25,4 +33,9 @@ def stl10() -> Recipe:
         optimizer=OptimizerConfig(name="sgd", base_learning_rate=0.8, weight_decay=1e-4, warmup_epochs=0),
         views=ViewsConfig(size=96, view1=view, view2=view),
     )
-    return Recipe(config, "Imbue's post and code", "57.7 at 10 epochs, about 81 at 320 (their figure)", "not measured by us")
+    return Recipe(
+        config,
+        "Imbue's post and code",
+        "57.7 at 10 epochs, about 81 at 320 (their figure)",
+        "not measured by us",
+    )

@@ -20,7 +20,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}). Use auto, or cpu.") from error
+        raise ConfigError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}). Use auto, or cpu."
+        ) from error
     return device
 
 
@@ -64,8 +66,13 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "num_cores": num_cores(),
         "platform": platform.platform(),
         "versions": {
-            "byol": byol.__version__, "python": platform.python_version(), "torch": torch.__version__,
-            "torchvision": torchvision.__version__, "timm": timm.__version__, "numpy": numpy.__version__, "pillow": PIL.__version__,
+            "byol": byol.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "timm": timm.__version__,
+            "numpy": numpy.__version__,
+            "pillow": PIL.__version__,
         },
     }
 

@@ -1,11 +1,11 @@
 """The run directory: everything about one run, in plain files.
 
-    run.json         format_version, config, recipe, data, derived values, machine, versions, commands
-    metrics.jsonl    one JSON object a line
-    checkpoints/     step_00000100.pt, ...
-    encoder.safetensors, encoder.json
-    result.json      how the run ended
-    skipped.jsonl    images that could not be decoded
+run.json         format_version, config, recipe, data, derived values, machine, versions, commands
+metrics.jsonl    one JSON object a line
+checkpoints/     step_00000100.pt, ...
+encoder.safetensors, encoder.json
+result.json      how the run ended
+skipped.jsonl    images that could not be decoded
 """
 
 import contextlib
@@ -44,7 +44,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error}). Free some space or choose another --out.") from error
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}). Free some space or choose another --out."
+        ) from error
     finally:
         if temporary != path:
             temporary.unlink(missing_ok=True)
@@ -69,7 +71,9 @@ class RunDirectory:
         try:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"The run directory {path} cannot be made ({error.strerror}). Choose another --out.") from error
+            raise RunError(
+                f"The run directory {path} cannot be made ({error.strerror}). Choose another --out."
+            ) from error
         return run
 
     @classmethod

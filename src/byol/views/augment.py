@@ -13,13 +13,28 @@ from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewPar
 from byol.views.policy import Semantics, ViewPolicy
 
 
-def augment(images: Tensor, parameters: ViewParameters, policy: ViewPolicy, size: int, *, semantics: Semantics = "deepmind", antialias: bool = False) -> Tensor:
+def augment(
+    images: Tensor,
+    parameters: ViewParameters,
+    policy: ViewPolicy,
+    size: int,
+    *,
+    semantics: Semantics = "deepmind",
+    antialias: bool = False,
+) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: the view that `parameters` describe of (N, C, H, W) images."""
     crops = random_crop(images, parameters, size, semantics=semantics, antialias=antialias)
     return distort(crops, parameters, policy, semantics=semantics)
 
 
-def random_crop(images: Tensor, parameters: ViewParameters, size: int, *, semantics: Semantics = "deepmind", antialias: bool = False) -> Tensor:
+def random_crop(
+    images: Tensor,
+    parameters: ViewParameters,
+    size: int,
+    *,
+    semantics: Semantics = "deepmind",
+    antialias: bool = False,
+) -> Tensor:
     """The first half of `augment`: crop, resize and flip. The only part that sees the images' own sizes."""
     height, width = images.shape[-2:]
     ones = torch.ones(len(parameters), device=images.device)
@@ -27,7 +42,9 @@ def random_crop(images: Tensor, parameters: ViewParameters, size: int, *, semant
     return crop_resize(images, windows, size, antialias=antialias, flip=parameters.flip)
 
 
-def distort(views: Tensor, parameters: ViewParameters, policy: ViewPolicy, *, semantics: Semantics = "deepmind") -> Tensor:
+def distort(
+    views: Tensor, parameters: ViewParameters, policy: ViewPolicy, *, semantics: Semantics = "deepmind"
+) -> Tensor:
     """The second half of `augment`: colour, blur and solarize on (N, C, S, S) crops in [0, 1]."""
     views = jitter(views, parameters, semantics)
     if views.shape[1] == 3:

@@ -26,10 +26,8 @@ def gaussian_blur(images: Tensor, sigma: Tensor, semantics: Semantics = "deepmin
     """
     height, width = images.shape[-2:]
     rows = _band_matrix(gaussian_kernel(sigma, kernel_radius(height)), height, semantics)
-    if height == width:
-        columns = rows
-    else:  # DeepMind ties the kernel to the height
-        columns = _band_matrix(gaussian_kernel(sigma, kernel_radius(height)), width, semantics)
+    # DeepMind ties the kernel to the height
+    columns = rows if height == width else _band_matrix(gaussian_kernel(sigma, kernel_radius(height)), width, semantics)
     return torch.matmul(torch.matmul(rows[:, None], images), columns[:, None].transpose(2, 3))
 
 

@@ -34,12 +34,20 @@ def _placed(offset: Tensor, crop_height: Tensor, crop_width: Tensor, height: Ten
     return torch.stack((top, left, crop_height, crop_width), dim=1)
 
 
-def _first_fitting(parameters: ViewParameters, tried_heights: Tensor, tried_widths: Tensor, height: Tensor, width: Tensor) -> Tensor:
+def _first_fitting(
+    parameters: ViewParameters, tried_heights: Tensor, tried_widths: Tensor, height: Tensor, width: Tensor
+) -> Tensor:
     """torchvision's rule: the first of the tries that fits, else a central crop of a permitted aspect."""
     fits = (tried_heights >= 1) & (tried_widths >= 1)
     fits &= (tried_heights <= height[:, None]) & (tried_widths <= width[:, None])
     first = fits.long().argmax(dim=1, keepdim=True)
-    window = _placed(parameters.offset, tried_heights.gather(1, first)[:, 0], tried_widths.gather(1, first)[:, 0], height, width)
+    window = _placed(
+        parameters.offset,
+        tried_heights.gather(1, first)[:, 0],
+        tried_widths.gather(1, first)[:, 0],
+        height,
+        width,
+    )
     aspect = (width / height).clamp(3 / 4, 4 / 3)
     central_width = torch.minimum(width, (height * aspect).round().long())
     central_height = torch.minimum(height, (width / aspect).round().long())
@@ -48,7 +56,15 @@ def _first_fitting(parameters: ViewParameters, tried_heights: Tensor, tried_widt
     return torch.where(fits.any(dim=1, keepdim=True), window, central)
 
 
-def resize_matrix(start: Tensor, length: Tensor, source: int, size: int, *, antialias: bool = False, flip: Tensor | None = None) -> Tensor:
+def resize_matrix(
+    start: Tensor,
+    length: Tensor,
+    source: int,
+    size: int,
+    *,
+    antialias: bool = False,
+    flip: Tensor | None = None,
+) -> Tensor:
     """(N, size, source) float32 matrices that resample pixels [start, start + length) to `size` by bicubic weights.
 
     `flip` (N,) bool reverses the output. With `antialias` the kernel widens by the factor of shrinking.
@@ -75,7 +91,9 @@ def _cubic(distance: Tensor) -> Tensor:
     return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
 
 
-def crop_resize(images: Tensor, windows: Tensor, size: int, *, antialias: bool = False, flip: Tensor | None = None) -> Tensor:
+def crop_resize(
+    images: Tensor, windows: Tensor, size: int, *, antialias: bool = False, flip: Tensor | None = None
+) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: a window of each image, resized; flipped where `flip` is true.
 
     `images` is (N, C, H, W) uint8, or float in [0, 1]; `windows` as `crop_window` gives them, on the same device.

@@ -38,10 +38,12 @@ class TwoViews:
     def crop(self, image, step: int, row: int) -> Tensor:
         """(2, C, S, S) float32: both crops of one (H, W, C) uint8 image; what a worker process does."""
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-        return torch.cat([
-            random_crop(pixels, p, self.size, semantics=self.semantics, antialias=self.antialias)
-            for p in self.parameters(step, row, 1)
-        ])
+        return torch.cat(
+            [
+                random_crop(pixels, p, self.size, semantics=self.semantics, antialias=self.antialias)
+                for p in self.parameters(step, row, 1)
+            ]
+        )
 
     def parameters(self, step: int, first_row: int, num_images: int) -> tuple[ViewParameters, ViewParameters]:
         """Both views' parameters for some rows of the global batch."""
@@ -49,7 +51,9 @@ class TwoViews:
         first, second = _draw_step(self, step)
         return first[rows], second[rows]
 
-    def _distort(self, crop1: Tensor, crop2: Tensor, first: ViewParameters, second: ViewParameters) -> tuple[Tensor, Tensor]:
+    def _distort(
+        self, crop1: Tensor, crop2: Tensor, first: ViewParameters, second: ViewParameters
+    ) -> tuple[Tensor, Tensor]:
         view1 = distort(crop1, first, self.policy1, semantics=self.semantics)
         return view1, distort(crop2, second, self.policy2, semantics=self.semantics)
 
