@@ -45,7 +45,7 @@ def main(out: str, *trials: str) -> None:
         name, _, settings = text.partition("=")
         pairs = [pair.split("=") for pair in settings.split(",") if pair]
         overrides = {
-            key: json.loads(value.replace(";", ",")) if value[0] in "[0123456789tf" else value for key, value in pairs
+            key: json.loads(value.replace(";", ",")) if value[0] in "[0123456789" else value for key, value in pairs
         }
         with open(out, "a") as ledger:
             ledger.write(json.dumps(trial(name, overrides)) + "\n")

@@ -25,7 +25,7 @@ def decode(content: bytes, channels: int) -> Image:
             warnings.filterwarnings("ignore", category=UserWarning)
             with PillowImage.open(io.BytesIO(content)) as opened:
                 image = _to_eight_bits(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
-                pixels = np.asarray(image, dtype=np.uint8)
+                pixels = np.array(image, dtype=np.uint8)
     except (
         OSError,
         ValueError,

@@ -51,6 +51,9 @@ class ImageFolder:
 class ListedImages(ImageFolder):
     """Image files below `root`, listed with their labels by whoever knows the data set."""
 
+    labels: NDArray[np.int64] | None
+    class_names: list[str] | None
+
     def __init__(
         self, root: Path, paths: list[str], labels: list[int], class_names: list[str], description: str
     ) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints: the raw state, written beside, synced and renamed; read back without unpickling anything."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def load_newest(directory: Path) -> tuple[Path, dict[str, Any]]:
 def load(path: Path) -> dict[str, Any]:
     """Reads one checkpoint. Raises CheckpointError where it is damaged or not one of ours."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a foreign file's pickle protocol
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}).") from error
     if not isinstance(state, dict) or not {"step", "method", "optimizer"} <= state.keys():

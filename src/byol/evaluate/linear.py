@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from byol.data.subset import held_out
 
-STRENGTHS = tuple(10.0**exponent for exponent in range(1, -8, -1))
+STRENGTHS = tuple(10.0**exponent for exponent in range(0, -6, -1))
 """L2 strengths tried, strong to weak, so that each fit starts from the one before."""
 
 
@@ -74,7 +74,7 @@ def _fit(inputs: Tensor, labels: Tensor, start: Tensor, strength: float) -> Tens
     """Minimises mean cross-entropy + strength / 2 |W|^2, the bias free."""
     weight = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS(
-        [weight], max_iter=200, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        [weight], max_iter=100, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
     )
 
     def objective() -> Tensor:

@@ -39,6 +39,7 @@ def create_encoder(
             conventions=conventions,
             zero_init_residual=zero_init_residual,
         )
+    _check_timm_knows(name)
     if width != 1.0 or conventions != "torch" or zero_init_residual:
         raise EncoderError(
             f"encoder.width, encoder.conventions and encoder.zero_init_residual belong to our own untrained ResNets "
@@ -47,12 +48,17 @@ def create_encoder(
     return _timm_encoder(name, in_channels, image_size, stem, pretrained)
 
 
+def _check_timm_knows(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        known = [*RESNETS, *timm.list_models()]
+        raise EncoderError(f"There is no encoder {name!r}, neither ours nor timm's.{nearest(name, known)}")
+
+
 def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretrained: bool) -> nn.Module:
     import timm
 
-    known = [*RESNETS, *timm.list_models()]
-    if name.split(".")[0] not in known:
-        raise EncoderError(f"There is no encoder {name!r}, neither ours nor timm's.{nearest(name, known)}")
     settings: dict[str, Any] = {}
     default = timm.get_pretrained_cfg(name)
     if default is not None and default.fixed_input_size:

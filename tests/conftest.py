@@ -1,0 +1,57 @@
+"""Small real files that many tests use."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+def picture(seed: int, height: int = 40, width: int = 48) -> np.ndarray:
+    """A smooth colour picture with a bright disc, different for every seed."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    waves = [np.sin(6 * (a * x + b * y) + c) for a, b, c in generator.uniform(-3, 3, (3, 3))]
+    cy, cx = generator.uniform(0.2, 0.6, 2)
+    disc = ((y - cy) ** 2 + (x - cx) ** 2 < 0.02)[..., None]
+    return np.where(disc, 240, (127 + 100 * np.stack(waves, axis=-1))).clip(0, 255).astype(np.uint8)
+
+
+def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """40 JPEG pictures of two sizes in two class folders."""
+    folder = tmp_path / "photos"
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for i in range(20):
+            seed = i + 100 * (label == "dog")
+            (folder / label / f"{i:02d}.jpg").write_bytes(encoded(picture(seed, 40 + 8 * (i % 2)), "JPEG"))
+    return folder
+
+
+SMALL = {
+    "encoder.name": "resnet18",
+    "encoder.width": 0.125,
+    "heads.projector_hidden": 32,
+    "heads.projector_output": 16,
+    "heads.predictor_hidden": 32,
+    "views.size": 32,
+    "batch_size": 16,
+    "precision": "fp32",
+    "workers": 0,
+    "log_interval_steps": 1,
+}
+"""Overrides that make a run take a second."""

@@ -1,0 +1,208 @@
+"""Real runs, in process: traces, resume, micro-batches, faults."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import byol
+from byol.commands.pretrain import resume
+from byol.data.arrays import ArrayImages
+from byol.engine.metrics import read_metrics
+from byol.errors import CheckpointError, ConfigError, EncoderError, NonFiniteError, RunError
+from tests.conftest import SMALL, picture
+
+PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
+
+
+def run(out: Path, data=PICTURES, **overrides) -> byol.Run:
+    return byol.pretrain(data, "small", out=out, overrides={**SMALL, "epochs": 5, **overrides}, say=lambda line: None)
+
+
+def losses(path: Path) -> list[float]:
+    return [row["loss"] for row in read_metrics(path / "metrics.jsonl")]
+
+
+def test_training_twenty_steps_give_the_golden_trace(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    golden = json.loads((Path(__file__).parent / "golden_losses.json").read_text())
+    assert losses(tmp_path / "run") == pytest.approx(golden, abs=2e-3)
+
+
+def test_training_writes_a_complete_run_directory(tmp_path: Path) -> None:
+    ended = run(tmp_path / "run")
+    assert ended.finished
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["format_version"] == 1
+    assert record["config"]["batch_size"] == 16
+    assert record["derived"] | {"total_steps": 20, "warmup_steps": 2} == record["derived"]
+    assert record["machine"]["versions"]["torch"] == torch.__version__
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
+    assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 20
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "step_00000020.pt", weights_only=True)
+    weights = load_file(tmp_path / "run" / "encoder.safetensors")
+    assert torch.equal(weights["conv1.weight"], checkpoint["method"]["online.encoder.conv1.weight"])
+
+
+def test_load_gives_the_trained_encoder(tmp_path: Path) -> None:
+    encoder = run(tmp_path / "run").encoder()
+    images = torch.from_numpy(PICTURES[:4]).permute(0, 3, 1, 2)
+    vectors = encoder(images)
+    assert vectors.shape == (4, 64)
+    assert torch.equal(vectors, byol.load(tmp_path / "run")(images))
+    assert float(vectors.std(0).mean()) > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str) -> None:
+    run(tmp_path / "whole", precision=precision)
+    # a run that was cut at step 8: its checkpoint is the whole run's, had it been stopped there
+    from byol.engine import loop
+
+    original = loop.StopRequest
+
+    class StopAtEight(original):
+        def __enter__(self):
+            self.steps = 0
+            return super().__enter__()
+
+        @property
+        def signal_number(self):
+            self.steps += 1
+            return 15 if self.steps > 8 else None
+
+        @signal_number.setter
+        def signal_number(self, value):
+            pass
+
+    loop.StopRequest = StopAtEight
+    try:
+        stopped = run(tmp_path / "parts", precision=precision)
+    finally:
+        loop.StopRequest = original
+    assert not stopped.finished
+    assert len(losses(tmp_path / "parts")) == 8
+    assert resume(tmp_path / "parts", source=ArrayImages(PICTURES), say=lambda line: None).finished
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    whole, parts = (load_file(tmp_path / name / "encoder.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_micro_batches_average_gradients(tmp_path: Path) -> None:
+    run(tmp_path / "whole", **{"encoder.name": "convnext_atto", "encoder.width": 1.0, "epochs": 0.5})
+    run(
+        tmp_path / "parts",
+        **{"encoder.name": "convnext_atto", "encoder.width": 1.0, "epochs": 0.5, "micro_batch_size": 8},
+    )
+    whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
+    assert len(whole) == len(parts) == 2
+    assert whole == pytest.approx(parts, abs=0.5)  # batch norm in the heads sees 8 images, not 16
+    assert whole != parts
+
+
+def test_classifier_leaves_the_representation_untouched(tmp_path: Path) -> None:
+    source = ArrayImages(PICTURES, np.arange(64) % 4)
+    run(tmp_path / "plain", source)
+    run(tmp_path / "with", source, **{"method.online_classifier": True})
+    plain, with_head = (load_file(tmp_path / name / "encoder.safetensors") for name in ("plain", "with"))
+    assert all(torch.equal(plain[name], with_head[name]) for name in plain)
+
+
+def test_own_module_trains_and_loads(tmp_path: Path) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Conv2d(3, 8, 5, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            )
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.layers(images)
+
+    byol.pretrain(
+        PICTURES, out=tmp_path / "run", overrides={**SMALL, "epochs": 1}, encoder=Own(), say=lambda line: None
+    )
+    with pytest.raises(EncoderError, match="module of your own"):
+        byol.load(tmp_path / "run")
+    assert byol.load(tmp_path / "run", Own())(torch.zeros(2, 3, 32, 32)).shape == (2, 8)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_training_any_number_of_channels(tmp_path: Path, channels: int) -> None:
+    data = np.random.default_rng(0).integers(0, 256, (32, 20, 20, channels), dtype=np.uint8)
+    ended = run(tmp_path / "run", data, epochs=1, **{"views.size": 0})
+    assert ended.encoder()(torch.zeros(1, channels, 20, 20)).shape == (1, 64)
+    assert len(ended.encoder().description.mean) == channels
+
+
+def test_training_non_finite_loss_stops_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match=r"at step \d+"):
+        run(tmp_path / "run", **{"optimizer.base_learning_rate": 2.0, "optimizer.weight_decay": 1e30})
+
+
+def test_existing_directory_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("keep")
+    with pytest.raises(RunError, match="exists already"):
+        run(tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_failed_start_leaves_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="Did you mean 'resnet18'"):
+        run(tmp_path / "run", **{"encoder.name": "resnet18x"})
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_changed_data_or_config_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1)
+    with pytest.raises(RunError, match=r"began with 64 images.*now holds 32"):
+        resume(tmp_path / "run", source=ArrayImages(PICTURES[:32]))
+    config = byol.config.override(byol.recipes.recipe("small").config, {**SMALL, "epochs": 2})
+    with pytest.raises(ConfigError, match=r"epochs: 1\.0 -> 2\.0"):
+        resume(tmp_path / "run", source=ArrayImages(PICTURES), config=config)
+
+
+def test_resume_damaged_newest_checkpoint_uses_none_silently(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1)
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="damaged"):
+        resume(tmp_path / "run", source=ArrayImages(PICTURES))
+
+
+def test_checkpoint_with_foreign_pickle_is_not_executed(tmp_path: Path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    run(tmp_path / "run", epochs=1)
+    (path,) = (tmp_path / "run" / "checkpoints").iterdir()
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        resume(tmp_path / "run", source=ArrayImages(PICTURES))
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format_version": 99}'])
+def test_open_foreign_directory_is_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=r"run\.json|format version|does not hold"):
+        resume(tmp_path)
+
+
+def test_load_damaged_encoder_is_one_sentence(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    (tmp_path / "copy" / "encoder.safetensors").write_bytes(b"xx")
+    with pytest.raises(RunError, match="cannot be read"):
+        byol.load(tmp_path / "copy")
+    with pytest.raises(RunError, match=r"holds no encoder\.json"):
+        byol.load(tmp_path)

@@ -1,0 +1,86 @@
+"""The config tree: round trips, overrides, impossible values."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from byol import recipes
+from byol.config import Config, ViewConfig, differences, from_dict, override, to_dict, validate
+from byol.errors import ConfigError
+from byol.views.policy import T_PRIME, T, ViewPolicy
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_recipe_any_survives_json_and_validates(name: str) -> None:
+    config = recipes.recipe(name).config
+    validate(config)
+    assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_recipe_paper_presets_hold_the_published_values() -> None:
+    rows = {
+        "imagenet-40": (40, 4096, 0.45, 1e-6, 0.97),
+        "imagenet-100": (100, 4096, 0.45, 1e-6, 0.99),
+        "imagenet-300": (300, 4096, 0.3, 1e-6, 0.99),
+        "imagenet-1000": (1000, 4096, 0.2, 1.5e-6, 0.996),
+        "imagenet-1000-batch-512": (1000, 512, 0.4, 1.5e-6, 0.9995),
+    }
+    for name, expected in rows.items():
+        c = recipes.recipe(name).config
+        found = (c.epochs, c.batch_size, c.optimizer.base_learning_rate, c.optimizer.weight_decay, c.method.tau_base)
+        assert found == expected
+        assert (c.optimizer.name, c.optimizer.momentum, c.optimizer.trust_coefficient) == ("lars", 0.9, 1e-3)
+        assert (c.heads.projector_hidden, c.heads.projector_output, c.heads.predictor_hidden) == (4096, 256, 4096)
+        assert (c.views.semantics, c.views.antialias, c.optimizer.warmup_epochs) == ("deepmind", False, 10)
+
+
+def test_view_defaults_equal_the_papers_table() -> None:
+    assert {f.name for f in dataclasses.fields(ViewConfig)} == {f.name for f in dataclasses.fields(ViewPolicy)}
+    assert ViewPolicy(**dataclasses.asdict(Config().views.view1)) == T
+    assert ViewPolicy(**dataclasses.asdict(Config().views.view2)) == T_PRIME
+    assert (T.blur_probability, T.solarize_probability) == (1.0, 0.0)
+    assert (T_PRIME.blur_probability, T_PRIME.solarize_probability) == (0.1, 0.2)
+
+
+def test_override_dotted_name_replaces_one_value() -> None:
+    changed = override(Config(), {"optimizer.name": "sgd", "epochs": 20})
+    assert differences(Config(), changed) == ["epochs: 300 -> 20.0", "optimizer.name: lars -> sgd"]
+
+
+def test_override_unknown_name_says_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"optimizer\.nam'.*'optimizer\.name'"):
+        override(Config(), {"optimizer.nam": "sgd"})
+
+
+def test_recipe_unknown_name_says_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'cifar10'"):
+        recipes.recipe("cifar")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs", 0), ("batch_size", 1), ("micro_batch_size", 3), ("seed", -1), ("workers", -2),
+        ("log_interval_steps", 0), ("views.size", 4), ("views.view1.flip_probability", 1.5),
+        ("views.view2.crop_area", (0.0, 1.0)), ("views.view1.crop_area", (0.5, 0.2)), ("views.view1.hue", 0.6),
+        ("encoder.width", 0), ("heads.projector_hidden", 0), ("method.tau_base", 1.1), ("optimizer.momentum", 1.0),
+        ("optimizer.base_learning_rate", 0), ("optimizer.weight_decay", -1), ("views.mean", (0.5,)),
+    ],
+)  # fmt: skip
+def test_validate_impossible_value_names_the_setting(setting: str, value: Any) -> None:
+    name = "views.std" if setting == "views.mean" else setting
+    with pytest.raises(ConfigError, match=name.replace(".", r"\.")):
+        validate(override(Config(), {setting: value}))
+
+
+def test_validate_lars_rate_with_adamw_is_refused() -> None:
+    with pytest.raises(ConfigError, match="belong to lars"):
+        validate(override(Config(), {"optimizer.name": "adamw"}))
+
+
+@pytest.mark.parametrize("value", ["many", True, None, 1.5])
+def test_override_wrong_type_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match="batch_size"):
+        override(Config(), {"batch_size": value})

@@ -1,0 +1,243 @@
+"""Sources, decoding, order, feeds: what is read, in which order, and what happens to broken files."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from byol import build
+from byol.data.arrays import ArrayImages
+from byol.data.decode import decode
+from byol.data.image_folder import ImageFolder
+from byol.data.loader import BatchPlan, DecodingFeed, ResidentFeed
+from byol.data.order import Order
+from byol.data.parquet import ParquetImages
+from byol.data.public import open_public
+from byol.data.resident import load_resident
+from byol.data.sample import open_sample
+from byol.data.source import SkippedImages
+from byol.data.subset import held_out, per_class
+from byol.errors import BrokenImageError, DataError
+from byol.views.policy import T_PRIME, T
+from byol.views.two_views import TwoViews
+from tests.conftest import encoded, picture
+
+
+def test_sample_holds_what_it_says() -> None:
+    train, test = open_sample("train"), open_sample("test")
+    assert train.pixels.shape == (12000, 28, 28, 1)
+    assert np.bincount(train.labels).tolist() == [1200] * 10
+    assert np.bincount(test.labels).tolist() == [200] * 10
+    trained = {image.tobytes() for image in train.pixels}
+    # Fashion-MNIST itself repeats a few pictures across its two parts
+    assert sum(image.tobytes() in trained for image in test.pixels) <= 2
+
+
+def test_order_every_epoch_is_another_permutation() -> None:
+    order = Order(10, seed=3)
+    first, second = order.indices(0, 10), order.indices(10, 10)
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first.tolist() != second.tolist()
+    assert order.indices(7, 6).tolist() == [*first[7:], *second[:3]]
+    assert Order(10, seed=3).indices(15, 5).tolist() == second[5:].tolist()
+
+
+def test_folder_nested_is_sorted_and_labelled(photos: Path) -> None:
+    source = ImageFolder(photos)
+    assert len(source) == 40
+    assert source.paths == sorted(source.paths)
+    assert source.class_names == ["cat", "dog"]
+    assert source.labels is not None
+    assert np.bincount(source.labels).tolist() == [20, 20]
+    assert source.read(0, 3).shape == (40, 48, 3)
+
+
+def test_folder_with_loose_images_has_no_labels(photos: Path) -> None:
+    (photos / "loose.png").write_bytes(encoded(picture(1)))
+    assert ImageFolder(photos).labels is None
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_decode_every_format_gives_the_picture(kind: str) -> None:
+    found = decode(encoded(picture(5), kind), 3)
+    assert np.abs(found.astype(int) - picture(5)).mean() < 8
+
+
+def test_decode_modes_follow_the_stated_rule() -> None:
+    def stored(image: Image.Image, **options) -> bytes:
+        stream = io.BytesIO()
+        image.save(stream, "PNG", **options)
+        return stream.getvalue()
+
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert np.array_equal(decode(stored(Image.fromarray(grey)), 1)[..., 0], grey)
+    assert np.array_equal(decode(stored(Image.fromarray(grey)), 3)[..., 2], grey)
+    deep = (grey.astype(np.uint16) * 257).astype(np.uint16)
+    assert np.array_equal(decode(stored(Image.fromarray(deep)), 1)[..., 0], grey)
+    clear = np.dstack([picture(2), np.zeros((40, 48), np.uint8)])
+    assert np.array_equal(decode(stored(Image.fromarray(clear)), 3), picture(2))
+    palette = Image.fromarray(picture(2)).convert("P")
+    assert np.array_equal(decode(stored(palette), 3), np.asarray(palette.convert("RGB")))
+
+
+def test_decode_exif_rotation_is_applied() -> None:
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(1)).save(stream, "JPEG", exif=exif)
+    assert decode(stream.getvalue(), 3).shape == (48, 40, 3)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", encoded(picture(1), "JPEG")[:200], encoded(picture(1), "PNG")[:500]]
+)
+def test_decode_broken_bytes_say_why(content: bytes) -> None:
+    with pytest.raises(BrokenImageError, match="."):
+        decode(content, 3)
+
+
+def parquet(path: Path, **columns) -> Path:
+    table = pa.table(columns).replace_schema_metadata({"class_names": json.dumps(["cat", "dog"])})
+    pq.write_table(table, path, row_group_size=3)
+    return path
+
+
+def test_parquet_struct_and_bytes_columns_agree(tmp_path: Path) -> None:
+    files = [encoded(picture(i)) for i in range(7)]
+    structs = [{"bytes": f, "path": f"{i}.png"} for i, f in enumerate(files)]
+    a = ParquetImages(parquet(tmp_path / "a.parquet", image=structs, label=[0, 1] * 3 + [0]))
+    b = ParquetImages(parquet(tmp_path / "b.parquet", picture=files))
+    assert (len(a), len(b), a.class_names, b.labels) == (7, 7, ["cat", "dog"], None)
+    assert a.name(3) == "3.png"
+    assert all(np.array_equal(a.read(i, 3), b.read(i, 3)) for i in range(7))
+    assert len(ParquetImages(tmp_path).images) == 14 if "image" in b.image_column else True
+
+
+def test_parquet_path_outside_its_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(encoded(picture(1)))
+    (tmp_path / "set").mkdir()
+    source = ParquetImages(parquet(tmp_path / "set" / "a.parquet", image=[{"bytes": None, "path": "../secret.png"}]))
+    with pytest.raises(BrokenImageError, match="leads out of the folder"):
+        source.read(0, 3)
+
+
+def test_parquet_without_images_names_its_columns(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no image column.*weight"):
+        ParquetImages(parquet(tmp_path / "a.parquet", weight=[1.0]))
+
+
+def test_parquet_damaged_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        ParquetImages(tmp_path / "a.parquet")
+
+
+def test_public_fashion_mnist_is_read_where_torchvision_puts_it(tmp_path: Path) -> None:
+    import gzip
+    import struct
+
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for prefix in ("train", "t10k"):
+        images, labels = np.arange(5 * 784, dtype=np.uint8).reshape(5, 28, 28), np.arange(5, dtype=np.uint8)
+        for kind, code, array in (("images-idx3", 3, images), ("labels-idx1", 1, labels)):
+            header = struct.pack(f">HBB{code}I", 0, 8, code, *array.shape)
+            (raw / f"{prefix}-{kind}-ubyte").write_bytes(header + array.tobytes())
+            (raw / f"{prefix}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+    source = open_public("fashion-mnist", "train", tmp_path, download=False)
+    assert len(source) == 5
+    assert source.read(4, 1).shape == (28, 28, 1)
+
+
+def test_public_missing_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--download"):
+        open_public("cifar10", "train", tmp_path, download=False)
+
+
+def test_open_source_unknown_name_says_the_nearest() -> None:
+    with pytest.raises(DataError, match=r"Did you mean 'cifar10'"):
+        build.open_source("cifr10")
+
+
+def test_open_source_empty_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is empty"):
+        build.open_source(str(tmp_path))
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match="holds no image"):
+        build.open_source(str(tmp_path))
+
+
+def test_open_source_takes_the_split_that_is_asked_for(photos: Path) -> None:
+    (photos / "cat").rename(photos / "train")
+    (photos / "dog").rename(photos / "val")
+    assert "train" in build.open_source(str(photos)).description
+    assert "val" in build.open_source(str(photos), "test").description
+
+
+def test_resident_skips_broken_and_refuses_mixed_sizes(photos: Path) -> None:
+    skipped = SkippedImages()
+    assert load_resident(ImageFolder(photos), 3, skipped) is None
+    for path in photos.rglob("*.jpg"):
+        if int(path.stem) % 2:
+            path.unlink()
+    (photos / "cat" / "00.jpg").write_bytes(b"broken")
+    loaded = load_resident(ImageFolder(photos), 3, skipped)
+    assert loaded is not None
+    assert loaded[0].shape == (19, 3, 40, 48)
+    assert list(skipped.reasons) == ["cat/00.jpg"]
+
+
+def test_feeds_decoded_and_resident_give_the_same_views(photos: Path) -> None:
+    for path in photos.rglob("*.jpg"):
+        if int(path.stem) % 2:
+            path.unlink()
+    source, plan = ImageFolder(photos), BatchPlan(8, 4)
+    views = TwoViews(T, T_PRIME, 32, 8, seed=1)
+    loaded = load_resident(source, 3, SkippedImages())
+    assert loaded is not None
+    resident = ResidentFeed(loaded[0], None, plan, seed=5)
+    for workers in (0, 2):
+        decoding = DecodingFeed(source, 3, views.crop, plan, 5, workers, SkippedImages())
+        for a, b in zip(resident.batches(2, 5), decoding.batches(2, 5), strict=True):
+            assert (a.step, a.first_row) == (b.step, b.first_row)
+            first, second = views(a.images, a.step, a.first_row), views.finish(b.images, b.step, b.first_row)
+            assert torch.allclose(first[0], second[0], atol=1e-5)
+            assert torch.allclose(first[1], second[1], atol=1e-5)
+
+
+def test_feed_broken_image_is_replaced_and_noted(photos: Path) -> None:
+    (photos / "cat" / "03.jpg").write_bytes(b"broken")
+    skipped = SkippedImages()
+    views = TwoViews(T, T_PRIME, 32, 40, seed=1)
+    feed = DecodingFeed(ImageFolder(photos), 3, views.crop, BatchPlan(40, 40), 0, 0, skipped)
+    (batch,) = feed.batches(0, 1)
+    assert batch.images.shape == (40, 2, 3, 32, 32)
+    assert list(skipped.reasons) == ["cat/03.jpg"]
+
+
+def test_arrays_wrong_shape_or_type_is_refused() -> None:
+    with pytest.raises(DataError, match="uint8"):
+        ArrayImages(np.zeros((3, 4, 4), dtype=np.float32))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DataError, match="2 labels"):
+        ArrayImages(np.zeros((3, 4, 4), dtype=np.uint8), np.zeros(2, dtype=np.int64))
+
+
+def test_splits_are_balanced_and_disjoint() -> None:
+    labels = np.repeat(np.arange(4), 25)
+    kept, out = held_out(labels, 0.2, seed=0)
+    assert np.bincount(labels[out]).tolist() == [5] * 4
+    assert sorted([*kept, *out]) == list(range(100))
+    assert np.bincount(labels[per_class(labels, 3, seed=1)]).tolist() == [3] * 4
+
+
+def test_profile_too_few_images_says_how_many(tmp_path: Path) -> None:
+    for i in range(5):
+        (tmp_path / f"{i}.png").write_bytes(encoded(picture(i)))
+    with pytest.raises(DataError, match="5 images; pretraining needs at least 16"):
+        build.profile(ImageFolder(tmp_path), SkippedImages())

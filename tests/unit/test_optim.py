@@ -1,0 +1,64 @@
+"""Schedules, LARS and parameter groups: hand values and invariants."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from byol.nets.encoder import create_encoder
+from byol.nets.heads import mlp_head
+from byol.optim.groups import create_optimizer, split_parameters
+from byol.optim.lars import LARS
+from byol.optim.schedules import learning_rate, target_tau, total_steps
+
+
+def test_total_steps_paper_values() -> None:
+    assert [total_steps(e, 1281167, 4096) for e in (10, 100, 300, 1000)] == [3127, 31278, 93835, 312784]
+    assert all(total_steps(k * 37 / 1001, 1001, 37) == k for k in range(1, 500))
+
+
+def test_learning_rate_hand_values() -> None:
+    rate = {k: learning_rate(k, base=0.2, batch_size=512, total=110, warmup=10) for k in (0, 5, 10, 60, 110, 200)}
+    assert rate == pytest.approx({0: 0.0, 5: 0.2, 10: 0.4, 60: 0.2, 110: 0.0, 200: 0.0}, abs=1e-12)
+
+
+def test_target_tau_hand_values() -> None:
+    tau = [target_tau(k, base=0.99, total=100) for k in (0, 50, 100, 150)]
+    assert tau == pytest.approx([0.99, 0.995, 1.0, 1.0], abs=1e-12)
+
+
+def test_lars_one_step_by_hand() -> None:
+    weight = nn.Parameter(torch.tensor([[3.0, 4.0]], dtype=torch.float64))
+    weight.grad = torch.tensor([[0.0, 2.0]], dtype=torch.float64)
+    optimizer = LARS([weight], lr=0.5, weight_decay=0.5, trust_coefficient=0.1)
+    optimizer.step()
+    decayed = torch.tensor([[1.5, 4.0]], dtype=torch.float64)
+    step = decayed * 0.1 * 5 / math.sqrt(1.5**2 + 4**2)
+    assert torch.allclose(weight.detach(), torch.tensor([[3.0, 4.0]], dtype=torch.float64) - 0.5 * step, atol=1e-14)
+
+
+def test_lars_scaled_loss_moves_adapted_weights_alike() -> None:
+    def moved(scale: float) -> torch.Tensor:
+        weight = nn.Parameter(torch.ones(2, 3))
+        weight.grad = scale * torch.arange(6.0).view(2, 3)
+        LARS([weight], lr=1.0).step()
+        return weight.detach()
+
+    assert torch.allclose(moved(1.0), moved(7.0))
+
+
+def test_split_parameters_excludes_biases_and_norms() -> None:
+    model = nn.ModuleDict({"f": create_encoder("resnet18", width=0.125), "g": mlp_head(64, 8, 4), "n": nn.LayerNorm(4)})
+    weights, excluded = split_parameters([("m", model)])
+    assert all(p.dim() > 1 for p in weights.values())
+    assert {"m.g.0.bias", "m.g.1.weight", "m.f.bn1.bias", "m.n.weight"} <= excluded.keys()
+    assert {"m.g.0.weight", "m.g.3.weight", "m.f.layer4.1.conv2.weight"} <= weights.keys()
+    assert len(weights) + len(excluded) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
+def test_create_optimizer_decays_weights_only(name) -> None:
+    groups = create_optimizer([("m", nn.Linear(3, 2))], name, weight_decay=0.1).param_groups
+    assert [g["weight_decay"] for g in groups] == [0.1, 0.0]
+    assert [p.dim() for g in groups for p in g["params"]] == [2, 1]
