@@ -98,7 +98,7 @@ def test_decode_exif_rotation_is_applied() -> None:
     "content", [b"", b"no image", encoded(picture(1), "JPEG")[:200], encoded(picture(1), "PNG")[:500]]
 )
 def test_decode_broken_bytes_say_why(content: bytes) -> None:
-    with pytest.raises(BrokenImageError, match="."):
+    with pytest.raises(BrokenImageError, match=r"."):
         decode(content, 3)
 
 

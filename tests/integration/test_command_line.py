@@ -1,0 +1,162 @@
+"""The command as a user runs it: real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import encoded, picture
+
+FAST = [
+    "--encoder.width",
+    "0.125",
+    "--heads.projector-hidden",
+    "32",
+    "--heads.projector-output",
+    "16",
+    "--heads.predictor-hidden",
+    "32",
+    "--views.size",
+    "32",
+    "--batch-size",
+    "16",
+    "--workers",
+    "1",
+    "--log-interval-steps",
+    "1",
+]
+
+
+def byol(*arguments: str | Path, code: int = 0) -> str:
+    """Runs the command, checks its exit code and that there is no traceback; returns all it printed."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "byol", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+    output = ended.stdout + ended.stderr
+    assert "Traceback" not in output, output
+    assert ended.returncode == code, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(run directory, folder of 40 photos in two classes, one of them broken)."""
+    folder = tmp_path_factory.mktemp("cli")
+    for label in ("cat", "dog"):
+        (folder / "photos" / label).mkdir(parents=True)
+        for i in range(20):
+            content = encoded(picture(i + 100 * (label == "dog"), 40 + 8 * (i % 2)), "JPEG")
+            (folder / "photos" / label / f"{i:02d}.jpg").write_bytes(content)
+    (folder / "photos" / "cat" / "07.jpg").write_bytes(b"broken")
+    output = byol("pretrain", "--data", folder / "photos", "--out", folder / "run", "--epochs", "2", *FAST)
+    assert "1 broken image skipped" in output
+    assert "finished" in output
+    return folder / "run", folder / "photos"
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for command in ([], ["pretrain"]):
+        for _ in range(3):
+            began = time.monotonic()
+            byol(*command, "--help")
+            times.append(time.monotonic() - began)
+    assert min(times[3:]) < 0.5
+
+
+def test_pretrain_names_the_broken_image(trained: tuple[Path, Path]) -> None:
+    (line,) = (trained[0] / "skipped.jsonl").read_text().splitlines()
+    assert json.loads(line)["name"] == "cat/07.jpg"
+
+
+def test_knn_and_linear_write_their_record(trained: tuple[Path, Path]) -> None:
+    assert "knn accuracy" in byol("knn", trained[0], "--data", trained[1], "--k", "5")
+    record = json.loads((trained[0] / "knn.json").read_text())
+    assert (record["settings"]["k"], record["num_train"] + record["num_test"]) == (5, 39)
+    assert "linear accuracy" in byol("linear", trained[0], "--data", trained[1])
+    assert json.loads((trained[0] / "linear.json").read_text())["network"].startswith("online")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "npz"])
+def test_embed_writes_name_label_and_vector(trained: tuple[Path, Path], tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"vectors.{ending}"
+    assert "39 vectors" in byol("embed", trained[0], "--data", trained[1], "--out", out)
+    table = pq.read_table(out).to_pydict() if ending == "parquet" else dict(np.load(out))
+    assert list(table["name"][:2]) == ["cat/00.jpg", "cat/01.jpg"]
+    assert np.asarray(table["vector"]).shape == (39, 64)
+    assert sum(table["label"]) == 20
+    assert "exists already" in byol("embed", trained[0], "--data", trained[1], "--out", out, code=1)
+
+
+def test_stop_by_signal_saves_and_resume_finishes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = ["pretrain", "--data", trained[1], "--out", tmp_path / "run", "--epochs", "400", *FAST]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "byol", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert b"Traceback" not in errors
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert not json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
+    assert f"at step {steps[-1] + 1} of" in _resume_briefly(tmp_path / "run")
+
+
+def _resume_briefly(run: Path) -> str:
+    """Resumes, reads the first lines, and stops again."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "byol", "pretrain", "--resume", str(run)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode in (130, -signal.SIGINT)
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["pretran"], 2, "Did you mean 'pretrain'"),
+        (["pretrain"], 2, "--data"),
+        (["pretrain", "--data", "nowhere"], 1, "neither a folder or file"),
+        (["pretrain", "--data", "sample", "--recipe", "cifr10"], 1, "Did you mean 'cifar10'"),
+        (["pretrain", "--data", "sample", "--optimizer.nam", "sgd"], 2, "--optimizer.name"),
+        (["pretrain", "--data", "sample", "--epochs", "-1"], 1, "epochs must be above 0"),
+        (["pretrain", "--data", "sample", "--epochs", "many"], 2, "epochs"),
+        (["pretrain", "--data", "sample", "--encoder.name", "resnet"], 1, "There is no encoder 'resnet'"),
+        (["pretrain", "--data", "sample", "--recipe", "sample", "--optimizer.warmup-epochs", "16"], 1, "warm-up"),
+        (["pretrain", "--data", "sample", "--device", "toaster"], 1, "toaster"),
+        (["pretrain", "--resume", "nowhere"], 1, "not a directory"),
+        (["knn", "nowhere", "--data", "sample"], 1, "holds no encoder.json"),
+        (["embed", "nowhere", "--data", "sample", "--out", "vectors.csv"], 1, "must end in .parquet or .npz"),
+        (["demo", "--seeds", "11"], 1, "from 1 to 10"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_sentence(arguments: list[str], code: int, says: str) -> None:
+    output = byol(*arguments, code=code)
+    assert says in output
+    assert code == 2 or len(output.strip().splitlines()) == 1 or output.strip().splitlines()[-1].startswith("byol: ")
+
+
+def test_python_from_folder_to_encoder(trained: tuple[Path, Path]) -> None:
+    code = f"import byol, torch; e = byol.load({str(trained[0])!r}); print(e(torch.zeros(2, 3, 50, 60, dtype=torch.uint8)).shape)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stdout.strip() == "torch.Size([2, 64])"
