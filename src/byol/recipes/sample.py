@@ -20,16 +20,19 @@ from byol.recipes.recipe import Recipe
 def sample() -> Recipe:
     """ResNet-18 of width 16 at 28 px, batch 128, SGD.
 
-    Differs from the paper: SGD in place of LARS, small encoder and heads, crops from 25 % of the area, little blur.
+    Differs from the paper: SGD in place of LARS, small encoder and heads, crops from 25 % of the area.
     """
-    view = ViewConfig(crop_area=(0.25, 1.0), blur_probability=0.0)
     config = Config(
-        epochs=16,
+        epochs=13,
         batch_size=128,
         encoder=EncoderConfig(name="resnet18", width=0.25, stem="small"),
         heads=HeadsConfig(projector_hidden=1024, projector_output=128, predictor_hidden=1024),
         method=MethodConfig(tau_base=0.98),
         optimizer=OptimizerConfig(name="sgd", base_learning_rate=0.6, weight_decay=1e-4, warmup_epochs=1),
-        views=ViewsConfig(size=28, view1=view, view2=view),
+        views=ViewsConfig(
+            size=28,
+            view1=ViewConfig(crop_area=(0.25, 1.0)),
+            view2=ViewConfig(crop_area=(0.25, 1.0), blur_probability=0.1, solarize_probability=0.2),
+        ),
     )
     return Recipe(config, "our own search", "none", "docs/results.md")
