@@ -4,13 +4,13 @@ import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from byol import build
 from byol.commands.pretrain import DataArguments, Run, Say, Show, start
 from byol.config import Config
+from byol.data.arrays import ArrayImages
 from byol.data.sample import open_sample
 from byol.data.source import SkippedImages
 from byol.evaluate.probes import pixels, probe_correct
@@ -63,8 +63,7 @@ def demo(
         runs.append(run)
         if not run.finished:
             return DemoResult(runs, {}, {}, time.monotonic() - began)
-        say("evaluating on the 2,000 test images")
-        correct.append(_all_probes(config, run, seed, train, test))
+        correct.append(_all_probes(config, run, seed, train, test, say))
     result = DemoResult(runs, _scores(correct), _gains(correct), time.monotonic() - began)
     content = {
         "scores": _plain(result.scores),
@@ -76,7 +75,9 @@ def demo(
     return result
 
 
-def _all_probes(config: Config, run: Run, seed: int, train: Any, test: Any) -> dict[str, dict[str, Tensor]]:
+def _all_probes(
+    config: Config, run: Run, seed: int, train: ArrayImages, test: ArrayImages, say: Say
+) -> dict[str, dict[str, Tensor]]:
     device = choose_device(config.device)
     trained = run.encoder().to(device)
     resolved, _ = build.fit_to_data(
@@ -87,8 +88,11 @@ def _all_probes(config: Config, run: Run, seed: int, train: Any, test: Any) -> d
         epochs_overridden=True,
     )
     untrained = Encoder(build.method(resolved, 1).encoder, trained.description).to(device)
-    encoders = {"pixels": pixels, "random": untrained, "byol": trained}
-    return {name: probe_correct(encode, train, test, 1, device) for name, encode in encoders.items()}
+    correct = {}
+    for name, encode in {"pixels": pixels, "random": untrained, "byol": trained}.items():
+        say(f"evaluating {FEATURES[name]} on the {len(test):,} test images")
+        correct[name] = probe_correct(encode, train, test, 1, device)
+    return correct
 
 
 def _scores(correct: list[dict[str, dict[str, Tensor]]]) -> dict[str, dict[str, Score]]:
