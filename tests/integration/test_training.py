@@ -1,7 +1,10 @@
 """Real runs, in process: traces, resume, micro-batches, faults."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +209,24 @@ def test_load_damaged_encoder_is_one_sentence(tmp_path: Path) -> None:
         byol.load(tmp_path / "copy")
     with pytest.raises(RunError, match=r"holds no encoder\.json"):
         byol.load(tmp_path)
+
+
+SPAWNED = """
+import multiprocessing, sys
+import byol
+from tests.conftest import SMALL
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    run = byol.pretrain(sys.argv[1], out=sys.argv[2], overrides={**SMALL, "workers": 2, "epochs": 1})
+    print("ended", run.finished)
+"""
+
+
+def test_training_with_spawned_workers_gives_the_same_losses(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SPAWNED)
+    command = [sys.executable, str(tmp_path / "script.py"), str(photos), str(tmp_path / "spawned")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert "ended True" in ended.stdout, ended.stderr
+    run(tmp_path / "here", str(photos), epochs=1)
+    assert losses(tmp_path / "spawned") == losses(tmp_path / "here")

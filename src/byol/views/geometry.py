@@ -98,6 +98,10 @@ def crop_resize(
 
     `images` is (N, C, H, W) uint8, or float in [0, 1]; `windows` as `crop_window` gives them, on the same device.
     """
+    if len(images) == 1:  # nothing outside the window counts, and one window can be cut out
+        top, left, high, wide = windows[0].tolist()
+        images = images[:, :, top : top + high, left : left + wide]
+        windows = torch.tensor([[0, 0, high, wide]], device=images.device)
     scale = 255.0 if images.dtype == torch.uint8 else 1.0
     height, width = images.shape[-2:]
     rows = resize_matrix(windows[:, 0], windows[:, 2], height, size, antialias=antialias)

@@ -1,0 +1,45 @@
+"""What README and docs point at exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from byol.cli import COMMANDS
+from byol.recipes import RECIPES
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_links_and_paths_exist(page: Path) -> None:
+    text = page.read_text()
+    for link in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+    source = ROOT / "src" / "byol"
+    for path in re.findall(
+        r"`((?:views|nets|methods|optim|engine|data|recipes|diagnostics|build|cli)/[\w./]+\.py)`", text
+    ):
+        assert (source / path).exists(), path
+
+
+def test_map_names_functions_that_exist() -> None:
+    for path, names in re.findall(
+        r"`([a-z_]+/[a-z_0-9]+\.py)` ((?:`\w[\w.]*`(?:, )?)+)", (ROOT / "docs/paper-map.md").read_text()
+    ):
+        code = (ROOT / "src/byol" / path).read_text()
+        for name in re.findall(r"`([\w.]+)`", names):
+            leaf = name.split(".")[-1]
+            assert re.search(rf"(def|class) {leaf}\b|^{leaf} =", code, re.MULTILINE), (path, name)
+
+
+def test_readme_commands_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    for command in re.findall(r"^    byol (\w+)", text, re.MULTILINE):
+        assert command in COMMANDS
+    for option in ("--data", "--out"):
+        assert option in text
+    for recipe in ("small", "imagenette", "cifar10", "stl10", "sample"):
+        assert f"`{recipe}`" in text
+        assert recipe in RECIPES
