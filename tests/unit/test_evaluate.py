@@ -51,7 +51,7 @@ def test_linear_separable_blobs_are_learned_and_strength_is_chosen_by_validation
 def test_linear_reaches_the_optimum_of_its_objective() -> None:
     features, labels = blobs(150, spread=1.0)
     probe = fit_linear(features, labels, strengths=(0.01,))
-    inputs = torch.cat(((features - probe.mean) / probe.scale, torch.ones(150, 1)), 1).double()
+    inputs = probe.inputs(features).double()
     weight = probe.weight.double().requires_grad_(True)
     loss = torch.nn.functional.cross_entropy(inputs @ weight, labels) + 0.005 * weight[:-1].square().sum()
     (gradient,) = torch.autograd.grad(loss, weight)

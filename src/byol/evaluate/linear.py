@@ -14,8 +14,12 @@ from torch.nn import functional
 
 from byol.data.subset import held_out
 
-STRENGTHS = tuple(10.0**exponent for exponent in range(0, -6, -1))
+STRENGTHS = tuple(10.0**exponent for exponent in range(0, -5, -1))
 """L2 strengths tried, strong to weak, so that each fit starts from the one before."""
+
+
+CURVATURE = 0.1
+"""About p (1 - p) of a class among ten: the Hessian is near CURVATURE * covariance + strength, which scales the fit."""
 
 
 @dataclass(frozen=True)
@@ -26,37 +30,45 @@ class LinearProbe:
     """(D + 1, num_classes), the bias in the last row."""
     mean: Tensor
     scale: Tensor
+    basis: Tensor
+    """(D, D) principal axes of the training features, by columns."""
     strength: float
 
     def predict(self, features: Tensor) -> Tensor:
         """(M,) predicted classes of (M, D) features."""
-        return (_with_ones((features - self.mean) / self.scale) @ self.weight).argmax(dim=1)
+        return (self.inputs(features) @ self.weight).argmax(dim=1)
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """(M, D + 1): centred, scaled, rotated to the principal axes, and a one."""
+        return _with_ones(((features - self.mean) / self.scale) @ self.basis)
 
 
 def fit_linear(
-    features: Tensor,
-    labels: Tensor,
-    *,
-    seed: int = 0,
-    strengths: tuple[float, ...] = STRENGTHS,
-    folds: int = 1,
+    features: Tensor, labels: Tensor, *, seed: int = 0, strengths: tuple[float, ...] = STRENGTHS, folds: int = 1
 ) -> LinearProbe:
-    """Fits to (N, D) features and (N,) labels. With `folds` > 1 the strength is chosen by cross-validation."""
+    """Fits to (N, D) features and (N,) labels. With `folds` > 1 the strength is chosen by cross-validation.
+
+    The features are rotated to their principal axes, which changes neither objective nor optimum, so that each axis
+    can be fitted at its own scale: a few dozen steps in place of hundreds.
+    """
     mean = features.mean(dim=0)
     scale = (features - mean).square().mean().sqrt().clamp_min(1e-12)
-    inputs = _with_ones((features - mean) / scale)
+    centred = (features - mean) / scale
+    spread, basis = torch.linalg.eigh(centred.T @ centred / len(centred))
+    variance = torch.cat((spread.clamp_min(0), spread.new_ones(1)))
+    inputs = _with_ones(centred @ basis)
     num_classes = int(labels.max()) + 1
     correct = torch.zeros(len(strengths))
     for kept, out in _splits(labels.cpu().numpy(), folds, seed):
         weight = torch.zeros(inputs.shape[1], num_classes, device=inputs.device)
         for number, strength in enumerate(strengths):
-            weight = _fit(inputs[kept], labels[kept], weight, strength)
+            weight = _fit(inputs[kept], labels[kept], weight, strength, variance)
             correct[number] += (inputs[out] @ weight).argmax(dim=1).eq(labels[out]).float().mean().cpu()
     best = int(correct.argmax())
     weight = torch.zeros(inputs.shape[1], num_classes, device=inputs.device)
     for strength in strengths[: best + 1]:
-        weight = _fit(inputs, labels, weight, strength)
-    return LinearProbe(weight, mean, scale, strengths[best])
+        weight = _fit(inputs, labels, weight, strength, variance)
+    return LinearProbe(weight, mean, scale, basis, strengths[best])
 
 
 def _splits(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -70,21 +82,23 @@ def _splits(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray,
     return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
 
 
-def _fit(inputs: Tensor, labels: Tensor, start: Tensor, strength: float) -> Tensor:
+def _fit(inputs: Tensor, labels: Tensor, start: Tensor, strength: float, variance: Tensor) -> Tensor:
     """Minimises mean cross-entropy + strength / 2 |W|^2, the bias free."""
-    weight = start.clone().requires_grad_(True)
+    scale = (CURVATURE * variance + strength).sqrt()[:, None]
+    scaled = (start * scale).requires_grad_(True)
     optimizer = torch.optim.LBFGS(
-        [weight], max_iter=100, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        [scaled], max_iter=50, history_size=10, tolerance_change=1e-8, line_search_fn="strong_wolfe"
     )
 
     def objective() -> Tensor:
         optimizer.zero_grad()
+        weight = scaled / scale
         loss = functional.cross_entropy(inputs @ weight, labels) + strength / 2 * weight[:-1].square().sum()
         loss.backward()
         return loss
 
     optimizer.step(objective)  # pyright: ignore[reportArgumentType]
-    return weight.detach()
+    return scaled.detach() / scale
 
 
 def _with_ones(features: Tensor) -> Tensor:
