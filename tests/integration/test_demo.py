@@ -20,7 +20,16 @@ def test_demo_ends_in_ten_minutes_ahead_of_the_untrained_encoder(tmp_path: Path)
 
 
 def test_demo_one_epoch_prints_the_table(tmp_path: Path) -> None:
-    small = ["--epochs", "0.2", "--encoder.width", "0.125", "--heads.projector-hidden", "32", "--heads.predictor-hidden", "32"]
+    small = [
+        "--epochs",
+        "0.2",
+        "--encoder.width",
+        "0.125",
+        "--heads.projector-hidden",
+        "32",
+        "--heads.predictor-hidden",
+        "32",
+    ]
     command = [sys.executable, "-m", "byol", "demo", "--out", str(tmp_path / "demo"), *small]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr

@@ -1,13 +1,12 @@
 """From Haiku's names and layouts to ours, and the golden files."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byol.nets.norm import DeepMindBatchNorm, batch_norm_2d
+from byol.nets.norm import batch_norm_2d
 from byol.nets.resnet import BasicBlock, ResNet, convolution
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -91,9 +90,3 @@ def tiny_resnet() -> ResNet:
 def relative_error(found: Tensor, expected: Tensor) -> float:
     """|found - expected| / |expected| in L2 norm."""
     return float((found.detach().double() - expected.double()).norm() / expected.double().norm().clamp_min(1e-300))
-
-
-def each_norm(module: nn.Module, act: Callable[[DeepMindBatchNorm], None]) -> None:
-    for part in module.modules():
-        if isinstance(part, DeepMindBatchNorm):
-            act(part)

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from byol.methods.byol import BYOL, Network
 from byol.methods.losses import byol_loss
 from byol.nets.heads import mlp_head
+from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import learning_rate, target_tau
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 from tests.parity.haiku import golden, relative_error, statistics, tensors, tiny_resnet
+from tests.ranks import run_ranks
 
 ZERO_GRADIENT = ("projector.0.bias", "predictor.0.bias")  # a bias before batch norm: mathematically 0
 
@@ -80,21 +82,44 @@ def check(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: floa
 
 @pytest.mark.parametrize(("own_rate", "tolerance"), [(False, 1e-9), (True, 1e-6)])
 def test_training_four_steps_equal_deepminds(own_rate: bool, tolerance: float) -> None:
+    four_steps(own_rate, tolerance)
+
+
+def test_training_on_two_ranks_with_half_the_batch_equals_deepminds() -> None:
+    """DDP and batch norm over both ranks (gloo): the same golden numbers to the same tolerance."""
+    run_ranks(2, half_the_batch, 1e-9)
+
+
+def half_the_batch(rank: int, tolerance: float) -> None:
+    torch.set_default_dtype(torch.float64)
+    four_steps(False, tolerance, rank, 2)
+
+
+def four_steps(own_rate: bool, tolerance: float, rank: int = 0, num_ranks: int = 1) -> None:
     z = golden("train_tiny")
     made = method(z)
+    forward: nn.Module = made
+    if num_ranks > 1:
+        synchronize_batch_norm(made)
+        forward = nn.parallel.DistributedDataParallel(made, broadcast_buffers=False)
     optimizer = create_optimizer(
         made.trained_modules(), "lars", weight_decay=1e-3, momentum=0.9, trust_coefficient=1e-3
     )
     for step in range(4):
         made.train()
-        v1, v2, labels = view(z["view1"][step]), view(z["view2"][step]), torch.from_numpy(z["labels"][step]).long()
-        output = made(v1, v2, labels)
+        size = len(z["view1"][step]) // num_ranks
+        rows = slice(rank * size, (rank + 1) * size)
+        v1, v2 = view(z["view1"][step])[rows], view(z["view2"][step])[rows]
+        output = forward(v1, v2, torch.from_numpy(z["labels"][step]).long()[rows])
         output.loss.backward()
-        assert output.loss.item() == pytest.approx(float(z[f"log{step}|loss"]), abs=1e-10 if not own_rate else 1e-6)
+        loss = output.loss.detach() / num_ranks
+        if num_ranks > 1:
+            distributed.all_reduce(loss)
+        assert loss.item() == pytest.approx(float(z[f"log{step}|loss"]), abs=1e-10 if not own_rate else 1e-6)
         exact = 1e-9 if step == 0 or not own_rate else tolerance
-        expected = torch.from_numpy(z[f"out{step}|online|projection_view1"])
+        expected = torch.from_numpy(z[f"out{step}|online|projection_view1"])[rows]
         assert relative_error(output.projection1, expected) < exact
-        assert relative_error(output.target2, torch.from_numpy(z[f"out{step}|target|projection_view2"])) < exact
+        assert relative_error(output.target2, torch.from_numpy(z[f"out{step}|target|projection_view2"])[rows]) < exact
         if any(key.startswith(f"grad{step}|") for key in z):
             gradients = {n: p.grad for n, p in named(made).items() if p.grad is not None}
             check(gradients, tensors(z, f"grad{step}"), exact, f"grad{step}")

@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from byol.methods.byol import BYOL, Network
@@ -110,3 +112,38 @@ def test_encoder_width_multiplies_every_channel() -> None:
     wide = create_encoder("resnet50", width=2)
     assert wide.num_features == 4096
     assert sum(p.numel() for p in wide.parameters()) == pytest.approx(94e6, rel=0.01)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    count=st.integers(1, 9), dimension=st.integers(1, 33), seed=st.integers(0, 99),
+    dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.float16]), exponent=st.integers(-5, 4),
+)  # fmt: skip
+def test_losses_any_dtype_shape_and_scale(
+    count: int, dimension: int, seed: int, dtype: torch.dtype, exponent: int
+) -> None:
+    """In range, computed in float32 at least, and blind to the length of the vectors (lengths above the clamp)."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(2, count, dimension, generator=generator, dtype=torch.float64).unbind(0)
+    x, y = (v + v.sign() * 0.1 for v in (x, y))
+    found = regression_loss((x * 10.0**exponent).to(dtype), y.to(dtype))
+    assert found.shape == (count,)
+    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 4 + 1e-5
+    expected = 2 - 2 * torch.cosine_similarity((x * 10.0**exponent).to(dtype).double(), y.to(dtype).double())
+    assert torch.allclose(found.double(), expected, atol=2e-6 if dtype != torch.float64 else 1e-12)
+
+
+def test_l2_normalize_zero_vector_is_zero_with_a_finite_gradient() -> None:
+    x = torch.zeros(2, 4, requires_grad=True)
+    regression_loss(x, torch.ones(2, 4)).sum().backward()
+    assert x.grad is not None
+    assert bool(torch.isfinite(x.grad).all())
+
+
+def test_forward_under_bf16_autocast_has_a_float32_loss() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        output = method()(VIEW1, VIEW2)
+    assert output.loss.dtype == torch.float32
+    assert output.projection1.dtype == torch.bfloat16

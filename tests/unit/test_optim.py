@@ -1,9 +1,12 @@
 """Schedules, LARS and parameter groups: hand values and invariants."""
 
+import itertools
 import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from byol.nets.encoder import create_encoder
@@ -62,3 +65,62 @@ def test_create_optimizer_decays_weights_only(name) -> None:
     groups = create_optimizer([("m", nn.Linear(3, 2))], name, weight_decay=0.1).param_groups
     assert [g["weight_decay"] for g in groups] == [0.1, 0.0]
     assert [p.dim() for g in groups for p in g["params"]] == [2, 1]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    total=st.integers(2, 5000),
+    share=st.floats(0, 0.9),
+    base=st.floats(1e-3, 10),
+    batch=st.sampled_from([16, 256, 4096]),
+)
+def test_schedules_rise_then_fall_and_tau_only_rises(total: int, share: float, base: float, batch: int) -> None:
+    warmup = int(share * total)
+    rates = [learning_rate(k, base=base, batch_size=batch, total=total, warmup=warmup) for k in range(total + 1)]
+    peak = base * batch / 256
+    assert rates[warmup] == pytest.approx(peak)
+    assert max(rates) <= peak * (1 + 1e-12)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert all(a <= b for a, b in itertools.pairwise(rates))
+    assert all(a >= b for a, b in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
+    taus = [target_tau(k, base=min(base, 1.0), total=total) for k in range(total + 1)]
+    assert all(a <= b for a, b in itertools.pairwise(taus))
+    assert taus[-1] == pytest.approx(1)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    shapes=st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=5),
+    dtype=st.sampled_from([torch.float64, torch.float32]), zero=st.sampled_from(["none", "weight", "gradient"]),
+)  # fmt: skip
+def test_lars_any_shapes_equal_the_formula(shapes: list[list[int]], dtype: torch.dtype, zero: str) -> None:
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.randn(shape, dtype=dtype)) for shape in shapes]
+    gradients = [torch.randn_like(w) for w in weights]
+    if zero == "weight":
+        weights[0].data.zero_()
+    if zero == "gradient":
+        gradients[0].zero_()
+    expected = [w.detach().clone() for w in weights]
+    momenta = [torch.zeros_like(w) for w in weights]
+    optimizer = LARS(weights, lr=0.3, momentum=0.8, weight_decay=0.0, trust_coefficient=0.05)
+    for _ in range(2):
+        for w, g in zip(weights, gradients, strict=True):
+            w.grad = g.clone()
+        optimizer.step()
+        for e, g, m in zip(expected, gradients, momenta, strict=True):
+            norms = float(e.norm()), float(g.norm())
+            ratio = 0.05 * norms[0] / norms[1] if min(norms) > 0 else 1.0
+            m.mul_(0.8).add_(g * ratio)
+            e.sub_(0.3 * m)
+    for w, e in zip(weights, expected, strict=True):
+        assert torch.allclose(w.detach(), e, atol=1e-5 if dtype == torch.float32 else 1e-12)
+
+
+def test_split_parameters_excludes_layer_scales() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gamma = nn.Parameter(torch.ones(4))
+
+    assert split_parameters([("m", Scaled())])[1].keys() == {"m.gamma"}

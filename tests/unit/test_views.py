@@ -1,7 +1,5 @@
 """Views: pure functions of (seed, step, row), per-image parameters, ranges, degenerate images."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -46,33 +44,6 @@ def test_two_views_cropped_by_a_worker_equal_the_batched() -> None:
     crops = torch.stack([views().crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(IMAGES)])
     for ours, theirs in zip(whole, views().finish(crops, 5), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
-
-
-def test_draw_statistics_match_table_6() -> None:
-    # 20,000 draws: a probability is off by more than 4.5 standard errors once in 150,000 tests
-    count = 20_000
-    for policy in (T, T_PRIME):
-        p = draw(policy, count, 0, 0, 1)
-        for drawn, wanted in (
-            (p.flip, policy.flip_probability), (p.jitter, 0.8), (p.grayscale, 0.2),
-            (p.blur, policy.blur_probability), (p.solarize, policy.solarize_probability),
-        ):  # fmt: skip
-            assert abs(float(drawn.float().mean()) - wanted) <= 4.5 * math.sqrt(wanted * (1 - wanted) / count)
-        for values, low, high in (
-            (p.area[:, 0], 0.08, 1.0), (p.log_aspect[:, 0], math.log(3 / 4), math.log(4 / 3)),
-            (p.brightness, -0.4, 0.4), (p.contrast, -0.4, 0.4), (p.saturation, -0.2, 0.2), (p.hue, -0.1, 0.1),
-            (p.sigma, 0.1, 2.0), (p.offset[:, 0], 0.0, 1.0), (p.offset[:, 1], 0.0, 1.0),
-        ):  # fmt: skip
-            assert low <= float(values.min())
-            assert float(values.max()) <= high
-            uniform = ((values - low) / (high - low)).sort().values
-            distance = (uniform - torch.linspace(0, 1, count)).abs().max()
-            assert float(distance) < 2.4 / math.sqrt(count)  # Kolmogorov-Smirnov, p = 2e-5
-        assert {tuple(row) for row in p.order.tolist()} == {tuple(o) for o in torch.tensor(_orders()).tolist()}
-
-
-def _orders() -> list[list[int]]:
-    return [[a, b, c, 6 - a - b - c] for a in range(4) for b in range(4) for c in range(4) if len({a, b, c}) == 3]
 
 
 def test_crop_window_deepmind_stays_inside_and_reaches_every_border() -> None:

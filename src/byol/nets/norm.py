@@ -1,28 +1,20 @@
-"""Batch norm as torch or as DeepMind (Haiku) keeps its averages."""
+"""Batch norm as torch or as DeepMind (Haiku) keeps its averages, over one process or over all ranks."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 Conventions = Literal["torch", "deepmind"]
 
 
-class DeepMindBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over (N, C) or (N, C, H, W) with Haiku's running averages.
+class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm over (N, C) or (N, C, H, W) whose batch is that of all ranks together, each with N images.
 
-    The averages start at 0, hold the *biased* variance and are corrected for the start like Adam's:
-    hidden <- 0.9 hidden + 0.1 batch; running = hidden / (1 - 0.9^n).
+    Averages and parameter names are `nn.BatchNorm2d`'s. For devices that `nn.SyncBatchNorm` refuses (CPU); equal to
+    it and to one process with the whole batch, in value and gradient.
     """
-
-    hidden_mean: Tensor
-    hidden_var: Tensor
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__(num_features, eps=1e-5, momentum=0.1)
-        self.register_buffer("hidden_mean", torch.zeros(num_features))
-        self.register_buffer("hidden_var", torch.zeros(num_features))
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 4):
@@ -30,23 +22,52 @@ class DeepMindBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        if self.training:
-            self._update_averages(input.detach())
-            return functional.batch_norm(input, None, None, self.weight, self.bias, True, 0.0, self.eps)
-        return functional.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-        )
+        if not self.training:
+            return super().forward(input)
+        mean, var, count = _batch_statistics(input, synchronized=True)
+        self._update_averages(mean.detach(), var.detach(), count)
+        return _normalize(input, mean, var, self.weight, self.bias, self.eps)
 
     @torch.no_grad()
-    def _update_averages(self, input: Tensor) -> None:
+    def _update_averages(self, mean: Tensor, var: Tensor, count: int) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        dims = (0, 2, 3) if input.dim() == 4 else (0,)
-        values = input.to(self.hidden_mean.dtype)
-        var, mean = torch.var_mean(values, dim=dims, correction=0)
-        self.hidden_mean.lerp_(mean, 0.1)
-        self.hidden_var.lerp_(var, 0.1)
+        assert self.momentum is not None
         self.num_batches_tracked += 1
-        debias = 1 - 0.9 ** self.num_batches_tracked.to(self.hidden_mean.dtype)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_((var * count / max(count - 1, 1)).to(self.running_var.dtype), self.momentum)
+
+
+class DeepMindBatchNorm(SynchronizedBatchNorm):
+    """Batch norm over (N, C) or (N, C, H, W) with Haiku's running averages.
+
+    The averages start at 0, hold the *biased* variance and are corrected for the start like Adam's:
+    hidden <- 0.9 hidden + 0.1 batch; running = hidden / (1 - 0.9^n). One process unless `synchronized`.
+    """
+
+    hidden_mean: Tensor
+    hidden_var: Tensor
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features, eps=1e-5, momentum=0.1)
+        self.synchronized = False
+        self.register_buffer("hidden_mean", torch.zeros(num_features))
+        self.register_buffer("hidden_var", torch.zeros(num_features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.synchronized:
+            return super().forward(input)
+        self._check_input_dim(input)
+        self._update_averages(*_batch_statistics(input.detach(), synchronized=False))
+        return functional.batch_norm(input, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+    @torch.no_grad()
+    def _update_averages(self, mean: Tensor, var: Tensor, count: int) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        dtype = self.hidden_mean.dtype
+        self.hidden_mean.lerp_(mean.to(dtype), 0.1)
+        self.hidden_var.lerp_(var.to(dtype), 0.1)
+        self.num_batches_tracked += 1
+        debias = 1 - 0.9 ** self.num_batches_tracked.to(dtype)
         self.running_mean.copy_(self.hidden_mean / debias)
         self.running_var.copy_(self.hidden_var / debias)
 
@@ -59,3 +80,58 @@ def batch_norm_2d(channels: int, conventions: Conventions = "torch") -> nn.Modul
 def batch_norm_1d(channels: int, conventions: Conventions = "torch") -> nn.Module:
     """Batch norm of (N, C) vectors: epsilon 1e-5, averages of decay 0.9."""
     return nn.BatchNorm1d(channels) if conventions == "torch" else DeepMindBatchNorm(channels)
+
+
+def synchronize_batch_norm(module: nn.Module) -> nn.Module:
+    """`module` with every batch norm over all ranks; same parameters, same names.
+
+    On CUDA torch's own `nn.SyncBatchNorm`; elsewhere, and for DeepMind's averages, the one above.
+    """
+    for name, child in module.named_children():
+        setattr(module, name, synchronize_batch_norm(child))
+    if isinstance(module, DeepMindBatchNorm):
+        module.synchronized = True
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine and module.track_running_stats:
+        if module.weight.is_cuda:
+            return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        made = SynchronizedBatchNorm(module.num_features, eps=module.eps, momentum=module.momentum)
+        made._parameters, made._buffers, made.training = module._parameters, module._buffers, module.training
+        return made
+    return module
+
+
+class _GatherRanks(torch.autograd.Function):
+    """(...) on each rank -> (ranks, ...) on all, with gradients of all ranks' losses."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        parts = [torch.empty_like(local) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, local.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        distributed.all_reduce(total)
+        return total[distributed.get_rank()]
+
+
+def _batch_statistics(input: Tensor, *, synchronized: bool) -> tuple[Tensor, Tensor, int]:
+    """(C,) mean, (C,) biased variance, and over how many values each; at least float32."""
+    dims = (0, 2, 3) if input.dim() == 4 else (0,)
+    values = input if input.dtype == torch.float64 else input.float()
+    var, mean = torch.var_mean(values, dim=dims, correction=0)
+    count = input.numel() // input.shape[1]
+    if not synchronized:
+        return mean, var, count
+    means, variances = _GatherRanks.apply(torch.stack((mean, var))).unbind(1)  # pyright: ignore[reportOptionalMemberAccess]
+    mean = means.mean(dim=0)
+    var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+    return mean, var, count * len(means)
+
+
+def _normalize(input: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    shape = (1, -1, 1, 1) if input.dim() == 4 else (1, -1)
+    scale = weight * torch.rsqrt(var + eps)
+    shift = bias - mean * scale
+    return (input * scale.view(shape) + shift.view(shape)).to(input.dtype)

@@ -1,0 +1,41 @@
+"""The batched views against the slow per-image reference, over a thousand random images."""
+
+import numpy as np
+import pytest
+import torch
+
+from byol.views.augment import augment
+from byol.views.parameters import draw
+from byol.views.policy import T_PRIME, T, ViewPolicy
+from byol.views.reference import reference_view
+
+BOTH = ViewPolicy(blur_probability=0.5, solarize_probability=0.5, blur_sigma=(0.1, 2.0))
+
+
+def random_images(count: int, channels: int, random: np.random.Generator) -> np.ndarray:
+    """Noise, smooth and flat images of one random shape."""
+    height, width = random.integers(1, 41, 2)
+    images = random.integers(0, 256, (count, height, width, channels))
+    images[::4] = random.integers(0, 256, (len(images[::4]), 1, 1, channels))
+    smooth = np.linspace(0, 255, height)[:, None, None] * np.linspace(0, 1, width)[None, :, None]
+    images[1::4] = smooth * random.uniform(0, 1, channels)
+    return images.astype(np.uint8)
+
+
+@pytest.mark.parametrize("shard", range(4))
+def test_thousand_images_agree_with_the_reference(shard: int) -> None:
+    """50 shapes of 20 images; sizes with and without blur taps, 1, 3 and 4 channels, T, T' and a mixture."""
+    random = np.random.default_rng(shard)
+    sizes = (8, 17, 24, 41)
+    compared = 0
+    for group in range(shard, 50, 4):
+        images = random_images(20, (3, 3, 1, 4)[group // 4 % 4], random)
+        policy, size, antialias = (T, T_PRIME, BOTH)[group % 3], sizes[group // 3 % 4], group % 5 == 0
+        parameters = draw(policy, 20, seed=group, step=7, view=1)
+        batched = augment(torch.from_numpy(images).permute(0, 3, 1, 2), parameters, policy, size, antialias=antialias)
+        for i, image in enumerate(images):
+            expected = reference_view(image, parameters[i : i + 1], policy, size, antialias=antialias)
+            error = np.abs(batched[i].permute(1, 2, 0).numpy() - expected).max()
+            assert error < 2e-4, (group, i, images.shape, size, error)
+            compared += 1
+    assert compared >= 240
