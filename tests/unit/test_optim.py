@@ -81,10 +81,10 @@ def test_schedules_rise_then_fall_and_tau_only_rises(total: int, share: float, b
     assert rates[warmup] == pytest.approx(peak)
     assert max(rates) <= peak * (1 + 1e-12)
     assert rates[-1] == pytest.approx(0, abs=1e-9)
-    assert all(a <= b for a, b in itertools.pairwise(rates))
-    assert all(a >= b for a, b in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
+    assert all(a <= b for a, b in itertools.pairwise(rates[: warmup + 1]))
+    assert all(a >= b for a, b in itertools.pairwise(rates[warmup:]))
     taus = [target_tau(k, base=min(base, 1.0), total=total) for k in range(total + 1)]
-    assert all(a <= b for a, b in itertools.pairwise(taus))
+    assert all(a <= b + 1e-15 for a, b in itertools.pairwise(taus))
     assert taus[-1] == pytest.approx(1)
 
 

@@ -61,7 +61,7 @@ def _resampled(lines: Pixels, place: int, size: int, antialias: bool) -> Pixels:
     centre = (place + 0.5) * scale - 0.5
     stretch = max(scale, 1.0) if antialias else 1.0
     weights = np.array([_keys((line - centre) / stretch) for line in range(len(lines))])
-    return np.tensordot(weights / weights.sum(), lines, axes=1)
+    return np.tensordot(weights / weights.sum(), lines, axes=1).astype(np.float64)
 
 
 def _keys(distance: float) -> float:
