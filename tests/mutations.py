@@ -1,0 +1,181 @@
+"""Edits of one line, each of which must make a test fail: a sign, a constant, an order, a detach, a missing clip.
+
+    python -m tests.mutations [NAME_PART ...]
+
+Copies the package and its tests to a temporary folder, makes one edit at a time there, and runs the tests that guard
+the file. Prints what was caught and by which test, and exits with 1 if an edit survived. (Run as a module of the
+repository; `make test-full` does.)
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`before`, which the file holds exactly once, becomes `after`."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+LOSS = "tests/unit/test_methods.py tests/parity/test_components.py"
+METHOD = "tests/unit/test_methods.py tests/parity/test_train_step.py"
+OPTIM = "tests/unit/test_optim.py tests/parity/test_components.py"
+VIEWS = "tests/unit/test_views.py tests/parity/test_components.py tests/parity/test_reference_views.py"
+DRAWS = "tests/unit/test_view_statistics.py tests/unit/test_views.py tests/unit/test_config.py"
+NETS = "tests/unit/test_methods.py tests/parity/test_components.py tests/parity/test_train_step.py"
+RANKS = "tests/integration/test_ranks.py"
+COLLAPSE = "tests/unit/test_collapse.py"
+STEP = "tests/integration/test_training.py"
+
+MUTATIONS = [
+    # the loss
+    Mutation("norm clamp", "methods/losses.py", "NORM_CLAMP = 1e-6", "NORM_CLAMP = 1e-12", LOSS),
+    Mutation("target 2 not detached", "methods/losses.py", "target2.detach()", "target2", LOSS),
+    Mutation("target 1 not detached", "methods/losses.py", "target1.detach()", "target1", LOSS),
+    Mutation("mean over dimensions", "methods/losses.py", ".square().sum(dim=-1)", ".square().mean(dim=-1)", LOSS),
+    Mutation("loss sign", "methods/losses.py", "(l2_normalize(prediction) -", "(l2_normalize(prediction) +", LOSS),
+    Mutation("views not crossed", "methods/losses.py", "(prediction1, target2.", "(prediction1, target1.", LOSS),
+    Mutation("sum over the batch", "methods/losses.py", "target1.detach())).mean()", "target1.detach())).sum()", LOSS),
+    Mutation("loss in half precision", "methods/losses.py", "else vectors.float()", "else vectors", LOSS),
+    # the method
+    Mutation("classifier reaches encoder", "methods/byol.py", "representation1.detach()", "representation1", METHOD),
+    Mutation("target follows backwards", "methods/byol.py", "parameters()), 1 - tau)", "parameters()), tau)", METHOD),
+    Mutation("target sees other view", "methods/byol.py", "target1 = self.target(view1)", "target1 = self.target(view2)", METHOD),
+    Mutation("no predictor", "methods/byol.py", "byol_loss(self.predictor(projection1)", "byol_loss((projection1)", METHOD),
+    Mutation("mean not subtracted", "methods/byol.py", "(images - self.mean)", "(images)", METHOD),
+    Mutation("std multiplied", "methods/byol.py", "(images - self.mean) / self.std", "(images - self.mean) * self.std", METHOD),
+    Mutation("view 2 not normalised", "methods/byol.py", "self.normalize(view1), self.normalize(view2)", "self.normalize(view1), view2", METHOD),
+    Mutation("target not a copy", "methods/byol.py", "copy.deepcopy(network) if target", "network if target", METHOD),
+    # LARS and groups
+    Mutation("LARS ratio upside down", "optim/lars.py", "eta * weight_norms / gradient_norms", "eta * gradient_norms / weight_norms", OPTIM),
+    Mutation("LARS eta forgotten", "optim/lars.py", "eta * weight_norms", "weight_norms", OPTIM),
+    Mutation("LARS decay sign", "optim/lars.py", 'alpha=group["weight_decay"]', 'alpha=-group["weight_decay"]', OPTIM),
+    Mutation("LARS step sign", "optim/lars.py", 'alpha=-group["lr"]', 'alpha=group["lr"]', OPTIM),
+    Mutation("LARS without momentum", "optim/lars.py", 'buffers, group["momentum"])', "buffers, 0.0)", OPTIM),
+    Mutation("LARS zero norms", "optim/lars.py", "torch.ones_like(weight_norms)", "torch.zeros_like(weight_norms)", OPTIM),
+    Mutation("LARS one zero norm", "optim/lars.py", "(weight_norms > 0) & ", "", OPTIM),
+    Mutation("biases decayed", "optim/groups.py", '"weight_decay": 0.0}', '"weight_decay": weight_decay}', OPTIM),
+    Mutation("biases adapted", "optim/groups.py", "= True, False", "= True, True", METHOD),
+    Mutation("layer scales decayed", "optim/groups.py", ' or name == "bias" or parameter.dim() <= 1', ' or name == "bias"', OPTIM),
+    # schedules
+    Mutation("rate per 512", "optim/schedules.py", "base * batch_size / 256\n    if", "base * batch_size / 512\n    if", OPTIM),
+    Mutation("warm-up starts at 1", "optim/schedules.py", "peak * step / warmup", "peak * (step + 1) / warmup", OPTIM),
+    Mutation("cosine from step 0", "optim/schedules.py", "(min(step, total) - warmup)", "min(step, total)", OPTIM),
+    Mutation("cosine rises", "optim/schedules.py", "0.5 * (1 + math.cos", "0.5 * (1 - math.cos", OPTIM),
+    Mutation("tau falls", "optim/schedules.py", "return 1 - (1 - base) *", "return 1 - base *", OPTIM),
+    Mutation("tau unhalved", "optim/schedules.py", "total) + 1) / 2", "total) + 1)", OPTIM),
+    Mutation("steps rounded up", "optim/schedules.py", "batch_size + 1e-9", "batch_size + 1 - 1e-9", OPTIM),
+    # batch norm, networks, heads
+    Mutation("averages too slow", "nets/norm.py", "self.hidden_var.lerp_(var.to(dtype), 0.1)", "self.hidden_var.lerp_(var.to(dtype), 0.01)", NETS),
+    Mutation("averages not debiased", "nets/norm.py", "self.hidden_mean / debias", "self.hidden_mean", NETS),
+    Mutation("variance unbiased", "nets/norm.py", "dim=dims, correction=0", "dim=dims, correction=1", NETS),
+    Mutation("ranks' means ignored", "nets/norm.py", " + (means - mean).square().mean(dim=0)", "", RANKS),
+    Mutation("ranks' gradients ignored", "nets/norm.py", "distributed.all_reduce(total)", "pass", RANKS),
+    Mutation("running variance biased", "nets/norm.py", "var * count / max(count - 1, 1)", "var", RANKS),
+    Mutation("padding on the wrong side", "nets/resnet.py", "return total // 2, total - total // 2", "return total - total // 2, total // 2", NETS),
+    Mutation("no shortcut in group 1", "nets/resnet.py", '(changes or conventions == "deepmind")', "changes", NETS),
+    Mutation("stride on another convolution", "nets/resnet.py", "channels, channels, 3, stride, conventions)\n        self.bn2", "channels, channels, 3, 1, conventions)\n        self.bn2", NETS),
+    Mutation("sum pooling", "nets/resnet.py", "out.mean(dim=(2, 3))", "out.sum(dim=(2, 3))", NETS),
+    Mutation("output bias", "nets/heads.py", "outputs, bias=False)", "outputs)", NETS),
+    Mutation("no ReLU in the heads", "nets/heads.py", "nn.ReLU(inplace=True)", "nn.Identity()", NETS),
+    Mutation("init not cut", "nets/initialization.py", "a=-2 * std, b=2 * std", "a=-9 * std, b=9 * std", "tests/unit/test_nets.py"),
+    Mutation("init over fan-out", "nets/initialization.py", "part.weight[0].numel()", "part.weight[:, 0].numel()", "tests/unit/test_nets.py"),
+    # views
+    Mutation("bicubic a", "views/geometry.py", "((-0.5 * distance + 2.5)", "((-0.75 * distance + 2.5)", VIEWS),
+    Mutation("corners aligned", "views/geometry.py", "(output + 0.5) * scale - 0.5", "output * scale", VIEWS),
+    Mutation("weights not renormalised", "views/geometry.py", "weight / weight.sum(dim=2, keepdim=True)", "weight", VIEWS),
+    Mutation("resize not clipped", "views/geometry.py", "(out / scale).clamp(0, 1)", "(out / scale)", VIEWS),
+    Mutation("pixels outside the crop", "views/geometry.py", " * ((pixel >= start) & (pixel < start + length))", "", VIEWS),
+    Mutation("antialias ignored", "views/geometry.py", "distance / scale.clamp_min(1.0)", "distance", VIEWS),
+    Mutation("flip off by one", "views/geometry.py", "size - 1 - output", "size - output", VIEWS),
+    Mutation("last place never", "views/geometry.py", "(height - crop_height + 1)", "(height - crop_height)", VIEWS),
+    Mutation("aspect upside down", "views/geometry.py", "(area * aspect).sqrt()", "(area / aspect).sqrt()", VIEWS),
+    Mutation("luma", "views/color.py", "0.5870, 0.1140)\n", "0.5780, 0.1140)\n", VIEWS),
+    Mutation("brightness not clipped", "views/color.py", "(images + _per_image(delta)).clamp(0, 1)", "(images + _per_image(delta))", VIEWS),
+    Mutation("contrast about one mean", "views/color.py", "images.mean(dim=(2, 3), keepdim=True)", "images.mean(dim=(1, 2, 3), keepdim=True)", VIEWS),
+    Mutation("saturation not clipped", "views/color.py", "factor[:, None, None]).clamp(0, 1)", "factor[:, None, None])", VIEWS),
+    Mutation("hue backwards", "views/color.py", "(hue + delta[:, None, None])", "(hue - delta[:, None, None])", VIEWS),
+    Mutation("solarize inverted", "views/color.py", "images < threshold", "images >= threshold", VIEWS),
+    Mutation("blur radius", "views/blur.py", "(size / 10) / 2", "(size / 10)", VIEWS),
+    Mutation("sigma not squared", "views/blur.py", "sigma[:, None] ** 2", "sigma[:, None]", VIEWS),
+    Mutation("blur not normalised", "views/blur.py", "weight / weight.sum(dim=1, keepdim=True)", "weight", VIEWS),
+    Mutation("blur reflects", "views/blur.py", 'semantics == "torchvision" and radius', "radius", VIEWS),
+    Mutation("colour order fixed", "views/augment.py", "parameters.order[:, position] == operation", "torch.tensor(position == operation)", VIEWS),
+    Mutation("jitter always", "views/augment.py", "(parameters.jitter & (", "((", VIEWS),
+    Mutation("contrast factor", "views/augment.py", "contrast(views, 1 + parameters.contrast)", "contrast(views, 1 - parameters.contrast)", VIEWS),
+    Mutation("solarize where blurred", "views/augment.py", "_where(parameters.solarize,", "_where(parameters.blur,", VIEWS),
+    Mutation("brighter only", "views/parameters.py", "_between(brightness, -policy.brightness,", "_between(brightness, 0,", DRAWS),
+    Mutation("aspect not logarithmic", "views/parameters.py", "math.log(policy.crop_aspect[0])", "-policy.crop_aspect[0]", DRAWS),
+    Mutation("views share numbers", "views/parameters.py", "(step << 8) + view", "step + view", DRAWS),
+    Mutation("jitter probability", "views/parameters.py", "jitter < policy.jitter", "jitter > policy.jitter", DRAWS),
+    Mutation("one draw for two uses", "views/parameters.py", "grayscale=grayscale <", "grayscale=flip <", DRAWS),
+    Mutation("T' never solarizes", "views/policy.py", "solarize_probability=0.2", "solarize_probability=0.0", DRAWS),
+    Mutation("hue range", "views/policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
+    # step and collapse watch
+    Mutation("tau of the next step", "engine/step.py", "schedule.tau(step))", "schedule.tau(step + 1))", STEP),
+    Mutation("rate of the next step", "engine/step.py", '= schedule.learning_rate(step)', '= schedule.learning_rate(step + 1)', STEP),
+    Mutation("gradients kept", "engine/step.py", "state.optimizer.zero_grad(set_to_none=True)", "pass", STEP),
+    Mutation("micro-batches summed", "engine/step.py", "(output.loss / num_micro_batches)", "(output.loss)", STEP),
+    Mutation("std not scaled", "diagnostics/collapse.py", "* dimension**0.5", "", COLLAPSE),
+    Mutation("rank without entropy", "diagnostics/collapse.py", "torch.exp(-torch", "torch.exp(torch", COLLAPSE),
+]  # fmt: skip
+
+
+def main(*parts: str) -> int:
+    """Runs the mutations whose name holds one of `parts` (all without); returns how many survived."""
+    chosen = [m for m in MUTATIONS if not parts or any(part in m.name for part in parts)]
+    survived = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("src", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for mutation in chosen:
+            began = time.monotonic()
+            caught = caught_by(mutation, copy)
+            print(
+                f"{'caught  ' if caught else 'SURVIVED'} {time.monotonic() - began:4.0f} s  {mutation.name}  {caught}",
+                flush=True,
+            )
+            if not caught:
+                survived.append(mutation.name)
+    print(f"{len(chosen) - len(survived)} of {len(chosen)} caught")
+    return len(survived)
+
+
+def caught_by(mutation: Mutation, copy: Path) -> str:
+    """The first test that fails with the edit; empty where none does."""
+    path = copy / "src" / "byol" / mutation.file
+    text = path.read_text()
+    if text.count(mutation.before) != 1:
+        raise SystemExit(
+            f"{mutation.name}: {mutation.file} holds {mutation.before!r} {text.count(mutation.before)} times"
+        )
+    path.write_text(text.replace(mutation.before, mutation.after))
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutation.tests.split()]
+    environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
+    ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=900)
+    path.write_text(text)
+    if ended.returncode == 0:
+        return ""
+    failed = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    if not failed:
+        raise SystemExit(f"{mutation.name}: pytest did not run\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    return failed[0].split("tests/")[-1]
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(*sys.argv[1:]) else 0)

@@ -1,0 +1,46 @@
+"""Initial weights and shapes of the networks."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from byol.nets.initialization import initialize
+from byol.nets.resnet import ResNet
+
+
+def test_initialize_deepmind_is_a_normal_over_fan_in_cut_at_two() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 400, 3)
+    initialize(layer, "deepmind")
+    std = 1 / math.sqrt(16 * 9)
+    assert float(layer.weight.detach().abs().max()) <= 2 * std
+    assert float(layer.weight.detach().abs().max()) > 1.99 * std
+    assert float(layer.weight.detach().std()) == pytest.approx(0.8796 * std, rel=0.01)  # of a normal cut at two, not rescaled
+    assert layer.bias is not None
+    assert float(layer.bias.detach().abs().max()) == 0
+
+
+def test_initialize_torch_is_kaiming_over_fan_out() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 400, 3)
+    initialize(layer, "torch")
+    assert float(layer.weight.detach().std()) == pytest.approx(math.sqrt(2 / (400 * 9)), rel=0.01)
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(18, 11.18), (50, 23.51), (101, 42.50), (152, 58.14), (200, 62.62)])
+def test_resnet_parameters_are_as_many_as_published(depth: int, millions: float) -> None:
+    with torch.device("meta"):
+        net = ResNet(depth)
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [32, 33, 96])
+@pytest.mark.parametrize("conventions", ["torch", "deepmind"])
+def test_resnet_small_stem_keeps_the_size_until_group_2(size: int, conventions) -> None:
+    net = ResNet(18, width=0.125, stem="small", conventions=conventions)
+    with torch.no_grad():
+        first = net.layer1(net.maxpool(net.conv1(torch.zeros(2, 3, size, size))))
+        assert first.shape[2:] == (size, size)
+        assert net.layer2(first).shape[2:] == (-(-size // 2), -(-size // 2))
