@@ -25,9 +25,11 @@ from byol.export.encoder_file import EncoderDescription
 from byol.methods.byol import BYOL, Network
 from byol.nets.encoder import SMALL_IMAGE, create_encoder, find_num_features
 from byol.nets.heads import mlp_head
+from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import total_steps
 from byol.runtime.hardware import choose_workers
+from byol.runtime.ranks import Ranks
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
 from byol.views.two_views import TwoViews
 
@@ -129,7 +131,13 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
 
 
 def fit_to_data(
-    config: Config, seen: DataProfile, num_images: int, *, adapts_batch: bool, epochs_overridden: bool
+    config: Config,
+    seen: DataProfile,
+    num_images: int,
+    *,
+    adapts_batch: bool,
+    epochs_overridden: bool,
+    num_ranks: int = 1,
 ) -> tuple[Config, list[str]]:
     """The config with everything resolved that depends on the data, and one line per value that was found so.
 
@@ -161,9 +169,10 @@ def fit_to_data(
         raise ConfigError(
             f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {2 ** int(np.log2(num_images / 4))} or less."
         )
-    micro = config.micro_batch_size or batch_size
-    if batch_size % micro:
-        raise ConfigError(f"micro_batch_size {micro} does not divide the batch of {batch_size}.")
+    micro = config.micro_batch_size or batch_size // num_ranks
+    if batch_size % (micro * num_ranks):
+        ranks = f" on {num_ranks} ranks" if num_ranks > 1 else ""
+        raise ConfigError(f"micro_batch_size {micro}{ranks} does not divide the batch of {batch_size}.")
     total = total_steps(config.epochs, num_images, batch_size)
     if total < 1:
         raise ConfigError(
@@ -220,9 +229,10 @@ def feed(
     views: TwoViews,
     device: torch.device,
     skipped: SkippedImages,
+    ranks: Ranks,
 ) -> Feed:
     """Micro-batches from memory where the images are equal and fit, else from worker processes."""
-    plan = BatchPlan(config.batch_size, config.micro_batch_size)
+    plan = BatchPlan(config.batch_size, config.micro_batch_size, ranks.rank, ranks.size)
     labels = torch.from_numpy(source.labels) if source.labels is not None and config.method.online_classifier else None
     resident = load_resident(source, channels, skipped)
     if resident is None:
@@ -290,9 +300,11 @@ def method(config: Config, channels: int, module: nn.Module | None = None, num_c
     return BYOL(online, predictor, mean=mean, std=std, target=target, classifier=classifier)
 
 
-def state(config: Config, built: BYOL, device: torch.device) -> State:
-    """The state at step 0, on its device and in its memory layout."""
+def state(config: Config, built: BYOL, device: torch.device, ranks: Ranks) -> State:
+    """The state at step 0, on its device and in its memory layout; with several ranks batch norm spans them."""
     built = built.to(device)
+    if ranks.size > 1:
+        synchronize_batch_norm(built)
     if config.channels_last:
         built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     o = config.optimizer

@@ -1,12 +1,107 @@
 """Several processes compute what one computes."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import distributed, nn
 
+import byol
+from byol.commands.pretrain import resume
+from byol.data.arrays import ArrayImages
+from byol.engine.metrics import read_metrics
 from byol.nets.encoder import create_encoder
 from byol.nets.norm import Conventions, SynchronizedBatchNorm, batch_norm_1d, batch_norm_2d, synchronize_batch_norm
+from tests.conftest import SMALL, picture
 from tests.ranks import run_ranks
+
+PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
+
+
+@pytest.fixture(autouse=True)
+def _float64() -> Iterator[None]:
+    """In float32 another summation order alone moves the loss by percents within eight steps of 16 images."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def pretrain(out: Path, **overrides) -> byol.Run:
+    torch.set_default_dtype(torch.float64)  # in the ranks too
+    return byol.pretrain(
+        PICTURES, "small", out=out, overrides={**SMALL, "epochs": 2, **overrides}, say=lambda line: None
+    )
+
+
+def losses(path: Path) -> list[float]:
+    return [row["loss"] for row in read_metrics(path / "metrics.jsonl")]
+
+
+def pretrain_rank(rank: int, out: Path, overrides: dict) -> None:
+    pretrain(out, **overrides)
+
+
+def resume_rank(rank: int, path: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    resume(path, source=ArrayImages(PICTURES), say=lambda line: None)
+
+
+def same_weights(one: Path, other: Path, tolerance: float) -> bool:
+    first, second = byol.load(one).module.state_dict(), byol.load(other).module.state_dict()
+    return all(torch.allclose(value.double(), second[name].double(), atol=tolerance) for name, value in first.items())
+
+
+@pytest.mark.parametrize(("name", "micro"), [("resnet18", 0), ("resnet18", 4), ("convnext_atto", 0)])
+def test_two_ranks_train_as_one_process_does(tmp_path: Path, name: str, micro: int) -> None:
+    """With batch norm and without in the encoder, in one micro-batch and in two."""
+    settings = {"encoder.name": name, "encoder.width": 0.125 if name == "resnet18" else 1.0}
+    pretrain(tmp_path / "one", **settings, micro_batch_size=2 * micro)
+    run_ranks(2, pretrain_rank, tmp_path / "two", {**settings, "micro_batch_size": micro})
+    assert len(losses(tmp_path / "two")) == 8
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+    assert same_weights(tmp_path / "one", tmp_path / "two", 1e-6)
+
+
+def test_run_of_two_ranks_resumes_with_one_and_four(tmp_path: Path) -> None:
+    pretrain(tmp_path / "one")
+    run_ranks(2, stop_at_four, tmp_path / "run")
+    assert len(losses(tmp_path / "run")) == 4
+    run_ranks(4, resume_rank, tmp_path / "run")
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+
+
+def stop_at_four(rank: int, out: Path) -> None:
+    """A signal that reaches the second rank alone stops both after the same step."""
+    from byol.engine import loop
+
+    original = loop._Log.write
+
+    def write(self, step, collapse) -> None:
+        original(self, step, collapse)
+        if rank == 1 and step == 3:
+            os.kill(os.getpid(), 15)
+
+    loop._Log.write = write
+    ended = pretrain(out)
+    assert not ended.finished
+
+
+def test_torchrun_trains_from_the_command_line(photos: Path, tmp_path: Path) -> None:
+    settings = [f"--{key}={value}" for key, value in SMALL.items()]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "byol", "pretrain"]
+    command += ["--data", str(photos), "--out", str(tmp_path / "run"), "--epochs", "1", *settings]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("finished after") == 1, ended.stdout
+    assert "on 2 ranks" in ended.stdout
+    assert byol.load(tmp_path / "run")(torch.zeros(1, 3, 32, 32)).shape == (1, 64)
 
 
 @pytest.mark.parametrize("conventions", ["torch", "deepmind"])

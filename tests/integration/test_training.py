@@ -77,7 +77,7 @@ def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str) -> None:
         @property
         def signal_number(self):
             self.steps += 1
-            return 15 if self.steps > 8 else None
+            return 15 if self.steps >= 8 else None
 
         @signal_number.setter
         def signal_number(self, value):

@@ -101,7 +101,7 @@ def four_steps(own_rate: bool, tolerance: float, rank: int = 0, num_ranks: int =
     forward: nn.Module = made
     if num_ranks > 1:
         synchronize_batch_norm(made)
-        forward = nn.parallel.DistributedDataParallel(made, broadcast_buffers=False)
+        forward = nn.parallel.DistributedDataParallel(made)
     optimizer = create_optimizer(
         made.trained_modules(), "lars", weight_decay=1e-3, momentum=0.9, trust_coefficient=1e-3
     )

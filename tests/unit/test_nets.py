@@ -17,7 +17,9 @@ def test_initialize_deepmind_is_a_normal_over_fan_in_cut_at_two() -> None:
     std = 1 / math.sqrt(16 * 9)
     assert float(layer.weight.detach().abs().max()) <= 2 * std
     assert float(layer.weight.detach().abs().max()) > 1.99 * std
-    assert float(layer.weight.detach().std()) == pytest.approx(0.8796 * std, rel=0.01)  # of a normal cut at two, not rescaled
+    assert float(layer.weight.detach().std()) == pytest.approx(
+        0.8796 * std, rel=0.01
+    )  # of a normal cut at two, not rescaled
     assert layer.bias is not None
     assert float(layer.bias.detach().abs().max()) == 0
 

@@ -26,6 +26,7 @@ from byol.export.encoder_file import Encoder, load_encoder, save_encoder
 from byol.nets.encoder import find_num_features
 from byol.recipes import recipe as find_recipe
 from byol.runtime.hardware import choose_device, choose_precision, describe_machine
+from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.record import FORMAT_VERSION, RunDirectory
 
 Say = Callable[[str], None]
@@ -103,7 +104,28 @@ def start(
     show: Show = _silent,
     command: Sequence[str] = (),
 ) -> Run:
-    """Begins a run. The directory is made only once everything else is known to work."""
+    """Begins a run. The directory is made only once everything else is known to work.
+
+    Under torchrun every process calls this alike; the first rank writes and speaks.
+    """
+    with join_ranks() as ranks:
+        if not ranks.is_first:
+            say = show = _silent
+        return _start(config, recipe_name, arguments, source, out, encoder, say, show, command, ranks)
+
+
+def _start(
+    config: Config,
+    recipe_name: str,
+    arguments: DataArguments,
+    source: ImageSource,
+    out: str | Path | None,
+    encoder: nn.Module | None,
+    say: Say,
+    show: Show,
+    command: Sequence[str],
+    ranks: Ranks,
+) -> Run:
     validate(config)
     chosen = find_recipe(recipe_name)
     skipped = SkippedImages()
@@ -118,16 +140,14 @@ def start(
         len(source),
         adapts_batch=chosen.adapts_batch and batch_is_recipes,
         epochs_overridden=config.epochs != chosen.config.epochs,
+        num_ranks=ranks.size,
     )
     for note in notes:
         say(f"  {note}")
-    trainer = _Trainer.create(config, source, seen.channels, encoder, skipped)
+    trainer = _Trainer.create(config, source, seen.channels, encoder, skipped, ranks)
     path = Path(out) if out is not None else _free_directory(arguments.data or "array")
-    run = RunDirectory.create(path)
-    machine = describe_machine(trainer.device)
-    run.write(
-        "run.json",
-        {
+    if ranks.is_first:
+        record = {
             "format_version": FORMAT_VERSION,
             "recipe": recipe_name,
             "config": to_dict(config),
@@ -139,10 +159,11 @@ def start(
             },
             "derived": trainer.derived(),
             "own_encoder": encoder is not None,
-            "machine": machine,
+            "machine": describe_machine(trainer.device),
             "commands": [list(command) or sys.argv],
-        },
-    )
+        }
+        RunDirectory.create(path).write("run.json", record)
+    run = RunDirectory(ranks.from_first(path))
     for line in trainer.summary():
         say(line)
     say(f"  run directory {run.path}")
@@ -162,7 +183,8 @@ def resume(
     """Continues a run where its newest checkpoint stands; the same numbers follow as without the stop.
 
     `source` and `encoder` are needed again where the run was started with such objects. Raises RunError where the
-    data is no longer the same number of images, ConfigError where `config` differs from the run's.
+    data is no longer the same number of images, ConfigError where `config` differs from the run's. With another
+    number of ranks than before each takes its share of the same micro-batches.
     """
     run = RunDirectory.open(Path(path))
     record = run.record()
@@ -171,6 +193,31 @@ def resume(
         raise ConfigError(
             f"A resumed run keeps its settings; these differ: {'; '.join(changed)}. Start a new run for them."
         )
+    with join_ranks() as ranks:
+        if not ranks.is_first:
+            say = show = _silent
+        together = recorded.micro_batch_size * record["derived"]["num_ranks"]
+        if together % ranks.size:
+            raise ConfigError(
+                f"{path} was run with micro-batches of {together} images over all ranks, which {ranks.size} ranks "
+                f"cannot share. Resume with a divisor of {together}."
+            )
+        shared = dataclasses.replace(recorded, micro_batch_size=together // ranks.size)
+        return _resume(run, record, shared, source, encoder, say, show, command, ranks)
+
+
+def _resume(
+    run: RunDirectory,
+    record: dict[str, Any],
+    config: Config,
+    source: ImageSource | None,
+    encoder: nn.Module | None,
+    say: Say,
+    show: Show,
+    command: Sequence[str],
+    ranks: Ranks,
+) -> Run:
+    path = run.path
     if source is None:
         if not record["data"]["data"]:
             raise RunError(f"{path} was started with images from Python: pass them as `source` again.")
@@ -183,7 +230,7 @@ def resume(
     if record["own_encoder"] and encoder is None:
         raise RunError(f"{path} was started with a module of your own: pass one of the same shape as `encoder`.")
     skipped = SkippedImages()
-    trainer = _Trainer.create(recorded, source, record["data"]["channels"], encoder, skipped)
+    trainer = _Trainer.create(config, source, record["data"]["channels"], encoder, skipped, ranks)
     newest, saved = checkpoint.load_newest(run.checkpoints)
     try:
         trainer.state.load_state_dict(saved)
@@ -191,8 +238,9 @@ def resume(
         raise CheckpointError(
             f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
         ) from error
-    record["commands"].append(list(command) or sys.argv)
-    run.write("run.json", record)
+    if ranks.is_first:
+        record["commands"].append(list(command) or sys.argv)
+        run.write("run.json", record)
     say(
         f"{source.description}: {len(source)} images; resuming {run.path} at step {trainer.state.step} of {trainer.schedule.total_steps}"
     )
@@ -213,6 +261,7 @@ class _Trainer:
     device: torch.device
     precision: str
     skipped: SkippedImages
+    ranks: Ranks
 
     @classmethod
     def create(
@@ -222,8 +271,9 @@ class _Trainer:
         channels: int,
         encoder: nn.Module | None,
         skipped: SkippedImages,
+        ranks: Ranks,
     ) -> "_Trainer":
-        device = choose_device(config.device)
+        device = ranks.device(choose_device(config.device))
         num_classes = 0
         if config.method.online_classifier:
             if source.labels is None:
@@ -235,13 +285,14 @@ class _Trainer:
             config,
             channels,
             encoder is not None,
-            build.state(config, method, device),
-            build.feed(config, source, channels, views, device, skipped),
+            build.state(config, method, device, ranks),
+            build.feed(config, source, channels, views, device, skipped, ranks),
             views,
             build.schedule(config, len(source)),
             device,
             choose_precision(config.precision, device),
             skipped,
+            ranks,
         )
 
     def derived(self) -> dict[str, Any]:
@@ -251,6 +302,7 @@ class _Trainer:
             "warmup_steps": s.warmup_steps,
             "peak_learning_rate": s.base_learning_rate * s.batch_size / 256,
             "precision": self.precision,
+            "num_ranks": self.ranks.size,
             "num_features": find_num_features(self.state.method.encoder, self.channels, self.config.views.size),
         }
 
@@ -258,7 +310,9 @@ class _Trainer:
         """What was resolved, for the user."""
         c, d = self.config, self.derived()
         parameters = sum(p.numel() for p in self.state.method.encoder.parameters()) / 1e6
-        micro = "" if c.micro_batch_size == c.batch_size else f" in micro-batches of {c.micro_batch_size}"
+        ranks = f" on {self.ranks.size} ranks" if self.ranks.size > 1 else ""
+        whole = c.micro_batch_size * self.ranks.size == c.batch_size
+        micro = ranks if whole else f"{ranks} in micro-batches of {c.micro_batch_size}"
         return [
             f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {c.views.size} px",
             f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}, tau from {c.method.tau_base:g}",
@@ -268,7 +322,7 @@ class _Trainer:
     def run(self, run: RunDirectory, say: Say, show: Show) -> Run:
         began = time.strftime("%Y-%m-%dT%H:%M:%S")
         loop = LoopSettings(
-            self.config.batch_size // self.config.micro_batch_size,
+            self.config.batch_size // (self.config.micro_batch_size * self.ranks.size),
             self.config.log_interval_steps,
             self.config.collapse_interval_steps,
             60 * self.config.checkpoint_interval_minutes,
@@ -278,6 +332,7 @@ class _Trainer:
             self.device,
             bf16=self.precision == "bf16",
             channels_last=self.config.channels_last,
+            num_ranks=self.ranks.size,
         )
         try:
             end = train(
@@ -289,17 +344,23 @@ class _Trainer:
                 loop,
                 device=self.device,
                 checkpoints=run.checkpoints,
-                metrics=MetricsFile(run.metrics, self.state.step),
+                metrics=MetricsFile(run.metrics, self.state.step) if self.ranks.is_first else None,
                 show=show,
+                ranks=self.ranks,
             )
-        finally:
+        except BaseException:
             run.write_skipped(self.skipped.reasons)
-        description = build.encoder_description(
-            self.config, self.channels, self.derived()["num_features"], own_module=self.own_encoder
-        )
-        save_encoder(run.path, self.state.method.encoder, description)
+            raise
+        for reasons in self.ranks.gather(self.skipped.reasons):
+            self.skipped.reasons.update(reasons)
         told = verdict(end.collapse) if end.collapse is not None else "not looked at: no step was made"
-        run.write("result.json", _result(end, told, self.state.step, began, len(self.skipped)))
+        if self.ranks.is_first:
+            run.write_skipped(self.skipped.reasons)
+            description = build.encoder_description(
+                self.config, self.channels, self.derived()["num_features"], own_module=self.own_encoder
+            )
+            save_encoder(run.path, self.state.method.encoder, description)
+            run.write("result.json", _result(end, told, self.state.step, began, len(self.skipped)))
         if self.skipped.reasons:
             say(
                 f"{len(self.skipped)} broken image{'s' if len(self.skipped) > 1 else ''} skipped; named in {run.skipped}"

@@ -48,20 +48,24 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How global batches are cut."""
+    """How global batches are cut: into micro-batches one after the other, each of these over the ranks."""
 
     batch_size: int
     micro_batch_size: int
+    """Images per rank and forward."""
+    rank: int = 0
+    num_ranks: int = 1
 
     @property
     def num_micro_batches(self) -> int:
-        return self.batch_size // self.micro_batch_size
+        return self.batch_size // (self.micro_batch_size * self.num_ranks)
 
     def pieces(self, first_step: int, last_step: int, order: Order) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
-        """(step, first row, image indices) of every micro-batch."""
+        """(step, first row, image indices) of every micro-batch of this rank."""
         for step in range(first_step, last_step):
             indices = order.indices(step * self.batch_size, self.batch_size)
-            for row in range(0, self.batch_size, self.micro_batch_size):
+            for micro_batch in range(self.num_micro_batches):
+                row = (micro_batch * self.num_ranks + self.rank) * self.micro_batch_size
                 yield step, row, indices[row : row + self.micro_batch_size]
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from byol.data.loader import Batch, Feed
+from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, watch
 from byol.engine import checkpoint
 from byol.engine.metrics import MetricsFile
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
+from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
 from byol.views.two_views import TwoViews
 
@@ -66,82 +67,102 @@ def train(
     *,
     device: torch.device,
     checkpoints: Path,
-    metrics: MetricsFile,
+    metrics: MetricsFile | None,
     show: Callable[[Progress], None] = lambda progress: None,
+    ranks: Ranks = Ranks(),  # noqa: B008
 ) -> LoopEnd:
-    """Trains until `schedule.total_steps` or a signal, saving at intervals and at the end.
+    """Trains until `schedule.total_steps` or a signal to any rank; the first rank saves at intervals and at the end.
 
-    Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
+    `metrics` is None on the other ranks. Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
     """
-    first_step, total = state.step, schedule.total_steps
-    started = saved_at = logged_at = time.monotonic()
-    logged_step, collapse, losses = first_step, None, []
-    batches = feed.batches(first_step, total)
+    total = schedule.total_steps
+    log = _Log(state.step, schedule, metrics, show, ranks)
+    saved_at = time.monotonic()
+    batches = feed.batches(state.step, total)
+    stopped_by, collapse = 0, None
 
     with StopRequest() as stop:
-        while state.step < total and stop.signal_number is None:
+        while state.step < total and not stopped_by:
             step = state.step
             with _clear_memory_errors():
                 result = train_step(
                     state,
-                    _next_micro_batches(batches, settings),
+                    itertools.islice(batches, settings.num_micro_batches),
                     settings.num_micro_batches,
                     views,
                     compute_loss,
                     schedule,
                     device,
                 )
-            losses.append(result.loss)
-
+            log.losses.append(result.loss)
             if step % settings.collapse_interval_steps == 0 or state.step == total:
                 collapse = watch(result.output.projection1, result.output.target2)
-            if state.step % settings.log_interval_steps == 0 or state.step in (first_step + 1, total):
-                now = time.monotonic()
-                rate = (state.step - logged_step) * schedule.batch_size / max(now - logged_at, 1e-9)
-                loss = _finite(losses, step)
-                row = {
-                    "step": step,
-                    "loss": loss,
-                    "learning_rate": schedule.learning_rate(step),
-                    "tau": schedule.tau(step),
-                }
-                recent = collapse.as_dict() if collapse is not None else {}
-                metrics.write({**row, **recent, "images_per_second": rate, "elapsed_seconds": now - started})
-                show(
-                    Progress(
-                        **{**row, "step": state.step},
-                        total_steps=total,
-                        images_per_second=rate,
-                        remaining_seconds=(total - state.step) * schedule.batch_size / rate,
-                    )
-                )
-                logged_at, logged_step, losses = now, state.step, []
-            if time.monotonic() - saved_at > settings.checkpoint_interval_seconds:
-                _finite(losses, step)
-                checkpoint.save(checkpoints, state.state_dict())
+            if state.step % settings.log_interval_steps == 0 or state.step in (log.first_step + 1, total):
+                log.write(step, collapse)
+
+            due = ranks.is_first and time.monotonic() - saved_at > settings.checkpoint_interval_seconds
+            stopped_by, save = ranks.maximum(stop.signal_number or 0, int(due))
+            if save or stopped_by or state.step == total:
+                log.newest_loss(step)  # raises where it is not finite, before anything is written
+                if ranks.is_first:
+                    checkpoint.save(checkpoints, state.state_dict())
                 saved_at = time.monotonic()
 
-    _finite(losses, state.step - 1)
-    checkpoint.save(checkpoints, state.state_dict())
-    elapsed = time.monotonic() - started
-    rate = (state.step - first_step) * schedule.batch_size / max(elapsed, 1e-9)
-    return LoopEnd(state.step >= total, stop.signal_number, collapse, elapsed, rate)
+    elapsed = time.monotonic() - log.started
+    rate = (state.step - log.first_step) * schedule.batch_size / max(elapsed, 1e-9)
+    return LoopEnd(state.step >= total, stopped_by or None, collapse, elapsed, rate)
 
 
-def _next_micro_batches(batches: Iterator[Batch], settings: LoopSettings) -> Iterator[Batch]:
-    return itertools.islice(batches, settings.num_micro_batches)
+class _Log:
+    """Losses stay on the device until a line is due: to read one waits for it."""
 
+    def __init__(
+        self,
+        first_step: int,
+        schedule: Schedule,
+        metrics: MetricsFile | None,
+        show: Callable[[Progress], None],
+        ranks: Ranks,
+    ) -> None:
+        self.first_step = self.logged_step = first_step
+        self.schedule, self.metrics, self.show, self.ranks = schedule, metrics, show, ranks
+        self.started = self.logged_at = time.monotonic()
+        self.losses: list[Tensor] = []
 
-def _finite(losses: list[Tensor], step: int) -> float:
-    """The newest loss as a number. Raises NonFiniteError where one since the last look is not finite."""
-    values = torch.stack(losses).tolist() if losses else [0.0]
-    for back, value in enumerate(reversed(values)):
-        if not math.isfinite(value):
-            raise NonFiniteError(
-                f"The loss became {value} at step {step - back}. The newest checkpoint is from before. "
-                f"Lower optimizer.base_learning_rate, lengthen optimizer.warmup_epochs, or try --precision fp32."
+    def newest_loss(self, step: int) -> float:
+        """The mean over the ranks. Raises NonFiniteError where one since the last look is not finite."""
+        if not self.losses:
+            return math.nan
+        values = self.ranks.mean(torch.stack(self.losses)).tolist()
+        for back, value in enumerate(reversed(values)):
+            if not math.isfinite(value):
+                raise NonFiniteError(
+                    f"The loss became {value} at step {step - back}. The newest checkpoint is from before. "
+                    f"Lower optimizer.base_learning_rate, lengthen optimizer.warmup_epochs, or try --precision fp32."
+                )
+        self.losses = [self.losses[-1]]
+        return values[-1]
+
+    def write(self, step: int, collapse: CollapseWatch | None) -> None:
+        """One line of metrics, shown too; `step` is the 0-based one just made."""
+        loss, now, done, s = self.newest_loss(step), time.monotonic(), step + 1, self.schedule
+        rate = (done - self.logged_step) * s.batch_size / max(now - self.logged_at, 1e-9)
+        row = {"loss": loss, "learning_rate": s.learning_rate(step), "tau": s.tau(step)}
+        if self.metrics is not None:
+            recent = collapse.as_dict() if collapse is not None else {}
+            elapsed = now - self.started
+            self.metrics.write({"step": step, **row, **recent, "images_per_second": rate, "elapsed_seconds": elapsed})
+        remaining = (s.total_steps - done) * s.batch_size / rate
+        self.show(
+            Progress(
+                **row,
+                step=done,
+                total_steps=s.total_steps,
+                images_per_second=rate,
+                remaining_seconds=remaining,
             )
-    return values[-1]
+        )
+        self.logged_at, self.logged_step = now, done
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ from byol.methods.byol import MethodOutput
 from byol.optim.schedules import learning_rate, target_tau
 from byol.views.two_views import TwoViews
 
-ComputeLoss = Callable[[Tensor, Tensor, Tensor | None], MethodOutput]
-"""`state.method`, or it wrapped by autocast: (view1, view2, labels) -> output."""
+ComputeLoss = Callable[[Tensor, Tensor, Tensor | None, bool], MethodOutput]
+"""`state.method` as `engine.wrap` wraps it: (view1, view2, labels, last micro-batch of the step) -> output."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class StepResult:
     """What a step gives to whoever watches; tensors stay on the device."""
 
     loss: Tensor
-    """Scalar: the mean over the whole batch."""
+    """Scalar: the mean over the micro-batches of this rank."""
     output: MethodOutput
     """Of the last micro-batch."""
 
@@ -64,13 +64,13 @@ def train_step(
     state.method.train()
 
     losses, output = [], None
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
         images = batch.images.to(device, non_blocking=True)
         labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
         make = views.finish if batch.cropped else views
         view1, view2 = make(images, step, batch.first_row)
 
-        output = compute_loss(view1, view2, labels)
+        output = compute_loss(view1, view2, labels, number == num_micro_batches)
         (output.loss / num_micro_batches).backward()
         losses.append(output.loss.detach())
     assert output is not None

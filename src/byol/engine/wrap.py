@@ -1,20 +1,31 @@
-"""Callables around the raw method: autocast and memory layout. The method itself stays as it is."""
+"""Callables around the raw method: autocast, memory layout, ranks. The method itself stays as it is."""
+
+import contextlib
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from byol.engine.step import ComputeLoss
 from byol.methods.byol import BYOL, MethodOutput
 
 
-def wrap(method: BYOL, device: torch.device, *, bf16: bool, channels_last: bool) -> ComputeLoss:
-    """`method` under bf16 autocast (its loss stays float32) and with channels-last views, where asked for."""
+def wrap(method: BYOL, device: torch.device, *, bf16: bool, channels_last: bool, num_ranks: int = 1) -> ComputeLoss:
+    """`method` under bf16 autocast (its loss stays float32) and with channels-last views, where asked for.
 
-    def compute_loss(view1: Tensor, view2: Tensor, labels: Tensor | None) -> MethodOutput:
+    With several ranks gradients are averaged over them (DDP), in the last micro-batch of a step alone.
+    """
+    forward, not_yet = method, contextlib.nullcontext
+    if num_ranks > 1:
+        devices = [device] if device.type == "cuda" else None
+        forward = DistributedDataParallel(method, devices, gradient_as_bucket_view=True)
+        not_yet = forward.no_sync
+
+    def compute_loss(view1: Tensor, view2: Tensor, labels: Tensor | None, last: bool) -> MethodOutput:
         if channels_last:
             view1 = view1.contiguous(memory_format=torch.channels_last)
             view2 = view2.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return method(view1, view2, labels)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16), contextlib.nullcontext() if last else not_yet():
+            return forward(view1, view2, labels)
 
     return compute_loss

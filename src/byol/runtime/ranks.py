@@ -1,0 +1,87 @@
+"""Several processes that train one network: who am I of how many, and what all have to agree on.
+
+`torchrun --nproc-per-node 2 -m byol pretrain ...` starts the processes; everything else is the same command.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together; the default is one process alone."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Among those of this machine."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one process that writes and speaks."""
+        return self.rank == 0
+
+    def device(self, chosen: torch.device) -> torch.device:
+        """`chosen`, or this rank's own GPU where it is CUDA without a number."""
+        if self.size > 1 and chosen.type == "cuda" and chosen.index is None:
+            chosen = torch.device("cuda", self.local_rank)
+            torch.cuda.set_device(chosen)
+        return chosen
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of `values` over all ranks."""
+        if self.size > 1:
+            values = values / self.size
+            distributed.all_reduce(values)
+        return values
+
+    def maximum(self, *values: int) -> list[int]:
+        """The largest of each over all ranks; no device is asked, so nothing waits for one."""
+        if self.size == 1:
+            return list(values)
+        largest = torch.tensor(values)
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        return largest.tolist()
+
+    def from_first(self, value: Any) -> Any:
+        """What the first rank holds; the others' `value` is not looked at."""
+        if self.size == 1:
+            return value
+        held = [value]
+        distributed.broadcast_object_list(held, src=0)
+        return held[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every rank holds, in their order."""
+        if self.size == 1:
+            return [value]
+        held = [None] * self.size
+        distributed.all_gather_object(held, value)
+        return held
+
+
+@contextlib.contextmanager
+def join_ranks() -> Iterator[Ranks]:
+    """Joins the processes that torchrun started, or those that are joined already; one process alone otherwise."""
+    if distributed.is_initialized():
+        yield _present()
+    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        try:
+            yield _present()
+            distributed.barrier()
+        finally:
+            distributed.destroy_process_group()
+    else:
+        yield Ranks()
+
+
+def _present() -> Ranks:
+    local = int(os.environ.get("LOCAL_RANK", distributed.get_rank()))
+    return Ranks(distributed.get_rank(), distributed.get_world_size(), local)
