@@ -19,19 +19,27 @@ def test_page_links_and_paths_exist(page: Path) -> None:
         assert (page.parent / link).exists(), link
     source = ROOT / "src" / "byol"
     for path in re.findall(
-        r"`((?:views|nets|methods|optim|engine|data|recipes|diagnostics|build|cli)/[\w./]+\.py)`", text
+        r"`((?:views|nets|methods|optim|engine|data|recipes|diagnostics|evaluate|export|runtime|commands)/[\w./]+\.py)`",
+        text,
     ):
         assert (source / path).exists(), path
 
 
 def test_map_names_functions_that_exist() -> None:
     for path, names in re.findall(
-        r"`([a-z_]+/[a-z_0-9]+\.py)` ((?:`\w[\w.]*`(?:, )?)+)", (ROOT / "docs/paper-map.md").read_text()
+        r"`((?:[a-z_]+/)?[a-z_0-9]+\.py)`((?:,? `[A-Za-z_](?:(?!\.py)[\w.])*`)+)", (ROOT / "docs/paper-map.md").read_text()
     ):
         code = (ROOT / "src/byol" / path).read_text()
         for name in re.findall(r"`([\w.]+)`", names):
             leaf = name.split(".")[-1]
             assert re.search(rf"(def|class) {leaf}\b|^{leaf} =", code, re.MULTILINE), (path, name)
+
+
+def test_map_names_tests_that_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/paper-map.md").read_text()))
+    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 30
+    assert {name for name in named if f"def {name}(" not in written} == set()
 
 
 def test_readme_commands_exist() -> None:

@@ -14,10 +14,19 @@ from safetensors.torch import load_file
 from torch import nn
 
 import byol
+from byol import build
 from byol.commands.pretrain import resume
+from byol.config import override
 from byol.data.arrays import ArrayImages
+from byol.data.loader import BatchPlan, ResidentFeed
 from byol.engine.metrics import read_metrics
+from byol.engine.state import State
+from byol.engine.step import Schedule, train_step
 from byol.errors import CheckpointError, ConfigError, EncoderError, NonFiniteError, RunError
+from byol.methods.byol import MethodOutput
+from byol.recipes import recipe
+from byol.views.policy import T_PRIME, T
+from byol.views.two_views import TwoViews
 from tests.conftest import SMALL, picture
 
 PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
@@ -96,16 +105,32 @@ def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str) -> None:
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_micro_batches_average_gradients(tmp_path: Path) -> None:
-    run(tmp_path / "whole", **{"encoder.name": "convnext_atto", "encoder.width": 1.0, "epochs": 0.5})
-    run(
-        tmp_path / "parts",
-        **{"encoder.name": "convnext_atto", "encoder.width": 1.0, "epochs": 0.5, "micro_batch_size": 8},
-    )
-    whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
-    assert len(whole) == len(parts) == 2
-    assert whole == pytest.approx(parts, abs=0.5)  # batch norm in the heads sees 8 images, not 16
-    assert whole != parts
+def test_train_step_averages_gradients_over_micro_batches() -> None:
+    """Four micro-batches of a loss without batch norm move the weights, and the target once, as the whole batch does."""
+    made = {}
+    for micro in (16, 4):
+        method = build.method(override(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3)
+        optimizer = torch.optim.SGD(method.online.parameters(), lr=0.0, momentum=0.9)
+        state = State(method, optimizer)
+        feed = ResidentFeed(torch.from_numpy(PICTURES).permute(0, 3, 1, 2), None, BatchPlan(16, micro), seed=0)
+        views = TwoViews(T, T_PRIME, 32, 16, seed=0)
+
+        def linear_loss(view1, view2, labels, last, method=method) -> MethodOutput:
+            projected = torch.nn.functional.conv2d(view1 + view2, method.online.get_parameter("encoder.conv1.weight"))
+            return MethodOutput(projected.square().mean(), projected.detach(), projected.detach())
+
+        schedule = Schedule(0.2, 16, total_steps=10, warmup_steps=0, tau_base=0.9)
+        batches = feed.batches(0, 1)
+        result = train_step(state, batches, 16 // micro, views, linear_loss, schedule, torch.device("cpu"))
+        made[micro] = (
+            result.loss,
+            method.online.get_parameter("encoder.conv1.weight"),
+            method.target.get_parameter("encoder.conv1.weight"),
+        )
+        assert state.step == 1
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * 16 / 256)
+    for whole, parts in zip(made[16], made[4], strict=True):
+        assert torch.allclose(whole, parts, atol=1e-5)
 
 
 def test_classifier_leaves_the_representation_untouched(tmp_path: Path) -> None:
@@ -214,6 +239,10 @@ def test_load_damaged_encoder_is_one_sentence(tmp_path: Path) -> None:
 SPAWNED = """
 import multiprocessing, sys
 import byol
+from byol.methods.byol import MethodOutput
+from byol.recipes import recipe
+from byol.views.policy import T_PRIME, T
+from byol.views.two_views import TwoViews
 from tests.conftest import SMALL
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")

@@ -7,6 +7,7 @@ from byol.nets.initialization import initialize
 from byol.nets.norm import Conventions, batch_norm_2d
 
 BLOCKS = {
+    10: (1, 1, 1, 1),
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
