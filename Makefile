@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-full check install clean
+.PHONY: demo test test-full install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -16,6 +16,7 @@ test: $(INSTALLED)
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pytest -m "full or not full"
+	$(BIN)/python -m tests.mutations
 
 install: $(INSTALLED)
 

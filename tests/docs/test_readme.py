@@ -27,7 +27,8 @@ def test_page_links_and_paths_exist(page: Path) -> None:
 
 def test_map_names_functions_that_exist() -> None:
     for path, names in re.findall(
-        r"`((?:[a-z_]+/)?[a-z_0-9]+\.py)`((?:,? `[A-Za-z_](?:(?!\.py)[\w.])*`)+)", (ROOT / "docs/paper-map.md").read_text()
+        r"`((?:[a-z_]+/)?[a-z_0-9]+\.py)`((?:,? `[A-Za-z_](?:(?!\.py)[\w.])*`)+)",
+        (ROOT / "docs/paper-map.md").read_text(),
     ):
         code = (ROOT / "src/byol" / path).read_text()
         for name in re.findall(r"`([\w.]+)`", names):

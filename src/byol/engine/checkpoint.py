@@ -52,6 +52,6 @@ def load(path: Path) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}).") from error
-    if not isinstance(state, dict) or not {"step", "method", "optimizer"} <= state.keys():
+    if not isinstance(state, dict) or not {"step", "method", "optimizer", "collapse"} <= state.keys():
         raise CheckpointError(f"{path} is not a checkpoint of this package.")
     return state

@@ -76,10 +76,10 @@ def train(
     `metrics` is None on the other ranks. Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
     """
     total = schedule.total_steps
-    log = _Log(state.step, schedule, metrics, show, ranks)
+    log = _Log(state.step, schedule, metrics, show, ranks, settings.log_interval_steps)
     saved_at = time.monotonic()
     batches = feed.batches(state.step, total)
-    stopped_by, collapse = 0, None
+    stopped_by = 0
 
     with StopRequest() as stop:
         while state.step < total and not stopped_by:
@@ -96,9 +96,9 @@ def train(
                 )
             log.losses.append(result.loss)
             if step % settings.collapse_interval_steps == 0 or state.step == total:
-                collapse = watch(result.output.projection1, result.output.target2)
+                state.collapse = watch(result.output.projection1, result.output.target2)
             if state.step % settings.log_interval_steps == 0 or state.step in (log.first_step + 1, total):
-                log.write(step, collapse)
+                log.write(step, state.collapse)
 
             due = ranks.is_first and time.monotonic() - saved_at > settings.checkpoint_interval_seconds
             stopped_by, save = ranks.maximum(stop.signal_number or 0, int(due))
@@ -110,7 +110,7 @@ def train(
 
     elapsed = time.monotonic() - log.started
     rate = (state.step - log.first_step) * schedule.batch_size / max(elapsed, 1e-9)
-    return LoopEnd(state.step >= total, stopped_by or None, collapse, elapsed, rate)
+    return LoopEnd(state.step >= total, stopped_by or None, state.collapse, elapsed, rate)
 
 
 class _Log:
@@ -123,9 +123,11 @@ class _Log:
         metrics: MetricsFile | None,
         show: Callable[[Progress], None],
         ranks: Ranks,
+        interval: int,
     ) -> None:
         self.first_step = self.logged_step = first_step
         self.schedule, self.metrics, self.show, self.ranks = schedule, metrics, show, ranks
+        self.interval = interval
         self.started = self.logged_at = time.monotonic()
         self.losses: list[Tensor] = []
 
@@ -144,11 +146,12 @@ class _Log:
         return values[-1]
 
     def write(self, step: int, collapse: CollapseWatch | None) -> None:
-        """One line of metrics, shown too; `step` is the 0-based one just made."""
+        """One line of metrics, shown too; `step` is the 0-based one just made. A resumed run's first is only shown."""
         loss, now, done, s = self.newest_loss(step), time.monotonic(), step + 1, self.schedule
         rate = (done - self.logged_step) * s.batch_size / max(now - self.logged_at, 1e-9)
         row = {"loss": loss, "learning_rate": s.learning_rate(step), "tau": s.tau(step)}
-        if self.metrics is not None:
+        is_extra = step == self.first_step > 0 and done % self.interval and done < s.total_steps
+        if self.metrics is not None and not is_extra:
             recent = collapse.as_dict() if collapse is not None else {}
             elapsed = now - self.started
             self.metrics.write({"step": step, **row, **recent, "images_per_second": rate, "elapsed_seconds": elapsed})

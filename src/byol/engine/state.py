@@ -5,16 +5,18 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from byol.diagnostics.collapse import CollapseWatch
 from byol.methods.byol import BYOL
 
 
 @dataclass
 class State:
-    """Weights (online, target, heads), optimizer buffers and the step. All chance is a function of the step."""
+    """Weights (online, target, heads), optimizer buffers, the step, the last collapse watch. Chance follows the step."""
 
     method: BYOL
     optimizer: Optimizer
     step: int = 0
+    collapse: CollapseWatch | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and plain containers only, so that it loads with `weights_only`."""
@@ -22,6 +24,7 @@ class State:
             "step": self.step,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "collapse": self.collapse.as_dict() if self.collapse is not None else None,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -29,3 +32,4 @@ class State:
         self.method.load_state_dict(saved["method"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
+        self.collapse = CollapseWatch(**saved["collapse"]) if saved["collapse"] is not None else None
