@@ -142,8 +142,12 @@ def test_augment_any_image_gives_finite_views_in_range(
     else:
         images = torch.full((3, channels, height, width), fill, dtype=torch.uint8)
     for policy in (T, T_PRIME):
-        view = augment(images, draw(policy, 3, 0, width, 1), policy, size, semantics=semantics, antialias=antialias)
+        drawn = draw(policy, 3, 0, width, 1)
+        view = augment(images, drawn, policy, size, semantics=semantics, antialias=antialias)
+        of_floats = augment(images / 255, drawn, policy, size, semantics=semantics, antialias=antialias)
         assert view.shape == (3, channels, size, size)
+        assert view.dtype == of_floats.dtype == torch.float32
+        assert torch.allclose(view, of_floats, atol=1e-4)
         assert bool(torch.isfinite(view).all())
         assert float(view.min()) >= 0
         assert float(view.max()) <= 1
