@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "pretrain": ("byol.commands.pretrain", "pretrain"),
     "resume": ("byol.commands.pretrain", "resume"),
-    "Run": ("byol.commands.pretrain", "Run"),
+    "Run": ("byol.commands.trainer", "Run"),
     "knn": ("byol.commands.evaluate", "knn"),
     "linear": ("byol.commands.evaluate", "linear"),
     "embed": ("byol.commands.evaluate", "embed"),
@@ -29,7 +29,8 @@ __all__ = ["ByolError", "Run", "__version__", "embed", "knn", "linear", "load", 
 
 if TYPE_CHECKING:
     from byol.commands.evaluate import embed, knn, linear
-    from byol.commands.pretrain import Run, pretrain, resume
+    from byol.commands.pretrain import pretrain, resume
+    from byol.commands.trainer import Run
     from byol.errors import ByolError
     from byol.export.encoder_file import load_encoder as load
 

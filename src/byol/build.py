@@ -201,6 +201,7 @@ def schedule(config: Config, num_images: int) -> Schedule:
         warmup_steps=total_steps(config.optimizer.warmup_epochs, num_images, config.batch_size),
         tau_base=config.method.tau_base,
         tau_constant=config.method.tau_schedule == "constant",
+        tau_reference_batch=config.method.tau_reference_batch,
     )
 
 
@@ -243,7 +244,7 @@ def feed(
             f"Only {len(images)} images of {source.description} can be decoded; a batch needs {config.batch_size}."
         )
     chosen = None if labels is None else labels[indices].to(device)
-    return ResidentFeed(images.to(device), chosen, plan, config.seed)
+    return ResidentFeed(images.to(device), chosen, plan, config.seed, np.asarray(indices))
 
 
 def encoder_settings(config: Config) -> dict:

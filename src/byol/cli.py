@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from byol.config import Config
+from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
 
@@ -26,7 +27,9 @@ class Pretrain:
     out: str = ""
     """The run directory; must not exist. Default: runs/NAME-1, runs/NAME-2, ..."""
     resume: str = ""
-    """Continue this run directory; takes no other setting."""
+    """Continue this run directory. `auto`: continue --out where it is a run, else begin it (for batch queues)."""
+    accept_changes: bool = False
+    """With --resume: go on although settings differ from the run's."""
     data_root: str = ""
     """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
     download: bool = False
@@ -162,11 +165,17 @@ def _pretrain(options: Pretrain) -> int:
     from byol.console import Console
 
     with Console() as console:
-        if options.resume:
-            changed = options.config != recipe(options.recipe).config
+        if options.resume == "auto" and not options.out:
+            print("byol: --resume auto continues what lies in --out: name one", file=sys.stderr)
+            return USAGE_ERROR
+        path = options.out if options.resume == "auto" else options.resume
+        if options.resume == "auto" and not (Path(path) / "run.json").exists():
+            path = ""
+        if path:
             run = resume(
-                options.resume,
-                config=options.config if changed else None,
+                path,
+                overrides=overrides(recipe(options.recipe).config, options.config),
+                accept_changes=options.accept_changes,
                 say=console.say,
                 show=console.show,
                 command=sys.argv,

@@ -105,6 +105,8 @@ class MethodConfig:
     """Target decay at the first step."""
     tau_schedule: Literal["cosine", "constant"] = "cosine"
     """cosine: tau rises to 1. Differs from the paper: constant keeps it."""
+    tau_reference_batch: int = 0
+    """Batch that tau_base is meant for: each step's tau is raised to batch_size / this (EMA scaling rule). 0: no rule."""
     target_init: Literal["copy", "independent"] = "copy"
     """copy: the target starts as the online network; independent: from its own random weights."""
     online_classifier: bool = False
@@ -138,7 +140,7 @@ class Config:
     batch_size: int = 4096
     """Images per optimizer step, over all ranks and micro-batches."""
     micro_batch_size: int = 0
-    """Images per forward (what batch norm sees); 0: the whole batch."""
+    """Images per rank and forward; batch norm sees that many times the ranks. 0: the whole batch in one forward."""
     seed: int = 0
     """Decides initial weights, order of images and views."""
     device: str = "auto"
@@ -155,6 +157,14 @@ class Config:
     """Steps between two looks at collapse."""
     checkpoint_interval_minutes: float = 5.0
     """Minutes between two checkpoints; one more is always written at the end."""
+    keep_checkpoints: int = 2
+    """The newest checkpoints that are kept."""
+    milestone_epochs: float = 0.0
+    """A checkpoint every so many epochs is kept for good; 0: none."""
+    on_non_finite: Literal["stop", "skip"] = "stop"
+    """Where loss or gradient is not finite: stop the run, or skip that batch (each step then waits for the device)."""
+    stop_on_collapse: bool = False
+    """Stop where three looks in a row, after the warm-up, say that the projections have collapsed."""
     views: ViewsConfig = ViewsConfig()
     """The views."""
     encoder: EncoderConfig = EncoderConfig()
@@ -200,10 +210,16 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
     return from_dict(Config, tree)
 
 
+def overrides(old: Config, new: Config) -> dict[str, Any]:
+    """What `override` needs to make `new` from `old`."""
+    before, after = _dotted_names(to_dict(old)), _dotted_names(to_dict(new))
+    return {name: after[name] for name in before if before[name] != after[name]}
+
+
 def differences(old: Config, new: Config) -> list[str]:
     """One line per setting that differs: `name: old -> new`."""
-    before, after = _dotted_names(to_dict(old)), _dotted_names(to_dict(new))
-    return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
+    before = _dotted_names(to_dict(old))
+    return [f"{name}: {before[name]} -> {value}" for name, value in overrides(old, new).items()]
 
 
 def _dotted_names(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -264,11 +280,15 @@ def validate(config: Config) -> None:
         c.checkpoint_interval_minutes,
         "0 or more",
     )
+    _require(c.keep_checkpoints >= 1, "keep_checkpoints", c.keep_checkpoints, "at least 1")
+    _require(c.milestone_epochs >= 0, "milestone_epochs", c.milestone_epochs, "0 or more")
     _validate_views(c.views)
     _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
     for name in ("projector_hidden", "projector_output", "predictor_hidden"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
     _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")
+    reference = c.method.tau_reference_batch
+    _require(reference >= 0, "method.tau_reference_batch", reference, "0 or more")
     _validate_optimizer(c.optimizer)
 
 

@@ -35,6 +35,15 @@ class EncoderError(ByolError):
 class NonFiniteError(ByolError):
     """The loss is no longer a finite number."""
 
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+        """The first step whose loss was not."""
+
+
+class CollapseError(ByolError):
+    """The run was stopped because its projections collapsed."""
+
 
 class OutOfMemoryError(ByolError):
     """The device has too little memory for the batch."""

@@ -19,12 +19,15 @@ from byol.commands.pretrain import resume
 from byol.config import override
 from byol.data.arrays import ArrayImages
 from byol.data.loader import BatchPlan, ResidentFeed
+from byol.data.order import Order
+from byol.engine import checkpoint
 from byol.engine.metrics import read_metrics
 from byol.engine.state import State
 from byol.engine.step import Schedule, train_step
-from byol.errors import CheckpointError, ConfigError, EncoderError, NonFiniteError, RunError
+from byol.errors import CheckpointError, CollapseError, ConfigError, EncoderError, NonFiniteError, RunError
 from byol.methods.byol import MethodOutput
 from byol.recipes import recipe
+from byol.runtime.record import RunDirectory
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
 from tests.conftest import SMALL, picture
@@ -56,7 +59,8 @@ def test_training_writes_a_complete_run_directory(tmp_path: Path) -> None:
     assert record["machine"]["versions"]["torch"] == torch.__version__
     assert json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
     assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 20
-    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "step_00000020.pt", weights_only=True)
+    (path,) = (tmp_path / "run" / "checkpoints").glob("step_00000020.*.pt")
+    checkpoint = torch.load(path, weights_only=True)
     weights = load_file(tmp_path / "run" / "encoder.safetensors")
     assert torch.equal(weights["conv1.weight"], checkpoint["method"]["online.encoder.conv1.weight"])
 
@@ -196,14 +200,43 @@ def test_resume_changed_data_or_config_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run", epochs=1)
     with pytest.raises(RunError, match=r"began with 64 images.*now holds 32"):
         resume(tmp_path / "run", source=ArrayImages(PICTURES[:32]))
-    config = byol.config.override(byol.recipes.recipe("small").config, {**SMALL, "epochs": 2})
-    with pytest.raises(ConfigError, match=r"epochs: 1\.0 -> 2\.0"):
-        resume(tmp_path / "run", source=ArrayImages(PICTURES), config=config)
+    with pytest.raises(ConfigError, match=r"these differ: epochs: 1\.0 -> 2\.0\. .*--accept-changes"):
+        resume(tmp_path / "run", source=ArrayImages(PICTURES), overrides={"epochs": 2, "batch_size": 16})
 
 
-def test_resume_damaged_newest_checkpoint_uses_none_silently(tmp_path: Path) -> None:
+def test_resume_changed_config_is_accepted_where_asked(tmp_path: Path) -> None:
     run(tmp_path / "run", epochs=1)
-    for path in (tmp_path / "run" / "checkpoints").iterdir():
+    said: list[str] = []
+    ended = resume(
+        tmp_path / "run", source=ArrayImages(PICTURES), overrides={"epochs": 2}, accept_changes=True, say=said.append
+    )
+    assert ended.finished
+    assert "  changed: epochs: 1.0 -> 2.0" in said
+    assert [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == list(range(8))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["epochs"] == 2
+
+
+def checkpoints(run: Path) -> list[Path]:
+    return checkpoint.saved(run / "checkpoints")
+
+
+@pytest.mark.parametrize("damage", ["torn", "one bit", "empty"])
+def test_resume_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damage: str) -> None:
+    run(tmp_path / "run", epochs=1, checkpoint_interval_minutes=0)
+    before, newest = checkpoints(tmp_path / "run")
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes({"torn": content[:1000], "one bit": content, "empty": b""}[damage])
+    trace, said = losses(tmp_path / "run"), []
+    resume(tmp_path / "run", source=ArrayImages(PICTURES), say=said.append)
+    assert any(f"{newest} is damaged" in line and f"Using {before.name}" in line for line in said)
+    assert losses(tmp_path / "run") == trace
+    assert len(checkpoints(tmp_path / "run")) == 2
+
+
+def test_resume_without_a_readable_checkpoint_says_so(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1)
+    for path in checkpoints(tmp_path / "run"):
         path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="damaged"):
         resume(tmp_path / "run", source=ArrayImages(PICTURES))
@@ -217,11 +250,82 @@ def test_checkpoint_with_foreign_pickle_is_not_executed(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "owned",))
 
     run(tmp_path / "run", epochs=1)
-    (path,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (path,) = checkpoints(tmp_path / "run")
     path.write_bytes(pickle.dumps(Evil()))
+    path.rename(path.with_name(f"step_00000004.{checkpoint._checksum(path)}.pt"))  # as one who knows would
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         resume(tmp_path / "run", source=ArrayImages(PICTURES))
     assert not (tmp_path / "owned").exists()
+
+
+def test_checkpoints_newest_and_milestones_are_kept(tmp_path: Path) -> None:
+    run(
+        tmp_path / "run", epochs=3, checkpoint_interval_minutes=0, milestone_epochs=1.0, keep_checkpoints=3
+    )  # 4 steps an epoch
+    assert [checkpoint._step(path) for path in checkpoints(tmp_path / "run")] == [4, 8, 10, 11, 12]
+
+
+def test_run_directory_in_use_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1)
+    with (
+        RunDirectory(tmp_path / "run").lock(),
+        pytest.raises(RunError, match=f"another process .process {os.getpid()} "),
+    ):
+        resume(tmp_path / "run", source=ArrayImages(PICTURES))
+    assert resume(tmp_path / "run", source=ArrayImages(PICTURES), say=lambda line: None).finished
+
+
+def explode(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the loss of one step infinite, and its gradients with it."""
+    from byol.methods.byol import BYOL
+
+    original = BYOL.forward
+    calls = [0]
+
+    def forward(self, view1, view2, labels=None):
+        calls[0] += 1
+        return original(self, view1 * (torch.inf if calls[0] == step + 1 else 1.0), view2, labels)
+
+    monkeypatch.setattr(BYOL, "forward", forward)
+
+
+def test_non_finite_step_is_skipped_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explode(6, monkeypatch)
+    said: list[str] = []
+    ended = byol.pretrain(
+        PICTURES, out=tmp_path / "run", overrides={**SMALL, "epochs": 5, "on_non_finite": "skip"}, say=said.append
+    )
+    assert ended.finished
+    assert "1 step skipped, whose gradient was not finite" in said
+    trace = losses(tmp_path / "run")
+    assert [step for step, loss in enumerate(trace) if loss is None] == [6]
+    assert all(bool(t.isfinite().all()) for t in load_file(tmp_path / "run" / "encoder.safetensors").values())
+
+
+def test_non_finite_step_is_recorded_with_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explode(6, monkeypatch)
+    with pytest.raises(NonFiniteError, match="at step 6"):
+        run(tmp_path / "run", log_interval_steps=4, checkpoint_interval_minutes=0)
+    fault = torch.load(tmp_path / "run" / "non_finite.pt", weights_only=True)
+    assert fault["step"] == 6
+    assert fault["image_indices"].tolist() == Order(64, 0).indices(6 * 16, 16).tolist()
+    assert "online.encoder.bn1.running_mean" in fault["tensors"]
+    assert checkpoint._step(checkpoints(tmp_path / "run")[-1]) == 6  # from before
+
+
+def test_collapse_stops_a_run_where_asked(tmp_path: Path) -> None:
+    same = np.repeat(PICTURES[:1], 64, axis=0)  # one image, and views that do not differ
+    still = {
+        f"views.{view}.{name}_probability": 0.0
+        for view in ("view1", "view2") for name in ("flip", "jitter", "grayscale", "blur", "solarize")
+    }  # fmt: skip
+    areas = {"views.view1.crop_area": (0.999, 1.0), "views.view2.crop_area": (0.999, 1.0)}
+    aspects = {"views.view1.crop_aspect": (0.999, 1.0), "views.view2.crop_aspect": (0.999, 1.0)}
+    settings = {**still, **areas, **aspects, "stop_on_collapse": True, "collapse_interval_steps": 1}
+    with pytest.raises(CollapseError, match=r"Stopped at step \d+, since stop_on_collapse is set: collapsed"):
+        run(tmp_path / "run", same, **settings)
+    assert not json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
+    assert len(losses(tmp_path / "run")) < 20
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format_version": 99}'])
@@ -246,6 +350,7 @@ import multiprocessing, sys
 import byol
 from byol.methods.byol import MethodOutput
 from byol.recipes import recipe
+from byol.runtime.record import RunDirectory
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
 from tests.conftest import SMALL

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from byol.engine.step import Schedule
 from byol.nets.encoder import create_encoder
 from byol.nets.heads import mlp_head
 from byol.optim.groups import create_optimizer, split_parameters
 from byol.optim.lars import LARS
-from byol.optim.schedules import learning_rate, target_tau, total_steps
+from byol.optim.schedules import learning_rate, scale_tau, target_tau, total_steps
 
 
 def test_total_steps_paper_values() -> None:
@@ -29,6 +30,14 @@ def test_learning_rate_hand_values() -> None:
 def test_target_tau_hand_values() -> None:
     tau = [target_tau(k, base=0.99, total=100) for k in (0, 50, 100, 150)]
     assert tau == pytest.approx([0.99, 0.995, 1.0, 1.0], abs=1e-12)
+
+
+def test_scale_tau_is_the_papers_own_step_to_batch_512() -> None:
+    assert scale_tau(0.996, 512, 4096) == pytest.approx(0.9995, abs=5e-6)  # appendix G
+    assert scale_tau(0.99, 256, 4096) == pytest.approx(0.999372, abs=1e-6)
+    assert scale_tau(0.0, 128, 256) == 0.0
+    assert Schedule(0.3, 512, 100, 10, 0.996, tau_reference_batch=4096).tau(0) == pytest.approx(0.9995, abs=5e-6)
+    assert Schedule(0.3, 512, 100, 10, 0.996).tau(0) == pytest.approx(0.996)
 
 
 def test_lars_one_step_by_hand() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from byol import build
-from byol.commands.pretrain import DataArguments, Run, Say, Show, start
+from byol.commands.pretrain import DataArguments, start
+from byol.commands.trainer import Run, Say, Show
 from byol.config import Config
 from byol.data.arrays import ArrayImages
 from byol.data.sample import open_sample

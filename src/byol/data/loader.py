@@ -45,6 +45,10 @@ class Feed(Protocol):
         """All micro-batches of the steps [first_step, last_step), in order."""
         ...
 
+    def image_indices(self, step: int) -> NDArray[np.int64]:
+        """(batch_size,) places in the source of the images of a step's global batch."""
+        ...
+
 
 @dataclass(frozen=True)
 class BatchPlan:
@@ -70,10 +74,21 @@ class BatchPlan:
 
 
 class ResidentFeed:
-    """Micro-batches from one uint8 tensor (N, C, H, W), which stays on its device."""
+    """Micro-batches from one uint8 tensor (N, C, H, W), which stays on its device.
 
-    def __init__(self, images: Tensor, labels: Tensor | None, plan: BatchPlan, seed: int) -> None:
+    `places` (N,) says where in the source each image stood, where some were left out.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        plan: BatchPlan,
+        seed: int,
+        places: NDArray[np.int64] | None = None,
+    ) -> None:
         self.images = images
+        self.places = np.arange(len(images)) if places is None else places
         self.labels = labels
         self.plan = plan
         self.order = Order(len(images), seed)
@@ -84,6 +99,9 @@ class ResidentFeed:
             chosen = torch.from_numpy(indices).to(self.images.device)
             labels = None if self.labels is None else self.labels[chosen]
             yield Batch(step, row, self.images[chosen], False, labels)
+
+    def image_indices(self, step: int) -> NDArray[np.int64]:
+        return self.places[self.order.indices(step * self.plan.batch_size, self.plan.batch_size)]
 
 
 class DecodingFeed:
@@ -120,6 +138,9 @@ class DecodingFeed:
             for name, reason in broken:
                 self.skipped.add(name, reason)
             yield batch
+
+    def image_indices(self, step: int) -> NDArray[np.int64]:
+        return self.order.indices(step * self.plan.batch_size, self.plan.batch_size)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Is the run collapsed? Four numbers that need no labels, and a verdict in words."""
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -26,9 +27,14 @@ class CollapseWatch:
 
 @torch.no_grad()
 def watch(projection: Tensor, target: Tensor) -> CollapseWatch:
-    """Measures (N, D) online projections of one view and target projections of the other, N >= 2."""
+    """Measures (N, D) online projections of one view and target projections of the other, N >= 2.
+
+    All four are NaN where a projection is not finite.
+    """
     online = functional.normalize(projection.float().cpu(), dim=1)
     other = functional.normalize(target.float().cpu(), dim=1)
+    if not bool(online.isfinite().all() and other.isfinite().all()):
+        return CollapseWatch(math.nan, math.nan, math.nan, math.nan)
     count, dimension = online.shape
     cosines = online @ other.T
     positive = cosines.diagonal().mean()
@@ -48,13 +54,20 @@ def effective_rank(vectors: Tensor) -> float:
     return float(torch.exp(-torch.special.xlogy(share, share).sum()))
 
 
+def is_collapsed(seen: CollapseWatch) -> bool:
+    """Whether all images get nearly the same projection."""
+    return seen.std_ratio < 0.05 or seen.negative_cosine > 0.99
+
+
 def verdict(seen: CollapseWatch) -> str:
-    """The state in one sentence that starts with `healthy`, `weak` or `collapsed`."""
+    """The state in one sentence that starts with `healthy`, `weak`, `collapsed` or `unknown`."""
+    if math.isnan(seen.std_ratio):
+        return "unknown: the projections last looked at are not finite numbers."
     evidence = (
         f"std {seen.std_ratio:.2f} of isotropic, effective rank {seen.effective_rank:.1f}, "
         f"cosine {seen.positive_cosine:.2f} between views of one image and {seen.negative_cosine:.2f} between images"
     )
-    if seen.std_ratio < 0.05 or seen.negative_cosine > 0.99:
+    if is_collapsed(seen):
         return f"collapsed: all images get nearly the same projection ({evidence}). Lower the rate, or raise tau."
     if seen.std_ratio < 0.25 or seen.effective_rank < 4 or seen.positive_cosine - seen.negative_cosine < 0.05:
         return f"weak: projections of different images differ little ({evidence}). Train longer before judging."

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from byol.data.loader import Feed
-from byol.diagnostics.collapse import CollapseWatch, watch
+from byol.diagnostics.collapse import CollapseWatch, is_collapsed, watch
 from byol.engine import checkpoint
 from byol.engine.metrics import MetricsFile
 from byol.engine.state import State
@@ -21,6 +21,8 @@ from byol.errors import NonFiniteError, OutOfMemoryError
 from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
 from byol.views.two_views import TwoViews
+
+LOOKS_BEFORE_STOPPING = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class LoopSettings:
     log_interval_steps: int
     collapse_interval_steps: int
     checkpoint_interval_seconds: float
+    keep_checkpoints: int = 2
+    milestone_steps: int = 0
+    skip_non_finite: bool = False
+    stop_on_collapse: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class LoopEnd:
 
     finished: bool
     signal_number: int | None
+    collapsed: bool
+    """Whether a collapse ended it."""
     collapse: CollapseWatch | None
     elapsed_seconds: float
     images_per_second: float
@@ -76,13 +84,19 @@ def train(
     `metrics` is None on the other ranks. Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
     """
     total = schedule.total_steps
-    log = _Log(state.step, schedule, metrics, show, ranks, settings.log_interval_steps)
+    log = _Log(state.step, schedule, settings, metrics, show, ranks)
     saved_at = time.monotonic()
     batches = feed.batches(state.step, total)
-    stopped_by = 0
+    stopped_by = collapsed_looks = 0
+
+    def save() -> None:
+        log.newest_loss()  # raises where it is not finite, before anything is written
+        if ranks.is_first:
+            keep, milestones = settings.keep_checkpoints, settings.milestone_steps
+            checkpoint.save(checkpoints, state.state_dict(), keep=keep, milestone_steps=milestones)
 
     with StopRequest() as stop:
-        while state.step < total and not stopped_by:
+        while state.step < total and not stopped_by and collapsed_looks < LOOKS_BEFORE_STOPPING:
             step = state.step
             with _clear_memory_errors():
                 result = train_step(
@@ -93,24 +107,30 @@ def train(
                     compute_loss,
                     schedule,
                     device,
+                    skip_non_finite=settings.skip_non_finite,
                 )
             log.losses.append(result.loss)
+            collapsed = 0
             if step % settings.collapse_interval_steps == 0 or state.step == total:
                 state.collapse = watch(result.output.projection1, result.output.target2)
+                collapsed = 1 + int(step >= schedule.warmup_steps and is_collapsed(state.collapse))
             if state.step % settings.log_interval_steps == 0 or state.step in (log.first_step + 1, total):
-                log.write(step, state.collapse)
+                log.write(state)
 
             due = ranks.is_first and time.monotonic() - saved_at > settings.checkpoint_interval_seconds
-            stopped_by, save = ranks.maximum(stop.signal_number or 0, int(due))
-            if save or stopped_by or state.step == total:
-                log.newest_loss(step)  # raises where it is not finite, before anything is written
-                if ranks.is_first:
-                    checkpoint.save(checkpoints, state.state_dict())
+            stopped_by, saves, collapsed = ranks.maximum(stop.signal_number or 0, int(due), collapsed)
+            if settings.stop_on_collapse and collapsed:
+                collapsed_looks = collapsed_looks + 1 if collapsed == 2 else 0
+            if saves or (settings.milestone_steps and state.step % settings.milestone_steps == 0):
+                save()
                 saved_at = time.monotonic()
+    if state.step > log.first_step:
+        save()
 
     elapsed = time.monotonic() - log.started
     rate = (state.step - log.first_step) * schedule.batch_size / max(elapsed, 1e-9)
-    return LoopEnd(state.step >= total, stopped_by or None, state.collapse, elapsed, rate)
+    collapse_ended = collapsed_looks == LOOKS_BEFORE_STOPPING
+    return LoopEnd(state.step >= total, stopped_by or None, collapse_ended, state.collapse, elapsed, rate)
 
 
 class _Log:
@@ -120,49 +140,51 @@ class _Log:
         self,
         first_step: int,
         schedule: Schedule,
+        settings: LoopSettings,
         metrics: MetricsFile | None,
         show: Callable[[Progress], None],
         ranks: Ranks,
-        interval: int,
     ) -> None:
-        self.first_step = self.logged_step = first_step
-        self.schedule, self.metrics, self.show, self.ranks = schedule, metrics, show, ranks
-        self.interval = interval
+        self.first_step = self.seen_step = self.logged_step = first_step
+        self.schedule, self.settings, self.metrics, self.show, self.ranks = schedule, settings, metrics, show, ranks
         self.started = self.logged_at = time.monotonic()
         self.losses: list[Tensor] = []
+        self.newest = math.nan
 
-    def newest_loss(self, step: int) -> float:
+    def newest_loss(self) -> float:
         """The mean over the ranks. Raises NonFiniteError where one since the last look is not finite."""
-        if not self.losses:
-            return math.nan
-        values = self.ranks.mean(torch.stack(self.losses)).tolist()
-        for back, value in enumerate(reversed(values)):
-            if not math.isfinite(value):
-                raise NonFiniteError(
-                    f"The loss became {value} at step {step - back}. The newest checkpoint is from before. "
-                    f"Lower optimizer.base_learning_rate, lengthen optimizer.warmup_epochs, or try --precision fp32."
-                )
-        self.losses = [self.losses[-1]]
-        return values[-1]
+        if self.losses:
+            values = self.ranks.mean(torch.stack(self.losses)).tolist()
+            for step, value in enumerate(values, start=self.seen_step):
+                if not math.isfinite(value) and not self.settings.skip_non_finite:
+                    raise NonFiniteError(
+                        f"The loss became {value} at step {step}. The newest checkpoint is from before. Lower "
+                        f"optimizer.base_learning_rate, lengthen optimizer.warmup_epochs, or try --precision fp32.",
+                        step,
+                    )
+            self.seen_step += len(values)
+            self.losses, self.newest = [], values[-1]
+        return self.newest
 
-    def write(self, step: int, collapse: CollapseWatch | None) -> None:
-        """One line of metrics, shown too; `step` is the 0-based one just made. A resumed run's first is only shown."""
-        loss, now, done, s = self.newest_loss(step), time.monotonic(), step + 1, self.schedule
+    def write(self, state: State) -> None:
+        """One line of metrics after a step, shown too. The first of a resumed run is only shown."""
+        loss, now, done, s = self.newest_loss(), time.monotonic(), state.step, self.schedule
+        step = done - 1
         rate = (done - self.logged_step) * s.batch_size / max(now - self.logged_at, 1e-9)
         row = {"loss": loss, "learning_rate": s.learning_rate(step), "tau": s.tau(step)}
-        is_extra = step == self.first_step > 0 and done % self.interval and done < s.total_steps
+        is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
         if self.metrics is not None and not is_extra:
-            recent = collapse.as_dict() if collapse is not None else {}
-            elapsed = now - self.started
-            self.metrics.write({"step": step, **row, **recent, "images_per_second": rate, "elapsed_seconds": elapsed})
-        remaining = (s.total_steps - done) * s.batch_size / rate
+            seen = state.collapse.as_dict() if state.collapse is not None else {}
+            skipped = {"num_skipped_steps": state.num_skipped_steps} if self.settings.skip_non_finite else {}
+            timing = {"images_per_second": rate, "elapsed_seconds": now - self.started}
+            self.metrics.write({"step": step, **row, **seen, **skipped, **timing})
         self.show(
             Progress(
                 **row,
                 step=done,
                 total_steps=s.total_steps,
                 images_per_second=rate,
-                remaining_seconds=remaining,
+                remaining_seconds=(s.total_steps - done) * s.batch_size / rate,
             )
         )
         self.logged_at, self.logged_step = now, done

@@ -1,6 +1,7 @@
 """The run's numbers as JSON lines."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ class MetricsFile:
         path.write_text("".join(line + "\n" for line in kept))
 
     def write(self, row: dict[str, Any]) -> None:
+        """One line; what is not a finite number becomes null."""
         with self.path.open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
+            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+            stream.write(json.dumps(finite) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -16,12 +16,15 @@ class State:
     method: BYOL
     optimizer: Optimizer
     step: int = 0
+    num_skipped_steps: int = 0
+    """Steps whose gradient was not finite, where such are skipped."""
     collapse: CollapseWatch | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and plain containers only, so that it loads with `weights_only`."""
         return {
             "step": self.step,
+            "num_skipped_steps": self.num_skipped_steps,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "collapse": self.collapse.as_dict() if self.collapse is not None else None,
@@ -32,4 +35,5 @@ class State:
         self.method.load_state_dict(saved["method"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
+        self.num_skipped_steps = saved["num_skipped_steps"]
         self.collapse = CollapseWatch(**saved["collapse"]) if saved["collapse"] is not None else None

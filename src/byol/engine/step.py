@@ -9,7 +9,7 @@ from torch import Tensor
 from byol.data.loader import Batch
 from byol.engine.state import State
 from byol.methods.byol import MethodOutput
-from byol.optim.schedules import learning_rate, target_tau
+from byol.optim.schedules import learning_rate, scale_tau, target_tau
 from byol.views.two_views import TwoViews
 
 ComputeLoss = Callable[[Tensor, Tensor, Tensor | None, bool], MethodOutput]
@@ -26,6 +26,7 @@ class Schedule:
     warmup_steps: int
     tau_base: float
     tau_constant: bool = False
+    tau_reference_batch: int = 0
 
     def learning_rate(self, step: int) -> float:
         return learning_rate(
@@ -37,7 +38,8 @@ class Schedule:
         )
 
     def tau(self, step: int) -> float:
-        return self.tau_base if self.tau_constant else target_tau(step, base=self.tau_base, total=self.total_steps)
+        tau = self.tau_base if self.tau_constant else target_tau(step, base=self.tau_base, total=self.total_steps)
+        return scale_tau(tau, self.batch_size, self.tau_reference_batch) if self.tau_reference_batch else tau
 
 
 @dataclass
@@ -58,10 +60,17 @@ def train_step(
     compute_loss: ComputeLoss,
     schedule: Schedule,
     device: torch.device,
+    *,
+    skip_non_finite: bool = False,
 ) -> StepResult:
-    """One optimizer step on the micro-batches of `state.step`; gradients are averaged over them (BYOL section 5)."""
+    """One optimizer step on the micro-batches of `state.step`; gradients are averaged over them (BYOL section 5).
+
+    With `skip_non_finite` a step whose gradient is not finite changes nothing but the count of such steps; every
+    step then waits for the device.
+    """
     step = state.step
     state.method.train()
+    averages = [buffer.clone() for buffer in state.method.buffers()] if skip_non_finite else []
 
     losses, output = [], None
     for number, batch in enumerate(batches, start=1):
@@ -75,11 +84,20 @@ def train_step(
         losses.append(output.loss.detach())
     assert output is not None
 
-    for group in state.optimizer.param_groups:
-        group["lr"] = schedule.learning_rate(step)
-    state.optimizer.step()
+    if skip_non_finite and not _gradients_are_finite(state):
+        for buffer, before in zip(state.method.buffers(), averages, strict=True):
+            buffer.copy_(before)
+        state.num_skipped_steps += 1
+    else:
+        for group in state.optimizer.param_groups:
+            group["lr"] = schedule.learning_rate(step)
+        state.optimizer.step()
+        state.method.update_target(schedule.tau(step))  # after the optimizer, with the same step's tau
     state.optimizer.zero_grad(set_to_none=True)
-
-    state.method.update_target(schedule.tau(step))  # after the optimizer, with the same step's tau
     state.step += 1
     return StepResult(torch.stack(losses).mean(), output)
+
+
+def _gradients_are_finite(state: State) -> bool:
+    gradients = [p.grad for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all())

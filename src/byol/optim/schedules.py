@@ -23,3 +23,12 @@ def learning_rate(step: int, *, base: float, batch_size: int, total: int, warmup
 def target_tau(step: int, *, base: float, total: int) -> float:
     """1 - (1 - base) (cos(pi k / K) + 1) / 2: from base to 1 (BYOL section 3.2)."""
     return 1 - (1 - base) * (math.cos(math.pi * min(step, total) / total) + 1) / 2
+
+
+def scale_tau(tau: float, batch_size: int, reference_batch: int) -> float:
+    """tau ^ (batch_size / reference_batch): the same memory, counted in images, at another batch (EMA scaling rule).
+
+    Differs from the paper, though its own step from batch 4096 to 512 (0.996 to 0.9995, appendix G) is this rule.
+    Not for accumulation, which leaves the batch as it is.
+    """
+    return tau ** (batch_size / reference_batch)

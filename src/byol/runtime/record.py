@@ -11,6 +11,7 @@ skipped.jsonl    images that could not be decoded
 import contextlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,12 +65,12 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path) -> "RunDirectory":
         """A new run directory. Raises RunError where something lies there, so that nothing is overwritten."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(not f.name.startswith(".run.json.") for f in path.iterdir())):
             hint = f"Continue it with --resume {path}, or" if (path / "run.json").exists() else "It is not empty:"
             raise RunError(f"{path} exists already. {hint} choose another --out.")
         run = cls(path)
         try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(
                 f"The run directory {path} cannot be made ({error.strerror}). Choose another --out."
@@ -86,6 +87,28 @@ class RunDirectory:
         if version != FORMAT_VERSION:
             raise RunError(f"{path} has format version {version}; this byol reads {FORMAT_VERSION}.")
         return run
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while a process writes here; one that dies lets go. Raises RunError where another holds it."""
+        try:
+            import fcntl
+        except ImportError:  # Windows: not guarded
+            yield
+            return
+        with (self.path / ".lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                stream.seek(0)
+                raise RunError(
+                    f"{self.path} is being written by another process ({stream.read().strip() or 'unknown'}). "
+                    f"Wait until it ends, or choose another --out."
+                ) from None
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {platform.node()}\n")
+            stream.flush()
+            yield
 
     def record(self) -> dict[str, Any]:
         """What run.json says. Raises RunError where it is missing or damaged."""

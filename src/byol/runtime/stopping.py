@@ -1,12 +1,14 @@
-"""Stopping on Ctrl-C and SIGTERM at the end of a step, so that nothing is lost."""
+"""Stopping on Ctrl-C, SIGTERM and SIGUSR1 (SLURM's usual warning) at the end of a step, so that nothing is lost."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
 
 class StopRequest:
-    """While entered, SIGINT and SIGTERM set `signal_number` in place of killing; a second one kills as usual."""
+    """While entered, SIGINT, SIGTERM and SIGUSR1 set `signal_number` in place of killing; a second one kills as usual."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -14,7 +16,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._on_signal)
         return self
 

@@ -1,0 +1,225 @@
+"""The objects of one training, put together and run; what `pretrain` and `resume` share."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from byol import build
+from byol.config import Config
+from byol.data.source import ImageSource, SkippedImages
+from byol.diagnostics.collapse import verdict
+from byol.engine.loop import LoopEnd, LoopSettings, Progress, train
+from byol.engine.metrics import MetricsFile
+from byol.engine.state import State
+from byol.engine.wrap import wrap
+from byol.errors import CollapseError, ConfigError, NonFiniteError
+from byol.export.encoder_file import Encoder, load_encoder, save_encoder
+from byol.nets.encoder import find_num_features
+from byol.optim.schedules import total_steps
+from byol.runtime.hardware import choose_device, choose_precision
+from byol.runtime.ranks import Ranks
+from byol.runtime.record import RunDirectory, replacing
+
+Say = Callable[[str], None]
+Show = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that ended, or was stopped."""
+
+    path: Path
+    finished: bool
+    verdict: str
+    """The collapse watch in a sentence."""
+    signal_number: int | None = None
+    """The signal that stopped it, if one did."""
+
+    def encoder(self, module: nn.Module | None = None) -> Encoder:
+        """The trained encoder with its preprocessing."""
+        return load_encoder(self.path, module)
+
+
+@dataclass
+class Trainer:
+    """The objects of one training."""
+
+    config: Config
+    num_images: int
+    channels: int
+    own_encoder: bool
+    state: State
+    feed: build.Feed
+    views: build.TwoViews
+    schedule: build.Schedule
+    device: torch.device
+    precision: str
+    skipped: SkippedImages
+    ranks: Ranks
+
+    @classmethod
+    def create(
+        cls,
+        config: Config,
+        source: ImageSource,
+        channels: int,
+        encoder: nn.Module | None,
+        skipped: SkippedImages,
+        ranks: Ranks,
+    ) -> "Trainer":
+        device = ranks.device(choose_device(config.device))
+        num_classes = 0
+        if config.method.online_classifier:
+            if source.labels is None:
+                raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
+            num_classes = int(source.labels.max()) + 1
+        method = build.method(config, channels, encoder, num_classes)
+        views = build.two_views(config)
+        return cls(
+            config,
+            len(source),
+            channels,
+            encoder is not None,
+            build.state(config, method, device, ranks),
+            build.feed(config, source, channels, views, device, skipped, ranks),
+            views,
+            build.schedule(config, len(source)),
+            device,
+            choose_precision(config.precision, device),
+            skipped,
+            ranks,
+        )
+
+    def derived(self) -> dict[str, Any]:
+        s = self.schedule
+        return {
+            "total_steps": s.total_steps,
+            "warmup_steps": s.warmup_steps,
+            "peak_learning_rate": s.base_learning_rate * s.batch_size / 256,
+            "precision": self.precision,
+            "num_ranks": self.ranks.size,
+            "num_features": find_num_features(self.state.method.encoder, self.channels, self.config.views.size),
+        }
+
+    def summary(self) -> list[str]:
+        """What was resolved, for the user."""
+        c, d = self.config, self.derived()
+        parameters = sum(p.numel() for p in self.state.method.encoder.parameters()) / 1e6
+        ranks = f" on {self.ranks.size} ranks" if self.ranks.size > 1 else ""
+        whole = c.micro_batch_size * self.ranks.size == c.batch_size
+        micro = ranks if whole else f"{ranks} in micro-batches of {c.micro_batch_size}"
+        return [
+            f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {c.views.size} px",
+            f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}, tau from {self.schedule.tau(0):.4g}",
+            f"  {self.device.type}, {self.precision}",
+        ]
+
+    def run(self, run: RunDirectory, say: Say, show: Show) -> Run:
+        """Trains to the end or to a signal, and writes what is left to write.
+
+        Raises NonFiniteError and CollapseError, with the run left so that it can be looked at and resumed.
+        """
+        began = time.strftime("%Y-%m-%dT%H:%M:%S")
+        try:
+            end = self._train(run, show)
+        except NonFiniteError as error:
+            self._save_fault(run, error.step)
+            raise
+        finally:
+            run.write_skipped(self.skipped.reasons)
+        for reasons in self.ranks.gather(self.skipped.reasons):
+            self.skipped.reasons.update(reasons)
+        told = verdict(end.collapse) if end.collapse is not None else "not looked at: no step was made"
+        if self.ranks.is_first:
+            run.write_skipped(self.skipped.reasons)
+            description = build.encoder_description(
+                self.config, self.channels, self.derived()["num_features"], own_module=self.own_encoder
+            )
+            save_encoder(run.path, self.state.method.encoder, description)
+            run.write("result.json", _result(end, told, self.state, began, len(self.skipped)))
+        for line in self._account(run, end, told):
+            say(line)
+        if end.collapsed:
+            raise CollapseError(
+                f"Stopped at step {self.state.step}, since stop_on_collapse is set: {told} What there is lies in {run.path}."
+            )
+        return Run(run.path, end.finished, told, end.signal_number)
+
+    def _train(self, run: RunDirectory, show: Show) -> LoopEnd:
+        c = self.config
+        loop = LoopSettings(
+            num_micro_batches=c.batch_size // (c.micro_batch_size * self.ranks.size),
+            log_interval_steps=c.log_interval_steps,
+            collapse_interval_steps=c.collapse_interval_steps,
+            checkpoint_interval_seconds=60 * c.checkpoint_interval_minutes,
+            keep_checkpoints=c.keep_checkpoints,
+            milestone_steps=total_steps(c.milestone_epochs, self.num_images, c.batch_size),
+            skip_non_finite=c.on_non_finite == "skip",
+            stop_on_collapse=c.stop_on_collapse,
+        )
+        bf16 = self.precision == "bf16"
+        with run.lock() if self.ranks.is_first else contextlib.nullcontext():
+            return train(
+                self.state,
+                self.feed,
+                self.views,
+                wrap(
+                    self.state.method,
+                    self.device,
+                    bf16=bf16,
+                    channels_last=c.channels_last,
+                    num_ranks=self.ranks.size,
+                ),
+                self.schedule,
+                loop,
+                device=self.device,
+                checkpoints=run.checkpoints,
+                metrics=MetricsFile(run.metrics, self.state.step) if self.ranks.is_first else None,
+                show=show,
+                ranks=self.ranks,
+            )
+
+    def _save_fault(self, run: RunDirectory, step: int) -> None:
+        """non_finite.pt: the step, its images, and every parameter and average that is not finite by now."""
+        if not self.ranks.is_first:
+            return
+        state = self.state.method.state_dict()
+        tensors = {n: t.cpu() for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())}
+        indices = torch.from_numpy(self.feed.image_indices(step))
+        with replacing(run.path / "non_finite.pt") as temporary:
+            torch.save({"step": step, "image_indices": indices, "tensors": tensors}, temporary)
+
+    def _account(self, run: RunDirectory, end: LoopEnd, told: str) -> list[str]:
+        """How it went, for the user."""
+        lines = []
+        if num := len(self.skipped):
+            lines.append(f"{num} broken image{'s' if num > 1 else ''} skipped; named in {run.skipped}")
+        if num := self.state.num_skipped_steps:
+            lines.append(f"{num} step{'s' if num > 1 else ''} skipped, whose gradient was not finite")
+        state = "finished" if end.finished else f"stopped at step {self.state.step}"
+        lines.append(f"{state} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s")
+        if not end.collapsed:
+            lines.append(told)
+        if end.signal_number:
+            lines.append(f"continue with: byol pretrain --resume {run.path}")
+        return lines
+
+
+def _result(end: LoopEnd, told: str, state: State, began: str, num_skipped: int) -> dict[str, Any]:
+    return {
+        "finished": end.finished,
+        "step": state.step,
+        "verdict": told,
+        "collapse": end.collapse.as_dict() if end.collapse is not None else None,
+        "began": began,
+        "elapsed_seconds": end.elapsed_seconds,
+        "images_per_second": end.images_per_second,
+        "num_skipped_images": num_skipped,
+        "num_skipped_steps": state.num_skipped_steps,
+    }
