@@ -18,19 +18,19 @@ from byol.recipes.recipe import Recipe
 
 
 def sample() -> Recipe:
-    """ResNet-18 of width 16 at 28 px, batch 128, SGD.
+    """ResNet-10 of width 32, views of 56 px from images of 28, batch 64, SGD.
 
     Differs from the paper: SGD in place of LARS, small encoder and heads, crops from 25 % of the area.
     """
     config = Config(
-        epochs=13,
-        batch_size=128,
-        encoder=EncoderConfig(name="resnet18", width=0.25, stem="small"),
+        epochs=16,
+        batch_size=64,
+        encoder=EncoderConfig(name="resnet10", width=0.5, stem="imagenet"),
         heads=HeadsConfig(projector_hidden=1024, projector_output=128, predictor_hidden=1024),
         method=MethodConfig(tau_base=0.98),
         optimizer=OptimizerConfig(name="sgd", base_learning_rate=0.6, weight_decay=1e-4, warmup_epochs=1),
         views=ViewsConfig(
-            size=28,
+            size=56,
             view1=ViewConfig(crop_area=(0.25, 1.0)),
             view2=ViewConfig(crop_area=(0.25, 1.0), blur_probability=0.1, solarize_probability=0.2),
         ),
