@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,16 @@ import torch
 from torch import nn
 
 from byol.config import Config, ViewConfig
+from byol.data.arrays import ArrayImages
+from byol.data.arrow import is_saved_dataset, open_saved_dataset
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
-from byol.data.parquet import ParquetImages
+from byol.data.parquet import open_parquet
 from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, open_public
 from byol.data.resident import load_resident
 from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
+from byol.data.tar_shards import TarImages
 from byol.engine.state import State
 from byol.engine.step import Schedule
 from byol.errors import BrokenImageError, ConfigError, DataError, nearest
@@ -40,7 +43,9 @@ MIN_IMAGES = 16
 def open_source(
     data: str, split: Split = "train", *, root: str = "", download: bool = False, labelled: bool = False
 ) -> ImageSource:
-    """The images that `data` names: `sample`, a public set, a parquet file or folder, or a folder of images.
+    """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
+
+    Other kinds: parquet (a file or a folder), tar (a file or a folder), .npy, a Hugging Face data set saved to disk.
 
     A folder with `train` and `test` or `val` below it is taken by split. Raises DataError where there is nothing.
     """
@@ -55,11 +60,11 @@ def open_source(
             f"{nearest(data, ('sample', *PUBLIC))}"
         )
     if path.is_file():
-        if path.suffix != ".parquet":
+        if path.suffix not in FILES:
             raise DataError(
-                f"{path} is a file but no parquet file. Name a folder of images, a .parquet file, or a data set."
+                f"{path} is a file of no known kind ({', '.join(FILES)}). Name a folder of images, such a file, or a data set."
             )
-        return ParquetImages(path)
+        return FILES[path.suffix](path)
     part = next(
         (
             path / name
@@ -70,9 +75,20 @@ def open_source(
     )
     if not any(part.iterdir()):
         raise DataError(f"The folder {part} is empty. Name a folder that holds images.")
+    if is_saved_dataset(part):
+        return open_saved_dataset(part)
+    if any(part.glob("*.tar")):
+        return TarImages(part)
     if any(part.rglob("*.parquet")):
-        return ParquetImages(part)
+        return open_parquet(part)
     return ImageFolder(part)
+
+
+FILES: dict[str, Callable[[Path], ImageSource]] = {
+    ".parquet": open_parquet,
+    ".tar": TarImages,
+    ".npy": ArrayImages.open,
+}
 
 
 def has_splits(path: Path) -> bool:
@@ -94,6 +110,9 @@ class DataProfile:
 
 def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
     """Looks at up to 256 images, evenly spread. Raises DataError where none can be decoded or there are too few."""
+    if isinstance(source, ImageFolder):
+        for name, reason in source.unreadable.items():
+            skipped.add(name, reason)
     indices = np.unique(np.linspace(0, len(source) - 1, PROBED_IMAGES).astype(int))
     channels: list[int] = []
     readable: list[int] = []

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -90,6 +90,22 @@ class Embed:
     """Download a data set by name where torchvision can."""
     device: str = "auto"
     """auto, or a torch device."""
+
+
+@dataclass(frozen=True)
+class CheckData:
+    """Read every image once: what is broken, how large, and what is there twice."""
+
+    data: tyro.conf.Positional[str]
+    """Images, as for pretrain."""
+    out: str = ""
+    """A JSON file for the whole report; what is printed names ten of each."""
+    split: Literal["train", "test"] = "train"
+    """Which part, where the data has both."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +279,18 @@ def _embed(options: Embed) -> int:
     return 0
 
 
+def _check_data(options: CheckData) -> int:
+    from byol.build import open_source
+    from byol.commands.check_data import check_data
+    from byol.console import Console
+
+    source = open_source(options.data, options.split, root=options.data_root, download=options.download)
+    with Console() as console:
+        report = check_data(source, out=options.out or None, show=console.count)
+    print("\n".join(report.lines()))
+    return 0
+
+
 def _demo(options: Demo) -> int:
     from byol.commands.demo import demo, table
     from byol.console import Console
@@ -296,5 +324,6 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "knn": (Knn, _probe),
     "linear": (Linear, _probe),
     "embed": (Embed, _embed),
+    "check-data": (CheckData, _check_data),
     "recipes": (Recipes, _recipes),
 }

@@ -57,8 +57,8 @@ class Console:
         self._update("pretraining", progress.step, progress.total_steps, note)
 
     def count(self, done: int, total: int) -> None:
-        """Shows how many images are encoded."""
-        self._update("encoding", done, total, f"{done} of {total} images")
+        """Shows how many images are read."""
+        self._update("reading", done, total, f"{done} of {total} images")
 
     def table(self, header: list[str], rows: list[list[str]]) -> None:
         """Prints a table as wide as it needs to be."""

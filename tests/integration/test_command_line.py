@@ -84,6 +84,21 @@ def test_knn_and_linear_write_their_record(trained: tuple[Path, Path]) -> None:
     assert json.loads((trained[0] / "linear.json").read_text())["network"].startswith("online")
 
 
+def test_check_data_finds_what_is_broken_and_what_is_twice(photos: Path, tmp_path: Path) -> None:
+    (photos / "cat" / "torn.jpg").write_bytes((photos / "cat" / "00.jpg").read_bytes()[:300])
+    (photos / "dog" / "again.png").write_bytes(encoded(picture(3)))
+    (photos / "cat" / "once.png").write_bytes(encoded(picture(3)))
+    (photos / "cat" / "grey.png").write_bytes(encoded(picture(3)[..., 0]))
+    said = byol("check-data", photos, "--out", tmp_path / "report.json")
+    assert "44 images, 2 labelled classes" in said
+    assert "readable: 43 (1 with 1 channel, 42 with 3 channels), short side 40 to 48 px" in said
+    assert "cat/torn.jpg: " in said
+    assert "cat/once.png = dog/again.png" in said
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["duplicates"] == [["cat/once.png", "dog/again.png"]]
+    assert list(report["broken"]) == ["cat/torn.jpg"]
+
+
 @pytest.mark.parametrize("ending", ["parquet", "npz"])
 def test_embed_writes_name_label_and_vector(trained: tuple[Path, Path], tmp_path: Path, ending: str) -> None:
     out = tmp_path / f"vectors.{ending}"

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import pickle
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +15,17 @@ import torch
 from PIL import Image
 
 from byol import build
+from byol.build import open_source
+from byol.data import file_index
 from byol.data.arrays import ArrayImages
+from byol.data.arrow import ArrowImages
+from byol.data.dataset import DatasetImages
 from byol.data.decode import decode
+from byol.data.file_index import index_files
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, ResidentFeed
 from byol.data.order import Order
-from byol.data.parquet import ParquetImages
+from byol.data.parquet import open_parquet
 from byol.data.public import open_public
 from byol.data.resident import load_resident
 from byol.data.sample import open_sample
@@ -51,7 +59,7 @@ def test_order_every_epoch_is_another_permutation() -> None:
 def test_folder_nested_is_sorted_and_labelled(photos: Path) -> None:
     source = ImageFolder(photos)
     assert len(source) == 40
-    assert source.paths == sorted(source.paths)
+    assert list(source.paths) == sorted(source.paths)
     assert source.class_names == ["cat", "dog"]
     assert source.labels is not None
     assert np.bincount(source.labels).tolist() == [20, 20]
@@ -111,31 +119,199 @@ def parquet(path: Path, **columns) -> Path:
 def test_parquet_struct_and_bytes_columns_agree(tmp_path: Path) -> None:
     files = [encoded(picture(i)) for i in range(7)]
     structs = [{"bytes": f, "path": f"{i}.png"} for i, f in enumerate(files)]
-    a = ParquetImages(parquet(tmp_path / "a.parquet", image=structs, label=[0, 1] * 3 + [0]))
-    b = ParquetImages(parquet(tmp_path / "b.parquet", picture=files))
+    a = open_parquet(parquet(tmp_path / "a.parquet", image=structs, label=[0, 1] * 3 + [0]))
+    b = open_parquet(parquet(tmp_path / "b.parquet", picture=files))
     assert (len(a), len(b), a.class_names, b.labels) == (7, 7, ["cat", "dog"], None)
     assert a.name(3) == "3.png"
     assert all(np.array_equal(a.read(i, 3), b.read(i, 3)) for i in range(7))
-    assert len(ParquetImages(tmp_path).images) == 14 if "image" in b.image_column else True
 
 
 def test_parquet_path_outside_its_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(encoded(picture(1)))
     (tmp_path / "set").mkdir()
-    source = ParquetImages(parquet(tmp_path / "set" / "a.parquet", image=[{"bytes": None, "path": "../secret.png"}]))
+    source = open_parquet(parquet(tmp_path / "set" / "a.parquet", image=[{"bytes": None, "path": "../secret.png"}]))
     with pytest.raises(BrokenImageError, match="leads out of the folder"):
         source.read(0, 3)
 
 
 def test_parquet_without_images_names_its_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no image column.*weight"):
-        ParquetImages(parquet(tmp_path / "a.parquet", weight=[1.0]))
+        open_parquet(parquet(tmp_path / "a.parquet", weight=[1.0]))
 
 
 def test_parquet_damaged_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(DataError, match="cannot be read as parquet"):
-        ParquetImages(tmp_path / "a.parquet")
+        open_parquet(tmp_path / "a.parquet")
+
+
+def test_parquet_larger_than_memory_is_mapped(tmp_path: Path) -> None:
+    files = [encoded(picture(i)) for i in range(7)]
+    path = parquet(tmp_path / "a.parquet", image=files, label=[0, 1] * 3 + [0])
+    mapped = open_parquet(path, limit_bytes=0, cache=tmp_path / "cache")
+    assert isinstance(mapped, ArrowImages)
+    copied = pickle.loads(pickle.dumps(mapped))  # as a spawned worker gets it
+    assert len(pickle.dumps(mapped)) < 1000
+    plain = open_parquet(path)
+    for source in (mapped, copied):
+        assert (source.labels == plain.labels).all()
+        assert source.class_names == ["cat", "dog"]
+        assert all(np.array_equal(source.read(i, 3), plain.read(i, 3)) for i in range(7))
+    parquet(path, image=files[:4], label=[0, 1, 0, 1])  # changed: made again
+    assert len(open_parquet(path, limit_bytes=0, cache=tmp_path / "cache")) == 4
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_saved_dataset_is_read(tmp_path: Path) -> None:
+    rows = [{"bytes": encoded(picture(i)), "path": None} for i in range(5)]
+    table = pa.table({"image": rows, "label": [0, 1, 0, 1, 1]})
+    for name, part in (("data-00000-of-00002.arrow", table[:3]), ("data-00001-of-00002.arrow", table[3:])):
+        with pa.ipc.new_stream(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(part)
+    names = [{"filename": f"data-0000{i}-of-00002.arrow"} for i in range(2)]
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": names}))
+    source = open_source(str(tmp_path))
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1, 0, 1, 1]
+    assert all(np.array_equal(source.read(i, 3), picture(i)) for i in range(5))
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "../away.arrow"}]}))
+    with pytest.raises(DataError, match="names files that are not in the folder"):
+        open_source(str(tmp_path))
+
+
+def shard(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_tar_shards_are_read_with_their_labels(tmp_path: Path) -> None:
+    for part in range(2):
+        members = {}
+        for i in range(3):
+            members[f"{part}{i}.png"] = encoded(picture(3 * part + i))
+            members[f"{part}{i}.cls"] = str(i).encode()
+            members[f"{part}{i}.json"] = b"{}"
+        shard(tmp_path / f"set-{part}.tar", members)
+    source = open_source(str(tmp_path))
+    assert len(source) == 6
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert source.name(4) == "set-1.tar/11.png"
+    assert all(np.array_equal(source.read(i, 3), picture(i)) for i in range(6))
+    named = open_source(
+        str(shard(tmp_path / "named.tar", {"a.png": b"x", "a.cls": b"dog", "b.png": b"y", "b.cls": b"cat"}))
+    )
+    assert named.class_names == ["cat", "dog"]
+    assert named.labels is not None
+    assert named.labels.tolist() == [1, 0]
+    with pytest.raises(BrokenImageError):
+        named.read(0, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, b"\x1f\x8b" + bytes(600)])
+def test_tar_damaged_or_packed_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read as an uncompressed tar|holds no image"):
+        open_source(str(tmp_path / "a.tar"))
+
+
+def test_array_file_is_mapped_and_a_foreign_one_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.stack([picture(i) for i in range(4)]))
+    source = open_source(str(tmp_path / "a.npy"))
+    assert np.array_equal(source.read(2, 3), picture(2))
+    np.save(tmp_path / "b.npy", np.array([{"evil": 1}], dtype=object), allow_pickle=True)
+    (tmp_path / "c.npy").write_bytes(b"\x93NUMPY")
+    for name in ("b.npy", "c.npy"):
+        with pytest.raises(DataError, match="cannot be read as an array"):
+            open_source(str(tmp_path / name))
+
+
+def test_dataset_of_torch_is_a_source() -> None:
+    class Mixed(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, index: int):
+            pixels = picture(index)
+            return [
+                (Image.fromarray(pixels), 1), pixels, torch.from_numpy(pixels).permute(2, 0, 1),
+                (pixels[..., 0], 0), pixels.astype(np.float32),
+            ][index]  # fmt: skip
+
+    source = DatasetImages(Mixed())
+    assert all(np.array_equal(source.read(i, 3), picture(i)) for i in range(3))
+    assert source.read(3, 3).shape == (40, 48, 3)
+    with pytest.raises(BrokenImageError, match="float32"):
+        source.read(4, 3)
+    with pytest.raises(BrokenImageError, match="IndexError"):
+        source.read(5, 3)
+
+
+def tree(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def test_file_index_is_in_the_order_of_sorted_paths(tmp_path: Path) -> None:
+    names = ["b/x.png", "a.jpg", "a/2.JPG", "a/10.jpg", "a-b/c/d.webp", "a/é.png", ".hidden/x.png", "a/.x.png", "n.txt"]
+    tree(tmp_path, *names)
+    found = index_files(tmp_path, None)
+    assert [found.paths[i] for i in range(len(found.paths))] == sorted(n for n in names[:6])
+    assert found.paths[-1] == "b/x.png"
+    with pytest.raises(IndexError):
+        found.paths[6]
+
+
+def test_file_index_follows_links_but_not_in_circles(tmp_path: Path) -> None:
+    tree(tmp_path, "set/a/1.png", "away/2.png")
+    (tmp_path / "set" / "b").symlink_to(tmp_path / "away")
+    (tmp_path / "set" / "a" / "up").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "gone.png").symlink_to(tmp_path / "nothing")
+    found = index_files(tmp_path / "set", None)
+    assert [found.paths[i] for i in range(len(found.paths))] == ["a/1.png", "b/2.png", "gone.png"]
+    source = ImageFolder(tmp_path / "set")
+    with pytest.raises(BrokenImageError, match="No such file"):
+        source.read(2, 3)
+
+
+def test_file_index_is_cached_until_a_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_index, "CACHED_FROM", 2)
+    tree(tmp_path, "set/a/1.png", "set/b/2.png")
+    first = index_files(tmp_path / "set", tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").iterdir()
+
+    def fail(*arguments):
+        raise AssertionError("walked again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_index, "_walk", fail)
+        again = index_files(tmp_path / "set", tmp_path / "cache")
+    assert [again.paths[i] for i in range(2)] == [first.paths[i] for i in range(2)] == ["a/1.png", "b/2.png"]
+    tree(tmp_path, "set/b/3.png")
+    assert len(index_files(tmp_path / "set", tmp_path / "cache").paths) == 3
+    for content in (b"", b"PK\x03\x04 damaged", kept.read_bytes()[:200]):
+        kept.write_bytes(content)
+        assert len(index_files(tmp_path / "set", tmp_path / "cache").paths) == 3
+
+
+def test_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "a/1.png", "b/2.png")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    source = ImageFolder(tmp_path)
+    assert len(source) == 1
+    assert source.unreadable == {"b/": "Permission denied"}
 
 
 def test_public_fashion_mnist_is_read_where_torchvision_puts_it(tmp_path: Path) -> None:

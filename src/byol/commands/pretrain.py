@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from byol import build
 from byol.commands.trainer import Run, Say, Show, Trainer
 from byol.config import Config, differences, from_dict, override, to_dict, validate
 from byol.data.arrays import ArrayImages
-from byol.data.source import Image, ImageSource, SkippedImages
+from byol.data.dataset import DatasetImages
+from byol.data.source import ImageSource, SkippedImages
 from byol.engine import checkpoint
 from byol.errors import CheckpointError, ConfigError, RunError
 from byol.optim.schedules import scale_tau
@@ -37,7 +40,7 @@ class DataArguments:
 
 
 def pretrain(
-    data: str | Path | Image | ImageSource,
+    data: Any,
     recipe: str = "small",
     *,
     out: str | Path | None = None,
@@ -51,7 +54,7 @@ def pretrain(
 ) -> Run:
     """Pretrains an encoder on `data` without labels and returns the run.
 
-    `data`: what `byol pretrain --data` takes, an (N, H, W[, C]) uint8 array, or a source. `settings` replace
+    `data`: what `byol pretrain --data` takes, or what `as_source` does. `settings` replace
     top-level values of the recipe (epochs=20), `overrides` nested ones ({"optimizer.name": "sgd"}). `encoder`: a
     module of one's own, (N, C, S, S) -> (N, D). Raises ByolError for everything that a user can put right.
     """
@@ -61,9 +64,17 @@ def pretrain(
         arguments = DataArguments(str(data), data_root, download)
         source = build.open_source(arguments.data, root=data_root, download=download)
     else:
-        source = ArrayImages(data) if not hasattr(data, "read") else data  # pyright: ignore[reportArgumentType]
-        arguments = DataArguments("")
-    return start(config, recipe, arguments, source, out=out, encoder=encoder, say=say, show=show)  # pyright: ignore[reportArgumentType]
+        source, arguments = as_source(data), DataArguments("")
+    return start(config, recipe, arguments, source, out=out, encoder=encoder, say=say, show=show)
+
+
+def as_source(data: Any) -> ImageSource:
+    """Images from Python: an (N, H, W[, C]) uint8 array, an (N, C, H, W) uint8 tensor, a torch data set, a source."""
+    if hasattr(data, "read"):
+        return data
+    if isinstance(data, torch.Tensor):
+        return ArrayImages(data.permute(0, 2, 3, 1).numpy() if data.dim() == 4 else data.numpy())
+    return ArrayImages(data) if isinstance(data, np.ndarray) else DatasetImages(data)
 
 
 def start(
@@ -156,7 +167,7 @@ def resume(
     *,
     overrides: Mapping[str, Any] | None = None,
     accept_changes: bool = False,
-    source: ImageSource | None = None,
+    source: Any = None,
     encoder: nn.Module | None = None,
     say: Say = print,
     show: Show = _silent,
@@ -193,6 +204,7 @@ def resume(
                 f"cannot share. Resume with a divisor of {together}."
             )
         shared = dataclasses.replace(resolved, micro_batch_size=together // ranks.size)
+        source = None if source is None else as_source(source)
         return _resume(run, record, shared, source, encoder, say, show, command, ranks)
 
 

@@ -1,5 +1,7 @@
 """Images that are one array in memory."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,14 @@ class ArrayImages:
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.class_names = class_names
         self.description = description
+
+    @classmethod
+    def open(cls, path: Path) -> "ArrayImages":
+        """A .npy file, mapped and not read. Raises DataError where it is none, or holds no such images."""
+        try:
+            return cls(np.load(path, mmap_mode="r", allow_pickle=False), description=f"array {path}")
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path} cannot be read as an array of numbers ({str(error).splitlines()[0]}).") from error
 
     def __len__(self) -> int:
         return len(self.pixels)

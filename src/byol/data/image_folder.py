@@ -1,30 +1,37 @@
 """A folder of images, flat or nested; labelled by its first level of sub-folders where all images lie in such."""
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.decode import decode, stored_channels
+from byol.data.file_index import EXTENSIONS, Names, index_files
 from byol.data.source import Image
 from byol.errors import BrokenImageError, DataError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+DEFAULT_CACHE = Path("~/.cache/byol/folders").expanduser()
 
 
 class ImageFolder:
-    """Images below `root` in the order of their paths. Raises DataError where there is none."""
+    """Images below `root` in the order of their paths. Raises DataError where there is none.
+
+    Folders that cannot be read are left out and named in `unreadable`.
+    """
 
     labels: NDArray[np.int64] | None
     class_names: list[str] | None
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cache: Path | None = DEFAULT_CACHE) -> None:
         self.root = root
-        self.paths = sorted(_image_paths(root))
+        found = index_files(root, cache)
+        self.paths: Names | Sequence[str] = found.paths
+        self.unreadable = found.unreadable
         if not self.paths:
+            cause = "".join(f" {root / name} cannot be read ({why})." for name, why in self.unreadable.items())
             raise DataError(
-                f"{root} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}), nor do its sub-folders. Name a folder of images."
+                f"{root} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}), nor do its sub-folders.{cause} Name a folder of images."
             )
         self.description = f"folder {root}"
         self.class_names, self.labels = _labels(self.paths)
@@ -59,26 +66,20 @@ class ListedImages(ImageFolder):
     ) -> None:
         self.root = root
         self.paths = paths
+        self.unreadable = {}
         self.labels = np.asarray(labels, dtype=np.int64)
         self.class_names = class_names
         self.description = description
 
 
-def _image_paths(root: Path) -> list[str]:
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = os.path.relpath(folder, root)
-        for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                found.append(name if prefix == "." else f"{Path(prefix).as_posix()}/{name}")
-    return found
-
-
-def _labels(paths: list[str]) -> tuple[list[str] | None, np.ndarray | None]:
-    tops = [path.split("/", 1)[0] if "/" in path else None for path in paths]
-    names = sorted({top for top in tops if top is not None})
-    if None in tops or len(names) < 2:
-        return None, None
-    number = {name: i for i, name in enumerate(names)}
-    return names, np.asarray([number[top] for top in tops if top is not None], dtype=np.int64)
+def _labels(paths: Names | Sequence[str]) -> tuple[list[str] | None, NDArray[np.int64] | None]:
+    """A class for each folder of the first level; none where an image lies outside of such, or there is but one."""
+    numbers, names = np.empty(len(paths), np.int64), []
+    for index in range(len(paths)):
+        top, slash, _ = paths[index].partition("/")
+        if not slash:
+            return None, None
+        if not names or names[-1] != top:  # paths are sorted
+            names.append(top)
+        numbers[index] = len(names) - 1
+    return (names, numbers) if len(names) > 1 else (None, None)

@@ -15,7 +15,7 @@ class Order:
 
     def indices(self, start: int, count: int) -> NDArray[np.int64]:
         """(count,) indices of the images at positions start, start + 1, ... since the beginning of training."""
-        parts = []
+        parts = [np.empty(0, dtype=np.int64)]
         while count > 0:
             epoch, place = divmod(start, self.num_images)
             part = self._of_epoch(epoch)[place : place + count]

@@ -4,7 +4,6 @@ A file is called step_STEP.CHECKSUM.pt, so that a torn or damaged one is known b
 """
 
 import hashlib
-import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +66,9 @@ def load(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a foreign file's pickle protocol
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever torch's restricted reader makes of foreign bytes
         raise CheckpointError(f"{path} is not a checkpoint ({(str(error).splitlines() or ['?'])[0]}).") from error
     if not isinstance(state, dict) or not {"step", "method", "optimizer", "collapse"} <= state.keys():
         raise CheckpointError(f"{path} is not a checkpoint of this package.")

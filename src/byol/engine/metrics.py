@@ -11,7 +11,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, first_step: int) -> None:
         self.path = path
-        kept = [line for line in path.read_text().splitlines() if _before(line, first_step)] if path.exists() else []
+        kept = [line for line in _lines(path) if _before(line, first_step)]
         path.write_text("".join(line + "\n" for line in kept))
 
     def write(self, row: dict[str, Any]) -> None:
@@ -24,12 +24,18 @@ class MetricsFile:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All rows; an unfinished last line is left out."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in _lines(path):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
 
 
 def _before(line: str, step: int) -> bool:

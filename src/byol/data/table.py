@@ -1,0 +1,108 @@
+"""Tables with an image column: bytes, or struct of bytes and path, as the Hugging Face Hub stores them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from byol.data.decode import decode, stored_channels
+from byol.data.source import Image
+from byol.errors import BrokenImageError, DataError
+
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+
+
+class TableImages:
+    """The rows of an Arrow table.
+
+    The image column is `image` or `img`, else the first that holds bytes; labels are an integer or string column
+    called `label` or the like. Paths in the image column lead to files below `folder`.
+    """
+
+    def __init__(self, table: Any, folder: Path, description: str) -> None:
+        if table.num_rows == 0:
+            raise DataError(f"{description} has no rows.")
+        self.folder = folder
+        self.description = description
+        image, label = columns(table.schema, description)
+        self.images = table.column(image)
+        self.labels, self.class_names = _labels(table.column(label) if label else None, table.schema, label)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int, channels: int) -> Image:
+        return decode(self._content(index), channels)
+
+    def name(self, index: int) -> str:
+        row = self.images[index].as_py()
+        path = row.get("path") if isinstance(row, dict) else None
+        return path or f"row {index}"
+
+    def channels(self, index: int) -> int:
+        return stored_channels(self._content(index))
+
+    def _content(self, index: int) -> bytes:
+        row = self.images[index].as_py()
+        content = row.get("bytes") if isinstance(row, dict) else row
+        if content is not None:
+            return content
+        path = row.get("path") if isinstance(row, dict) else None
+        if not path:
+            raise BrokenImageError("the row holds no image")
+        place = (self.folder / path).resolve()
+        if not place.is_relative_to(self.folder.resolve()):
+            raise BrokenImageError(f"its path {path!r} leads out of the folder {self.folder}")
+        try:
+            return place.read_bytes()
+        except OSError as error:
+            raise BrokenImageError(error.strerror or str(error)) from error
+
+
+def columns(schema: Any, description: str) -> tuple[str, str | None]:
+    """The image column and the label column, if there is one. Raises DataError where there is no image column."""
+    import pyarrow as pa
+
+    def holds_images(kind: Any) -> bool:
+        if pa.types.is_struct(kind):
+            return any(kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields))
+        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+    fitting = [name for name in schema.names if holds_images(schema.field(name).type)]
+    if not fitting:
+        raise DataError(
+            f"{description} has no image column (bytes, or struct of bytes and path); it has {', '.join(schema.names)}."
+        )
+    image = next((name for name in ("image", "img") if name in fitting), fitting[0])
+    return image, next((name for name in LABEL_COLUMNS if name in schema.names), None)
+
+
+def _labels(column: Any, schema: Any, name: str | None) -> tuple[np.ndarray | None, list[str] | None]:
+    import pyarrow as pa
+
+    if column is None:
+        return None, None
+    if column.null_count:
+        raise DataError(
+            f"The label column {name!r} has {column.null_count} empty rows; fill them or remove the column."
+        )
+    if pa.types.is_integer(column.type):
+        return column.to_numpy().astype(np.int64), _class_names(schema, name)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        names, numbers = np.unique(np.asarray(column.to_pylist()), return_inverse=True)
+        return numbers.astype(np.int64), names.tolist()
+    return None, None
+
+
+def _class_names(schema: Any, label_column: str | None) -> list[str] | None:
+    """Class names from the Hub's metadata, or from a JSON list under `class_names`."""
+    metadata = schema.metadata or {}
+    try:
+        if b"huggingface" in metadata:
+            return json.loads(metadata[b"huggingface"])["info"]["features"][label_column]["names"]
+        if b"class_names" in metadata:
+            return list(json.loads(metadata[b"class_names"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return None

@@ -1,0 +1,91 @@
+"""Tar files of images, as WebDataset lays them out: `KEY.jpg` and, where there are labels, `KEY.cls` beside it.
+
+The headers are read once; afterwards an image is read from its place in the tar, so that any order costs the same.
+"""
+
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from byol.data.decode import decode, stored_channels
+from byol.data.file_index import EXTENSIONS
+from byol.data.source import Image
+from byol.errors import BrokenImageError, DataError
+
+MAX_LABEL_BYTES = 64
+
+
+class TarImages:
+    """The images of one tar file, or of all in a folder in the order of their names. Nothing is unpacked.
+
+    Labels are integers or names in `.cls` files, where every image has one. Raises DataError where a tar cannot be
+    read or no image is found.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.files = sorted(path.glob("*.tar")) if path.is_dir() else [path]
+        self.description = f"tar {path}"
+        names: list[str] = []
+        places: list[tuple[int, int, int]] = []
+        labels: list[str | None] = []
+        for number, file in enumerate(self.files):
+            _read_headers(file, number, names, places, labels)
+        if not names:
+            raise DataError(f"{path} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}).")
+        self.names = names
+        self.places = np.asarray(places, np.int64)
+        self.labels, self.class_names = _numbered(labels)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int, channels: int) -> Image:
+        return decode(self._content(index), channels)
+
+    def name(self, index: int) -> str:
+        return f"{self.files[self.places[index, 0]].name}/{self.names[index]}"
+
+    def channels(self, index: int) -> int:
+        return stored_channels(self._content(index))
+
+    def _content(self, index: int) -> bytes:
+        number, start, length = self.places[index].tolist()
+        try:
+            with self.files[number].open("rb") as stream:
+                stream.seek(start)
+                return stream.read(length)
+        except OSError as error:
+            raise BrokenImageError(error.strerror or str(error)) from error
+
+
+def _read_headers(
+    file: Path, number: int, names: list[str], places: list[tuple[int, int, int]], labels: list[str | None]
+) -> None:
+    classes: dict[str, str] = {}
+    first = len(names)
+    try:
+        with tarfile.open(file, "r:") as tar:
+            for member in tar:
+                key, extension = os.path.splitext(member.name)
+                if member.isfile() and extension.lower() in EXTENSIONS:
+                    names.append(member.name)
+                    places.append((number, member.offset_data, member.size))
+                elif member.isfile() and extension == ".cls" and member.size <= MAX_LABEL_BYTES:
+                    content = tar.extractfile(member)
+                    classes[key] = content.read().decode("utf-8", "replace").strip() if content else ""
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as an uncompressed tar ({error}).") from error
+    labels.extend(classes.get(os.path.splitext(name)[0]) for name in names[first:])
+
+
+def _numbered(labels: list[str | None]) -> tuple[NDArray[np.int64] | None, list[str] | None]:
+    known = [label for label in labels if label is not None]
+    if len(known) < len(labels):
+        return None, None
+    if all(label.isdecimal() and len(label) < 10 for label in known):
+        return np.asarray([int(label) for label in known], np.int64), None
+    names, numbers = np.unique(np.asarray(known), return_inverse=True)
+    return numbers.astype(np.int64), names.tolist()
