@@ -1,5 +1,6 @@
 """Real runs, in process: traces, resume, micro-batches, faults."""
 
+import errno
 import json
 import os
 import shutil
@@ -180,6 +181,33 @@ def test_training_any_number_of_channels(tmp_path: Path, channels: int) -> None:
 def test_training_non_finite_loss_stops_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match=r"at step \d+"):
         run(tmp_path / "run", **{"optimizer.base_learning_rate": 2.0, "optimizer.weight_decay": 1e30})
+
+
+def test_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "whole")
+    from byol.runtime import record
+
+    calls = [0]
+
+    def fsync(handle: int) -> None:
+        calls[0] += 1
+        if calls[0] == 8:  # run.json, then a checkpoint a step
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record.os, "fsync", fsync)
+        with pytest.raises(RunError, match=r"cannot be written .No space left on device.*Free some space"):
+            run(tmp_path / "run", checkpoint_interval_minutes=0)
+    assert [checkpoint._step(path) for path in checkpoints(tmp_path / "run")] == [5, 6]
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.part"))
+    assert resume(tmp_path / "run", source=ArrayImages(PICTURES), say=lambda line: None).finished
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match=r"cannot be made .Not a directory.*choose another --out|Choose another --out"):
+        run(tmp_path / "file" / "run")
 
 
 def test_existing_directory_is_never_overwritten(tmp_path: Path) -> None:

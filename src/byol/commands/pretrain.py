@@ -1,5 +1,6 @@
 """From images to a trained encoder in a run directory."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
@@ -159,7 +160,8 @@ def _start(
     for line in trainer.summary():
         say(line)
     say(f"  run directory {run.path}")
-    return trainer.run(run, say, show)
+    with run.lock() if ranks.is_first else contextlib.nullcontext():
+        return trainer.run(run, say, show)
 
 
 def resume(
@@ -192,7 +194,7 @@ def resume(
         resolved = override(resolved, overrides or {})
         validate(resolved)
         record["config"] = to_dict(resolved)
-    with join_ranks() as ranks:
+    with join_ranks() as ranks, run.lock() if ranks.is_first else contextlib.nullcontext():
         if not ranks.is_first:
             say = show = _silent
         for line in changed:

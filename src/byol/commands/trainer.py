@@ -1,6 +1,5 @@
 """The objects of one training, put together and run; what `pretrain` and `resume` share."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,26 +163,20 @@ class Trainer:
             stop_on_collapse=c.stop_on_collapse,
         )
         bf16 = self.precision == "bf16"
-        with run.lock() if self.ranks.is_first else contextlib.nullcontext():
-            return train(
-                self.state,
-                self.feed,
-                self.views,
-                wrap(
-                    self.state.method,
-                    self.device,
-                    bf16=bf16,
-                    channels_last=c.channels_last,
-                    num_ranks=self.ranks.size,
-                ),
-                self.schedule,
-                loop,
-                device=self.device,
-                checkpoints=run.checkpoints,
-                metrics=MetricsFile(run.metrics, self.state.step) if self.ranks.is_first else None,
-                show=show,
-                ranks=self.ranks,
-            )
+        ranks, method = self.ranks, self.state.method
+        return train(
+            self.state,
+            self.feed,
+            self.views,
+            wrap(method, self.device, bf16=bf16, channels_last=c.channels_last, num_ranks=ranks.size),
+            self.schedule,
+            loop,
+            device=self.device,
+            checkpoints=run.checkpoints,
+            metrics=MetricsFile(run.metrics, self.state.step) if ranks.is_first else None,
+            show=show,
+            ranks=ranks,
+        )
 
     def _save_fault(self, run: RunDirectory, step: int) -> None:
         """non_finite.pt: the step, its images, and every parameter and average that is not finite by now."""
