@@ -17,6 +17,9 @@ from byol.config import (
 from byol.recipes.recipe import Recipe
 
 
+MEASURED = "test kNN 84.6, linear 88.1, 10 labels per class 74.0 (3 seeds; raw pixels 81.9, 85.1, 71.6; docs/results.md)"
+
+
 def sample() -> Recipe:
     """ResNet-10 of width 32, views of 56 px from images of 28, batch 64, SGD.
 
@@ -35,4 +38,4 @@ def sample() -> Recipe:
             view2=ViewConfig(crop_area=(0.25, 1.0), blur_probability=0.1, solarize_probability=0.2),
         ),
     )
-    return Recipe(config, "our own search", "none", "docs/results.md")
+    return Recipe(config, "our own search", "none", MEASURED)
