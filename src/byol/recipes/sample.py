@@ -16,8 +16,9 @@ from byol.config import (
 )
 from byol.recipes.recipe import Recipe
 
-
-MEASURED = "test kNN 84.6, linear 88.1, 10 labels per class 74.0 (3 seeds; raw pixels 81.9, 85.1, 71.6; docs/results.md)"
+MEASURED = (
+    "test kNN 84.6, linear 88.1, 10 labels per class 74.0 (3 seeds; raw pixels 81.9, 85.1, 71.6; docs/results.md)"
+)
 
 
 def sample() -> Recipe:
