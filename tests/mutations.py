@@ -143,6 +143,8 @@ def main(*parts: str) -> int:
         for name in ("src", "tests"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "pyproject.toml", copy)
+        if broken := first_failure(sorted({test for mutation in chosen for test in mutation.tests.split()}), copy):
+            raise SystemExit(f"{broken} fails without any edit")
         for mutation in chosen:
             began = time.monotonic()
             caught = caught_by(mutation, copy)
@@ -165,15 +167,21 @@ def caught_by(mutation: Mutation, copy: Path) -> str:
             f"{mutation.name}: {mutation.file} holds {mutation.before!r} {text.count(mutation.before)} times"
         )
     path.write_text(text.replace(mutation.before, mutation.after))
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutation.tests.split()]
+    failure = first_failure(mutation.tests.split(), copy)
+    path.write_text(text)
+    return failure
+
+
+def first_failure(tests: list[str], copy: Path) -> str:
+    """The first of the tests that fails there; empty where none does."""
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
     ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=900)
-    path.write_text(text)
     if ended.returncode == 0:
         return ""
     failed = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     if not failed:
-        raise SystemExit(f"{mutation.name}: pytest did not run\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+        raise SystemExit(f"pytest did not run\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
     return failed[0].split("tests/")[-1]
 
 

@@ -138,7 +138,8 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
     if not sides:
         name, reason = next(iter(skipped.reasons.items()))
         raise DataError(
-            f"None of the {len(indices)} images looked at in {source.description} can be decoded; {name}: {reason}."
+            f"None of the {len(indices)} images looked at in {source.description} can be decoded ({name}: {reason}); "
+            "name a folder or file with images."
         )
     if len(source) < MIN_IMAGES:
         raise DataError(

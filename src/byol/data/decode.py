@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from byol.data.source import Image
 from byol.errors import BrokenImageError
@@ -35,7 +35,7 @@ def decode(content: bytes, channels: int) -> Image:
         PillowImage.DecompressionBombError,
         PillowImage.DecompressionBombWarning,
     ) as error:
-        raise BrokenImageError(str(error) or type(error).__name__) from error
+        raise BrokenImageError(_reason(error, content)) from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
@@ -47,7 +47,15 @@ def stored_channels(content: bytes) -> int:
             with PillowImage.open(io.BytesIO(content)) as opened:
                 return 1 if opened.mode in GREY_MODES else 3
     except (OSError, ValueError, SyntaxError, EOFError, PillowImage.DecompressionBombError) as error:
-        raise BrokenImageError(str(error) or type(error).__name__) from error
+        raise BrokenImageError(_reason(error, content)) from error
+
+
+def _reason(error: Exception, content: bytes) -> str:
+    if not content:
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return "no image of a known kind"
+    return str(error) or type(error).__name__
 
 
 def _to_eight_bits(image: PillowImage.Image) -> PillowImage.Image:
