@@ -93,6 +93,20 @@ class Embed:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write the encoder for another tool, checked, with a model card and a text that loads it."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder that byol.load reads."""
+    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
+    """timm, torchvision: weights under their names; hub: timm's folder, as for Hugging Face; safetensors: byol's own."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    licence: str = ""
+    """Licence of the weights, for the model card (apache-2.0, cc-by-nc-4.0, ...)."""
+
+
+@dataclass(frozen=True)
 class CheckData:
     """Read every image once: what is broken, how large, and what is there twice."""
 
@@ -279,6 +293,16 @@ def _embed(options: Embed) -> int:
     return 0
 
 
+def _export(options: Export) -> int:
+    from byol.commands.export import export_encoder
+
+    export = export_encoder(options.run, options.to, options.out, licence=options.licence)
+    for note in export.notes:
+        print(f"  {note}")
+    print(f"written to {export.path}; {export.checked}\n\n{export.snippet}", end="")
+    return 0
+
+
 def _check_data(options: CheckData) -> int:
     from byol.build import open_source
     from byol.commands.check_data import check_data
@@ -324,6 +348,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "knn": (Knn, _probe),
     "linear": (Linear, _probe),
     "embed": (Embed, _embed),
+    "export": (Export, _export),
     "check-data": (CheckData, _check_data),
     "recipes": (Recipes, _recipes),
 }
