@@ -130,7 +130,16 @@ def test_export_without_equal_network_refuses_and_says_what_works(
 
 @pytest.mark.parametrize(
     ("channels", "to"),
-    [(1, "timm"), (1, "torchvision"), (1, "safetensors"), (1, "onnx"), (1, "hub"), (2, "timm"), (2, "hub"), (2, "safetensors")],
+    [
+        (1, "timm"),
+        (1, "torchvision"),
+        (1, "safetensors"),
+        (1, "onnx"),
+        (1, "hub"),
+        (2, "timm"),
+        (2, "hub"),
+        (2, "safetensors"),
+    ],
 )
 def test_export_other_channels_run_as_printed(channels: int, to: Kind, tmp_path: Path) -> None:
     run, image = saved(tmp_path / "run", "resnet10", channels=channels), photo(tmp_path)

@@ -213,11 +213,17 @@ def _provenance(run: Path) -> dict[str, Any]:
             "target": f"tau from {config.method.tau_base:g} ({config.method.tau_schedule})",
             "seed": config.seed,
             "collapse watch": result.get("verdict", "not recorded"),
-            "started from": f"timm's {config.encoder.name}" if config.encoder.pretrained else "random weights",
+            "started from": _start(config),
         }
     except (ByolError, KeyError, TypeError):
         return {}
     return {"training": training, "metrics": _measured(run)}
+
+
+def _start(config: Config) -> str:
+    if config.encoder.init:
+        return f"the encoder {Path(config.encoder.init).name}"
+    return f"timm's {config.encoder.name}" if config.encoder.pretrained else "random weights"
 
 
 def _measured(run: Path) -> list[dict[str, Any]]:

@@ -125,6 +125,21 @@ def rebuild(description: EncoderDescription, what: str = "This encoder") -> nn.M
     )
 
 
+def copy_weights(folder: str | Path, module: nn.Module) -> nn.Module:
+    """`module` with the weights of the encoder in `folder`. Raises EncoderError where they are of another network."""
+    saved = load_encoder(folder)
+    try:
+        module.load_state_dict(saved.module.state_dict())
+    except RuntimeError as error:
+        d = saved.description
+        asked = ", ".join(f"{name} {value}" for name, value in {"name": d.name, **d.settings}.items() if value)
+        raise EncoderError(
+            f"The encoder in {folder} is of another shape than the one asked for ({str(error).splitlines()[-1].strip()}). "
+            f"It has {asked}: set --encoder.name and the like so."
+        ) from error
+    return module
+
+
 def _read_description(folder: Path) -> EncoderDescription:
     content = json.loads((folder / DESCRIPTION).read_text())
     content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
