@@ -55,6 +55,7 @@ def read_checkpoint(path: Path) -> DeepMindCheckpoint:
         raise CheckpointError(
             f"{path} is a pickle, but no checkpoint of DeepMind's BYOL: it has no experiment_state with online_params."
         )
+    state.pop("opt_state", None)  # a third of the memory
     try:
         if "backbone_params" in state:
             heads = {name.replace("linear", "classifier"): v for name, v in (state["classif_params"] or {}).items()}

@@ -23,6 +23,7 @@ LITERALS = {
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+RECALLS = {"GET", "BINGET", "LONG_BINGET"}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -72,7 +73,10 @@ def read_pickle(path: Path) -> Any:
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            return _Reader(size).read(_Bounded(stream, size))
+            bounded = _Bounded(stream, size)
+            recalled = {argument for opcode, argument, _ in pickletools.genops(bounded) if opcode.name in RECALLS}
+            stream.seek(0)
+            return _Reader(size, recalled).read(bounded)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be opened ({error.strerror or error}).") from None
     except _RefusedError as error:
@@ -98,12 +102,13 @@ class _Bounded:
 
 
 class _Reader:
-    """The stack, marks and memory of one pickle."""
+    """The stack, marks and memory of one pickle; it remembers only what is `recalled` later."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, recalled: set[int]) -> None:
         self.stack: list[Any] = []
         self.marks: list[int] = []
-        self.memory: dict[int, Any] = {}
+        self.recalled, self.memory = recalled, dict[int, Any]()
+        self.memorized = 0
         self.spent, self.size = 0, size
         self.calls: dict[str, Callable[..., Any]] = {
             "numpy.core.multiarray._reconstruct": lambda *_: Array(),
@@ -140,10 +145,10 @@ class _Reader:
         elif code in TUPLES:
             self.stack.append(self._pop(TUPLES[code]))
         elif code in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self.memory[argument] = self._top()
+            self._remember(argument)
         elif code == "MEMOIZE":
-            self.memory[len(self.memory)] = self._top()
-        elif code in ("GET", "BINGET", "LONG_BINGET"):
+            self._remember(self.memorized)
+        elif code in RECALLS:
             self.stack.append(self.memory[argument])
         elif code == "GLOBAL":
             self.stack.append(self._name(*argument.split(" ", 1)))
@@ -186,6 +191,11 @@ class _Reader:
                 filled[key] = value
         else:
             raise _RefusedError(f"it uses the instruction {code}, which no file of arrays needs")
+
+    def _remember(self, place: int) -> None:
+        self.memorized += 1
+        if place in self.recalled:
+            self.memory[place] = self._top()
 
     def _top(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
