@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
 from torch import nn
 
@@ -169,6 +170,33 @@ def test_export_hub_folder_takes_a_new_classifier(tmp_path: Path) -> None:
             assert off(pooled.numpy(), module(images).numpy()) < 1e-5
 
 
+def test_export_hub_folder_loads_as_if_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, image = saved(tmp_path / "run", "vit"), photo(tmp_path)
+    export = export_encoder(run, "hub", tmp_path / "out")
+
+    def download(repo_id: str, filename: str, **_: Any) -> str:
+        assert repo_id == "someone/encoder"
+        return str(export.path / filename)
+
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", download)
+    text = export.snippet.replace(f"local-dir:{export.path}", "hf-hub:someone/encoder")
+    assert text != export.snippet
+    assert off(run_text(text, tmp_path), features_of(run, image)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"settings": {"bogus": 1}}, {"in_channels": "3"}, {"settings": {"channels": 7}}, {"in_channels": -1}, {"name": 7}],
+    ids=str,
+)
+def test_load_of_a_description_that_builds_nothing_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    run = saved(tmp_path / "run", "wide")
+    content = json.loads((run / "encoder.json").read_text())
+    (run / "encoder.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(ByolError, match=r"^The (encoder|weights) in .*\)\.$"):
+        byol.load(run)
+
+
 def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
     small = {"encoder.name": "resnet10", "encoder.width": 0.125, "views.size": 32, "precision": "fp32", "workers": 0}
     heads = {"heads.projector_hidden": 16, "heads.projector_output": 8, "heads.predictor_hidden": 16}
@@ -181,7 +209,8 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
     again = export_encoder(export.path, "onnx", tmp_path / "again")
     for folder in (export.path, again.path):
         card = (folder / "README.md").read_text()
-        for told in ("license: cc-by-4.0", "photos, 40 images", "1 epochs in steps of 16", f"| {score.value:.1f} ["):
+        assert ModelCard.load(folder / "README.md").data.license == "cc-by-4.0"
+        for told in ("photos, 40 images", "1 epochs in steps of 16", f"| {score.value:.1f} ["):
             assert told in card, told
         assert str(tmp_path) not in card
         assert str(tmp_path) not in (folder / "encoder.json").read_text()
@@ -236,3 +265,26 @@ def test_load_needs_nothing_of_the_training_side(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(eval(ended.stdout)) == {"errors", "export", "nets", "runtime", "views"}
+
+
+def test_export_onnx_of_large_networks_keeps_the_weights_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("byol.export.onnx_file.LARGEST_SINGLE_FILE_BYTES", 1000)
+    run, image = saved(tmp_path / "run", "wide"), photo(tmp_path)
+    export = export_encoder(run, "onnx", tmp_path / "out")
+    assert sum(path.name.startswith("encoder.onnx") for path in export.path.iterdir()) == 2
+    assert off(run_text(export.snippet, tmp_path), features_of(run, image)) < 1e-5
+
+
+def test_import_of_a_malicious_file_is_one_sentence_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.pkl").write_bytes(b"cos\nsystem\n(S'touch harmed'\ntR.")
+    command = [sys.executable, "-m", "byol", "import-deepmind", "bad.pkl", "--out", "out"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr == (
+        "byol: bad.pkl was refused, and nothing of it was run: it refers to os.system, which is no array, number, text "
+        "or plain container.\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.pkl"]

@@ -271,5 +271,6 @@ def _empty(encoder: Encoder) -> nn.Module | None:
 
 
 def _equal(reader: str, difference: float) -> str:
-    amount = "equal" if difference == 0 else f"equal up to a relative difference of {difference:.0e}"
-    return f"{reader} gives features {amount}."
+    if difference == 0:
+        return f"{reader} gives the same features, to the last bit."
+    return f"{reader} gives the same features, up to a relative difference of {difference:.0e}."

@@ -114,15 +114,19 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
 
 
 def rebuild(description: EncoderDescription, what: str = "This encoder") -> nn.Module:
-    """The described encoder with new weights. Raises EncoderError where it is a module of the user's own."""
+    """The described encoder with new weights. Raises EncoderError where no name and settings build it."""
     if description.name is None:
         raise EncoderError(f"{what} is a module of your own: pass one of the same shape as `module`.")
-    return create_encoder(
-        description.name,
-        in_channels=description.in_channels,
-        image_size=description.image_size,
-        **description.settings,
-    )
+    try:
+        return create_encoder(
+            description.name,
+            in_channels=description.in_channels,
+            image_size=description.image_size,
+            **description.settings,
+        )
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        cause = (str(error).splitlines() or [""])[0]
+        raise EncoderError(f"{what} is described by settings that build no network ({cause}).") from error
 
 
 def copy_weights(folder: str | Path, module: nn.Module) -> nn.Module:

@@ -104,7 +104,7 @@ class _Bounded:
 class _Reader:
     """The stack, marks and memory of one pickle; it remembers only what is `recalled` later."""
 
-    def __init__(self, size: int, recalled: set[int]) -> None:
+    def __init__(self, size: int, recalled: set[Any]) -> None:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.recalled, self.memory = recalled, dict[int, Any]()
