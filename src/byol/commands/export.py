@@ -1,9 +1,8 @@
 """From a run to a folder that other tools read, checked against the encoder it came from."""
 
+import copy
 import dataclasses
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from byol.config import Config, from_dict, overrides
-from byol.errors import ByolError, ConfigError, EncoderError, RunError
+from byol.errors import ByolError, ConfigError, EncoderError
 from byol.export import snippet
 from byol.export.backbone import TOLERANCE, TimmBackbone, find_backbone, load_checked, relative_difference
 from byol.export.card import model_card
@@ -27,7 +26,7 @@ from byol.export.encoder_file import (
     write_description,
 )
 from byol.recipes import recipe
-from byol.runtime.record import write_atomically
+from byol.runtime.record import new_folder, write_atomically
 
 Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
 CHECKED_BATCHES = (1, 2, 5)
@@ -66,8 +65,6 @@ def export_encoder(
     run, out = Path(run), Path(out)
     if to not in WRITERS:
         raise ConfigError(f"--to is one of {', '.join(WRITERS)}; found {to!r}.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} exists already and is not an empty folder. Choose another --out.")
     encoder = load_encoder(run, module)
     if (run / ONNX_WEIGHTS).exists():
         raise EncoderError(f"{run} is an ONNX export, which cannot be turned back. Export from the run itself.")
@@ -75,26 +72,17 @@ def export_encoder(
     if licence:
         provenance["licence"] = licence
     encoder.description = dataclasses.replace(encoder.description, provenance=provenance)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        writing = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise RunError(f"{out} cannot be made ({error.strerror or error}). Choose another --out.") from error
-    try:
+    with new_folder(out) as writing:
         written = WRITERS[to](encoder, writing)
         title = f"{encoder.description.name or 'encoder'} pretrained by BYOL"
         card = model_card(title, encoder.description, written.snippet(out.name), written.checked, written.library)
         write_atomically(writing / "README.md", card.encode())
-        writing.chmod(0o755)
-        writing.replace(out)
-    finally:
-        shutil.rmtree(writing, ignore_errors=True)
     return Export(out, written.snippet(str(out)), written.checked, written.notes)
 
 
 def _write_safetensors(encoder: Encoder, folder: Path) -> _Written:
     save_encoder(folder, encoder.module, encoder.description)
-    difference = _difference(load_encoder(folder, _empty(encoder)).module, encoder, folder)
+    difference = _difference(load_encoder(folder, _empty(encoder)).module, encoder)
     return _Written(
         lambda out: snippet.byol_snippet(out, encoder.description), _equal("byol.load", difference), library="byol"
     )
@@ -128,7 +116,7 @@ def _write_hub(encoder: Encoder, folder: Path) -> _Written:
     import timm
 
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    difference = _difference(loaded, encoder, folder)
+    difference = _difference(loaded, encoder)
     return _Written(
         lambda out: snippet.hub_snippet(out, encoder.description), _equal("timm from this folder", difference), "timm"
     )
@@ -146,7 +134,7 @@ def _write_onnx(encoder: Encoder, folder: Path) -> _Written:
         with torch.no_grad():
             found, expected = read_back.module(views), encoder.module((views - encoder.mean) / encoder.std)
         worst = max(worst, float((found - expected).norm() / expected.norm().clamp_min(1e-30)))
-    _require_equal(worst, folder)
+    _require_equal(worst)
     batches = ", ".join(map(str, CHECKED_BATCHES))
     return _Written(
         lambda out: snippet.onnx_snippet(out, encoder.description),
@@ -252,21 +240,19 @@ def _example(encoder: Encoder, count: int) -> torch.Tensor:
     return (views - encoder.mean) / encoder.std
 
 
-def _difference(found: nn.Module, encoder: Encoder, where: Path) -> float:
+def _difference(found: nn.Module, encoder: Encoder) -> float:
     difference = relative_difference(found, encoder.module, _example(encoder, 3))
-    _require_equal(difference, where)
+    _require_equal(difference)
     return difference
 
 
-def _require_equal(difference: float, where: Path) -> None:
+def _require_equal(difference: float) -> None:
     if not difference <= TOLERANCE:
         raise EncoderError(f"What was written gives other features than the encoder (off by {difference:.1e}).")
 
 
 def _empty(encoder: Encoder) -> nn.Module | None:
     """Where no name can rebuild the encoder: a copy to load into."""
-    import copy
-
     return copy.deepcopy(encoder.module) if encoder.description.name is None else None
 
 

@@ -1,7 +1,5 @@
 """From a checkpoint that DeepMind published to an encoder folder, and the whole pretraining state beside it."""
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +7,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from byol.errors import CheckpointError, ConfigError, RunError
+from byol.errors import CheckpointError, ConfigError
 from byol.export.card import model_card
 from byol.export.deepmind import Network, read_checkpoint, resnet_settings
 from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild, save_encoder
 from byol.export.snippet import byol_snippet
 from byol.nets.encoder import create_encoder
-from byol.runtime.record import replacing, write_atomically
+from byol.runtime.record import new_folder, replacing, write_atomically
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 
 LICENCE = "cc-by-nc-4.0"
@@ -34,8 +32,6 @@ def import_deepmind(
     file, out = Path(file), Path(out)
     if image_size < 8:
         raise ConfigError(f"--image-size must be at least 8; found {image_size}.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} exists already and is not an empty folder. Choose another --out.")
     checkpoint = read_checkpoint(file)
     tensors = checkpoint.encoder(network)
     name, settings = resnet_settings(tensors)
@@ -60,12 +56,7 @@ def import_deepmind(
     )
     module = rebuild(description)
     module.load_state_dict(tensors)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        writing = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise RunError(f"{out} cannot be made ({error.strerror or error}). Choose another --out.") from error
-    try:
+    with new_folder(out) as writing:
         save_encoder(writing, module, description)
         with replacing(writing / PRETRAINING) as temporary:
             save_file(checkpoint.everything(), temporary)
@@ -74,10 +65,6 @@ def import_deepmind(
             f"{name} of DeepMind's BYOL", description, byol_snippet(out.name, description), checked, "byol"
         )
         write_atomically(writing / "README.md", card.encode())
-        writing.chmod(0o755)
-        writing.replace(out)
-    finally:
-        shutil.rmtree(writing, ignore_errors=True)
     return load_encoder(out)
 
 

@@ -153,7 +153,7 @@ def load_checked(backbone: Backbone, encoder: nn.Module, images: torch.Tensor) -
         cause = str(error).splitlines()[-1].strip()
         raise EncoderError(f"The weights do not fit {backbone.lines()[0]} ({cause}). {ELSEWHERE}") from error
     difference = relative_difference(model, encoder, images)
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:
         raise EncoderError(
             f"{backbone.lines()[0]} takes the weights but gives other features (off by {difference:.1e}). {ELSEWHERE}"
         )

@@ -73,7 +73,7 @@ def read_pickle(path: Path) -> Any:
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            bounded = _Bounded(stream, size)
+            bounded: Any = _Bounded(stream, size)
             recalled = {argument for opcode, argument, _ in pickletools.genops(bounded) if opcode.name in RECALLS}
             stream.seek(0)
             return _Reader(size, recalled).read(bounded)
@@ -104,7 +104,7 @@ class _Bounded:
 class _Reader:
     """The stack, marks and memory of one pickle; it remembers only what is `recalled` later."""
 
-    def __init__(self, size: int, recalled: set[Any]) -> None:
+    def __init__(self, size: int, recalled: set[int | None]) -> None:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.recalled, self.memory = recalled, dict[int, Any]()
