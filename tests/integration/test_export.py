@@ -19,7 +19,9 @@ from torch import nn
 import byol
 from byol.commands.export import Kind, export_encoder
 from byol.errors import ByolError, EncoderError, RunError
+from byol.export.backbone import TimmBackbone
 from byol.export.encoder_file import EncoderDescription, save_encoder
+from byol.export.onnx_file import NormalizedEncoder
 from byol.nets.encoder import create_encoder
 from tests.conftest import picture
 
@@ -214,6 +216,30 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
             assert told in card, told
         assert str(tmp_path) not in card
         assert str(tmp_path) not in (folder / "encoder.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "says"),
+    [
+        (TimmBackbone("resnet18", {"num_classes": 0, "act_layer": "gelu"}), "gives other features"),
+        (TimmBackbone("resnet34", {"num_classes": 0}), "do not fit"),
+    ],
+)
+@pytest.mark.parametrize("to", ["timm", "hub"])
+def test_export_that_is_not_equal_is_never_written(
+    backbone: TimmBackbone, says: str, to: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("byol.commands.export.find_backbone", lambda *_: backbone)
+    with pytest.raises(EncoderError, match=says):
+        export_encoder(saved(tmp_path / "run", "resnet"), to, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_export_onnx_that_is_not_equal_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NormalizedEncoder, "forward", lambda self, images: self.encoder.module(images))
+    with pytest.raises(EncoderError, match="gives other features than the encoder"):
+        export_encoder(saved(tmp_path / "run", "wide"), "onnx", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_export_module_of_ones_own_goes_to_onnx(tmp_path: Path) -> None:
