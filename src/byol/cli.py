@@ -93,6 +93,36 @@ class Embed:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write the encoder for another tool, checked, with a model card and a text that loads it."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder that byol.load reads."""
+    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
+    """timm, torchvision: weights under their names; hub: timm's folder, as for Hugging Face; safetensors: byol's own."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    licence: str = ""
+    """Licence of the weights, for the model card (apache-2.0, cc-by-nc-4.0, ...)."""
+
+
+@dataclass(frozen=True)
+class ImportDeepmind:
+    """Turn a checkpoint that DeepMind published into an encoder folder; nothing of the pickle is run."""
+
+    file: tyro.conf.Positional[str]
+    """The .pkl file, of pretraining or of linear evaluation."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    network: Literal["online", "target"] = "online"
+    """Whose encoder is written; the other one and the heads lie beside, in pretraining.safetensors."""
+    image_size: int = 224
+    """Side of the images that the encoder will be given."""
+    licence: str = "cc-by-nc-4.0"
+    """Licence of the weights, for the model card; the default is that of DeepMind's."""
+
+
+@dataclass(frozen=True)
 class CheckData:
     """Read every image once: what is broken, how large, and what is there twice."""
 
@@ -163,7 +193,7 @@ def _run(arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = ["usage: byol COMMAND [OPTIONS]", ""]
-    lines += [f"  {name:10} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
+    lines += [f"  {name:15} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
     return "\n".join([*lines, "", "byol COMMAND --help shows the options of a command."])
 
 
@@ -279,6 +309,30 @@ def _embed(options: Embed) -> int:
     return 0
 
 
+def _export(options: Export) -> int:
+    from byol.commands.export import export_encoder
+
+    export = export_encoder(options.run, options.to, options.out, licence=options.licence)
+    for note in export.notes:
+        print(f"  {note}")
+    print(f"written to {export.path}; {export.checked}\n\n{export.snippet}", end="")
+    return 0
+
+
+def _import_deepmind(options: ImportDeepmind) -> int:
+    from byol.commands.import_deepmind import import_deepmind
+
+    encoder = import_deepmind(
+        options.file, options.out, network=options.network, image_size=options.image_size, licence=options.licence
+    )
+    d = encoder.description
+    width = "channels of its own" if d.settings.get("channels") else f"width {d.settings['width']:g}"
+    print(f"{d.name}, {width}, {d.num_features} features, the {options.network} network, written to {options.out}")
+    print(f"  licence of the weights: {options.licence}")
+    print(f"Next: byol embed {options.out} --data YOUR_FOLDER --out vectors.parquet")
+    return 0
+
+
 def _check_data(options: CheckData) -> int:
     from byol.build import open_source
     from byol.commands.check_data import check_data
@@ -324,6 +378,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "knn": (Knn, _probe),
     "linear": (Linear, _probe),
     "embed": (Embed, _embed),
+    "export": (Export, _export),
+    "import-deepmind": (ImportDeepmind, _import_deepmind),
     "check-data": (CheckData, _check_data),
     "recipes": (Recipes, _recipes),
 }

@@ -234,6 +234,8 @@ def _resume(
     if record["own_encoder"] and encoder is None:
         raise RunError(f"{path} was started with a module of your own: pass one of the same shape as `encoder`.")
     skipped = SkippedImages()
+    if checkpoint.saved(run.checkpoints):  # which hold the weights that encoder.init gave
+        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, init=""))
     trainer = Trainer.create(config, source, record["data"]["channels"], encoder, skipped, ranks)
     if checkpoint.saved(run.checkpoints):  # else it was stopped before its first, and begins again
         newest, saved = checkpoint.load_newest(run.checkpoints, say)
