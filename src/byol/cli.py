@@ -93,6 +93,28 @@ class Embed:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Write one HTML page about runs: verdict, curves, views, map, neighbours, clusters."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Run directories; several are laid over each other."""
+    data: str = ""
+    """Images to show, as for pretrain. Default: those of the (first) run."""
+    out: str = ""
+    """The file to write. Default: report.html in the (first) run."""
+    open: bool = False
+    """Open the page in the browser."""
+    images: int = 2000
+    """Images on the map, at most 10000; the first 2000 have thumbnails."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    device: str = "auto"
+    """auto, or a torch device."""
+
+
+@dataclass(frozen=True)
 class CheckData:
     """Read every image once: what is broken, how large, and what is there twice."""
 
@@ -179,7 +201,9 @@ def _chosen_recipe(arguments: list[str]) -> str:
 def _pretrain(options: Pretrain) -> int:
     from byol.commands.pretrain import DataArguments, resume, start
     from byol.console import Console
+    from byol.report.write import report_after
 
+    source = None
     with Console() as console:
         if options.resume == "auto" and not options.out:
             print("byol: --resume auto continues what lies in --out: name one", file=sys.stderr)
@@ -217,6 +241,8 @@ def _pretrain(options: Pretrain) -> int:
                 show=console.show,
                 command=sys.argv,
             )
+        if run.finished:
+            report_after(run.path, source, console.say)
     return 0 if run.finished else 128 + (run.signal_number or 0)
 
 
@@ -279,6 +305,29 @@ def _embed(options: Embed) -> int:
     return 0
 
 
+def _report(options: Report) -> int:
+    from byol.console import Console
+    from byol.report.write import write_report
+
+    with Console() as console:
+        path = write_report(
+            *options.runs,
+            data=options.data,
+            out=options.out or None,
+            root=options.data_root,
+            download=options.download,
+            device=options.device,
+            num_images=options.images,
+            show=console.count,
+        )
+    print(f"Report written to {path}")
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+    return 0
+
+
 def _check_data(options: CheckData) -> int:
     from byol.build import open_source
     from byol.commands.check_data import check_data
@@ -294,6 +343,7 @@ def _check_data(options: CheckData) -> int:
 def _demo(options: Demo) -> int:
     from byol.commands.demo import demo, table
     from byol.console import Console
+    from byol.report.write import report_after
 
     if not 1 <= options.seeds <= 10:
         raise ByolError(f"--seeds must be from 1 to 10; found {options.seeds}.")
@@ -302,6 +352,7 @@ def _demo(options: Demo) -> int:
     if not result.scores:
         return 128 + (result.runs[-1].signal_number or 0)
     console.table(*table(result))
+    report_after(Path(options.out), None, console.say)
     print(
         f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
     )
@@ -324,6 +375,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "knn": (Knn, _probe),
     "linear": (Linear, _probe),
     "embed": (Embed, _embed),
+    "report": (Report, _report),
     "check-data": (CheckData, _check_data),
     "recipes": (Recipes, _recipes),
 }

@@ -31,9 +31,7 @@ class Gallery:
     """The most similar pairs of different images."""
 
 
-def gallery(
-    vectors: Tensor, *, num_clusters: int, num_neighbours: int = 8, shown: int = 16, seed: int = 0
-) -> Gallery:
+def gallery(vectors: Tensor, *, num_clusters: int, num_neighbours: int = 6, shown: int = 16, seed: int = 0) -> Gallery:
     """Looks at (N, D) vectors, N >= 2."""
     unit = functional.normalize(vectors.float(), dim=1)
     count = len(unit)
@@ -89,6 +87,5 @@ def _closest_pairs(cosines: Tensor, count: int) -> list[tuple[int, int, float]]:
     values, places = cosines.masked_fill(~upper, -2).flatten().topk(min(count, int(upper.sum())))
     width = len(cosines)
     return [
-        (place // width, place % width, value)
-        for place, value in zip(places.tolist(), values.tolist(), strict=True)
+        (place // width, place % width, value) for place, value in zip(places.tolist(), values.tolist(), strict=True)
     ]

@@ -86,7 +86,9 @@ def draw_sample(
     read: list[np.ndarray] = []
     for start in range(0, len(chosen), BLOCK):
         block = chosen[start : start + BLOCK]
-        found = extract(encoder, _Watched(sample, block), encoder.description.in_channels, device, skipped=SkippedImages())
+        found = extract(
+            encoder, _Watched(sample, block), encoder.description.in_channels, device, skipped=SkippedImages()
+        )
         vectors.append(found.vectors)
         read.append(block[found.indices.numpy()])
         show(min(start + BLOCK, len(chosen)), len(chosen))
@@ -112,9 +114,13 @@ def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0) -> dict[
     seen = gallery(shown, num_clusters=max(1, min(wanted, len(shown) // 8)), seed=seed)
     first = [members[len(members) // 2] for members in seen.members][:NUM_QUERIES]
     return {
-        "maps": {name: np.round(points.T, 4).tolist() for name, points in maps(vectors, plane, slow=slow, seed=seed).items()},
+        "maps": {
+            name: np.round(points.T, 4).tolist() for name, points in maps(vectors, plane, slow=slow, seed=seed).items()
+        },
         "cluster": seen.cluster.tolist(),
-        "clusters": [{"size": size, "members": members} for size, members in zip(seen.sizes, seen.members, strict=True)],
+        "clusters": [
+            {"size": size, "members": members} for size, members in zip(seen.sizes, seen.members, strict=True)
+        ],
         "neighbours": seen.neighbours.tolist(),
         "similarities": _rounded(seen.similarities, 3),
         "queries": first,

@@ -106,21 +106,34 @@ class RunSummary:
             ("device", f"{device}, {self.record['derived']['precision']}"),
         ]
 
-    def next_step(self) -> str:
-        """What to do now, in a sentence."""
-        data = self.record["data"]["data"] or "IMAGES"
+    @property
+    def why(self) -> str:
+        """The verdict without its first word."""
+        told = self.verdict.partition(": ")[2]
+        return told[:1].upper() + told[1:]
+
+    def next_step(self) -> tuple[str, list[str]]:
+        """What to do now: a sentence, and commands."""
+        embed = f"byol embed {self.path} --data {self.record['data']['data'] or 'IMAGES'} --out vectors.parquet"
+        resume = f"byol pretrain --resume {self.path}"
         if self.state == "collapsed":
-            return "Start again with half the --optimizer.base-learning-rate, or with a higher --method.tau-base."
+            half = float(self.record["config"]["optimizer"]["base_learning_rate"]) / 2
+            return f"Start again with half the rate (--optimizer.base-learning-rate {half:g}), or a higher tau.", []
         if self.result is None:
-            return "Training goes on, or was killed: make this page again later with byol report, or continue with byol pretrain --resume."
+            return "It is still training, or was killed. Look again later, or continue it.", [
+                f"byol report {self.path}",
+                resume,
+            ]
         if not self.finished:
-            return f"It was stopped. Continue with byol pretrain --resume {self.path}"
+            return "It was stopped before its end; continue it.", [resume]
         if self.state == "weak":
             epochs = 2 * float(self.record["config"]["epochs"])
-            return f"Train longer (--epochs {epochs:g}) before judging, and look whether the views below still show what matters."
+            return f"Train longer (--epochs {epochs:g}), and look whether the views still show what matters.", []
         if not self.measured:
-            return f"Measure it on labelled images with byol knn {self.path} --data LABELLED, or use it: byol embed {self.path} --data {data} --out vectors.parquet"
-        return f"Use it: byol embed {self.path} --data YOUR_IMAGES --out vectors.parquet"
+            return "Measure it on labelled images, or use it.", [f"byol knn {self.path} --data LABELLED", embed]
+        return "It can be used: one vector for each image of yours.", [
+            embed.replace(f"--data {self.record['data']['data']} ", "--data YOUR_IMAGES ")
+        ]
 
     def _pace(self) -> tuple[float, float]:
         if self.result is not None:
@@ -201,12 +214,17 @@ def _protocols(path: Path) -> list[Measured]:
 
 
 def _demo(path: Path) -> list[Measured]:
-    scores = (_read_json(path / "demo.json") or {}).get("scores", {})
+    """What the demo measured; of several seeds it lies one folder higher."""
+    content = _read_json(path / "demo.json")
+    if content is None and path.name.startswith("seed-"):
+        content = _read_json(path.parent / "demo.json")
+    scores, num_seeds = (content or {}).get("scores", {}), (content or {}).get("num_seeds", 1)
+    of = "2,000 test images" + (f", mean over {num_seeds} seeds" if num_seeds > 1 else "")
     return [
         Measured(
             f"{PROBES.get(probe, probe)}, {FEATURES.get(features, features)}",
             Score(**score),
-            "2,000 test images",
+            of,
             features != "byol",
         )
         for probe in PROBES

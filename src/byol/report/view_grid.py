@@ -61,7 +61,9 @@ def describe(parameters: ViewParameters, policy: ViewPolicy, views: TwoViews, im
             SATURATION: ("saturation", p.saturation),
             HUE: ("hue", p.hue),
         }
-        named = [strengths[number] for number in p.order[0].tolist() if channels == 3 or number in (BRIGHTNESS, CONTRAST)]
+        named = [
+            strengths[number] for number in p.order[0].tolist() if channels == 3 or number in (BRIGHTNESS, CONTRAST)
+        ]
         done += [f"{name} {float(value):+.2f}" for name, value in named]
     if bool(p.grayscale) and channels == 3:
         done.append("grayscale")

@@ -1,5 +1,6 @@
 """The report of one or several runs, written to a file."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ MOST_IMAGES = 10_000
 GRID_IMAGES = 6
 GRID_SIDE = 112
 MOST_ROWS = 2000
+EMBEDDING_SECONDS = 4.0
 
 Count = Callable[[int, int], None]
 
@@ -78,6 +80,19 @@ def write_report(
         looks.notes.append(f"The images are not shown: {error}")
     write_atomically(path, _page(found, looks).encode())
     return path
+
+
+def report_after(run: Path, source: ImageSource | None, say: Callable[[str], None]) -> None:
+    """The report at the end of a training, from what can be embedded in a few seconds.
+
+    Whatever goes wrong is told in a line and no more. Of several ranks the first alone writes.
+    """
+    if int(os.environ.get("RANK", "0")):
+        return
+    try:
+        say(f"report {write_report(run, source=source, seconds=EMBEDDING_SECONDS, slow_maps=False)}")
+    except Exception as error:
+        say(f"no report was written ({error}); make it with: byol report {run}")
 
 
 def _place(run: Path, out: str | Path | None) -> Path:

@@ -9,6 +9,7 @@ const CHARTS = [
   { title: "Tau", keys: ["tau"], about: "Share of itself that the target keeps at each step." },
   { title: "Throughput", keys: ["images_per_second"], about: "Images per second." },
 ];
+const WATCHED = new Set(["std_ratio", "effective_rank", "positive_cosine", "negative_cosine"]); // looked at rarely, logged on each line
 const NOT_DRAWN = ["step", "elapsed_seconds"];
 const runPlots = []; // {element, owner: run of each trace}
 const hidden = new Set();
@@ -32,16 +33,20 @@ function smooth(values) {
   });
 }
 
+/** Each value where it is new, and the last one. */
+const changes = (values) => values?.map((value, at) => (at === 0 || at === values.length - 1 || value !== values[at - 1] ? value : null));
+
 function traces(chart) {
   const drawn = [];
   content.runs.forEach((run, number) => {
     chart.keys.forEach((key, which) => {
-      const values = run.metrics[key];
+      const values = WATCHED.has(key) ? changes(run.metrics[key]) : run.metrics[key];
       if (!values) return;
       const name = content.runs.length > 1 ? plain(run.name) : chart.keys.length > 1 ? key.replaceAll("_", " ") : "";
       const trace = {
         x: run.metrics.step, y: values, name, type: "scatter", mode: values.length === 1 ? "markers" : "lines", meta: number,
         line: { color: colour(number), width: 1.8, dash: which ? "dot" : "solid" }, marker: { color: colour(number) },
+        connectgaps: WATCHED.has(key),
         hovertemplate: name ? "%{y:.5~g} %{fullData.name}<extra></extra>" : "%{y:.5~g}<extra></extra>",
         visible: !hidden.has(number),
       };

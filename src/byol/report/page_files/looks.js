@@ -26,7 +26,7 @@ function startGrids() {
 function drawGrid(number) {
   const grid = content.grids[number];
   const host = byId("view-grid");
-  const side = grid.pixelated ? grid.side * Math.max(1, Math.round(100 / grid.side)) : grid.side;
+  const side = grid.pixelated ? grid.side * Math.max(1, Math.round(100 / grid.side)) : Math.max(100, grid.side);
   host.style.gridTemplateColumns = `repeat(${grid.columns}, minmax(36px, ${side}px))`;
   host.replaceChildren();
   for (let column = 0; column < grid.columns; column++) {
@@ -46,6 +46,7 @@ function drawGrid(number) {
 }
 
 function startLooks() {
+  document.body.style.setProperty("--side", `${naturalSide()}px`);
   drawNeighbours(seen().queries);
   drawClusters();
   for (const name of ["typical", "odd"]) byId(name).replaceChildren(...seen()[name].map((point) => thumb(point)));
@@ -196,8 +197,8 @@ function drawClusters() {
   byId("cluster-cards").replaceChildren(...seen().clusters.map(({ size, members }, number) => {
     const card = make("div", "card");
     card.append(make("h3", "", `Cluster ${number + 1}`), make("p", "caption", `${size} images${mostly(number)}`));
-    const pictures = make("div", "thumbs");
-    pictures.append(...members.slice(0, 12).map((point) => thumb(point, naturalSide())));
+    const pictures = make("div", "thumbs cut");
+    pictures.append(...members.map((point) => thumb(point)));
     card.append(pictures);
     return card;
   }));
