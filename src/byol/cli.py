@@ -115,6 +115,31 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """Look at the views of your images before training, and read what does not suit them."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    data: str
+    """Images, as for pretrain."""
+    recipe: str = "small"
+    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    out: str = "preview.png"
+    """The PNG file to write; one that exists is replaced."""
+    rows: int = 6
+    """Images."""
+    draws: int = 3
+    """Pairs of views for each."""
+    parameters: bool = False
+    """Print what was done to each view."""
+    terminal: bool = True
+    """Show the picture in a terminal that can: iTerm2, WezTerm, kitty, Ghostty."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+
+
+@dataclass(frozen=True)
 class CheckData:
     """Read every image once: what is broken, how large, and what is there twice."""
 
@@ -176,10 +201,11 @@ def _run(arguments: list[str]) -> int:
         )
         return USAGE_ERROR
     kind, run = COMMANDS[name]
-    if kind is Pretrain:
-        return run(
-            tyro.cli(kind, prog=f"byol {name}", args=rest, default=Pretrain(recipe(_chosen_recipe(rest)).config))
+    if kind in (Pretrain, Preview):
+        default = kind(
+            config=recipe(_chosen_recipe(rest)).config, **({} if kind is Pretrain else {"data": tyro.MISSING})
         )
+        return run(tyro.cli(kind, prog=f"byol {name}", args=rest, default=default))
     return run(tyro.cli(kind, prog=f"byol {name}", args=rest))
 
 
@@ -328,6 +354,24 @@ def _report(options: Report) -> int:
     return 0
 
 
+def _preview(options: Preview) -> int:
+    from byol.build import open_source
+    from byol.console import show_picture
+    from byol.report.preview import preview
+
+    source = open_source(options.data, root=options.data_root, download=options.download)
+    found = preview(source, options.config, rows=options.rows, draws=options.draws)
+    found.save(Path(options.out))
+    if options.terminal:
+        show_picture(Path(options.out))
+    if options.parameters:
+        print("\n".join(found.lines()))
+    for warning in found.warnings:
+        print(f"note: {warning}")
+    print(f"{source.description}: each row an image, then T and T' by turns, {found.size} px; written to {options.out}")
+    return 0
+
+
 def _check_data(options: CheckData) -> int:
     from byol.build import open_source
     from byol.commands.check_data import check_data
@@ -376,6 +420,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "linear": (Linear, _probe),
     "embed": (Embed, _embed),
     "report": (Report, _report),
+    "preview": (Preview, _preview),
     "check-data": (CheckData, _check_data),
     "recipes": (Recipes, _recipes),
 }
