@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from byol.evaluate.scores import Score, accuracy
 
@@ -27,9 +26,8 @@ class ClassTable:
     """In percent; 0 where nothing was predicted to be of the class."""
 
 
-def class_table(vectors: Tensor, labels: Tensor) -> ClassTable:
-    """Judges (N, D) vectors with (N,) labels, N >= 2."""
-    unit = functional.normalize(vectors.float(), dim=1)
+def class_table(unit: Tensor, labels: Tensor) -> ClassTable:
+    """Judges (N, D) unit vectors with (N,) labels, N >= 2."""
     num_classes = int(labels.max()) + 1
     cosines = (unit @ unit.T).fill_diagonal_(-2)
     similarity, index = cosines.topk(min(NEIGHBOURS, len(unit) - 1), dim=1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 Plane = NDArray[np.float32]
 """(N, 2), within [-1, 1]."""
+FEWEST_FOR_TSNE = 100
 
 
 def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,24 +29,20 @@ def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return values / values.sum().clamp_min(1e-30), plane
 
 
-def maps(vectors: Tensor, plane: Tensor, *, slow: bool, seed: int = 0) -> dict[str, Plane]:
-    """Maps of (N, D) vectors by name, the best first. `plane`: the first two principal coordinates.
+def maps(unit: Tensor, plane: Tensor, *, slow: bool, seed: int = 0) -> dict[str, Plane]:
+    """Maps of (N, D) unit vectors by name, the best first. `plane`: their first two principal coordinates.
 
-    `slow` adds t-SNE and UMAP where scikit-learn and umap-learn are installed; they see unit vectors.
+    `slow` adds t-SNE, where scikit-learn is installed. The axes of PCA are scaled one by one, to fill the plane.
     """
     found: dict[str, Plane] = {}
-    unit = torch.nn.functional.normalize(vectors.float(), dim=1).numpy()
-    if slow and len(unit) > 50 and find_spec("sklearn"):
+    if slow and len(unit) >= FEWEST_FOR_TSNE and find_spec("sklearn"):
         from sklearn.manifold import TSNE
 
-        found["t-SNE"] = _scaled(TSNE(init="pca", random_state=seed).fit_transform(unit))
-    if slow and len(unit) > 50 and find_spec("umap"):
-        from umap import UMAP
-
-        found["UMAP"] = _scaled(np.asarray(UMAP(random_state=seed, n_jobs=1).fit_transform(unit)))
-    return found | {"PCA": _scaled(plane.numpy())}
+        points = TSNE(init="pca", random_state=seed).fit_transform(unit.numpy())
+        found["t-SNE"] = _centred(points) / np.abs(_centred(points)).max()
+    centred = _centred(plane.numpy())
+    return found | {"PCA": centred / np.abs(centred).max(axis=0).clip(min=1e-12)}
 
 
-def _scaled(points: NDArray) -> Plane:
-    centred = points - (points.min(axis=0) + points.max(axis=0)) / 2
-    return (centred / max(float(np.abs(centred).max()), 1e-12)).astype(np.float32)
+def _centred(points: NDArray) -> Plane:
+    return (points - (points.min(axis=0) + points.max(axis=0)) / 2).astype(np.float32)

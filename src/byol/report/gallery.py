@@ -31,9 +31,8 @@ class Gallery:
     """The most similar pairs of different images."""
 
 
-def gallery(vectors: Tensor, *, num_clusters: int, num_neighbours: int = 6, shown: int = 16, seed: int = 0) -> Gallery:
-    """Looks at (N, D) vectors, N >= 2."""
-    unit = functional.normalize(vectors.float(), dim=1)
+def gallery(unit: Tensor, *, num_clusters: int, num_neighbours: int = 6, shown: int = 16, seed: int = 0) -> Gallery:
+    """Looks at (N, D) unit vectors, N >= 2."""
     count = len(unit)
     cosines = (unit @ unit.T).fill_diagonal_(-2)
     similarities, neighbours = cosines.topk(min(max(num_neighbours, CROWD), count - 1), dim=1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.data.subset import Subset
@@ -106,8 +107,9 @@ def embed_sample(encoder: Encoder, sample: Sample, device: torch.device) -> Tens
 
 def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0) -> dict[str, Any]:
     """What the page shows of one encoder, as plain lists; galleries are of the images with thumbnails."""
-    shown = vectors[:MOST_THUMBNAILS]
-    shares, plane = spectrum(vectors)
+    unit = functional.normalize(vectors, dim=1)
+    shown = unit[:MOST_THUMBNAILS]
+    shares, plane = spectrum(unit)
     labels, tiles = sample.labels, sample.thumbnails
     num_classes = 0 if labels is None else len(labels.unique())
     wanted = num_classes if 2 <= num_classes <= MOST_CLUSTERS else MOST_CLUSTERS
@@ -115,7 +117,7 @@ def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0) -> dict[
     first = [members[len(members) // 2] for members in seen.members][:NUM_QUERIES]
     return {
         "maps": {
-            name: np.round(points.T, 4).tolist() for name, points in maps(vectors, plane, slow=slow, seed=seed).items()
+            name: np.round(points.T, 4).tolist() for name, points in maps(unit, plane, slow=slow, seed=seed).items()
         },
         "cluster": seen.cluster.tolist(),
         "clusters": [

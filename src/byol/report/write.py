@@ -176,6 +176,7 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
         has_looks=bool(looks.runs),
         num_images=0 if sample is None else len(sample.indices),
         images=looks.description,
+        num_source=0 if sample is None else len(sample.source),
         has_classes=any(seen["classes"] for seen in looks.runs.values()),
         content=content,
         written=time.strftime("%Y-%m-%d %H:%M"),

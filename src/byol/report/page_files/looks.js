@@ -115,9 +115,8 @@ function drawMap() {
     marker: { color: colour(number), size, opacity: 0.8 },
   }));
   const axis = { visible: false, fixedrange: false };
-  const square = { ...axis, scaleanchor: "x" };
   Plotly.react(element, data, layout({
-    dragmode: "pan", hovermode: "closest", hoverdistance: 12, margin: { l: 0, r: 0, t: 0, b: 0 }, xaxis: axis, yaxis: square, uirevision: `${at.run}${at.kind}`,
+    dragmode: "pan", hovermode: "closest", hoverdistance: 12, margin: { l: 0, r: 0, t: 0, b: 0 }, xaxis: axis, yaxis: names[at.kind] === "PCA" ? axis : { ...axis, scaleanchor: "x" }, uirevision: `${at.run}${at.kind}`,
   }), { ...CONFIG, scrollZoom: true, doubleClick: "reset" });
   element.removeAllListeners("plotly_hover");
   element.removeAllListeners("plotly_unhover");
