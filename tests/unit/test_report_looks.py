@@ -43,7 +43,7 @@ def test_gallery_neighbours_equal_a_slow_loop() -> None:
 
 
 def test_gallery_finds_duplicate_odd_and_typical_images() -> None:
-    unit, labels = blobs()
+    unit, _ = blobs()
     unit[7] = unit[3]
     unit[59] = torch.eye(8)[7]
     seen = gallery(unit, num_clusters=3, shown=5)
