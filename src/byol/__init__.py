@@ -22,10 +22,11 @@ _LAZY = {
     "linear": ("byol.commands.evaluate", "linear"),
     "embed": ("byol.commands.evaluate", "embed"),
     "load": ("byol.export.encoder_file", "load_encoder"),
+    "write_report": ("byol.report.write", "write_report"),
     "ByolError": ("byol.errors", "ByolError"),
 }
 
-__all__ = ["ByolError", "Run", "__version__", "embed", "knn", "linear", "load", "pretrain", "resume"]
+__all__ = ["ByolError", "Run", "__version__", "embed", "knn", "linear", "load", "pretrain", "resume", "write_report"]
 
 if TYPE_CHECKING:
     from byol.commands.evaluate import embed, knn, linear
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from byol.commands.trainer import Run
     from byol.errors import ByolError
     from byol.export.encoder_file import load_encoder as load
+    from byol.report.write import write_report
 
 
 def __getattr__(name: str) -> Any:

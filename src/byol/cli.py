@@ -140,6 +140,21 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Doctor:
+    """Tell what this machine can do and, with --data, whether and how fast a recipe would train."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    data: str = ""
+    """Images, as for pretrain."""
+    recipe: str = "small"
+    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+
+
+@dataclass(frozen=True)
 class CheckData:
     """Read every image once: what is broken, how large, and what is there twice."""
 
@@ -201,9 +216,9 @@ def _run(arguments: list[str]) -> int:
         )
         return USAGE_ERROR
     kind, run = COMMANDS[name]
-    if kind in (Pretrain, Preview):
+    if kind in (Pretrain, Preview, Doctor):
         default = kind(
-            config=recipe(_chosen_recipe(rest)).config, **({} if kind is Pretrain else {"data": tyro.MISSING})
+            config=recipe(_chosen_recipe(rest)).config, **({"data": tyro.MISSING} if kind is Preview else {})
         )
         return run(tyro.cli(kind, prog=f"byol {name}", args=rest, default=default))
     return run(tyro.cli(kind, prog=f"byol {name}", args=rest))
@@ -372,6 +387,29 @@ def _preview(options: Preview) -> int:
     return 0
 
 
+def _doctor(options: Doctor) -> int:
+    from byol.commands.doctor import estimate, estimate_lines, machine_lines
+
+    print("\n".join(machine_lines(options.config.device)))
+    if not options.data:
+        return 0
+    from byol.build import open_source
+    from byol.report.suitability import view_warnings
+
+    chosen, config = recipe(options.recipe), options.config
+    source = open_source(options.data, root=options.data_root, download=options.download)
+    found = estimate(
+        source,
+        config,
+        adapts_batch=chosen.adapts_batch and config.batch_size == chosen.config.batch_size,
+        epochs_overridden=config.epochs != chosen.config.epochs,
+    )
+    print("\n".join(estimate_lines(found)))
+    for warning in view_warnings(found.config, found.profile):
+        print(f"note       {warning}")
+    return 0
+
+
 def _check_data(options: CheckData) -> int:
     from byol.build import open_source
     from byol.commands.check_data import check_data
@@ -421,6 +459,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "embed": (Embed, _embed),
     "report": (Report, _report),
     "preview": (Preview, _preview),
+    "doctor": (Doctor, _doctor),
     "check-data": (CheckData, _check_data),
     "recipes": (Recipes, _recipes),
 }

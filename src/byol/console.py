@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from byol.runtime.duration import in_words
+
 if TYPE_CHECKING:
     from byol.engine.loop import Progress
 
@@ -56,7 +58,7 @@ class Console:
         """Shows where training stands."""
         note = (
             f"loss {progress.loss:.3f}, rate {progress.learning_rate:.3g}, tau {progress.tau:.4f}, "
-            f"{progress.images_per_second:.0f} images/s, {_duration(progress.remaining_seconds)} left"
+            f"{progress.images_per_second:.0f} images/s, {in_words(progress.remaining_seconds)} left"
         )
         self._update("pretraining", progress.step, progress.total_steps, note)
 
@@ -106,9 +108,3 @@ def picture_code(content: bytes, environment: Mapping[str, str]) -> str:
     if program in ("iTerm.app", "WezTerm"):
         return f"\033]1337;File=inline=1;size={len(content)}:{packed}\a"
     return ""
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from byol.diagnostics.collapse import CollapseWatch, verdict
 from byol.engine.metrics import read_metrics
 from byol.evaluate.scores import Score
+from byol.runtime.duration import in_words
 from byol.runtime.record import RunDirectory
 
 State = Literal["healthy", "weak", "collapsed", "unknown"]
@@ -99,7 +100,7 @@ class RunSummary:
             ("images", f"{data['num_images']:,}"),
             ("epochs", f"{config['epochs']:g}"),
             ("steps", progress),
-            ("time", duration(seconds) if seconds else "–"),
+            ("time", in_words(seconds) if seconds else "–"),
             ("speed", f"{rate:,.0f} images/s" if rate else "–"),
             ("encoder", config["encoder"]["name"]),
             ("recipe", self.record["recipe"]),
@@ -174,13 +175,6 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return " to ".join(map(plain, value)) if isinstance(value, list) and len(value) == 2 else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Two units at most: `1 h 5 min`, `2 min 3 s`, `4 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _renamed(run: RunSummary, name: str) -> RunSummary:
