@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from byol.cli_show import CheckData, Doctor, Preview, Report, run_check_data, run_doctor, run_preview, run_report
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
@@ -93,81 +94,33 @@ class Embed:
 
 
 @dataclass(frozen=True)
-class Report:
-    """Write one HTML page about runs: verdict, curves, views, map, neighbours, clusters."""
+class Export:
+    """Write the encoder for another tool, checked, with a model card and a text that loads it."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]]
-    """Run directories; several are laid over each other."""
-    data: str = ""
-    """Images to show, as for pretrain. Default: those of the (first) run."""
-    out: str = ""
-    """The file to write. Default: report.html in the (first) run."""
-    open: bool = False
-    """Open the page in the browser."""
-    images: int = 2000
-    """Images on the map, at most 10000; the first 2000 have thumbnails."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder that byol.load reads."""
+    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
+    """timm, torchvision: weights under their names; hub: timm's folder, as for Hugging Face; safetensors: byol's own."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    licence: str = ""
+    """Licence of the weights, for the model card (apache-2.0, cc-by-nc-4.0, ...)."""
 
 
 @dataclass(frozen=True)
-class Preview:
-    """Look at the views of your images before training, and read what does not suit them."""
+class ImportDeepmind:
+    """Turn a checkpoint that DeepMind published into an encoder folder; nothing of the pickle is run."""
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    data: str
-    """Images, as for pretrain."""
-    recipe: str = "small"
-    """Where the defaults of all settings come from (`byol recipes` lists them)."""
-    out: str = "preview.png"
-    """The PNG file to write; one that exists is replaced."""
-    rows: int = 6
-    """Images."""
-    draws: int = 3
-    """Pairs of views for each."""
-    parameters: bool = False
-    """Print what was done to each view."""
-    terminal: bool = True
-    """Show the picture in a terminal that can: iTerm2, WezTerm, kitty, Ghostty."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Tell what this machine can do and, with --data, whether and how fast a recipe would train."""
-
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    data: str = ""
-    """Images, as for pretrain."""
-    recipe: str = "small"
-    """Where the defaults of all settings come from (`byol recipes` lists them)."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-
-
-@dataclass(frozen=True)
-class CheckData:
-    """Read every image once: what is broken, how large, and what is there twice."""
-
-    data: tyro.conf.Positional[str]
-    """Images, as for pretrain."""
-    out: str = ""
-    """A JSON file for the whole report; what is printed names ten of each."""
-    split: Literal["train", "test"] = "train"
-    """Which part, where the data has both."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
+    file: tyro.conf.Positional[str]
+    """The .pkl file, of pretraining or of linear evaluation."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    network: Literal["online", "target"] = "online"
+    """Whose encoder is written; the other one and the heads lie beside, in pretraining.safetensors."""
+    image_size: int = 224
+    """Side of the images that the encoder will be given."""
+    licence: str = "cc-by-nc-4.0"
+    """Licence of the weights, for the model card; the default is that of DeepMind's."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +179,7 @@ def _run(arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = ["usage: byol COMMAND [OPTIONS]", ""]
-    lines += [f"  {name:10} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
+    lines += [f"  {name:15} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
     return "\n".join([*lines, "", "byol COMMAND --help shows the options of a command."])
 
 
@@ -270,7 +223,7 @@ def _pretrain(options: Pretrain) -> int:
                 return USAGE_ERROR
             from byol.build import open_source
 
-            source = open_source(options.data, root=options.data_root, download=options.download)
+            source = open_source(options.data, root=options.data_root, download=options.download, say=console.say)
             arguments = DataArguments(options.data, options.data_root, options.download)
             run = start(
                 options.config,
@@ -346,79 +299,27 @@ def _embed(options: Embed) -> int:
     return 0
 
 
-def _report(options: Report) -> int:
-    from byol.console import Console
-    from byol.report.write import write_report
+def _export(options: Export) -> int:
+    from byol.commands.export import export_encoder
 
-    with Console() as console:
-        path = write_report(
-            *options.runs,
-            data=options.data,
-            out=options.out or None,
-            root=options.data_root,
-            download=options.download,
-            device=options.device,
-            num_images=options.images,
-            show=console.count,
-        )
-    print(f"Report written to {path}")
-    if options.open:
-        import webbrowser
-
-        webbrowser.open(path.resolve().as_uri())
+    export = export_encoder(options.run, options.to, options.out, licence=options.licence)
+    for note in export.notes:
+        print(f"  {note}")
+    print(f"written to {export.path}; {export.checked}\n\n{export.snippet}", end="")
     return 0
 
 
-def _preview(options: Preview) -> int:
-    from byol.build import open_source
-    from byol.console import show_picture
-    from byol.report.preview import preview
+def _import_deepmind(options: ImportDeepmind) -> int:
+    from byol.commands.import_deepmind import import_deepmind
 
-    source = open_source(options.data, root=options.data_root, download=options.download)
-    found = preview(source, options.config, rows=options.rows, draws=options.draws)
-    found.save(Path(options.out))
-    if options.terminal:
-        show_picture(Path(options.out))
-    if options.parameters:
-        print("\n".join(found.lines()))
-    for warning in found.warnings:
-        print(f"note: {warning}")
-    print(f"{source.description}: each row an image, then T and T' by turns, {found.size} px; written to {options.out}")
-    return 0
-
-
-def _doctor(options: Doctor) -> int:
-    from byol.commands.doctor import estimate, estimate_lines, machine_lines
-
-    print("\n".join(machine_lines(options.config.device)))
-    if not options.data:
-        return 0
-    from byol.build import open_source
-    from byol.report.suitability import view_warnings
-
-    chosen, config = recipe(options.recipe), options.config
-    source = open_source(options.data, root=options.data_root, download=options.download)
-    found = estimate(
-        source,
-        config,
-        adapts_batch=chosen.adapts_batch and config.batch_size == chosen.config.batch_size,
-        epochs_overridden=config.epochs != chosen.config.epochs,
+    encoder = import_deepmind(
+        options.file, options.out, network=options.network, image_size=options.image_size, licence=options.licence
     )
-    print("\n".join(estimate_lines(found)))
-    for warning in view_warnings(found.config, found.profile):
-        print(f"note       {warning}")
-    return 0
-
-
-def _check_data(options: CheckData) -> int:
-    from byol.build import open_source
-    from byol.commands.check_data import check_data
-    from byol.console import Console
-
-    source = open_source(options.data, options.split, root=options.data_root, download=options.download)
-    with Console() as console:
-        report = check_data(source, out=options.out or None, show=console.count)
-    print("\n".join(report.lines()))
+    d = encoder.description
+    width = "channels of its own" if d.settings.get("channels") else f"width {d.settings['width']:g}"
+    print(f"{d.name}, {width}, {d.num_features} features, the {options.network} network, written to {options.out}")
+    print(f"  licence of the weights: {options.licence}")
+    print(f"Next: byol embed {options.out} --data YOUR_FOLDER --out vectors.parquet")
     return 0
 
 
@@ -457,9 +358,11 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "knn": (Knn, _probe),
     "linear": (Linear, _probe),
     "embed": (Embed, _embed),
-    "report": (Report, _report),
-    "preview": (Preview, _preview),
-    "doctor": (Doctor, _doctor),
-    "check-data": (CheckData, _check_data),
+    "export": (Export, _export),
+    "import-deepmind": (ImportDeepmind, _import_deepmind),
+    "report": (Report, run_report),
+    "preview": (Preview, run_preview),
+    "doctor": (Doctor, run_doctor),
+    "check-data": (CheckData, run_check_data),
     "recipes": (Recipes, _recipes),
 }

@@ -100,7 +100,7 @@ def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, epochs_
     resolved, notes = build.fit_to_data(
         config, seen, len(source), adapts_batch=adapts_batch, epochs_overridden=epochs_overridden
     )
-    images, decoded_per_second = _decode(source, seen.channels, build.two_views(resolved), skipped)
+    images, decoded_per_second = _decode(source, seen.channels, resolved, skipped)
     equal = _are_equal(images)
     trained, batch, state_bytes = _train_a_little(resolved, images, seen.channels)
     return Estimate(
@@ -154,14 +154,13 @@ def _are_equal(images: Sequence[Image]) -> bool:
     return len({image.shape for image in images}) == 1
 
 
-def _decode(
-    source: ImageSource, channels: int, views: build.TwoViews, skipped: SkippedImages
-) -> tuple[list[Image], float]:
+def _decode(source: ImageSource, channels: int, config: Config, skipped: SkippedImages) -> tuple[list[Image], float]:
+    views = build.two_views(config)
     chosen = np.random.default_rng(0).permutation(len(source))[:DECODED_IMAGES].tolist()
 
     def read(index: int) -> Image | str:
         try:
-            return source.read(index, channels)
+            return source.read(index, channels, config.views.decode_short_side)
         except BrokenImageError as error:
             return str(error)
 

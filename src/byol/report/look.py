@@ -61,8 +61,8 @@ class _Watched(Subset):
         super().__init__(sample.source, indices, sample.source.description)
         self.sample = sample
 
-    def read(self, index: int, channels: int) -> Image:
-        pixels = super().read(index, channels)
+    def read(self, index: int, channels: int, short_side: int = 0) -> Image:
+        pixels = super().read(index, channels, short_side)
         place = int(self.indices[index])
         if place not in self.sample.tiles:
             self.sample.tiles[place] = tile(pixels, self.sample.side or THUMBNAIL_SIDE)

@@ -66,7 +66,7 @@ def preview(source: ImageSource, config: Config, *, rows: int = 6, draws: int = 
     images, names = [], []
     for index in spread(len(source), 20 * rows, config.seed):
         try:
-            images.append(source.read(index, seen.channels))
+            images.append(source.read(index, seen.channels, resolved.views.decode_short_side))
             names.append(source.name(index))
         except BrokenImageError:
             continue

@@ -142,11 +142,12 @@ def _fill(
 
 
 def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
-    views = build.two_views(from_dict(Config, run.record["config"]))
+    config = from_dict(Config, run.record["config"])
+    views = build.two_views(config)
     images, names = [], []
     for index in spread(len(source), 4 * GRID_IMAGES):
         try:
-            images.append(source.read(index, int(run.record["data"]["channels"])))
+            images.append(source.read(index, int(run.record["data"]["channels"]), config.views.decode_short_side))
             names.append(source.name(index))
         except BrokenImageError:
             continue
