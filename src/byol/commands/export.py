@@ -221,7 +221,9 @@ def _measured(run: Path) -> list[dict[str, Any]]:
         score = content.get("accuracy")
         if "protocol" in content and isinstance(score, dict) and {"value", "low", "high"} <= score.keys():
             test = f"{content.get('num_test', '?')} of {Path(str(content.get('test', '?'))).name}"
-            found.append({"protocol": content["protocol"], "test": test, **score})
+            settings = content.get("settings") or {}
+            detail = settings.get("protocol") or ", ".join(f"{name} {value}" for name, value in settings.items())
+            found.append({"protocol": f"{content['protocol']} ({detail})", "test": test, **score})
     return found
 
 
