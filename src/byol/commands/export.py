@@ -65,6 +65,8 @@ def export_encoder(
     run, out = Path(run), Path(out)
     if to not in WRITERS:
         raise ConfigError(f"--to is one of {', '.join(WRITERS)}; found {to!r}.")
+    if len(licence.splitlines()) > 1:
+        raise ConfigError("--licence is one line, the name of a licence.")
     encoder = load_encoder(run, module)
     if (run / ONNX_WEIGHTS).exists():
         raise EncoderError(f"{run} is an ONNX export, which cannot be turned back. Export from the run itself.")
