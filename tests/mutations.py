@@ -191,7 +191,7 @@ def first_failure(tests: list[str], copy: Path) -> str:
     """The first of the tests that fails there; empty where none does."""
     command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
-    ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=900)
+    ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=3600)
     if ended.returncode == 0:
         return ""
     failed = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
