@@ -83,7 +83,7 @@ MUTATIONS = [
     Mutation("averages not debiased", "nets/norm.py", "self.hidden_mean / debias", "self.hidden_mean", NETS),
     Mutation("variance unbiased", "nets/norm.py", "dim=dims, correction=0", "dim=dims, correction=1", NETS),
     Mutation("ranks' means ignored", "nets/norm.py", " + (means - mean).square().mean(dim=0)", "", RANKS),
-    Mutation("ranks' gradients ignored", "nets/norm.py", "distributed.all_reduce(total)", "pass", RANKS),
+    Mutation("ranks' gradients ignored", "runtime/ranks.py", "distributed.all_reduce(total)", "pass", RANKS),
     Mutation("running variance biased", "nets/norm.py", "var * count / max(count - 1, 1)", "var", RANKS),
     Mutation("padding on the wrong side", "nets/resnet.py", "return total // 2, total - total // 2", "return total - total // 2, total // 2", NETS),
     Mutation("no shortcut in group 1", "nets/resnet.py", '(changes or conventions == "deepmind")', "changes", NETS),

@@ -1,10 +1,12 @@
 """Batch norm as torch or as DeepMind (Haiku) keeps its averages, over one process or over all ranks."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
+
+from byol.runtime.ranks import gather_with_gradient
 
 Conventions = Literal["torch", "deepmind"]
 
@@ -100,22 +102,6 @@ def synchronize_batch_norm(module: nn.Module) -> nn.Module:
     return module
 
 
-class _GatherRanks(torch.autograd.Function):
-    """(...) on each rank -> (ranks, ...) on all, with gradients of all ranks' losses."""
-
-    @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
-        parts = [torch.empty_like(local) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(parts, local.contiguous())
-        return torch.stack(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
-        distributed.all_reduce(total)
-        return total[distributed.get_rank()]
-
-
 def _batch_statistics(input: Tensor, *, synchronized: bool) -> tuple[Tensor, Tensor, int]:
     """(C,) mean, (C,) biased variance, and over how many values each; at least float32."""
     dims = (0, 2, 3) if input.dim() == 4 else (0,)
@@ -124,7 +110,7 @@ def _batch_statistics(input: Tensor, *, synchronized: bool) -> tuple[Tensor, Ten
     count = input.numel() // input.shape[1]
     if not synchronized:
         return mean, var, count
-    means, variances = _GatherRanks.apply(torch.stack((mean, var))).unbind(1)  # pyright: ignore[reportOptionalMemberAccess]
+    means, variances = gather_with_gradient(torch.stack((mean, var))).unbind(1)
     mean = means.mean(dim=0)
     var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
     return mean, var, count * len(means)
