@@ -55,8 +55,8 @@ MUTATIONS = [
     Mutation("target follows backwards", "methods/byol.py", "parameters()), 1 - tau)", "parameters()), tau)", METHOD),
     Mutation("target sees other view", "methods/byol.py", "target1 = self.target(view1)", "target1 = self.target(view2)", METHOD),
     Mutation("no predictor", "methods/byol.py", "byol_loss(self.predictor(projection1)", "byol_loss((projection1)", METHOD),
-    Mutation("mean not subtracted", "methods/byol.py", "(images - self.mean)", "(images)", METHOD),
-    Mutation("std multiplied", "methods/byol.py", "(images - self.mean) / self.std", "(images - self.mean) * self.std", METHOD),
+    Mutation("mean not subtracted", "methods/network.py", "(images - self.mean)", "(images)", METHOD),
+    Mutation("std multiplied", "methods/network.py", "(images - self.mean) / self.std", "(images - self.mean) * self.std", METHOD),
     Mutation("view 2 not normalised", "methods/byol.py", "self.normalize(view1), self.normalize(view2)", "self.normalize(view1), view2", METHOD),
     Mutation("target not a copy", "methods/byol.py", "copy.deepcopy(network) if target", "network if target", METHOD),
     # LARS and groups
@@ -67,8 +67,8 @@ MUTATIONS = [
     Mutation("LARS without momentum", "optim/lars.py", 'buffers, group["momentum"])', "buffers, 0.0)", OPTIM),
     Mutation("LARS zero norms", "optim/lars.py", "torch.ones_like(weight_norms)", "torch.zeros_like(weight_norms)", OPTIM),
     Mutation("LARS one zero norm", "optim/lars.py", "(weight_norms > 0) & ", "", OPTIM),
-    Mutation("biases decayed", "optim/groups.py", '"weight_decay": 0.0}', '"weight_decay": weight_decay}', OPTIM),
-    Mutation("biases adapted", "optim/groups.py", "= True, False", "= True, True", METHOD),
+    Mutation("biases decayed", "optim/groups.py", "if decay_all else 0.0", "if decay_all else weight_decay", OPTIM),
+    Mutation("biases adapted", "optim/groups.py", "rest_decay, False)", "rest_decay, True)", METHOD),
     Mutation("layer scales decayed", "optim/groups.py", ' or name == "bias" or parameter.dim() <= 1', ' or name == "bias"', OPTIM),
     # schedules
     Mutation("rate per 512", "optim/schedules.py", "base * batch_size / 256\n    if", "base * batch_size / 512\n    if", OPTIM),
@@ -126,7 +126,7 @@ MUTATIONS = [
     Mutation("hue range", "views/policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
     # step and collapse watch
     Mutation("tau of the next step", "engine/step.py", "schedule.tau(step))", "schedule.tau(step + 1))", STEP),
-    Mutation("rate of the next step", "engine/step.py", '= schedule.learning_rate(step)', '= schedule.learning_rate(step + 1)', STEP),
+    Mutation("rate of the next step", "engine/step.py", '= schedule.learning_rate(step) *', '= schedule.learning_rate(step + 1) *', STEP),
     Mutation("gradients kept", "engine/step.py", "state.optimizer.zero_grad(set_to_none=True)", "pass", STEP),
     Mutation("micro-batches summed", "engine/step.py", "(output.loss / num_micro_batches)", "(output.loss)", STEP),
     Mutation("std not scaled", "diagnostics/collapse.py", "* dimension**0.5", "", COLLAPSE),

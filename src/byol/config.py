@@ -13,6 +13,9 @@ from byol.errors import ConfigError, nearest
 T = TypeVar("T")
 
 
+Norm = Literal["batch", "local-batch", "group", "layer", "instance", "affine", "none"]
+
+
 @dataclass(frozen=True)
 class ViewConfig:
     """One view distribution, T by default (BYOL Table 6)."""
@@ -81,6 +84,12 @@ class EncoderConfig:
     """Start from timm's pretrained weights. Differs from the paper: it starts from random weights."""
     zero_init_residual: bool = False
     """Start the last batch-norm scale of each residual block at 0 (the paper's results used 1)."""
+    norm: Norm = "batch"
+    """batch (over all ranks), local-batch (of each rank), group, layer, instance, affine (scale and shift alone), none. Differs from the paper where it is not batch."""
+    norm_groups: int = 32
+    """Groups of channels of norm group."""
+    weight_standardization: bool = False
+    """Standardise the weights of every convolution and linear layer. Differs from the paper."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +102,40 @@ class HeadsConfig:
     """Dimension of the projection."""
     predictor_hidden: int = 4096
     """Hidden width of the predictor."""
+    projector_depth: int = 2
+    """Linear layers of the projector (BYOL Table 14)."""
+    predictor_depth: int = 2
+    """Linear layers of the predictor."""
+    projector_norm: Norm = "batch"
+    """Normalisation of the projector's hidden layers, as encoder.norm."""
+    predictor_norm: Norm = "batch"
+    """Normalisation of the predictor's hidden layers, as encoder.norm."""
+    projector_output_norm: bool = False
+    """Normalise the projection too. Differs from the paper: SimCLR and SimSiam do."""
+    weight_standardization: bool = False
+    """Standardise the weights of both heads. Differs from the paper."""
+    predictor: Literal["auto", "mlp", "linear", "least-squares", "none"] = "auto"
+    """auto: the method's own (mlp; none for simclr). least-squares: the batch's best linear map (BYOL section 5)."""
 
 
 @dataclass(frozen=True)
 class MethodConfig:
     """What is learned."""
 
-    name: Literal["byol"] = "byol"
-    """The method."""
+    name: Literal["byol", "simclr", "simsiam", "infonce"] = "byol"
+    """byol, simclr, simsiam, or infonce: what lies between BYOL and SimCLR (BYOL equation 8)."""
+    target: Literal["auto", "average", "fixed", "stop-gradient", "online"] = "auto"
+    """auto: the method's own. average: a slow copy; fixed: a random network that stays; the online network itself with or without stop-gradient."""
+    temperature: float = 0.1
+    """Temperature of simclr's NT-Xent, alpha of infonce."""
+    beta: float = 1.0
+    """Weight of the negatives in infonce: 0 is BYOL's loss, 1 SimCLR's."""
+    loss_chunk: int = 0
+    """Images whose negatives simclr and infonce compare at a time, to save memory; 0: all."""
+    loss_normalization: Literal["l2", "layer", "batch", "none"] = "l2"
+    """How byol's loss normalises vectors (BYOL Table 20). Differs from the paper where it is not l2."""
+    data_init: bool = False
+    """Start every scale and shift so that the first batch is standardised. Differs from the paper: it starts at 1 and 0."""
     tau_base: float = 0.99
     """Target decay at the first step."""
     tau_schedule: Literal["cosine", "constant"] = "cosine"
@@ -122,13 +157,19 @@ class OptimizerConfig:
     base_learning_rate: float = 0.3
     """Rate per 256 images: the peak rate is this times batch_size / 256."""
     weight_decay: float = 1e-6
-    """Decay of weights; biases and normalisation parameters are never decayed."""
+    """Decay of weights; of biases and normalisation parameters with decay_all alone."""
     momentum: float = 0.9
     """Momentum of lars and sgd."""
     trust_coefficient: float = 1e-3
     """Eta of lars."""
     warmup_epochs: float = 10
     """Epochs of linear warm-up from 0."""
+    projector_rate: float = 1.0
+    """Multiplies the projector's rate (BYOL appendix I)."""
+    predictor_rate: float = 1.0
+    """Multiplies the predictor's rate (BYOL appendix I)."""
+    decay_all: bool = False
+    """Decay biases and normalisation parameters too. Differs from the paper: SimSiam does."""
 
 
 @dataclass(frozen=True)
@@ -284,11 +325,15 @@ def validate(config: Config) -> None:
     _require(c.milestone_epochs >= 0, "milestone_epochs", c.milestone_epochs, "0 or more")
     _validate_views(c.views)
     _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
-    for name in ("projector_hidden", "projector_output", "predictor_hidden"):
+    _require(c.encoder.norm_groups >= 1, "encoder.norm_groups", c.encoder.norm_groups, "at least 1")
+    for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
     _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")
     reference = c.method.tau_reference_batch
     _require(reference >= 0, "method.tau_reference_batch", reference, "0 or more")
+    _require(c.method.temperature > 0, "method.temperature", c.method.temperature, "above 0")
+    _require(c.method.beta >= 0, "method.beta", c.method.beta, "0 or more")
+    _require(c.method.loss_chunk >= 0, "method.loss_chunk", c.method.loss_chunk, "0 or more")
     _validate_optimizer(c.optimizer)
 
 
@@ -333,6 +378,8 @@ def _validate_optimizer(optimizer: OptimizerConfig) -> None:
     _require(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
     _require(0 <= optimizer.momentum < 1, "optimizer.momentum", optimizer.momentum, "within [0, 1)")
     _require(optimizer.trust_coefficient > 0, "optimizer.trust_coefficient", optimizer.trust_coefficient, "above 0")
+    for name in ("projector_rate", "predictor_rate"):
+        _require(getattr(optimizer, name) >= 0, f"optimizer.{name}", getattr(optimizer, name), "0 or more")
     _require(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", optimizer.warmup_epochs, "0 or more")
 
 

@@ -40,15 +40,17 @@ def slow_info_nce(p: Tensor, own: Tensor, other: Tensor, alpha: float, beta: flo
 
 def test_nt_xent_hand_values() -> None:
     same = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    assert float(nt_xent(same, same, 0.1)) == pytest.approx(math.log(3), abs=1e-6)  # nothing to tell apart
+    assert float(nt_xent(same, same, temperature=0.1)) == pytest.approx(math.log(3), abs=1e-6)  # nothing to tell apart
     apart = torch.tensor([[2.0, 0.0], [-3.0, 0.0]])  # positives at 1, both negatives at -1
-    assert float(nt_xent(apart, apart, 1.0)) == pytest.approx(math.log(1 + 2 * math.exp(-2)), abs=1e-6)
+    assert float(nt_xent(apart, apart, temperature=1.0)) == pytest.approx(math.log(1 + 2 * math.exp(-2)), abs=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
 def test_nt_xent_equals_the_loop_over_all_views(temperature: float) -> None:
     z1, z2, *_ = vectors(0)
-    assert float(nt_xent(z1, z2, temperature)) == pytest.approx(slow_nt_xent(z1, z2, temperature), abs=1e-12)
+    assert float(nt_xent(z1, z2, temperature=temperature)) == pytest.approx(
+        slow_nt_xent(z1, z2, temperature), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.1, 1.0), (0.3, 0.5), (1.0, 0.1), (2.0, 0.0)])
@@ -70,16 +72,16 @@ def test_info_nce_corners_are_byol_and_simclr(alpha: float) -> None:
 
 def test_nt_xent_prefers_agreeing_views_and_ignores_order_and_length() -> None:
     z1, z2, *_ = vectors(3)
-    assert float(nt_xent(z1, z1, 0.5)) < float(nt_xent(z1, z2, 0.5))
+    assert float(nt_xent(z1, z1, temperature=0.5)) < float(nt_xent(z1, z2, temperature=0.5))
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    moved = nt_xent(7 * z2[order], z1[order], 0.5)
-    assert float(moved) == pytest.approx(float(nt_xent(z1, z2, 0.5)), abs=1e-12)
+    moved = nt_xent(7 * z2[order], z1[order], temperature=0.5)
+    assert float(moved) == pytest.approx(float(nt_xent(z1, z2, temperature=0.5)), abs=1e-12)
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 5, 6, 100])
 def test_nt_xent_in_chunks_has_the_same_value_and_gradient(chunk: int) -> None:
     plain, parts = ([v.clone().requires_grad_() for v in vectors(4)[:2]] for _ in range(2))
-    whole, pieced = nt_xent(*plain, 0.2), nt_xent(*parts, 0.2, chunk=chunk)
+    whole, pieced = nt_xent(*plain, temperature=0.2), nt_xent(*parts, temperature=0.2, chunk=chunk)
     whole.backward()
     pieced.backward()
     assert pieced.item() == pytest.approx(whole.item(), abs=1e-12)
@@ -96,7 +98,7 @@ def test_nt_xent_in_chunks_keeps_no_square_matrix() -> None:
         sizes = [0]
         rows = [torch.randn(256, 4, requires_grad=True) for _ in range(2)]
         with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
-            nt_xent(*rows, 0.5, chunk=chunk)
+            nt_xent(*rows, temperature=0.5, chunk=chunk)
         return max(sizes)
 
     assert largest(0) >= 256 * 256

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from byol.data.loader import Batch
 from byol.engine.state import State
-from byol.methods.byol import MethodOutput
+from byol.methods.network import MethodOutput
 from byol.optim.schedules import learning_rate, scale_tau, target_tau
 from byol.views.two_views import TwoViews
 
@@ -90,7 +90,7 @@ def train_step(
         state.num_skipped_steps += 1
     else:
         for group in state.optimizer.param_groups:
-            group["lr"] = schedule.learning_rate(step)
+            group["lr"] = schedule.learning_rate(step) * group.get("rate_multiplier", 1.0)
         state.optimizer.step()
         state.method.update_target(schedule.tau(step))  # after the optimizer, with the same step's tau
     state.optimizer.zero_grad(set_to_none=True)

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from byol.engine.step import ComputeLoss
-from byol.methods.byol import BYOL, MethodOutput
+from byol.methods.network import Method, MethodOutput
 
 
-def wrap(method: BYOL, device: torch.device, *, bf16: bool, channels_last: bool, num_ranks: int = 1) -> ComputeLoss:
+def wrap(method: Method, device: torch.device, *, bf16: bool, channels_last: bool, num_ranks: int = 1) -> ComputeLoss:
     """`method` under bf16 autocast (its loss stays float32) and with channels-last views, where asked for.
 
     With several ranks gradients are averaged over them (DDP), in the last micro-batch of a step alone.

@@ -50,11 +50,21 @@ def info_nce(
 
 
 def nt_xent(
-    projection1: Tensor, projection2: Tensor, temperature: float, *, gather: Gather = alone, chunk: int = 0
+    projection1: Tensor,
+    projection2: Tensor,
+    target1: Tensor | None = None,
+    target2: Tensor | None = None,
+    *,
+    temperature: float,
+    gather: Gather = alone,
+    chunk: int = 0,
 ) -> Tensor:
-    """The mean over all 2N views of -log softmax of their partner among the 2N - 1 others (SimCLR equation 1)."""
-    rows = projection1, projection2
-    loss = info_nce(*rows, *rows, alpha=temperature, beta=1.0, gather=gather, chunk=chunk)
+    """The mean over all 2N views of -log softmax of their partner among the 2N - 1 others (SimCLR equation 1).
+
+    `target1` and `target2`, where given, are what the projections are compared with in place of each other.
+    """
+    targets = (projection1, projection2) if target1 is None or target2 is None else (target1, target2)
+    loss = info_nce(projection1, projection2, *targets, alpha=temperature, beta=1.0, gather=gather, chunk=chunk)
     return loss / (4 * temperature)
 
 

@@ -11,6 +11,14 @@ from byol.runtime.ranks import gather_with_gradient
 Conventions = Literal["torch", "deepmind"]
 
 
+class LocalBatchNorm1d(nn.BatchNorm1d):
+    """Batch norm of (N, C) that stays within its rank where others span all of them."""
+
+
+class LocalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm of (N, C, H, W) that stays within its rank where others span all of them."""
+
+
 class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over (N, C) or (N, C, H, W) whose batch is that of all ranks together, each with N images.
 
@@ -91,6 +99,8 @@ def synchronize_batch_norm(module: nn.Module) -> nn.Module:
     """
     for name, child in module.named_children():
         setattr(module, name, synchronize_batch_norm(child))
+    if isinstance(module, LocalBatchNorm1d | LocalBatchNorm2d):
+        return module
     if isinstance(module, DeepMindBatchNorm):
         module.synchronized = True
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine and module.track_running_stats:
