@@ -11,6 +11,7 @@ import tyro
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
+from byol.studies import STUDIES
 
 USAGE_ERROR = 2
 
@@ -117,6 +118,27 @@ class Demo:
     seeds: int = 1
     """Repeat with that many seeds (at most 10), for intervals over runs."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: recipe("sample").config)
+
+
+@dataclass(frozen=True)
+class RunStudy:
+    """Compare variants of the method under equal conditions: a table, a plot, and which expectations held."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of {', '.join(STUDIES)}.")]
+    scale: Literal["tiny", "small", "paper"] = "tiny"
+    """tiny: an hour on two cores; small: every variant, hours; paper: the paper's own configuration."""
+    seeds: int = 3
+    """Runs per variant, from 1 to 10; more can be added later."""
+    out: str = ""
+    """Where it is written, or goes on. Default: runs/studies/NAME-SCALE."""
+    data: str = ""
+    """Labelled images, as for pretrain, in place of the scale's."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    jobs: int = 1
+    """Runs at a time, each with its share of the cores."""
 
 
 @dataclass(frozen=True)
@@ -311,6 +333,32 @@ def _demo(options: Demo) -> int:
     return 0
 
 
+def _study(options: RunStudy) -> int:
+    from byol.console import Console
+    from byol.studies.command import study
+    from byol.studies.study_report import lines, table
+
+    with Console() as console:
+        result = study(
+            options.name,
+            scale=options.scale,
+            seeds=options.seeds,
+            out=options.out or None,
+            data=options.data,
+            data_root=options.data_root,
+            download=options.download,
+            jobs=options.jobs,
+            say=console.say,
+            show=console.show,
+        )
+    if isinstance(result, int):
+        print(f"stopped; the same command goes on. {options.name}: unfinished")
+        return 128 + result
+    console.table(*table(result))
+    print("\n".join(lines(result)))
+    return 0
+
+
 def _recipes(options: Recipes) -> int:
     for name in RECIPES:
         found = recipe(name)
@@ -325,5 +373,6 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "linear": (Linear, _probe),
     "embed": (Embed, _embed),
     "check-data": (CheckData, _check_data),
+    "study": (RunStudy, _study),
     "recipes": (Recipes, _recipes),
 }

@@ -27,7 +27,7 @@ from byol.export.encoder_file import EncoderDescription
 from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
-from byol.nets.encoder import SMALL_IMAGE
+from byol.nets.encoder import SMALL_IMAGE, find_num_features
 from byol.nets.initialization import initialize_from_data as set_from_data
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
@@ -37,7 +37,7 @@ from byol.runtime.ranks import Ranks
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
 from byol.views.two_views import TwoViews
 
-__all__ = ["METHODS", "encoder", "encoder_settings", "method", "seeded"]  # and everything below
+__all__ = ["METHODS", "encoder", "encoder_settings", "find_num_features", "method", "seeded"]  # and everything below
 
 PROBED_IMAGES = 256
 MIN_IMAGES = 16
