@@ -20,6 +20,12 @@ from byol.optim.groups import split_parameters
 from tests.conftest import SMALL
 from tests.integration.test_ranks import PICTURES
 
+
+@pytest.fixture(autouse=True)
+def _one_thread(_two_threads: None) -> None:
+    torch.set_num_threads(1)
+
+
 MAPS = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
@@ -128,7 +134,12 @@ def test_initialize_from_data_standardises_every_layer_of_the_first_batch() -> N
 )  # fmt: skip
 def test_run_with_other_norms_trains_and_its_encoder_loads(tmp_path, settings, state) -> None:
     run = byol.pretrain(
-        PICTURES, "small", out=tmp_path / "run", epochs=1, overrides={**SMALL, **settings}, say=lambda line: None
+        PICTURES,
+        "small",
+        out=tmp_path / "run",
+        epochs=1,
+        overrides={**SMALL, "encoder.name": "resnet10", "batch_size": 32, **settings},
+        say=lambda line: None,
     )
     assert run.finished
     encoder = byol.load(run.path)
