@@ -21,14 +21,30 @@ _LAZY = {
     "knn": ("byol.commands.evaluate", "knn"),
     "linear": ("byol.commands.evaluate", "linear"),
     "embed": ("byol.commands.evaluate", "embed"),
+    "export_encoder": ("byol.commands.export", "export_encoder"),
+    "import_deepmind": ("byol.commands.import_deepmind", "import_deepmind"),
     "load": ("byol.export.encoder_file", "load_encoder"),
     "ByolError": ("byol.errors", "ByolError"),
 }
 
-__all__ = ["ByolError", "Run", "__version__", "embed", "knn", "linear", "load", "pretrain", "resume"]
+__all__ = [
+    "ByolError",
+    "Run",
+    "__version__",
+    "embed",
+    "export_encoder",
+    "import_deepmind",
+    "knn",
+    "linear",
+    "load",
+    "pretrain",
+    "resume",
+]
 
 if TYPE_CHECKING:
     from byol.commands.evaluate import embed, knn, linear
+    from byol.commands.export import export_encoder
+    from byol.commands.import_deepmind import import_deepmind
     from byol.commands.pretrain import pretrain, resume
     from byol.commands.trainer import Run
     from byol.errors import ByolError

@@ -11,7 +11,7 @@ import tyro
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
-from byol.studies import STUDIES
+from byol.studies.options import RunStudy, run_study
 
 USAGE_ERROR = 2
 
@@ -94,6 +94,36 @@ class Embed:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write the encoder for another tool, checked, with a model card and a text that loads it."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder that byol.load reads."""
+    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
+    """timm, torchvision: weights under their names; hub: timm's folder, as for Hugging Face; safetensors: byol's own."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    licence: str = ""
+    """Licence of the weights, for the model card (apache-2.0, cc-by-nc-4.0, ...)."""
+
+
+@dataclass(frozen=True)
+class ImportDeepmind:
+    """Turn a checkpoint that DeepMind published into an encoder folder; nothing of the pickle is run."""
+
+    file: tyro.conf.Positional[str]
+    """The .pkl file, of pretraining or of linear evaluation."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    network: Literal["online", "target"] = "online"
+    """Whose encoder is written; the other one and the heads lie beside, in pretraining.safetensors."""
+    image_size: int = 224
+    """Side of the images that the encoder will be given."""
+    licence: str = "cc-by-nc-4.0"
+    """Licence of the weights, for the model card; the default is that of DeepMind's."""
+
+
+@dataclass(frozen=True)
 class CheckData:
     """Read every image once: what is broken, how large, and what is there twice."""
 
@@ -118,27 +148,6 @@ class Demo:
     seeds: int = 1
     """Repeat with that many seeds (at most 10), for intervals over runs."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: recipe("sample").config)
-
-
-@dataclass(frozen=True)
-class RunStudy:
-    """Compare variants of the method under equal conditions: a table, a plot, and which expectations held."""
-
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of {', '.join(STUDIES)}.")]
-    scale: Literal["tiny", "small", "paper"] = "tiny"
-    """tiny: an hour on two cores; small: every variant, hours; paper: the paper's own configuration."""
-    seeds: int = 3
-    """Runs per variant, from 1 to 10; more can be added later."""
-    out: str = ""
-    """Where it is written, or goes on. Default: runs/studies/NAME-SCALE."""
-    data: str = ""
-    """Labelled images, as for pretrain, in place of the scale's."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    jobs: int = 1
-    """Runs at a time, each with its share of the cores."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,7 @@ def _run(arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = ["usage: byol COMMAND [OPTIONS]", ""]
-    lines += [f"  {name:10} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
+    lines += [f"  {name:15} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
     return "\n".join([*lines, "", "byol COMMAND --help shows the options of a command."])
 
 
@@ -227,7 +236,7 @@ def _pretrain(options: Pretrain) -> int:
                 return USAGE_ERROR
             from byol.build import open_source
 
-            source = open_source(options.data, root=options.data_root, download=options.download)
+            source = open_source(options.data, root=options.data_root, download=options.download, say=console.say)
             arguments = DataArguments(options.data, options.data_root, options.download)
             run = start(
                 options.config,
@@ -301,6 +310,30 @@ def _embed(options: Embed) -> int:
     return 0
 
 
+def _export(options: Export) -> int:
+    from byol.commands.export import export_encoder
+
+    export = export_encoder(options.run, options.to, options.out, licence=options.licence)
+    for note in export.notes:
+        print(f"  {note}")
+    print(f"written to {export.path}; {export.checked}\n\n{export.snippet}", end="")
+    return 0
+
+
+def _import_deepmind(options: ImportDeepmind) -> int:
+    from byol.commands.import_deepmind import import_deepmind
+
+    encoder = import_deepmind(
+        options.file, options.out, network=options.network, image_size=options.image_size, licence=options.licence
+    )
+    d = encoder.description
+    width = "channels of its own" if d.settings.get("channels") else f"width {d.settings['width']:g}"
+    print(f"{d.name}, {width}, {d.num_features} features, the {options.network} network, written to {options.out}")
+    print(f"  licence of the weights: {options.licence}")
+    print(f"Next: byol embed {options.out} --data YOUR_FOLDER --out vectors.parquet")
+    return 0
+
+
 def _check_data(options: CheckData) -> int:
     from byol.build import open_source
     from byol.commands.check_data import check_data
@@ -333,32 +366,6 @@ def _demo(options: Demo) -> int:
     return 0
 
 
-def _study(options: RunStudy) -> int:
-    from byol.console import Console
-    from byol.studies.command import study
-    from byol.studies.study_report import lines, table
-
-    with Console() as console:
-        result = study(
-            options.name,
-            scale=options.scale,
-            seeds=options.seeds,
-            out=options.out or None,
-            data=options.data,
-            data_root=options.data_root,
-            download=options.download,
-            jobs=options.jobs,
-            say=console.say,
-            show=console.show,
-        )
-    if isinstance(result, int):
-        print(f"stopped; the same command goes on. {options.name}: unfinished")
-        return 128 + result
-    console.table(*table(result))
-    print("\n".join(lines(result)))
-    return 0
-
-
 def _recipes(options: Recipes) -> int:
     for name in RECIPES:
         found = recipe(name)
@@ -372,7 +379,9 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "knn": (Knn, _probe),
     "linear": (Linear, _probe),
     "embed": (Embed, _embed),
+    "export": (Export, _export),
+    "import-deepmind": (ImportDeepmind, _import_deepmind),
     "check-data": (CheckData, _check_data),
-    "study": (RunStudy, _study),
+    "study": (RunStudy, run_study),
     "recipes": (Recipes, _recipes),
 }

@@ -47,11 +47,13 @@ def compare_with_killed(photos: Path, folder: Path, *, kills: int, precision: st
     for _ in range(kills):
         until = newest_step(folder / "killed") + chance.randint(1, 5)
         process = start(photos, folder / "killed", steps, precision, workers)
-        while newest_step(folder / "killed") < until and process.poll() is None:
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        try:
+            while newest_step(folder / "killed") < until and process.poll() is None:
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.05))
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
         assert process.returncode == -signal.SIGKILL
     assert newest_step(folder / "killed") < steps
     finish(start(photos, folder / "killed", steps, precision, workers))

@@ -1,20 +1,20 @@
 """A folder of images, flat or nested; labelled by its first level of sub-folders where all images lie in such."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.decode import decode, stored_channels
+from byol.data.decode import EncodedImages
 from byol.data.file_index import EXTENSIONS, Names, index_files
-from byol.data.source import Image
 from byol.errors import BrokenImageError, DataError
 
 DEFAULT_CACHE = Path("~/.cache/byol/folders").expanduser()
 
 
-class ImageFolder:
+class ImageFolder(EncodedImages):
     """Images below `root` in the order of their paths. Raises DataError where there is none.
 
     Folders that cannot be read are left out and named in `unreadable`.
@@ -39,16 +39,10 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, index: int, channels: int) -> Image:
-        return decode(self._content(index), channels)
-
     def name(self, index: int) -> str:
         return self.paths[index]
 
-    def channels(self, index: int) -> int:
-        return stored_channels(self._content(index))
-
-    def _content(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         try:
             return (self.root / self.paths[index]).read_bytes()
         except OSError as error:
@@ -74,12 +68,13 @@ class ListedImages(ImageFolder):
 
 def _labels(paths: Names | Sequence[str]) -> tuple[list[str] | None, NDArray[np.int64] | None]:
     """A class for each folder of the first level; none where an image lies outside of such, or there is but one."""
-    numbers, names = np.empty(len(paths), np.int64), []
-    for index in range(len(paths)):
-        top, slash, _ = paths[index].partition("/")
+    numbers, names, start = np.empty(len(paths), np.int64), [], 0
+    while start < len(paths):
+        top, slash, _ = paths[start].partition("/")
         if not slash:
             return None, None
-        if not names or names[-1] != top:  # paths are sorted
-            names.append(top)
-        numbers[index] = len(names) - 1
+        end = bisect_left(paths, top + "0", lo=start)  # paths are sorted, and "0" comes after "/"
+        numbers[start:end] = len(names)
+        names.append(top)
+        start = end
     return (names, numbers) if len(names) > 1 else (None, None)

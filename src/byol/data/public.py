@@ -50,7 +50,7 @@ def open_public(name: str, split: Split, root: Path, *, download: bool, labelled
     try:
         dataset: Any = classes[name](str(root), **arguments[name])
     except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         advice = (
             "Check the connection."
             if download

@@ -3,6 +3,7 @@
 A file is called step_STEP.CHECKSUM.pt, so that a torn or damaged one is known before it is read.
 """
 
+import contextlib
 import hashlib
 import warnings
 from collections.abc import Callable
@@ -38,7 +39,11 @@ def save(directory: Path, state: dict[str, Any], *, keep: int = 2, milestone_ste
 
 def saved(directory: Path) -> list[Path]:
     """All checkpoints, oldest first."""
-    return sorted(directory.glob("step_*.pt"), key=lambda path: (_step(path), path.stat().st_mtime_ns))
+    times: dict[Path, int] = {}
+    for path in directory.glob("step_*.pt"):
+        with contextlib.suppress(FileNotFoundError):  # a run going on removes old ones
+            times[path] = path.stat().st_mtime_ns
+    return sorted(times, key=lambda path: (_step(path), times[path]))
 
 
 def load_newest(directory: Path, warn: Callable[[str], None] = lambda line: None) -> tuple[Path, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Encoders by name: the paper's ResNets, and every timm model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ def create_encoder(
     norm: NormKind = "batch",
     norm_groups: int = 32,
     weight_standardization: bool = False,
+    channels: Sequence[int] = (),
+    stem_channels: int = 0,
 ) -> nn.Module:
     """A module (N, in_channels, S, S) -> (N, num_features) with the attribute `num_features`.
 
@@ -43,6 +46,8 @@ def create_encoder(
             stem=stem,
             conventions=conventions,
             zero_init_residual=zero_init_residual,
+            channels=channels,
+            stem_channels=stem_channels,
         )
     else:
         encoder = _check_and_make_timm(
@@ -51,7 +56,7 @@ def create_encoder(
             image_size,
             stem,
             pretrained,
-            ours_alone=width != 1.0 or conventions != "torch" or zero_init_residual,
+            ours_alone=width != 1.0 or conventions != "torch" or zero_init_residual or bool(channels or stem_channels),
         )
     replace_norm(encoder, norm, norm_groups)
     return standardize_weights(encoder) if weight_standardization else encoder
