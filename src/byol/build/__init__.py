@@ -35,6 +35,7 @@ from byol.optim.groups import create_optimizer
 from byol.optim.schedules import total_steps
 from byol.runtime.hardware import choose_workers
 from byol.runtime.ranks import Ranks
+from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
 from byol.views.two_views import TwoViews
 
@@ -243,9 +244,9 @@ def policy(view: ViewConfig) -> ViewPolicy:
     return ViewPolicy(**dataclasses.asdict(view))
 
 
-def two_views(config: Config) -> TwoViews:
+def two_views(config: Config) -> TwoViews | AsymmetricViews:
     """The views of a resolved config."""
-    return TwoViews(
+    plain = TwoViews(
         policy(config.views.view1),
         policy(config.views.view2),
         config.views.size,
@@ -254,13 +255,19 @@ def two_views(config: Config) -> TwoViews:
         config.views.semantics,
         config.views.antialias,
     )
+    a = config.asymmetry
+    asymmetry = Asymmetry(
+        a.small_crops, a.small_size, a.small_area, a.scale_mix, a.weak_augmentation, a.mean_encoding
+    )
+    differs = a.small_crops or {a.scale_mix, a.weak_augmentation, a.mean_encoding} != {"none"}
+    return AsymmetricViews(plain, asymmetry) if differs else plain
 
 
 def feed(
     config: Config,
     source: ImageSource,
     channels: int,
-    views: TwoViews,
+    views: TwoViews | AsymmetricViews,
     device: torch.device,
     skipped: SkippedImages,
     ranks: Ranks,
@@ -313,7 +320,7 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks) -> 
     return State(built, optimizer)
 
 
-def initialize_from_data(config: Config, made: Method, feed: Feed, views: TwoViews, device: torch.device) -> None:
+def initialize_from_data(config: Config, made: Method, feed: Feed, views: TwoViews | AsymmetricViews, device: torch.device) -> None:
     """Starts scales and shifts from the first batch, where the config asks for it."""
     if not config.method.data_init:
         return

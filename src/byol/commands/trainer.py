@@ -55,7 +55,7 @@ class Trainer:
     own_encoder: bool
     state: State
     feed: build.Feed
-    views: build.TwoViews
+    views: build.TwoViews | build.AsymmetricViews
     schedule: build.Schedule
     device: torch.device
     precision: str

@@ -16,6 +16,7 @@ __all__ = ["validate"]  # and everything below
 T = TypeVar("T")
 
 
+Side = Literal["none", "source", "target", "both"]
 Norm = Literal["batch", "local-batch", "group", "layer", "instance", "affine", "none"]
 
 
@@ -71,6 +72,28 @@ class ViewsConfig:
     """The distribution T."""
     view2: ViewConfig = ViewConfig(blur_probability=0.1, solarize_probability=0.2)
     """The distribution T'."""
+
+
+@dataclass(frozen=True)
+class AsymmetryConfig:
+    """What differs between source (online) and target, as in asym-siam. Differs from the paper where anything is set."""
+
+    small_crops: int = 0
+    """MultiCrop: small views per image for the online network alone, each of which predicts both targets."""
+    small_size: int = 96
+    """Side of a small view in pixels."""
+    small_area: tuple[float, float] = (0.05, 0.14)
+    """Smallest and largest area of a small view, as a fraction of the image."""
+    scale_mix: Side = "none"
+    """ScaleMix: a box of another view of the same image is pasted into each view of this side."""
+    weak_augmentation: Side = "none"
+    """This side sees crops and flips alone."""
+    mean_encoding: Side = "none"
+    """This side's projection is the mean over two views."""
+    split_batch_norm: Side = "none"
+    """This side's projector has batch norm over parts of the batch, the other's over all of it; needs an average or fixed target."""
+    split_parts: int = 8
+    """The parts for split_batch_norm."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +244,8 @@ class Config:
     """The heads."""
     method: MethodConfig = MethodConfig()
     """The method."""
+    asymmetry: AsymmetryConfig = AsymmetryConfig()
+    """Differences between source and target."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
 

@@ -19,6 +19,32 @@ class LocalBatchNorm2d(nn.BatchNorm2d):
     """Batch norm of (N, C, H, W) that stays within its rank where others span all of them."""
 
 
+class SplitBatchNorm1d(LocalBatchNorm1d):
+    """Batch norm of (N, C) whose batch is cut into `parts`, each with statistics of its own; smaller ones share."""
+
+    parts: int = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        parts = max(1, min(self.parts, len(input) // 2))
+        return torch.cat([super(SplitBatchNorm1d, self).forward(part) for part in input.tensor_split(parts)])
+
+
+def split_batch_norm(module: nn.Module, parts: int) -> int:
+    """Cuts, in place, the batch of every plain 1d batch norm in `module` into parts; returns how many there are."""
+    count = 0
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm1d:
+            made = SplitBatchNorm1d(child.num_features, eps=child.eps, momentum=child.momentum)
+            made._parameters, made._buffers, made.parts = child._parameters, child._buffers, parts
+            setattr(module, name, made)
+            count += 1
+        else:
+            count += split_batch_norm(child, parts)
+    return count
+
+
 class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over (N, C) or (N, C, H, W) whose batch is that of all ranks together, each with N images.
 

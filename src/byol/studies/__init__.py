@@ -1,6 +1,7 @@
 """Studies by name: each a file that holds one `Study`. Imports no torch."""
 
 from byol.errors import ConfigError, nearest
+from byol.studies.asymmetry import ASYMMETRY
 from byol.studies.augmentations import AUGMENTATIONS
 from byol.studies.batch_size import BATCH_SIZE
 from byol.studies.heads import HEADS
@@ -21,6 +22,7 @@ STUDIES = {
         PREDICTOR,
         HEADS,
         LOSS_NORMALIZATION,
+        ASYMMETRY,
         WEIGHT_DECAY_AND_RATE,
     )
 }
