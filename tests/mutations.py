@@ -39,6 +39,10 @@ NETS = "tests/unit/test_methods.py tests/parity/test_components.py tests/parity/
 RANKS = "tests/integration/test_ranks.py"
 COLLAPSE = "tests/unit/test_collapse.py"
 STEP = "tests/integration/test_training.py"
+CONTRAST = "tests/unit/test_contrastive.py"
+SIAMESE = "tests/unit/test_siamese.py"
+NORMS = "tests/unit/test_norms.py"
+ASYMMETRIC = "tests/unit/test_asymmetric_views.py"
 EXPORT = "tests/integration/test_export.py"
 CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
 PICKLES = "tests/unit/test_foreign_pickle.py"
@@ -62,6 +66,25 @@ MUTATIONS = [
     Mutation("std multiplied", "methods/network.py", "(images - self.mean) / self.std", "(images - self.mean) * self.std", METHOD),
     Mutation("view 2 not normalised", "methods/byol.py", "self.normalize(view1), self.normalize(view2)", "self.normalize(view1), view2", METHOD),
     Mutation("target not a copy", "methods/byol.py", "copy.deepcopy(network) if target", "network if target", METHOD),
+    # contrastive losses, the other methods, other norms, asymmetric views
+    Mutation("positive counted twice", "methods/contrastive.py", "float(\"-inf\")", "0.0", CONTRAST),
+    Mutation("positive of own view", "methods/contrastive.py", "(anchors[0] * targets[1])", "(anchors[0] * targets[0])", CONTRAST),
+    Mutation("alpha forgotten", "methods/contrastive.py", "beta * 2 * alpha * partition", "beta * 2 * partition", CONTRAST),
+    Mutation("chunk at row 0", "methods/contrastive.py", "first + start, alpha", "first, alpha", CONTRAST),
+    Mutation("temperature twice", "methods/contrastive.py", "loss / (4 * temperature)", "loss / 4", CONTRAST),
+    Mutation("ranks' place ignored", "runtime/ranks.py", "self.rank * len(rows)", "0", CONTRAST),
+    Mutation("SimSiam sign", "methods/losses.py", "return -0.5 * (cosine", "return 0.5 * (cosine", CONTRAST),
+    Mutation("loss norm unscaled", "methods/losses.py", "values.shape[-1:]) * values.shape[-1] ** -0.5", "values.shape[-1:])", CONTRAST),
+    Mutation("stop-gradient open", "methods/siamese.py", "return projection.detach() if own", "return projection if own", SIAMESE),
+    Mutation("fixed target moves", "methods/siamese.py", ' and self.target_kind == "average"', "", SIAMESE),
+    Mutation("least squares crossed", "methods/siamese.py", "torch.cat((target2, target1))", "torch.cat((target1, target2))", SIAMESE),
+    Mutation("small view predicts one", "methods/siamese.py", "self.loss(prediction, prediction, target1, target2)", "self.loss(prediction, prediction, target1, target1)", SIAMESE),
+    Mutation("groups of one", "nets/replace_norm.py", "16 if vectors else 2", "1", NORMS),
+    Mutation("weights not centred", "nets/replace_norm.py", "(weight - mean.view(shape))", "(weight)", NORMS),
+    Mutation("start without shift", "nets/initialization.py", "bias.sub_(mean).mul_(scale)", "bias.mul_(scale)", NORMS),
+    Mutation("rate multiplier ignored", "engine/step.py", ' * group.get("rate_multiplier", 1.0)', "", OPTIM),
+    Mutation("box not cut", "views/asymmetric.py", "(1 - share).sqrt()", "(1 - share)", ASYMMETRIC),
+    Mutation("small crops share numbers", "views/asymmetric.py", "SMALL + i", "SMALL", ASYMMETRIC),
     # LARS and groups
     Mutation("LARS ratio upside down", "optim/lars.py", "eta * weight_norms / gradient_norms", "eta * gradient_norms / weight_norms", OPTIM),
     Mutation("LARS eta forgotten", "optim/lars.py", "eta * weight_norms", "weight_norms", OPTIM),
