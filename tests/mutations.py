@@ -39,6 +39,10 @@ NETS = "tests/unit/test_methods.py tests/parity/test_components.py tests/parity/
 RANKS = "tests/integration/test_ranks.py"
 COLLAPSE = "tests/unit/test_collapse.py"
 STEP = "tests/integration/test_training.py"
+CONTRAST = "tests/unit/test_contrastive.py"
+SIAMESE = "tests/unit/test_siamese.py"
+NORMS = "tests/unit/test_norms.py"
+ASYMMETRIC = "tests/unit/test_asymmetric_views.py"
 EXPORT = "tests/integration/test_export.py"
 CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
 PICKLES = "tests/unit/test_foreign_pickle.py"
@@ -58,10 +62,29 @@ MUTATIONS = [
     Mutation("target follows backwards", "methods/byol.py", "parameters()), 1 - tau)", "parameters()), tau)", METHOD),
     Mutation("target sees other view", "methods/byol.py", "target1 = self.target(view1)", "target1 = self.target(view2)", METHOD),
     Mutation("no predictor", "methods/byol.py", "byol_loss(self.predictor(projection1)", "byol_loss((projection1)", METHOD),
-    Mutation("mean not subtracted", "methods/byol.py", "(images - self.mean)", "(images)", METHOD),
-    Mutation("std multiplied", "methods/byol.py", "(images - self.mean) / self.std", "(images - self.mean) * self.std", METHOD),
+    Mutation("mean not subtracted", "methods/network.py", "(images - self.mean)", "(images)", METHOD),
+    Mutation("std multiplied", "methods/network.py", "(images - self.mean) / self.std", "(images - self.mean) * self.std", METHOD),
     Mutation("view 2 not normalised", "methods/byol.py", "self.normalize(view1), self.normalize(view2)", "self.normalize(view1), view2", METHOD),
     Mutation("target not a copy", "methods/byol.py", "copy.deepcopy(network) if target", "network if target", METHOD),
+    # contrastive losses, the other methods, other norms, asymmetric views
+    Mutation("positive counted twice", "methods/contrastive.py", "float(\"-inf\")", "0.0", CONTRAST),
+    Mutation("positive of own view", "methods/contrastive.py", "(anchors[0] * targets[1])", "(anchors[0] * targets[0])", CONTRAST),
+    Mutation("alpha forgotten", "methods/contrastive.py", "beta * 2 * alpha * partition", "beta * 2 * partition", CONTRAST),
+    Mutation("chunk at row 0", "methods/contrastive.py", "first + start, alpha", "first, alpha", CONTRAST),
+    Mutation("temperature twice", "methods/contrastive.py", "loss / (4 * temperature)", "loss / 4", CONTRAST),
+    Mutation("ranks' place ignored", "runtime/ranks.py", "self.rank * len(rows)", "0", CONTRAST),
+    Mutation("SimSiam sign", "methods/losses.py", "return -0.5 * (cosine", "return 0.5 * (cosine", CONTRAST),
+    Mutation("loss norm unscaled", "methods/losses.py", "values.shape[-1:]) * values.shape[-1] ** -0.5", "values.shape[-1:])", CONTRAST),
+    Mutation("stop-gradient open", "methods/siamese.py", "return projection.detach() if own", "return projection if own", SIAMESE),
+    Mutation("fixed target moves", "methods/siamese.py", ' and self.target_kind == "average"', "", SIAMESE),
+    Mutation("least squares crossed", "methods/siamese.py", "torch.cat((target2, target1))", "torch.cat((target1, target2))", SIAMESE),
+    Mutation("small view predicts one", "methods/siamese.py", "self.loss(prediction, prediction, target1, target2)", "self.loss(prediction, prediction, target1, target1)", SIAMESE),
+    Mutation("groups of one", "nets/replace_norm.py", "16 if vectors else 2", "1", NORMS),
+    Mutation("weights not centred", "nets/replace_norm.py", "(weight - mean.view(shape))", "(weight)", NORMS),
+    Mutation("start without shift", "nets/initialization.py", "bias.sub_(mean).mul_(scale)", "bias.mul_(scale)", NORMS),
+    Mutation("rate multiplier ignored", "engine/step.py", ' * group.get("rate_multiplier", 1.0)', "", OPTIM),
+    Mutation("box not cut", "views/asymmetric.py", "(1 - share).sqrt()", "(1 - share)", ASYMMETRIC),
+    Mutation("small crops share numbers", "views/asymmetric.py", "SMALL + i", "SMALL", ASYMMETRIC),
     # LARS and groups
     Mutation("LARS ratio upside down", "optim/lars.py", "eta * weight_norms / gradient_norms", "eta * gradient_norms / weight_norms", OPTIM),
     Mutation("LARS eta forgotten", "optim/lars.py", "eta * weight_norms", "weight_norms", OPTIM),
@@ -70,8 +93,8 @@ MUTATIONS = [
     Mutation("LARS without momentum", "optim/lars.py", 'buffers, group["momentum"])', "buffers, 0.0)", OPTIM),
     Mutation("LARS zero norms", "optim/lars.py", "torch.ones_like(weight_norms)", "torch.zeros_like(weight_norms)", OPTIM),
     Mutation("LARS one zero norm", "optim/lars.py", "(weight_norms > 0) & ", "", OPTIM),
-    Mutation("biases decayed", "optim/groups.py", '"weight_decay": 0.0}', '"weight_decay": weight_decay}', OPTIM),
-    Mutation("biases adapted", "optim/groups.py", "= True, False", "= True, True", METHOD),
+    Mutation("biases decayed", "optim/groups.py", "if decay_all else 0.0", "if decay_all else weight_decay", OPTIM),
+    Mutation("biases adapted", "optim/groups.py", "rest_decay, False)", "rest_decay, True)", METHOD),
     Mutation("layer scales decayed", "optim/groups.py", ' or name == "bias" or parameter.dim() <= 1', ' or name == "bias"', OPTIM),
     # schedules
     Mutation("rate per 512", "optim/schedules.py", "base * batch_size / 256\n    if", "base * batch_size / 512\n    if", OPTIM),
@@ -86,7 +109,7 @@ MUTATIONS = [
     Mutation("averages not debiased", "nets/norm.py", "self.hidden_mean / debias", "self.hidden_mean", NETS),
     Mutation("variance unbiased", "nets/norm.py", "dim=dims, correction=0", "dim=dims, correction=1", NETS),
     Mutation("ranks' means ignored", "nets/norm.py", " + (means - mean).square().mean(dim=0)", "", RANKS),
-    Mutation("ranks' gradients ignored", "nets/norm.py", "distributed.all_reduce(total)", "pass", RANKS),
+    Mutation("ranks' gradients ignored", "runtime/ranks.py", "distributed.all_reduce(total)", "pass", RANKS),
     Mutation("running variance biased", "nets/norm.py", "var * count / max(count - 1, 1)", "var", RANKS),
     Mutation("padding on the wrong side", "nets/resnet.py", "return total // 2, total - total // 2", "return total - total // 2, total // 2", NETS),
     Mutation("no shortcut in group 1", "nets/resnet.py", '(changes or conventions == "deepmind")', "changes", NETS),
@@ -129,7 +152,7 @@ MUTATIONS = [
     Mutation("hue range", "views/policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
     # step and collapse watch
     Mutation("tau of the next step", "engine/step.py", "schedule.tau(step))", "schedule.tau(step + 1))", STEP),
-    Mutation("rate of the next step", "engine/step.py", '= schedule.learning_rate(step)', '= schedule.learning_rate(step + 1)', STEP),
+    Mutation("rate of the next step", "engine/step.py", '= schedule.learning_rate(step) *', '= schedule.learning_rate(step + 1) *', STEP),
     Mutation("gradients kept", "engine/step.py", "state.optimizer.zero_grad(set_to_none=True)", "pass", STEP),
     Mutation("micro-batches summed", "engine/step.py", "(output.loss / num_micro_batches)", "(output.loss)", STEP),
     Mutation("std not scaled", "diagnostics/collapse.py", "* dimension**0.5", "", COLLAPSE),

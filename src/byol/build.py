@@ -1,15 +1,14 @@
 """From a config and a piece of data to the objects that train: the one place where names become things."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
+from byol.build_networks import METHODS, encoder, encoder_settings, method, seeded
 from byol.config import Config, ViewConfig
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
@@ -25,17 +24,22 @@ from byol.data.tar_shards import TarImages
 from byol.engine.state import State
 from byol.engine.step import Schedule
 from byol.errors import BrokenImageError, ConfigError, DataError, nearest
-from byol.export.encoder_file import EncoderDescription, copy_weights
-from byol.methods.byol import BYOL, Network
-from byol.nets.encoder import SMALL_IMAGE, create_encoder, find_num_features
-from byol.nets.heads import mlp_head
+from byol.export.encoder_file import EncoderDescription
+from byol.methods.byol import BYOL
+from byol.methods.network import Method
+from byol.methods.siamese import Siamese
+from byol.nets.encoder import SMALL_IMAGE, find_num_features
+from byol.nets.initialization import initialize_from_data as set_from_data
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import total_steps
 from byol.runtime.hardware import choose_workers
 from byol.runtime.ranks import Ranks
+from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
 from byol.views.two_views import TwoViews
+
+__all__ = ["METHODS", "encoder", "encoder_settings", "find_num_features", "method", "seeded"]  # and everything below
 
 PROBED_IMAGES = 256
 MIN_IMAGES = 16
@@ -240,8 +244,8 @@ def policy(view: ViewConfig) -> ViewPolicy:
     return ViewPolicy(**dataclasses.asdict(view))
 
 
-def two_views(config: Config) -> TwoViews:
-    """The views of a resolved config."""
+def plain_views(config: Config) -> TwoViews:
+    """T and T' of a resolved config, whatever its asymmetry."""
     return TwoViews(
         policy(config.views.view1),
         policy(config.views.view2),
@@ -253,11 +257,19 @@ def two_views(config: Config) -> TwoViews:
     )
 
 
+def two_views(config: Config) -> TwoViews | AsymmetricViews:
+    """The views that a resolved config trains on."""
+    a, plain = config.asymmetry, plain_views(config)
+    asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, a.scale_mix, a.weak_augmentation, a.mean_encoding)
+    differs = a.small_crops or {a.scale_mix, a.weak_augmentation, a.mean_encoding} != {"none"}
+    return AsymmetricViews(plain, asymmetry) if differs else plain
+
+
 def feed(
     config: Config,
     source: ImageSource,
     channels: int,
-    views: TwoViews,
+    views: TwoViews | AsymmetricViews,
     device: torch.device,
     skipped: SkippedImages,
     ranks: Ranks,
@@ -286,64 +298,7 @@ def feed(
     return ResidentFeed(images.to(device), chosen, plan, config.seed, np.asarray(indices))
 
 
-def encoder_settings(config: Config) -> dict:
-    """The arguments of `create_encoder` beside name, channels and size."""
-    e = config.encoder
-    return {
-        "width": e.width,
-        "stem": e.stem,
-        "conventions": e.conventions,
-        "zero_init_residual": e.zero_init_residual,
-    }
-
-
-def encoder(config: Config, channels: int) -> nn.Module:
-    """A new encoder as the config describes it, with the weights of `encoder.init` where that is set."""
-    module = create_encoder(
-        config.encoder.name,
-        in_channels=channels,
-        image_size=config.views.size,
-        pretrained=config.encoder.pretrained,
-        **encoder_settings(config),
-    )
-    return copy_weights(config.encoder.init, module) if config.encoder.init else module
-
-
-def method(config: Config, channels: int, module: nn.Module | None = None, num_classes: int = 0) -> BYOL:
-    """The method with initial weights that depend on nothing but the config and its seed.
-
-    `module`: an encoder of one's own. `num_classes` > 0 adds the online classifier.
-    """
-
-    def network(offset: int) -> tuple[Network, nn.Module]:
-        with seeded(config.seed + offset):
-            made = encoder(config, channels) if module is None else module
-            width = find_num_features(made, channels, config.views.size)
-            heads, conventions = config.heads, config.encoder.conventions
-            projector = mlp_head(width, heads.projector_hidden, heads.projector_output, conventions)
-            predictor = mlp_head(heads.projector_output, heads.predictor_hidden, heads.projector_output, conventions)
-        return Network(made, projector), predictor
-
-    if module is not None and config.encoder.init:
-        raise ConfigError("encoder.init is for an encoder by name: load the weights into your own module yourself.")
-    online, predictor = network(0)
-    target = None
-    if config.method.target_init == "independent":
-        if module is not None:
-            raise ConfigError(
-                "method.target_init 'independent' needs an encoder by name: a module of your own can only be copied."
-            )
-        target, _ = network(2**31)
-    classifier = None
-    if num_classes:
-        with seeded(config.seed + 2**32):
-            width = find_num_features(online.encoder, channels, config.views.size)
-            classifier = nn.Linear(width, num_classes)
-    mean, std = config.views.mean, config.views.std
-    return BYOL(online, predictor, mean=mean, std=std, target=target, classifier=classifier)
-
-
-def state(config: Config, built: BYOL, device: torch.device, ranks: Ranks) -> State:
+def state(config: Config, built: Method, device: torch.device, ranks: Ranks) -> State:
     """The state at step 0, on its device and in its memory layout; with several ranks batch norm spans them."""
     built = built.to(device)
     if ranks.size > 1:
@@ -357,8 +312,28 @@ def state(config: Config, built: BYOL, device: torch.device, ranks: Ranks) -> St
         weight_decay=o.weight_decay,
         momentum=o.momentum,
         trust_coefficient=o.trust_coefficient,
+        decay_all=o.decay_all,
+        rates={
+            prefix: rate
+            for prefix, rate in (("online.projector.", o.projector_rate), ("predictor.", o.predictor_rate))
+            if rate != 1
+        },
     )
     return State(built, optimizer)
+
+
+def initialize_from_data(
+    config: Config, made: Method, feed: Feed, views: TwoViews | AsymmetricViews, device: torch.device
+) -> None:
+    """Starts scales and shifts from the first batch, where the config asks for it."""
+    if not config.method.data_init:
+        return
+    batch = next(iter(feed.batches(0, 1)))
+    make = views.finish if batch.cropped else views
+    view1, view2 = make(batch.images.to(device), 0, batch.first_row)[:2]
+    set_from_data(made, lambda: made(view1, view2))
+    if isinstance(made, Siamese | BYOL) and made.target is not None and config.method.target_init == "copy":
+        made.target.load_state_dict(made.online.state_dict())
 
 
 def encoder_description(config: Config, channels: int, num_features: int, *, own_module: bool) -> EncoderDescription:
@@ -377,14 +352,3 @@ def encoder_description(config: Config, channels: int, num_features: int, *, own
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     return values * channels if len(values) == 1 else values
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Within the block torch's global CPU generator starts from `seed`; afterwards it is as it was before."""
-    before = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)

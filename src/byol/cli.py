@@ -12,6 +12,7 @@ from byol.cli_show import CheckData, Doctor, Preview, Report, run_check_data, ru
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
+from byol.studies.options import RunStudy, run_study
 
 USAGE_ERROR = 2
 
@@ -364,5 +365,6 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "preview": (Preview, run_preview),
     "doctor": (Doctor, run_doctor),
     "check-data": (CheckData, run_check_data),
+    "study": (RunStudy, run_study),
     "recipes": (Recipes, _recipes),
 }

@@ -67,6 +67,15 @@ def test_two_ranks_train_as_one_process_does(tmp_path: Path, name: str, micro: i
     assert same_weights(tmp_path / "one", tmp_path / "two", 1e-6)
 
 
+@pytest.mark.parametrize("name", ["simclr", "infonce"])
+def test_two_ranks_share_their_negatives(tmp_path: Path, name: str) -> None:
+    settings = {"method.name": name, "method.temperature": 0.5, "encoder.name": "resnet10"}
+    pretrain(tmp_path / "one", **settings)
+    run_ranks(2, pretrain_rank, tmp_path / "two", settings)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+    assert same_weights(tmp_path / "one", tmp_path / "two", 1e-6)
+
+
 def test_run_of_two_ranks_resumes_with_one_and_four(tmp_path: Path) -> None:
     pretrain(tmp_path / "one")
     run_ranks(2, stop_at_four, tmp_path / "run")

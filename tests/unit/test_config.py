@@ -54,6 +54,27 @@ def test_override_unknown_name_says_the_nearest() -> None:
         override(Config(), {"optimizer.nam": "sgd"})
 
 
+def test_recipe_simclr_and_simsiam_hold_the_published_values() -> None:
+    c = recipes.recipe("simclr-imagenet").config
+    assert (c.method.name, c.method.temperature, c.epochs, c.batch_size) == ("simclr", 0.1, 100, 4096)
+    assert (c.optimizer.name, c.optimizer.base_learning_rate, c.optimizer.weight_decay) == ("lars", 0.3, 1e-6)
+    assert (c.heads.projector_output, c.heads.projector_output_norm, c.views.view1 == c.views.view2) == (
+        128,
+        True,
+        True,
+    )
+    v = c.views.view1
+    assert (v.brightness, v.contrast, v.saturation, v.hue, v.blur_probability) == (0.8, 0.8, 0.8, 0.2, 0.5)
+    assert recipes.recipe("simclr-cifar10").config.method.temperature == 0.5
+    c = recipes.recipe("simsiam-imagenet").config
+    assert (c.method.name, c.epochs, c.batch_size, c.optimizer.decay_all) == ("simsiam", 100, 512, True)
+    assert (c.optimizer.name, c.optimizer.base_learning_rate, c.optimizer.weight_decay) == ("sgd", 0.05, 1e-4)
+    h = c.heads
+    assert (h.projector_depth, h.projector_hidden, h.projector_output, h.predictor_hidden) == (3, 2048, 2048, 512)
+    c = recipes.recipe("simsiam-cifar10").config
+    assert (c.optimizer.base_learning_rate, c.optimizer.weight_decay, c.heads.projector_depth) == (0.03, 5e-4, 2)
+
+
 def test_recipe_unknown_name_says_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'cifar10'"):
         recipes.recipe("cifar")
@@ -66,6 +87,9 @@ def test_recipe_unknown_name_says_the_nearest() -> None:
         ("log_interval_steps", 0), ("views.size", 4), ("views.view1.flip_probability", 1.5),
         ("views.view2.crop_area", (0.0, 1.0)), ("views.view1.crop_area", (0.5, 0.2)), ("views.view1.hue", 0.6),
         ("encoder.width", 0), ("heads.projector_hidden", 0), ("method.tau_base", 1.1), ("optimizer.momentum", 1.0),
+        ("method.temperature", 0), ("method.beta", -1), ("method.loss_chunk", -1), ("heads.projector_depth", 0),
+        ("encoder.norm_groups", 0), ("optimizer.predictor_rate", -1), ("asymmetry.small_crops", -1),
+        ("asymmetry.small_size", 4), ("asymmetry.small_area", (0.5, 0.2)), ("asymmetry.split_parts", 1),
         ("optimizer.base_learning_rate", 0), ("optimizer.weight_decay", -1), ("views.mean", (0.5,)),
     ],
 )  # fmt: skip

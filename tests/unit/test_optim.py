@@ -76,6 +76,48 @@ def test_create_optimizer_decays_weights_only(name) -> None:
     assert [p.dim() for g in groups for p in g["params"]] == [2, 1]
 
 
+@pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
+def test_create_optimizer_rates_multiply_the_named_parts_alone(name) -> None:
+    parts = [("online", nn.Linear(3, 2)), ("predictor", nn.Linear(2, 2))]
+    optimizer = create_optimizer(parts, name, weight_decay=0.1, decay_all=True, rates={"predictor.": 10.0})
+    found = [
+        (g.get("rate_multiplier", 1.0), g["weight_decay"], [tuple(p.shape) for p in g["params"]])
+        for g in optimizer.param_groups
+    ]
+    assert found == [(1.0, 0.1, [(2, 3)]), (1.0, 0.1, [(2,)]), (10.0, 0.1, [(2, 2)]), (10.0, 0.1, [(2,)])]
+
+
+def test_train_step_sets_every_groups_own_rate() -> None:
+    from byol.build_networks import method
+    from byol.config import Config, override
+    from byol.data.loader import Batch
+    from byol.engine.state import State
+    from byol.engine.step import Schedule, train_step
+    from byol.engine.wrap import wrap
+    from byol.views.policy import T
+    from byol.views.two_views import TwoViews
+    from tests.conftest import SMALL
+
+    made = method(
+        override(Config(), {**SMALL, "encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (1.0,)}), 3
+    )
+    rates = {"online.projector.": 0.0, "predictor.": 3.0}
+    state = State(made, create_optimizer(made.trained_modules(), "sgd", momentum=0.0, rates=rates))
+    before = {name: p.clone() for name, p in made.named_parameters()}
+    device = torch.device("cpu")
+    batch = Batch(0, 0, torch.randint(0, 255, (8, 3, 16, 16), dtype=torch.uint8), False, None)
+    wrapped = wrap(made, device, bf16=False, channels_last=False)
+    train_step(state, [batch], 1, TwoViews(T, T, 16, 8, 0), wrapped, Schedule(0.5, 256, 10, 0, 0.9), device)
+    assert [g["lr"] for g in state.optimizer.param_groups] == [0.5, 0.5, 0.0, 0.0, 1.5, 1.5]
+    moved = {
+        name.split(".")[0] + name.split(".")[1]
+        for name, p in made.named_parameters()
+        if not torch.equal(p, before[name])
+    }
+    assert "onlineprojector" not in moved
+    assert {"onlineencoder", "predictor0", "targetencoder"} <= moved
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     total=st.integers(2, 5000),

@@ -55,7 +55,7 @@ class Trainer:
     own_encoder: bool
     state: State
     feed: build.Feed
-    views: build.TwoViews
+    views: build.TwoViews | build.AsymmetricViews
     schedule: build.Schedule
     device: torch.device
     precision: str
@@ -78,15 +78,18 @@ class Trainer:
             if source.labels is None:
                 raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
             num_classes = int(source.labels.max()) + 1
-        method = build.method(config, channels, encoder, num_classes)
+        method = build.method(config, channels, encoder, num_classes, ranks.gather_rows)
         views = build.two_views(config)
+        state = build.state(config, method, device, ranks)
+        feed = build.feed(config, source, channels, views, device, skipped, ranks)
+        build.initialize_from_data(config, state.method, feed, views, device)
         return cls(
             config,
             len(source),
             channels,
             encoder is not None,
-            build.state(config, method, device, ranks),
-            build.feed(config, source, channels, views, device, skipped, ranks),
+            state,
+            feed,
             views,
             build.schedule(config, len(source)),
             device,

@@ -20,6 +20,7 @@ from byol.engine.step import ComputeLoss, Schedule, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
 from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
+from byol.views.asymmetric import AsymmetricViews
 from byol.views.two_views import TwoViews
 
 LOOKS_BEFORE_STOPPING = 3
@@ -68,7 +69,7 @@ class LoopEnd:
 def train(
     state: State,
     feed: Feed,
-    views: TwoViews,
+    views: TwoViews | AsymmetricViews,
     compute_loss: ComputeLoss,
     schedule: Schedule,
     settings: LoopSettings,

@@ -6,14 +6,14 @@ from typing import Any
 from torch.optim import Optimizer
 
 from byol.diagnostics.collapse import CollapseWatch
-from byol.methods.byol import BYOL
+from byol.methods.network import Method
 
 
 @dataclass
 class State:
     """Weights (online, target, heads), optimizer buffers, the step, the last collapse watch. Chance follows the step."""
 
-    method: BYOL
+    method: Method
     optimizer: Optimizer
     step: int = 0
     num_skipped_steps: int = 0

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from byol.data.loader import Batch
 from byol.engine.state import State
-from byol.methods.byol import MethodOutput
+from byol.methods.network import MethodOutput
 from byol.optim.schedules import learning_rate, scale_tau, target_tau
+from byol.views.asymmetric import AsymmetricViews
 from byol.views.two_views import TwoViews
 
-ComputeLoss = Callable[[Tensor, Tensor, Tensor | None, bool], MethodOutput]
-"""`state.method` as `engine.wrap` wraps it: (view1, view2, labels, last micro-batch of the step) -> output."""
+ComputeLoss = Callable[..., MethodOutput]
+"""`state.method` as `engine.wrap` wraps it: (view1, view2, labels, last micro-batch, [other views]) -> output."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def train_step(
     state: State,
     batches: Iterable[Batch],
     num_micro_batches: int,
-    views: TwoViews,
+    views: TwoViews | AsymmetricViews,
     compute_loss: ComputeLoss,
     schedule: Schedule,
     device: torch.device,
@@ -77,9 +78,9 @@ def train_step(
         images = batch.images.to(device, non_blocking=True)
         labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
         make = views.finish if batch.cropped else views
-        view1, view2 = make(images, step, batch.first_row)
+        view1, view2, *others = make(images, step, batch.first_row)
 
-        output = compute_loss(view1, view2, labels, number == num_micro_batches)
+        output = compute_loss(view1, view2, labels, number == num_micro_batches, *others)
         (output.loss / num_micro_batches).backward()
         losses.append(output.loss.detach())
     assert output is not None
@@ -90,7 +91,7 @@ def train_step(
         state.num_skipped_steps += 1
     else:
         for group in state.optimizer.param_groups:
-            group["lr"] = schedule.learning_rate(step)
+            group["lr"] = schedule.learning_rate(step) * group.get("rate_multiplier", 1.0)
         state.optimizer.step()
         state.method.update_target(schedule.tau(step))  # after the optimizer, with the same step's tau
     state.optimizer.zero_grad(set_to_none=True)

@@ -1,16 +1,19 @@
 """Callables around the raw method: autocast, memory layout, ranks. The method itself stays as it is."""
 
 import contextlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from byol.engine.step import ComputeLoss
-from byol.methods.byol import BYOL, MethodOutput
+from byol.methods.network import Method, MethodOutput
+
+Others = Mapping[str, tuple[Tensor, ...]]
 
 
-def wrap(method: BYOL, device: torch.device, *, bf16: bool, channels_last: bool, num_ranks: int = 1) -> ComputeLoss:
+def wrap(method: Method, device: torch.device, *, bf16: bool, channels_last: bool, num_ranks: int = 1) -> ComputeLoss:
     """`method` under bf16 autocast (its loss stays float32) and with channels-last views, where asked for.
 
     With several ranks gradients are averaged over them (DDP), in the last micro-batch of a step alone.
@@ -21,11 +24,15 @@ def wrap(method: BYOL, device: torch.device, *, bf16: bool, channels_last: bool,
         forward = DistributedDataParallel(method, devices, gradient_as_bucket_view=True)
         not_yet = forward.no_sync
 
-    def compute_loss(view1: Tensor, view2: Tensor, labels: Tensor | None, last: bool) -> MethodOutput:
-        if channels_last:
-            view1 = view1.contiguous(memory_format=torch.channels_last)
-            view2 = view2.contiguous(memory_format=torch.channels_last)
+    def laid_out(view: Tensor) -> Tensor:
+        return view.contiguous(memory_format=torch.channels_last) if channels_last else view
+
+    def compute_loss(
+        view1: Tensor, view2: Tensor, labels: Tensor | None, last: bool, others: Others | None = None
+    ) -> MethodOutput:
+        view1, view2 = laid_out(view1), laid_out(view2)
+        more = () if others is None else ({name: tuple(map(laid_out, views)) for name, views in others.items()},)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16), contextlib.nullcontext() if last else not_yet():
-            return forward(view1, view2, labels)
+            return forward(view1, view2, labels, *more)
 
     return compute_loss

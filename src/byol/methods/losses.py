@@ -1,8 +1,12 @@
 """Losses as functions of a batch of vectors; float32 inside unless given float64."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+LossNormalization = Literal["l2", "layer", "batch", "none"]
 
 NORM_CLAMP = 1e-6  # DeepMind: x * rsqrt(max(sum x^2, 1e-12))
 
@@ -24,6 +28,37 @@ def byol_loss(prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2
     other way round. No gradient flows into the targets.
     """
     return (regression_loss(prediction1, target2.detach()) + regression_loss(prediction2, target1.detach())).mean()
+
+
+def normalized_loss(
+    prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2: Tensor, normalization: LossNormalization
+) -> Tensor:
+    """`byol_loss` with another normalisation of the vectors, which the targets' gradient passes (BYOL Table 20)."""
+
+    def distance(prediction: Tensor, target: Tensor) -> Tensor:
+        difference = normalize_vectors(prediction, normalization) - normalize_vectors(target, normalization)
+        return difference.square().sum(dim=-1)
+
+    return (distance(prediction1, target2) + distance(prediction2, target1)).mean()
+
+
+def normalize_vectors(vectors: Tensor, normalization: LossNormalization) -> Tensor:
+    """(N, D) vectors of length 1 (l2), or standardised each (layer) or per dimension (batch) and divided by sqrt(D)."""
+    values = _at_least_float32(vectors)
+    if normalization == "l2":
+        return l2_normalize(values)
+    if normalization == "layer":
+        return functional.layer_norm(values, values.shape[-1:]) * values.shape[-1] ** -0.5
+    if normalization == "batch":
+        return functional.batch_norm(values, None, None, training=True) * values.shape[-1] ** -0.5
+    return values
+
+
+def simsiam_loss(prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2: Tensor) -> Tensor:
+    """Mean negative cosine of both directions, in [-1, 1] (SimSiam equation 2); the targets' gradient passes."""
+    cosine = (l2_normalize(prediction1) * l2_normalize(target2)).sum(dim=-1)
+    other = (l2_normalize(prediction2) * l2_normalize(target1)).sum(dim=-1)
+    return -0.5 * (cosine + other).mean()
 
 
 def _at_least_float32(vectors: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 
 from byol.errors import EncoderError, nearest
 from byol.nets.norm import Conventions
+from byol.nets.replace_norm import NormKind, replace_norm, standardize_weights
 from byol.nets.resnet import BLOCKS, ResNet
 
 SMALL_IMAGE = 96
@@ -24,17 +25,21 @@ def create_encoder(
     conventions: Conventions = "torch",
     pretrained: bool = False,
     zero_init_residual: bool = False,
+    norm: NormKind = "batch",
+    norm_groups: int = 32,
+    weight_standardization: bool = False,
     channels: Sequence[int] = (),
     stem_channels: int = 0,
 ) -> nn.Module:
     """A module (N, in_channels, S, S) -> (N, num_features) with the attribute `num_features`.
 
     Our ResNets (`resnet18` to `resnet200`) take every option; a timm model takes `stem` where it is a ResNet.
+    `norm` replaces every batch norm (`nets.replace_norm`) of either.
     Raises EncoderError for an unknown name or an option that the encoder does not have.
     """
     stem = ("small" if image_size <= SMALL_IMAGE else "imagenet") if stem == "auto" else stem
     if name in RESNETS and not pretrained:
-        return ResNet(
+        encoder: nn.Module = ResNet(
             RESNETS[name],
             width=width,
             in_channels=in_channels,
@@ -44,8 +49,24 @@ def create_encoder(
             channels=channels,
             stem_channels=stem_channels,
         )
+    else:
+        encoder = _check_and_make_timm(
+            name,
+            in_channels,
+            image_size,
+            stem,
+            pretrained,
+            ours_alone=width != 1.0 or conventions != "torch" or zero_init_residual or bool(channels or stem_channels),
+        )
+    replace_norm(encoder, norm, norm_groups)
+    return standardize_weights(encoder) if weight_standardization else encoder
+
+
+def _check_and_make_timm(
+    name: str, in_channels: int, image_size: int, stem: str, pretrained: bool, *, ours_alone: bool
+) -> nn.Module:
     _check_timm_knows(name)
-    if width != 1.0 or conventions != "torch" or zero_init_residual or channels or stem_channels:
+    if ours_alone:
         raise EncoderError(
             f"encoder.width, encoder.conventions and encoder.zero_init_residual belong to our own untrained ResNets "
             f"({', '.join(RESNETS)}); {name!r} is timm's here. Leave them at their defaults."

@@ -1,9 +1,12 @@
 """Initial weights as torchvision or as DeepMind (Haiku) draws them."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from byol.nets.norm import Conventions
+from byol.nets.replace_norm import ChannelAffineNorm
 
 
 @torch.no_grad()
@@ -21,3 +24,33 @@ def initialize(module: nn.Module, conventions: Conventions) -> None:
                 nn.init.zeros_(part.bias)
         elif conventions == "torch" and isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+
+@torch.no_grad()
+def initialize_from_data(network: nn.Module, run: Callable[[], object]) -> int:
+    """Sets every scale and shift in `network` so that what `run` sends through it has mean 0 and variance 1 per channel.
+
+    `run` makes one forward; each layer is set before the next one sees its output. Running averages are what the
+    forward leaves. Returns how many normalisations were set. Differs from the paper, which starts at 1 and 0.
+    """
+
+    def set_from(part: nn.Module, _: object, output: Tensor) -> Tensor:
+        dims = [d for d in range(output.dim()) if d != 1]
+        values = output.float() if output.dtype != torch.float64 else output
+        var, mean = torch.var_mean(values, dim=dims, correction=0)
+        scale = torch.rsqrt(var + 1e-5)
+        weight, bias = part.get_parameter("weight"), part.get_parameter("bias")
+        weight.mul_(scale)  # of what comes in, the shift first: s (w x + b - m)
+        bias.sub_(mean).mul_(scale)
+        shape = (1, -1, *[1] * (output.dim() - 2))
+        return ((values - mean.view(shape)) * scale.view(shape)).to(output.dtype)
+
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, ChannelAffineNorm)
+    parts = [part for part in network.modules() if isinstance(part, kinds) and part.weight is not None]
+    hooks = [part.register_forward_hook(set_from) for part in parts]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return len(parts)

@@ -1,12 +1,48 @@
 """Batch norm as torch or as DeepMind (Haiku) keeps its averages, over one process or over all ranks."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from byol.runtime.ranks import gather_with_gradient
+
 Conventions = Literal["torch", "deepmind"]
+
+
+class LocalBatchNorm1d(nn.BatchNorm1d):
+    """Batch norm of (N, C) that stays within its rank where others span all of them."""
+
+
+class LocalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm of (N, C, H, W) that stays within its rank where others span all of them."""
+
+
+class SplitBatchNorm1d(LocalBatchNorm1d):
+    """Batch norm of (N, C) whose batch is cut into `parts`, each with statistics of its own; smaller ones share."""
+
+    parts: int = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        parts = max(1, min(self.parts, len(input) // 2))
+        return torch.cat([super(SplitBatchNorm1d, self).forward(part) for part in input.tensor_split(parts)])
+
+
+def split_batch_norm(module: nn.Module, parts: int) -> int:
+    """Cuts, in place, the batch of every plain 1d batch norm in `module` into parts; returns how many there are."""
+    count = 0
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm1d:
+            made = SplitBatchNorm1d(child.num_features, eps=child.eps, momentum=child.momentum)
+            made._parameters, made._buffers, made.parts = child._parameters, child._buffers, parts
+            setattr(module, name, made)
+            count += 1
+        else:
+            count += split_batch_norm(child, parts)
+    return count
 
 
 class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -89,6 +125,8 @@ def synchronize_batch_norm(module: nn.Module) -> nn.Module:
     """
     for name, child in module.named_children():
         setattr(module, name, synchronize_batch_norm(child))
+    if isinstance(module, LocalBatchNorm1d | LocalBatchNorm2d):
+        return module
     if isinstance(module, DeepMindBatchNorm):
         module.synchronized = True
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine and module.track_running_stats:
@@ -100,22 +138,6 @@ def synchronize_batch_norm(module: nn.Module) -> nn.Module:
     return module
 
 
-class _GatherRanks(torch.autograd.Function):
-    """(...) on each rank -> (ranks, ...) on all, with gradients of all ranks' losses."""
-
-    @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
-        parts = [torch.empty_like(local) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(parts, local.contiguous())
-        return torch.stack(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
-        distributed.all_reduce(total)
-        return total[distributed.get_rank()]
-
-
 def _batch_statistics(input: Tensor, *, synchronized: bool) -> tuple[Tensor, Tensor, int]:
     """(C,) mean, (C,) biased variance, and over how many values each; at least float32."""
     dims = (0, 2, 3) if input.dim() == 4 else (0,)
@@ -124,7 +146,7 @@ def _batch_statistics(input: Tensor, *, synchronized: bool) -> tuple[Tensor, Ten
     count = input.numel() // input.shape[1]
     if not synchronized:
         return mean, var, count
-    means, variances = _GatherRanks.apply(torch.stack((mean, var))).unbind(1)  # pyright: ignore[reportOptionalMemberAccess]
+    means, variances = gather_with_gradient(torch.stack((mean, var))).unbind(1)
     mean = means.mean(dim=0)
     var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
     return mean, var, count * len(means)

@@ -1,7 +1,7 @@
 """Which parameters get weight decay and LARS adaptation, and the optimizers built on that."""
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -37,16 +37,32 @@ def create_optimizer(
     weight_decay: float = 1e-6,
     momentum: float = 0.9,
     trust_coefficient: float = 1e-3,
+    decay_all: bool = False,
+    rates: Mapping[str, float] | None = None,
 ) -> Optimizer:
-    """An optimizer with two groups: decayed (and adapted) weights, and the rest. The rate is set at every step."""
+    """An optimizer with two groups: decayed (and adapted) weights, and the rest. The rate is set at every step.
+
+    `rates` multiply the rate of the parameters whose names start so, in two more groups each: {"predictor.": 10.0}.
+    `decay_all` decays the rest too, as SimSiam does.
+    """
     weights, excluded = split_parameters(modules)
-    groups = [
-        {"params": list(weights.values()), "weight_decay": weight_decay},
-        {"params": list(excluded.values()), "weight_decay": 0.0},
-    ]
+    rest_decay = weight_decay if decay_all else 0.0
+    groups = []
+    for prefix in (None, *(rates or {})):
+        for parameters, decay, adapt in ((weights, weight_decay, True), (excluded, rest_decay, False)):
+            chosen = [p for n, p in parameters.items() if _prefix(n, rates or {}) == prefix]
+            group: dict[str, Any] = {"params": chosen, "weight_decay": decay}
+            if prefix is not None:
+                group["rate_multiplier"] = (rates or {})[prefix]
+            if name == "lars":
+                group["adapt"] = adapt
+            groups.append(group)
     if name == "lars":
-        groups[0]["adapt"], groups[1]["adapt"] = True, False
         return LARS(groups, momentum=momentum, trust_coefficient=trust_coefficient)
     if name == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=momentum)
     return torch.optim.AdamW(groups, lr=0.0)
+
+
+def _prefix(name: str, rates: Iterable[str]) -> str | None:
+    return next((prefix for prefix in rates if name.startswith(prefix)), None)

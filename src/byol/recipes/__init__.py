@@ -1,7 +1,7 @@
 """Recipes by name: each a function that returns a `Recipe`. Imports no torch."""
 
 from byol.errors import ConfigError, nearest
-from byol.recipes import cifar, imagenet, imagenette, sample, small, stl10
+from byol.recipes import cifar, imagenet, imagenette, sample, simclr, simsiam, small, stl10
 from byol.recipes.recipe import Recipe
 
 RECIPES = {
@@ -13,6 +13,10 @@ RECIPES = {
     "imagenette": imagenette.imagenette,
     "cifar10": cifar.cifar10,
     "stl10": stl10.stl10,
+    "simclr-imagenet": simclr.simclr_imagenet,
+    "simclr-cifar10": simclr.simclr_cifar10,
+    "simsiam-imagenet": simsiam.simsiam_imagenet,
+    "simsiam-cifar10": simsiam.simsiam_cifar10,
     "sample": sample.sample,
     "small": small.small,
 }

@@ -67,6 +67,33 @@ class Ranks:
         distributed.all_gather_object(held, value)
         return held
 
+    def gather_rows(self, rows: Tensor) -> tuple[Tensor, int]:
+        """(N, ...) on each rank -> (all ranks' rows one after the other, place of our first), with gradient."""
+        if self.size == 1:
+            return rows, 0
+        return gather_with_gradient(rows).flatten(0, 1), self.rank * len(rows)
+
+
+class _GatherRanks(torch.autograd.Function):
+    """Backward sums what the losses of all ranks say of this rank's tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        parts = [torch.empty_like(local) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, local.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        distributed.all_reduce(total)
+        return total[distributed.get_rank()]
+
+
+def gather_with_gradient(local: Tensor) -> Tensor:
+    """(...) on each rank -> (ranks, ...) on all, with gradients of all ranks' losses."""
+    return _GatherRanks.apply(local)  # pyright: ignore[reportReturnType]
+
 
 @contextlib.contextmanager
 def join_ranks() -> Iterator[Ranks]:

@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from byol.config.limits import validate
 from byol.errors import ConfigError, nearest
 
+__all__ = ["validate"]  # and everything below
+
 T = TypeVar("T")
+
+
+Side = Literal["none", "source", "target", "both"]
+Norm = Literal["batch", "local-batch", "group", "layer", "instance", "affine", "none"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,28 @@ class ViewsConfig:
 
 
 @dataclass(frozen=True)
+class AsymmetryConfig:
+    """What differs between source (online) and target, as in asym-siam. Differs from the paper where anything is set."""
+
+    small_crops: int = 0
+    """MultiCrop: small views per image for the online network alone, each of which predicts both targets."""
+    small_size: int = 96
+    """Side of a small view in pixels."""
+    small_area: tuple[float, float] = (0.05, 0.14)
+    """Smallest and largest area of a small view, as a fraction of the image."""
+    scale_mix: Side = "none"
+    """ScaleMix: a box of another view of the same image is pasted into each view of this side."""
+    weak_augmentation: Side = "none"
+    """This side sees crops and flips alone."""
+    mean_encoding: Side = "none"
+    """This side's projection is the mean over two views."""
+    split_batch_norm: Side = "none"
+    """This side's projector has batch norm over parts of the batch, the other's over all of it; needs an average or fixed target."""
+    split_parts: int = 8
+    """The parts for split_batch_norm."""
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """The network f whose output is kept."""
 
@@ -85,6 +114,12 @@ class EncoderConfig:
     """Start from the encoder in this folder (a run, an export, an import). Differs from the paper: it starts from random weights."""
     zero_init_residual: bool = False
     """Start the last batch-norm scale of each residual block at 0 (the paper's results used 1)."""
+    norm: Norm = "batch"
+    """batch (over all ranks), local-batch (of each rank), group, layer, instance, affine (scale and shift alone), none. Differs from the paper where it is not batch."""
+    norm_groups: int = 32
+    """Groups of channels of norm group."""
+    weight_standardization: bool = False
+    """Standardise the weights of every convolution and linear layer. Differs from the paper."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +132,40 @@ class HeadsConfig:
     """Dimension of the projection."""
     predictor_hidden: int = 4096
     """Hidden width of the predictor."""
+    projector_depth: int = 2
+    """Linear layers of the projector (BYOL Table 14)."""
+    predictor_depth: int = 2
+    """Linear layers of the predictor."""
+    projector_norm: Norm = "batch"
+    """Normalisation of the projector's hidden layers, as encoder.norm."""
+    predictor_norm: Norm = "batch"
+    """Normalisation of the predictor's hidden layers, as encoder.norm."""
+    projector_output_norm: bool = False
+    """Normalise the projection too. Differs from the paper: SimCLR and SimSiam do."""
+    weight_standardization: bool = False
+    """Standardise the weights of both heads. Differs from the paper."""
+    predictor: Literal["auto", "mlp", "linear", "least-squares", "none"] = "auto"
+    """auto: the method's own (mlp; none for simclr). least-squares: the batch's best linear map (BYOL section 5)."""
 
 
 @dataclass(frozen=True)
 class MethodConfig:
     """What is learned."""
 
-    name: Literal["byol"] = "byol"
-    """The method."""
+    name: Literal["byol", "simclr", "simsiam", "infonce"] = "byol"
+    """byol, simclr, simsiam, or infonce: what lies between BYOL and SimCLR (BYOL equation 8)."""
+    target: Literal["auto", "average", "fixed", "stop-gradient", "online"] = "auto"
+    """auto: the method's own. average: a slow copy; fixed: a random network that stays; the online network itself with or without stop-gradient."""
+    temperature: float = 0.1
+    """Temperature of simclr's NT-Xent, alpha of infonce."""
+    beta: float = 1.0
+    """Weight of the negatives in infonce: 0 is BYOL's loss, 1 SimCLR's."""
+    loss_chunk: int = 0
+    """Images whose negatives simclr and infonce compare at a time, to save memory; 0: all."""
+    loss_normalization: Literal["l2", "layer", "batch", "none"] = "l2"
+    """How byol's loss normalises vectors (BYOL Table 20). Differs from the paper where it is not l2."""
+    data_init: bool = False
+    """Start every scale and shift so that the first batch is standardised. Differs from the paper: it starts at 1 and 0."""
     tau_base: float = 0.99
     """Target decay at the first step."""
     tau_schedule: Literal["cosine", "constant"] = "cosine"
@@ -126,13 +187,19 @@ class OptimizerConfig:
     base_learning_rate: float = 0.3
     """Rate per 256 images: the peak rate is this times batch_size / 256."""
     weight_decay: float = 1e-6
-    """Decay of weights; biases and normalisation parameters are never decayed."""
+    """Decay of weights; of biases and normalisation parameters with decay_all alone."""
     momentum: float = 0.9
     """Momentum of lars and sgd."""
     trust_coefficient: float = 1e-3
     """Eta of lars."""
     warmup_epochs: float = 10
     """Epochs of linear warm-up from 0."""
+    projector_rate: float = 1.0
+    """Multiplies the projector's rate (BYOL appendix I)."""
+    predictor_rate: float = 1.0
+    """Multiplies the predictor's rate (BYOL appendix I)."""
+    decay_all: bool = False
+    """Decay biases and normalisation parameters too. Differs from the paper: SimSiam does."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +244,8 @@ class Config:
     """The heads."""
     method: MethodConfig = MethodConfig()
     """The method."""
+    asymmetry: AsymmetryConfig = AsymmetryConfig()
+    """Differences between source and target."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
 
@@ -255,101 +324,3 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{path} is of type {hint.__name__}; found {value!r}.")
     return value
-
-
-def validate(config: Config) -> None:
-    """Raises ConfigError naming the first impossible value."""
-    c = config
-    _require(c.epochs > 0, "epochs", c.epochs, "above 0")
-    _require(c.batch_size >= 2, "batch_size", c.batch_size, "at least 2 (batch norm needs two images)")
-    _require(
-        c.micro_batch_size == 0 or c.micro_batch_size >= 2,
-        "micro_batch_size",
-        c.micro_batch_size,
-        "0, or at least 2",
-    )
-    _require(
-        c.micro_batch_size == 0 or c.batch_size % c.micro_batch_size == 0,
-        "micro_batch_size",
-        c.micro_batch_size,
-        f"a divisor of batch_size ({c.batch_size})",
-    )
-    _require(c.seed >= 0, "seed", c.seed, "0 or more")
-    _require(c.workers >= -1, "workers", c.workers, "-1 or more")
-    _require(c.log_interval_steps >= 1, "log_interval_steps", c.log_interval_steps, "at least 1")
-    _require(c.collapse_interval_steps >= 1, "collapse_interval_steps", c.collapse_interval_steps, "at least 1")
-    _require(
-        c.checkpoint_interval_minutes >= 0,
-        "checkpoint_interval_minutes",
-        c.checkpoint_interval_minutes,
-        "0 or more",
-    )
-    _require(c.keep_checkpoints >= 1, "keep_checkpoints", c.keep_checkpoints, "at least 1")
-    _require(c.milestone_epochs >= 0, "milestone_epochs", c.milestone_epochs, "0 or more")
-    _validate_views(c.views)
-    _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
-    for name in ("projector_hidden", "projector_output", "predictor_hidden"):
-        _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
-    _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")
-    reference = c.method.tau_reference_batch
-    _require(reference >= 0, "method.tau_reference_batch", reference, "0 or more")
-    _validate_optimizer(c.optimizer)
-
-
-def _validate_views(views: ViewsConfig) -> None:
-    _require(
-        views.size == 0 or views.size >= 8,
-        "views.size",
-        views.size,
-        "0 (found from the images), or at least 8",
-    )
-    side = views.decode_short_side
-    _require(
-        side == 0 or side >= views.size, "views.decode_short_side", side, f"0, or at least views.size ({views.size})"
-    )
-    _require(
-        side == 0 or views.semantics == "torchvision",
-        "views.decode_short_side",
-        side,
-        "0 where views.semantics is deepmind, which is exact; set that to torchvision first",
-    )
-    _require(len(views.mean) == len(views.std), "views.std", views.std, "as long as views.mean")
-    _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")
-    for side in ("view1", "view2"):
-        view = getattr(views, side)
-        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
-            value = getattr(view, f"{name}_probability")
-            _require(0 <= value <= 1, f"views.{side}.{name}_probability", value, "within [0, 1]")
-        for name in ("brightness", "contrast", "saturation"):
-            value = getattr(view, name)
-            _require(0 <= value <= 1, f"views.{side}.{name}", value, "within [0, 1]")
-        _require(0 <= view.hue <= 0.5, f"views.{side}.hue", view.hue, "within [0, 0.5]")
-        low, high = view.crop_area
-        _require(0 < low <= high <= 1, f"views.{side}.crop_area", view.crop_area, "rising, within (0, 1]")
-        low, high = view.crop_aspect
-        _require(0 < low <= high, f"views.{side}.crop_aspect", view.crop_aspect, "rising, above 0")
-        low, high = view.blur_sigma
-        _require(0 < low <= high, f"views.{side}.blur_sigma", view.blur_sigma, "rising, above 0")
-
-
-def _validate_optimizer(optimizer: OptimizerConfig) -> None:
-    rate = optimizer.base_learning_rate
-    _require(rate > 0, "optimizer.base_learning_rate", rate, "above 0")
-    if optimizer.name == "adamw":
-        _require(
-            rate <= 1e-2,
-            "optimizer.base_learning_rate",
-            rate,
-            "at most 0.01 with adamw (0.001 is usual); rates like 0.3 belong to lars",
-        )
-    if optimizer.name == "sgd":
-        _require(rate <= 2, "optimizer.base_learning_rate", rate, "at most 2 with sgd (0.05 to 0.6 is usual)")
-    _require(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
-    _require(0 <= optimizer.momentum < 1, "optimizer.momentum", optimizer.momentum, "within [0, 1)")
-    _require(optimizer.trust_coefficient > 0, "optimizer.trust_coefficient", optimizer.trust_coefficient, "above 0")
-    _require(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", optimizer.warmup_epochs, "0 or more")
-
-
-def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} must be {wanted}; found {value}.")

@@ -1,0 +1,118 @@
+"""Which values are possible: raises at the first that is not."""
+
+from typing import TYPE_CHECKING, Any
+
+from byol.errors import ConfigError
+
+if TYPE_CHECKING:
+    from byol.config import Config, OptimizerConfig, ViewsConfig
+
+
+def validate(config: "Config") -> None:
+    """Raises ConfigError naming the first impossible value."""
+    c = config
+    _require(c.epochs > 0, "epochs", c.epochs, "above 0")
+    _require(c.batch_size >= 2, "batch_size", c.batch_size, "at least 2 (batch norm needs two images)")
+    _require(
+        c.micro_batch_size == 0 or c.micro_batch_size >= 2,
+        "micro_batch_size",
+        c.micro_batch_size,
+        "0, or at least 2",
+    )
+    _require(
+        c.micro_batch_size == 0 or c.batch_size % c.micro_batch_size == 0,
+        "micro_batch_size",
+        c.micro_batch_size,
+        f"a divisor of batch_size ({c.batch_size})",
+    )
+    _require(c.seed >= 0, "seed", c.seed, "0 or more")
+    _require(c.workers >= -1, "workers", c.workers, "-1 or more")
+    _require(c.log_interval_steps >= 1, "log_interval_steps", c.log_interval_steps, "at least 1")
+    _require(c.collapse_interval_steps >= 1, "collapse_interval_steps", c.collapse_interval_steps, "at least 1")
+    _require(
+        c.checkpoint_interval_minutes >= 0,
+        "checkpoint_interval_minutes",
+        c.checkpoint_interval_minutes,
+        "0 or more",
+    )
+    _require(c.keep_checkpoints >= 1, "keep_checkpoints", c.keep_checkpoints, "at least 1")
+    _require(c.milestone_epochs >= 0, "milestone_epochs", c.milestone_epochs, "0 or more")
+    _validate_views(c.views)
+    _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
+    _require(c.encoder.norm_groups >= 1, "encoder.norm_groups", c.encoder.norm_groups, "at least 1")
+    for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
+        _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
+    _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")
+    reference = c.method.tau_reference_batch
+    _require(reference >= 0, "method.tau_reference_batch", reference, "0 or more")
+    _require(c.method.temperature > 0, "method.temperature", c.method.temperature, "above 0")
+    _require(c.method.beta >= 0, "method.beta", c.method.beta, "0 or more")
+    _require(c.method.loss_chunk >= 0, "method.loss_chunk", c.method.loss_chunk, "0 or more")
+    a = c.asymmetry
+    _require(0 <= a.small_crops <= 64, "asymmetry.small_crops", a.small_crops, "within [0, 64]")
+    _require(a.small_size >= 8, "asymmetry.small_size", a.small_size, "at least 8")
+    low, high = a.small_area
+    _require(0 < low <= high <= 1, "asymmetry.small_area", a.small_area, "rising, within (0, 1]")
+    _require(a.split_parts >= 2, "asymmetry.split_parts", a.split_parts, "at least 2")
+    _validate_optimizer(c.optimizer)
+
+
+def _validate_views(views: "ViewsConfig") -> None:
+    _require(
+        views.size == 0 or views.size >= 8,
+        "views.size",
+        views.size,
+        "0 (found from the images), or at least 8",
+    )
+    side = views.decode_short_side
+    _require(
+        side == 0 or side >= views.size, "views.decode_short_side", side, f"0, or at least views.size ({views.size})"
+    )
+    _require(
+        side == 0 or views.semantics == "torchvision",
+        "views.decode_short_side",
+        side,
+        "0 where views.semantics is deepmind, which is exact; set that to torchvision first",
+    )
+    _require(len(views.mean) == len(views.std), "views.std", views.std, "as long as views.mean")
+    _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")
+    for side in ("view1", "view2"):
+        view = getattr(views, side)
+        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+            value = getattr(view, f"{name}_probability")
+            _require(0 <= value <= 1, f"views.{side}.{name}_probability", value, "within [0, 1]")
+        for name in ("brightness", "contrast", "saturation"):
+            value = getattr(view, name)
+            _require(0 <= value <= 1, f"views.{side}.{name}", value, "within [0, 1]")
+        _require(0 <= view.hue <= 0.5, f"views.{side}.hue", view.hue, "within [0, 0.5]")
+        low, high = view.crop_area
+        _require(0 < low <= high <= 1, f"views.{side}.crop_area", view.crop_area, "rising, within (0, 1]")
+        low, high = view.crop_aspect
+        _require(0 < low <= high, f"views.{side}.crop_aspect", view.crop_aspect, "rising, above 0")
+        low, high = view.blur_sigma
+        _require(0 < low <= high, f"views.{side}.blur_sigma", view.blur_sigma, "rising, above 0")
+
+
+def _validate_optimizer(optimizer: "OptimizerConfig") -> None:
+    rate = optimizer.base_learning_rate
+    _require(rate > 0, "optimizer.base_learning_rate", rate, "above 0")
+    if optimizer.name == "adamw":
+        _require(
+            rate <= 1e-2,
+            "optimizer.base_learning_rate",
+            rate,
+            "at most 0.01 with adamw (0.001 is usual); rates like 0.3 belong to lars",
+        )
+    if optimizer.name == "sgd":
+        _require(rate <= 2, "optimizer.base_learning_rate", rate, "at most 2 with sgd (0.05 to 0.6 is usual)")
+    _require(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
+    _require(0 <= optimizer.momentum < 1, "optimizer.momentum", optimizer.momentum, "within [0, 1)")
+    _require(optimizer.trust_coefficient > 0, "optimizer.trust_coefficient", optimizer.trust_coefficient, "above 0")
+    for name in ("projector_rate", "predictor_rate"):
+        _require(getattr(optimizer, name) >= 0, f"optimizer.{name}", getattr(optimizer, name), "0 or more")
+    _require(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", optimizer.warmup_epochs, "0 or more")
+
+
+def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be {wanted}; found {value}.")

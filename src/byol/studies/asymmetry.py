@@ -1,0 +1,61 @@
+"""Does it help where the target varies less than the source? Five designs, each on source, target and both."""
+
+from dataclasses import replace
+
+from byol.studies.study import PAPER, SMALL, TINY, Contrast, Study, Variant
+
+LARGE_CROPS = {"views.view1.crop_area": (0.25, 1.0), "views.view2.crop_area": (0.25, 1.0)}
+SMALL_CROPS = {
+    **LARGE_CROPS,
+    "asymmetry.small_crops": 6,
+    "asymmetry.small_size": 24,
+    "asymmetry.small_area": (0.05, 0.25),
+}
+PAPER_CROPS = {
+    "views.view1.crop_area": (0.14, 1.0),
+    "views.view2.crop_area": (0.14, 1.0),
+    "asymmetry.small_crops": 6,
+}
+SIDED = {
+    "ScaleMix": ("asymmetry.scale_mix", "source", 67.6),
+    "crop and flip alone": ("asymmetry.weak_augmentation", "target", 67.2),
+    "batch norm in parts": ("asymmetry.split_batch_norm", "source", 66.3),
+    "mean of two views": ("asymmetry.mean_encoding", "target", 67.7),
+}
+"""Setting, the side where the paper applies it, and its accuracy there."""
+
+ASYMMETRY = Study(
+    name="asymmetry",
+    question="Does it help where the target's encodings vary less than the source's?",
+    variants=(
+        Variant("none", {}, 65.8),
+        Variant("MultiCrop, source", SMALL_CROPS, 69.9, PAPER_CROPS),
+        *(
+            Variant(f"{design}, {side}", {setting: side}, value if side == own else None)
+            for design, (setting, own, value) in SIDED.items()
+            for side in ("source", "target", "both")
+        ),
+    ),
+    shapes=(
+        Contrast("MultiCrop at the source helps", {"MultiCrop, source": 1, "none": -1}, 4.1),
+        Contrast("ScaleMix at the source helps", {"ScaleMix, source": 1, "none": -1}, 1.8),
+        Contrast("weak augmentation of the target helps", {"crop and flip alone, target": 1, "none": -1}, 1.4),
+        Contrast("noisier batch norm at the source helps", {"batch norm in parts, source": 1, "none": -1}, 0.5),
+        Contrast("two target views help", {"mean of two views, target": 1, "none": -1}, 1.9),
+        Contrast("ScaleMix belongs to the source", {"ScaleMix, source": 1, "ScaleMix, target": -1}, 1.8),
+        Contrast(
+            "the mean belongs to the target", {"mean of two views, target": 1, "mean of two views, source": -1}, 1.9
+        ),
+    ),
+    scales={
+        "tiny": replace(
+            TINY,
+            settings={"epochs": 3.0},  # seven forwards more with small crops
+            variants=("none", "MultiCrop, source", *(f"{design}, {row[1]}" for design, row in SIDED.items())),
+        ),
+        "small": SMALL,
+        "paper": PAPER,
+    },
+    source="asym-siam's table: MoCo v2, ResNet-50, 100 epochs (its weak augmentation comes with a stronger source)",
+    paper_metric="ImageNet linear top-1, %",
+)

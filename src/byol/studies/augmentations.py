@@ -1,0 +1,62 @@
+"""How much does each method lean on each augmentation? Colour images only."""
+
+from dataclasses import replace
+from typing import Any
+
+from byol.studies.study import PAPER, SMALL, TINY_COLOUR, Contrast, Study, Variant
+
+
+def _both(**settings: float) -> dict[str, Any]:
+    return {f"views.{view}.{name}": value for view in ("view1", "view2") for name, value in settings.items()}
+
+
+NO_COLOUR = _both(jitter_probability=0.0, grayscale_probability=0.0)
+NO_BLUR = _both(blur_probability=0.0)
+NO_FLIP = _both(flip_probability=0.0)
+NO_SOLARIZE = _both(solarize_probability=0.0)
+REMOVED = {
+    "all": ({}, 72.5, 67.9),
+    "no flip": (NO_FLIP, 71.9, 67.3),
+    "no blur": (NO_BLUR, 71.2, 65.2),
+    "no colour": (NO_COLOUR, 63.4, 45.7),
+    "no jitter": (_both(jitter_probability=0.0), 71.8, 63.7),
+    "no grayscale": (_both(grayscale_probability=0.0), 70.3, 61.9),
+    "symmetric": (_both(blur_probability=0.5, solarize_probability=0.2), 72.5, 68.1),
+    "crop only": ({**NO_FLIP, **NO_COLOUR, **NO_BLUR, **NO_SOLARIZE}, 59.4, 40.3),
+    "crop and flip": ({**NO_COLOUR, **NO_BLUR, **NO_SOLARIZE}, 60.1, 40.2),
+    "crop and colour": ({**NO_FLIP, **NO_BLUR, **NO_SOLARIZE}, 70.7, 64.2),
+    "crop and blur": ({**NO_FLIP, **NO_COLOUR, **NO_SOLARIZE}, 61.1, 41.7),
+}
+TOLD = ("all", "no colour", "crop only")
+
+AUGMENTATIONS = Study(
+    name="augmentations",
+    question="Which augmentations do BYOL and SimCLR need?",
+    variants=tuple(
+        Variant(f"{method} {name}", {**row[0], "method.name": method}, row[column])
+        for column, method in ((1, "byol"), (2, "simclr"))
+        for name, row in REMOVED.items()
+    ),
+    shapes=(
+        Contrast("BYOL loses without colour", {"byol all": 1, "byol no colour": -1}, 9.1),
+        Contrast(
+            "SimCLR loses more than BYOL without colour",
+            {"simclr all": 1, "simclr no colour": -1, "byol all": -1, "byol no colour": 1},
+            13.1,
+        ),
+        Contrast(
+            "SimCLR loses more than BYOL with crops alone",
+            {"simclr all": 1, "simclr crop only": -1, "byol all": -1, "byol crop only": 1},
+            14.5,
+        ),
+        Contrast("colour is worth more than blur to BYOL", {"byol no blur": 1, "byol no colour": -1}, 7.8),
+    ),
+    scales={
+        "tiny": replace(TINY_COLOUR, variants=tuple(f"{m} {name}" for m in ("byol", "simclr") for name in TOLD)),
+        "small": SMALL,
+        "paper": PAPER,
+    },
+    source="BYOL Table 17",
+    paper_metric="ImageNet linear top-1, %",
+    needs_colour=True,
+)

@@ -1,0 +1,72 @@
+"""Results of a study against what it expected, with intervals over its seeds."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from byol.diagnostics.collapse import CollapseWatch, is_collapsed
+from byol.evaluate.scores import Score, mean_over_runs
+from byol.studies.study import Collapse, Contrast, Shape
+
+Outcomes = Mapping[str, list[Mapping[str, float]]]
+"""Per variant what each seed gave, in the order of the seeds."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether an expected shape was seen, and what says so."""
+
+    text: str
+    state: Literal["held", "did not hold", "undecided", "underpowered"]
+    evidence: str
+
+
+def over_seeds(values: list[float]) -> Score:
+    """Mean with Student's interval; with one seed an interval without bounds. Infinite bounds where one is NaN."""
+    if len(values) > 1 and all(map(math.isfinite, values)):
+        return mean_over_runs(values)
+    return Score(sum(values) / len(values), -math.inf, math.inf)
+
+
+def judge(shape: Shape, outcomes: Outcomes) -> Judgement:
+    """Looks for one expected shape in the results."""
+    return _judge_contrast(shape, outcomes) if isinstance(shape, Contrast) else _judge_collapse(shape, outcomes)
+
+
+def _judge_contrast(shape: Contrast, outcomes: Outcomes) -> Judgement:
+    seeds = min(len(outcomes[name]) for name in shape.weights)
+    values = [
+        sum(weight * outcomes[name][seed].get(shape.measure, math.nan) for name, weight in shape.weights.items())
+        for seed in range(seeds)
+    ]
+    score = over_seeds(values)
+    digits = 1 if shape.measure in ("knn", "effective_rank") else 3
+    interval = f"[{score.low:.{digits}f}, {score.high:.{digits}f}]" if math.isfinite(score.low) else "no interval"
+    evidence = (
+        f"{shape.measure} {score.value:+.{digits}f} {interval}, n = {seeds}; {shape.gap:g} expected from the source"
+    )
+    if score.low > 0:
+        return Judgement(shape.text, "held", evidence)
+    if score.high < 0:
+        return Judgement(shape.text, "did not hold", evidence)
+    too_wide = not (score.high - score.low) / 2 <= shape.gap
+    return Judgement(shape.text, "underpowered" if too_wide else "undecided", evidence)
+
+
+def _judge_collapse(shape: Collapse, outcomes: Outcomes) -> Judgement:
+    seen = [has_collapsed(outcome) for outcome in outcomes[shape.variant]]
+    evidence = f"{sum(seen)} of {len(seen)} seeds collapsed (std ratio below 0.05 or negative cosine above 0.99)"
+    if all(value == shape.expected for value in seen):
+        return Judgement(shape.text, "held", evidence)
+    if all(value != shape.expected for value in seen):
+        return Judgement(shape.text, "did not hold", evidence)
+    return Judgement(shape.text, "undecided", evidence)
+
+
+def has_collapsed(outcome: Mapping[str, float]) -> bool:
+    """Whether the run's last look, in train mode, found one projection for all images; a diverged run did not learn."""
+    if "std_ratio" not in outcome:
+        return True
+    names = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
+    return is_collapsed(CollapseWatch(*(outcome[name] for name in names)))

@@ -1,0 +1,56 @@
+"""The options of `byol study`; torch is imported only when it runs."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from byol.studies import STUDIES
+
+
+@dataclass(frozen=True)
+class RunStudy:
+    """Compare variants of the method under equal conditions: a table, a plot, and which expectations held."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of {', '.join(STUDIES)}.")]
+    scale: Literal["tiny", "small", "paper"] = "tiny"
+    """tiny: an hour on two cores; small: every variant, hours; paper: the paper's own configuration."""
+    seeds: int = 3
+    """Runs per variant, from 1 to 10; more can be added later."""
+    out: str = ""
+    """Where it is written, or goes on. Default: runs/studies/NAME-SCALE."""
+    data: str = ""
+    """Labelled images, as for pretrain, in place of the scale's."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    jobs: int = 1
+    """Runs at a time, each with its share of the cores."""
+
+
+def run_study(options: RunStudy) -> int:
+    """Runs a study and prints its table; the exit code."""
+    from byol.console import Console
+    from byol.studies.command import study
+    from byol.studies.study_report import lines, table
+
+    with Console() as console:
+        result = study(
+            options.name,
+            scale=options.scale,
+            seeds=options.seeds,
+            out=options.out or None,
+            data=options.data,
+            data_root=options.data_root,
+            download=options.download,
+            jobs=options.jobs,
+            say=console.say,
+            show=console.show,
+        )
+    if isinstance(result, int):
+        print(f"stopped; the same command goes on. {options.name}: unfinished")
+        return 128 + result
+    console.table(*table(result))
+    print("\n".join(lines(result)))
+    return 0

@@ -1,0 +1,213 @@
+"""The runs of a study: one directory per variant and seed; finished ones are kept, stopped ones go on."""
+
+import contextlib
+import json
+import math
+import multiprocessing
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from byol import build
+from byol.commands.evaluate import labelled_splits
+from byol.commands.pretrain import DataArguments, resume, start
+from byol.commands.trainer import Run, Say, Show
+from byol.config import Config, override
+from byol.data.source import SkippedImages
+from byol.diagnostics.collapse import effective_rank
+from byol.errors import ConfigError, NonFiniteError
+from byol.evaluate.features import extract
+from byol.evaluate.knn import knn_predict
+from byol.export.encoder_file import Encoder
+from byol.recipes import recipe
+from byol.runtime.hardware import choose_device
+from byol.runtime.record import write_atomically
+from byol.runtime.stopping import StopRequest
+from byol.studies.study import Scale, ScaleName, Study, Variant
+
+UNTRAINED = "encoder, untrained"
+KNN_NEIGHBOURS, KNN_TEMPERATURE = 20, 0.1
+OUTCOME = "outcome.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a study; `variant` None is the encoder before training."""
+
+    variant: str | None
+    config: Config
+    recipe: str
+    data: DataArguments
+    path: Path
+
+    @property
+    def outcome(self) -> dict[str, Any] | None:
+        """What the finished run gave."""
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((self.path / OUTCOME).read_text())
+        return None
+
+
+def plan(
+    study: Study,
+    scale_name: ScaleName,
+    num_seeds: int,
+    out: Path,
+    *,
+    data: str = "",
+    root: str = "",
+    download: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Task]:
+    """Every run of the study, seed by seed, so that what is done first is comparable.
+
+    `settings` replace the scale's in all variants alike. Raises ConfigError for gray images where colour is studied.
+    """
+    scale = study.scales[scale_name]
+    arguments = DataArguments(data or scale.data, root, download)
+    if study.needs_colour and arguments.data in ("sample", "fashion-mnist"):
+        raise ConfigError(
+            f"The study {study.name} removes colour augmentations, and {arguments.data} is gray. Name colour images with --data (cifar10, with --download)."
+        )
+    base = override(recipe(scale.recipe).config, {**scale.settings, **(settings or {})})
+    tasks = []
+    for seed in range(num_seeds):
+        for variant in (None, *study.chosen(scale_name)):
+            config = override(base, {**_settings(variant, scale_name), "seed": seed})
+            folder = out / f"{slug(variant.name if variant else UNTRAINED)}-seed-{seed}"
+            tasks.append(Task(variant.name if variant else None, config, scale.recipe, arguments, folder))
+    return tasks
+
+
+def _settings(variant: Variant | None, scale: ScaleName) -> Mapping[str, Any]:
+    if variant is None:
+        return {}
+    return variant.paper_settings if scale == "paper" and variant.paper_settings is not None else variant.settings
+
+
+def slug(name: str) -> str:
+    """A name as a folder is called."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def images_per_run(scale: Scale, num_images: int, settings: Mapping[str, Any]) -> int:
+    """The same for all variants but for the rounding to whole batches."""
+    return round(override(recipe(scale.recipe).config, {**scale.settings, **settings}).epochs * num_images)
+
+
+def run_all(tasks: list[Task], jobs: int, say: Say, show: Show) -> int | None:
+    """Runs what has no outcome yet; returns the signal that stopped it, or None.
+
+    With several `jobs` each run is a process of its own with its share of the cores; a signal is passed on to them.
+    """
+    waiting = [task for task in tasks if task.outcome is None]
+    say(f"{len(tasks) - len(waiting)} of {len(tasks)} runs are done already; {len(waiting)} to go")
+    if jobs > 1:
+        return _run_processes(waiting, jobs, say)
+    for number, task in enumerate(waiting, start=1):
+        say(f"run {number} of {len(waiting)}: {task.path.name}")
+        if stopped_by := run_one(task, say=lambda line: None, show=show):
+            return stopped_by
+    return None
+
+
+def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None) -> int | None:
+    """Trains or goes on, evaluates, and writes the outcome; returns the signal that stopped it, or None."""
+    began = time.monotonic()
+    if task.variant is None:
+        task.path.mkdir(parents=True, exist_ok=True)
+        outcome = _score(_untrained(task), task)
+    else:
+        try:
+            run = _train(task, say, show)
+        except NonFiniteError as error:
+            outcome: dict[str, Any] = {"failed": str(error), "knn": math.nan}
+        else:
+            if not run.finished:
+                return run.signal_number
+            result = json.loads((run.path / "result.json").read_text())
+            outcome = {**_score(run.encoder(), task), **result["collapse"], "verdict": result["verdict"]}
+    content = {"variant": task.variant, "seed": task.config.seed, **outcome, "seconds": time.monotonic() - began}
+    write_atomically(task.path / OUTCOME, (json.dumps(content, indent=2) + "\n").encode())
+    return None
+
+
+def _train(task: Task, say: Say, show: Show) -> Run:
+    if (task.path / "run.json").exists():
+        return resume(task.path, say=say, show=show)
+    source = build.open_source(task.data.data, root=task.data.root, download=task.data.download)
+    return start(task.config, task.recipe, task.data, source, out=task.path, say=say, show=show)
+
+
+def _untrained(task: Task) -> Encoder:
+    source = build.open_source(task.data.data, root=task.data.root, download=task.data.download)
+    seen = build.profile(source, SkippedImages())
+    config, _ = build.fit_to_data(task.config, seen, len(source), adapts_batch=False, epochs_overridden=True)
+    module = build.method(config, seen.channels).encoder
+    features = build.find_num_features(module, seen.channels, config.views.size)
+    return Encoder(module, build.encoder_description(config, seen.channels, features, own_module=False))
+
+
+def _score(encoder: Encoder, task: Task) -> dict[str, float]:
+    """kNN accuracy in percent, and the effective rank of the test images' features in eval mode."""
+    device = choose_device(task.config.device)
+    encoder = encoder.to(device)
+    train, test = labelled_splits(task.data.data, root=task.data.root)
+    channels = encoder.description.in_channels
+    bank, queries = (extract(encoder, part, channels, device) for part in (train, test))
+    assert bank.labels is not None and queries.labels is not None
+    predicted = knn_predict(bank.vectors, bank.labels, queries.vectors, k=KNN_NEIGHBOURS, temperature=KNN_TEMPERATURE)
+    correct = 100 * float((predicted == queries.labels).float().mean())
+    return {"knn": correct, "feature_rank": effective_rank(queries.vectors[:2000])}
+
+
+def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    running: dict[Any, Task] = {}
+    queue = list(waiting)
+    with StopRequest() as stop:
+        while running or (queue and not stop.signal_number):
+            while queue and len(running) < jobs and not stop.signal_number:
+                task = queue.pop(0)
+                process = context.Process(target=_child, args=(task, threads))
+                process.start()
+                running[process] = task
+                say(f"started {task.path.name}")
+            time.sleep(0.2)
+            if number := stop.signal_number:
+                for process in running:
+                    if process.pid and process.is_alive():
+                        os.kill(process.pid, number)
+                for process in running:
+                    process.join()
+            for process in [p for p in running if not p.is_alive()]:
+                task = running.pop(process)
+                say(f"{'finished' if task.outcome else 'stopped'} {task.path.name}")
+                if process.exitcode and not stop.signal_number:
+                    _stop_others(running, queue)
+                    raise ConfigError(f"The run {task.path} failed; its reason stands above. The others were stopped.")
+    return stop.signal_number
+
+
+def _stop_others(running: dict[Any, Task], queue: list[Task]) -> None:
+    queue.clear()
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.join()
+
+
+def _child(task: Task, threads: int) -> None:
+    torch.set_num_threads(threads)
+    run_one(task, say=_nothing, show=_nothing)
+
+
+def _nothing(_: object) -> None:
+    pass

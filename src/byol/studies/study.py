@@ -1,0 +1,93 @@
+"""What a study is: a question, variants that differ in one thing, and the shapes expected of their results.
+
+Imports no torch: the command line names the studies from here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ScaleName = Literal["tiny", "small", "paper"]
+Measure = Literal["knn", "std_ratio", "effective_rank", "positive_cosine", "negative_cosine"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One setting of what the study varies."""
+
+    name: str
+    settings: Mapping[str, Any]
+    """Dotted settings over the scale's."""
+    paper: float | None = None
+    """What the source reports for it, in the study's `paper_metric`."""
+    paper_settings: Mapping[str, Any] | None = None
+    """In place of `settings` at scale paper, where the numbers differ."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Expects a weighted sum of the variants' results to be above 0: {a: 1, b: -1} says that a is above b."""
+
+    text: str
+    weights: Mapping[str, float]
+    gap: float
+    """The size that the source lets expect, in the measure's unit: where the interval is wider, it cannot be seen."""
+    measure: Measure = "knn"
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Expects a variant to collapse, or not to, in every seed."""
+
+    text: str
+    variant: str
+    expected: bool = True
+
+
+Shape = Contrast | Collapse
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the runs of a study are; the same for all its variants."""
+
+    recipe: str
+    data: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
+    """The names that are run; empty: all."""
+
+
+TINY = Scale("sample", "sample", {"epochs": 6.0})
+"""72,000 images a run: more than two minutes on two cores."""
+TINY_COLOUR = Scale("sample", "cifar10", {"epochs": 1.5})
+"""75,000 images a run."""
+SMALL = Scale("sample", "cifar10", {"epochs": 10.0})
+"""500,000 images a run: about a quarter of an hour on two cores."""
+PAPER = Scale("imagenet-300", "imagenet")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and how it is asked; what it expects is written down before it runs."""
+
+    name: str
+    question: str
+    variants: tuple[Variant, ...]
+    shapes: tuple[Shape, ...]
+    """Those that name a variant which a scale leaves out are left out too."""
+    scales: Mapping[ScaleName, Scale]
+    source: str
+    """Where the paper's numbers come from."""
+    paper_metric: str
+    needs_colour: bool = False
+
+    def chosen(self, scale: ScaleName) -> tuple[Variant, ...]:
+        """The variants of a scale."""
+        names = self.scales[scale].variants
+        return tuple(v for v in self.variants if not names or v.name in names)
+
+    def expected(self, scale: ScaleName) -> tuple[Shape, ...]:
+        """The shapes that a scale can show."""
+        names = {v.name for v in self.chosen(scale)}
+        return tuple(s for s in self.shapes if ({s.variant} if isinstance(s, Collapse) else set(s.weights)) <= names)

@@ -1,0 +1,134 @@
+"""A study as a table of text, as JSON and as a plot, with the paper's numbers beside ours."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from byol.runtime.record import replacing, write_atomically
+from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
+from byol.studies.runs import KNN_NEIGHBOURS, KNN_TEMPERATURE, UNTRAINED, Task
+from byol.studies.study import ScaleName, Study
+
+COLUMNS = {
+    "knn": "kNN, %",
+    "std_ratio": "std (1: isotropic)",
+    "effective_rank": "effective rank",
+    "positive_cosine": "cosine, same image",
+    "negative_cosine": "cosine, other images",
+}
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What the finished runs of a study say."""
+
+    study: Study
+    scale: ScaleName
+    outcomes: Outcomes
+    judgements: list[Judgement]
+    protocol: list[str]
+
+
+def protocol(study: Study, scale: ScaleName, num_seeds: int, num_images: int, data: str) -> list[str]:
+    """What is going to be done and what is expected of it, for the user; said and written before the first run."""
+    lines = [
+        f"study {study.name}, scale {scale}: {study.question}",
+        f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {num_images:,} images per run, the same for all",
+        f"  accuracy: kNN on the encoder's features in eval mode, k {KNN_NEIGHBOURS}, T {KNN_TEMPERATURE}; "
+        f"std, rank and cosines: projections of the last batch in train mode",
+        f"  the paper's numbers: {study.source} ({study.paper_metric})",
+        "  expected beforehand:",
+    ]
+    return lines + [f"    {shape.text}" for shape in study.expected(scale)]
+
+
+def collect(study: Study, scale: ScaleName, tasks: list[Task], protocol: list[str]) -> StudyResult:
+    """The outcomes of all tasks, each of which is finished."""
+    outcomes: dict[str, list[Mapping[str, Any]]] = {}
+    for task in tasks:
+        outcome = task.outcome
+        assert outcome is not None, task.path
+        outcomes.setdefault(task.variant or UNTRAINED, []).append(outcome)
+    judgements = [judge(shape, outcomes) for shape in study.expected(scale)]
+    return StudyResult(study, scale, outcomes, judgements, protocol)
+
+
+def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of the result as text; mean over the seeds with Student's 95 % interval."""
+    papers = {v.name: v.paper for v in result.study.variants}
+    rows = []
+    for name in [*(n for n in result.outcomes if n != UNTRAINED), UNTRAINED]:
+        paper = papers.get(name)
+        cells = [_cell(result.outcomes[name], measure) for measure in COLUMNS]
+        rows.append([name, *cells, "" if paper is None else f"{paper:g}"])
+    return ["variant", *COLUMNS.values(), "paper"], rows
+
+
+def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
+    if any(measure not in outcome for outcome in outcomes):
+        return "diverged" if any("failed" in outcome for outcome in outcomes) else ""
+    score = over_seeds([outcome[measure] for outcome in outcomes])
+    digits = 1 if measure in ("knn", "effective_rank") else 2
+    interval = f" [{score.low:.{digits}f}, {score.high:.{digits}f}]" if math.isfinite(score.low) else ""
+    return f"{score.value:.{digits}f}{interval}"
+
+
+def lines(result: StudyResult) -> list[str]:
+    """Which of the expected shapes were seen."""
+    return ["expected, and seen:"] + [f"  {j.state:12}  {j.text}: {j.evidence}" for j in result.judgements]
+
+
+def write(result: StudyResult, out: Path) -> None:
+    """study.json, study.txt and study.png in `out`."""
+    header, rows = table(result)
+    content = {
+        "study": result.study.name,
+        "scale": result.scale,
+        "protocol": result.protocol,
+        "source": result.study.source,
+        "paper": {v.name: v.paper for v in result.study.variants},
+        "outcomes": result.outcomes,
+        "judgements": [asdict(j) for j in result.judgements],
+    }
+    write_atomically(out / "study.json", (json.dumps(content, indent=2) + "\n").encode())
+    text = [*result.protocol, "", *("\t".join(row) for row in [header, *rows]), "", *lines(result)]
+    write_atomically(out / "study.txt", ("\n".join(text) + "\n").encode())
+    plot(result, out / "study.png")
+
+
+def plot(result: StudyResult, path: Path) -> None:
+    """One panel per measure, a point and its interval per variant; the paper's numbers in a panel of their own."""
+    from matplotlib.figure import Figure
+
+    papers = {v.name: v.paper for v in result.study.variants if v.name in result.outcomes and v.paper is not None}
+    names = [v.name for v in result.study.chosen(result.scale)]
+    panels = [*COLUMNS, *(["paper"] if papers else [])]
+    figure = Figure(figsize=(2.6 * len(panels) + 2, 0.4 * len(names) + 1.6), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        for place, name in enumerate(names):
+            if panel == "paper":
+                if name in papers:
+                    axis.plot(papers[name], place, "D", color="tab:orange", markerfacecolor="none")
+                continue
+            values = [o[panel] for o in result.outcomes[name] if math.isfinite(o.get(panel, math.nan))]
+            if not values:
+                continue
+            axis.plot(values, [place] * len(values), ".", color="0.6")
+            score = over_seeds(values)
+            half = score.high - score.value if math.isfinite(score.high) else 0.0
+            axis.errorbar(score.value, place, xerr=half, fmt="o", color="tab:blue", capsize=3)
+        if panel == "knn":
+            untrained = over_seeds([o["knn"] for o in result.outcomes[UNTRAINED]]).value
+            axis.axvline(untrained, color="0.4", linestyle=":", label=UNTRAINED)
+            axis.legend(loc="upper left", bbox_to_anchor=(0, -0.12), frameon=False, fontsize="small")
+        axis.set_title(COLUMNS.get(panel, f"paper:\n{result.study.paper_metric}"), fontsize="small")
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    figure.suptitle(result.study.question, fontsize="medium")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,152 @@
+"""Studies: every variant is a possible config, judgements by hand, runs that are kept and go on."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from byol.config import override, validate
+from byol.errors import ConfigError
+from byol.recipes import recipe
+from byol.studies import STUDIES, find_study
+from byol.studies.command import study
+from byol.studies.judge import judge, over_seeds
+from byol.studies.runs import plan, slug
+from byol.studies.study import Collapse, Contrast
+from byol.studies.study_report import StudyResult, lines, table
+from tests.conftest import SMALL
+
+QUICK = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16, "epochs": 1.0}
+HEALTHY = {"std_ratio": 0.9, "effective_rank": 20.0, "positive_cosine": 0.9, "negative_cosine": 0.1}
+COLLAPSED = {"std_ratio": 0.01, "effective_rank": 1.0, "positive_cosine": 1.0, "negative_cosine": 0.999}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(_two_threads: None) -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+@pytest.mark.parametrize("scale", ["tiny", "small", "paper"])
+def test_study_variants_are_possible_and_named_once(name: str, scale) -> None:
+    chosen = STUDIES[name]
+    variants, base = chosen.chosen(scale), chosen.scales[scale]
+    assert len({slug(v.name) for v in chosen.variants}) == len(chosen.variants)
+    assert 2 <= len(variants) <= (6 if scale == "tiny" else 40)
+    assert chosen.expected(scale), "nothing is expected of it"
+    assert set(base.variants) <= {v.name for v in chosen.variants}
+    used = {n for s in chosen.shapes for n in ([s.variant] if isinstance(s, Collapse) else s.weights)}
+    assert used <= {v.name for v in chosen.variants}
+    for task in plan(chosen, scale, 1, Path("out")):
+        validate(task.config)
+        assert task.config.epochs == override(recipe(base.recipe).config, base.settings).epochs
+
+
+def test_study_settings_differ_between_variants_alone() -> None:
+    tasks = plan(find_study("batch-size"), "tiny", 2, Path("out"))
+    assert len(tasks) == 2 * (6 + 1)
+    assert {t.config.batch_size for t in tasks} == {256}
+    assert [t.config.micro_batch_size for t in tasks[:7]] == [0, 256, 32, 8, 256, 32, 8]
+    assert tasks[7].config.seed == 1
+    papers = plan(find_study("batch-size"), "paper", 1, Path("out"))
+    assert [t.config.micro_batch_size for t in papers] == [0, 4096, 512, 128, 4096, 512, 128]
+
+
+def test_judge_contrast_hand_values() -> None:
+    shape = Contrast("a above b", {"a": 1, "b": -1}, gap=2.0)
+
+    def found(*differences: float) -> str:
+        outcomes = {"a": [{"knn": 50 + d} for d in differences], "b": [{"knn": 50.0} for _ in differences]}
+        return judge(shape, outcomes).state
+
+    assert found(3.0, 3.1, 2.9) == "held"
+    assert found(-3.0, -3.1, -2.9) == "did not hold"
+    assert found(0.5, -0.5, 0.1) == "undecided"  # half width 1.2: a gap of 2 would have been seen
+    assert found(9.0, -4.0, 1.0) == "underpowered"
+    assert found(3.0) == "underpowered"  # one seed has no interval
+    assert found(3.0, math.nan, 3.0) == "underpowered"
+    assert (
+        "+3.0 [2.8, 3.2], n = 3; 2 expected"
+        in judge(shape, {"a": [{"knn": v} for v in (53.0, 53.1, 52.9)], "b": [{"knn": 50.0}] * 3}).evidence
+    )
+
+
+def test_judge_collapse_needs_every_seed() -> None:
+    shape, not_expected = Collapse("a collapses", "a"), Collapse("a does not", "a", False)
+    assert judge(shape, {"a": [COLLAPSED, COLLAPSED]}).state == "held"
+    assert judge(not_expected, {"a": [COLLAPSED, COLLAPSED]}).state == "did not hold"
+    assert judge(not_expected, {"a": [HEALTHY, HEALTHY]}).state == "held"
+    assert judge(shape, {"a": [HEALTHY, COLLAPSED]}).state == "undecided"
+
+
+def test_over_seeds_is_students_interval() -> None:
+    score = over_seeds([1.0, 2.0, 3.0])
+    assert (score.value, score.high - score.value) == pytest.approx((2.0, 4.303 / math.sqrt(3)), abs=1e-3)
+
+
+def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal in the second run; the same command goes on with it; a third finds all done; a seed is added."""
+    out = tmp_path / "study"
+    arguments = {"data": str(photos), "out": out, "settings": QUICK, "say": lambda line: None}
+    from byol.engine import loop
+
+    write, seen = loop._Log.write, []
+
+    def stop_in_the_second(self, state) -> None:
+        write(self, state)
+        seen.append(state.step)
+        if len(seen) == 3:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop._Log, "write", stop_in_the_second)
+    assert study("loss-normalization", seeds=1, **arguments) == 15
+    assert (out / "protocol.txt").exists()
+    assert not (out / "study.json").exists()
+    result = study("loss-normalization", seeds=1, **arguments)
+    assert isinstance(result, StudyResult)
+    assert len(seen) == 4 * 2  # every step of the four variants once
+    resume_notes = json.loads((out / "layer-seed-0" / "run.json").read_text())["commands"]
+    assert len(resume_notes) == 2
+    header, rows = table(result)
+    assert [row[0] for row in rows] == ["l2", "layer", "batch", "none", "encoder, untrained"]
+    assert [row[-1] for row in rows] == ["72.5", "72.5", "65.3", "67.4", ""]
+    assert header[-1] == "paper"
+    assert all("underpowered" in line for line in lines(result)[1:])  # one seed
+    content = json.loads((out / "study.json").read_text())
+    assert content["outcomes"]["l2"][0]["knn"] == result.outcomes["l2"][0]["knn"]
+    assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
+    more = study("loss-normalization", seeds=2, **arguments)
+    assert isinstance(more, StudyResult)
+    assert len(seen) == 2 * 4 * 2
+    assert all(len(values) == 2 for values in more.outcomes.values())
+
+
+def test_study_with_two_jobs_gives_the_same_numbers(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = find_study("loss-normalization")
+    part = replace(whole, scales={"tiny": replace(whole.scales["tiny"], variants=("batch",))})
+    monkeypatch.setitem(STUDIES, whole.name, part)
+    arguments = {"data": str(photos), "settings": QUICK, "say": lambda line: None}
+    found = [study(whole.name, seeds=1, jobs=jobs, out=tmp_path / str(jobs), **arguments) for jobs in (1, 2)]
+    one, two = (r.outcomes["batch"][0]["negative_cosine"] for r in found if isinstance(r, StudyResult))
+    assert one == pytest.approx(two, rel=1e-4)
+
+
+def test_study_refuses_gray_images_unknown_names_and_another_protocol(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gray"):
+        study("augmentations", data="sample", out=tmp_path / "a")
+    with pytest.raises(ConfigError, match="Did you mean 'normalization'"):
+        study("normalisation", out=tmp_path / "b")
+    out = tmp_path / "c"
+    out.mkdir()
+    (out / "protocol.txt").write_text("study heads\n")
+    with pytest.raises(ConfigError, match="another protocol"):
+        study("heads", data=str(photos), out=out, settings=QUICK)
+    assert not list(out.glob("*-seed-0"))
