@@ -2,8 +2,8 @@
 
     python -m benchmarks.collapse_runs WORK [PART PARTS]
 
-Trains every trial below on 10,000 of the bundled training images, 4 epochs, one thread, and scores it on the other
-2,000 beside its own random initialisation. Results go to WORK, one folder per trial; what is there is not repeated.
+Trains every trial below on 10,000 of the bundled training images, 3 epochs, a network of three convolutions, and
+scores it on the other 2,000 beside its own random initialisation. Results go to WORK, one folder per trial; what is there is not repeated.
 With PART of PARTS a process takes every PARTS-th trial.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from byol import build
 from byol.commands.trainer import Trainer
@@ -29,18 +29,19 @@ from byol.data.subset import Subset, held_out, per_class
 from byol.errors import NonFiniteError
 from byol.evaluate.features import extract
 from byol.evaluate.linear import fit_linear
+from byol.evaluate.scores import paired_difference
 from byol.export.encoder_file import Encoder
 from byol.methods.byol import BYOL
 from byol.recipes import recipe
 from byol.runtime.ranks import Ranks
 from byol.runtime.record import RunDirectory
 
-EPOCHS = 4
+EPOCHS = 3
+WIDTH, NUM_FEATURES = 16, 64
 COMMON: dict[str, Any] = {
     "epochs": EPOCHS,
     "device": "cpu",
-    "encoder.width": 0.25,
-    "batch_size": 128,
+    "precision": "fp32",
     "views.size": 20,
     "heads.projector_hidden": 256,
     "heads.projector_output": 64,
@@ -76,8 +77,8 @@ NO_CHANGE = {
         "blur_probability": 0.0, "solarize_probability": 0.0,
     }.items()
 }  # fmt: skip
-RANDOM_SCORES: dict[tuple[bool, int], dict[str, float]] = {}
-"""Of untrained encoders, by (group norm, seed): what else differs is no part of the encoder."""
+UNTRAINED: dict[tuple[bool, int], dict[str, Tensor]] = {}
+"""What untrained encoders get right, by (group norm, seed): what else differs is no part of the encoder."""
 DECAY = "optimizer.weight_decay"
 
 TRIALS: dict[str, Trial] = {
@@ -125,7 +126,7 @@ TRIALS: dict[str, Trial] = {
     "projection of 4": Trial({"heads.projector_output": 4}),
     "no batch norm, rate 0.1": Trial(_rate(0.1), norm="none"),
     "no predictor, batch 256, tau 0": Trial(_tau(0.0, batch_size=256), predictor=False),
-    "batch 64": Trial({"batch_size": 64}),
+    "batch 128": Trial({"batch_size": 128}),
     "weight decay 1e-6": Trial({DECAY: 1e-6}),
     "no predictor, tau 1": Trial(_tau(1.0), predictor=False),
     "no predictor, batch 32, tau 0.9": Trial(_tau(0.9, batch_size=32), predictor=False),
@@ -154,9 +155,18 @@ def resolved(trial: Trial, source: ImageSource) -> Config:
     return build.fit_to_data(config, seen, len(source), adapts_batch=False, epochs_overridden=True)[0]
 
 
+def encoder(seed: int) -> nn.Module:
+    """Three convolutions of stride 2 with batch norm, averaged: (N, 1, S, S) -> (N, 64)."""
+    layers: list[nn.Module] = []
+    with build.seeded(seed):
+        for inputs, outputs in ((1, WIDTH), (WIDTH, 2 * WIDTH), (2 * WIDTH, NUM_FEATURES)):
+            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 def networks(trial: Trial, config: Config) -> BYOL:
     """The method with what the trial takes out."""
-    method = build.method(config, channels=1)
+    method = build.method(config, 1, encoder(config.seed))
     if not trial.predictor:
         method.predictor = nn.Identity()
     if trial.norm != "all":
@@ -175,17 +185,18 @@ def _replace_norms(module: nn.Module, make: Any) -> None:
         _replace_norms(child, make)
 
 
-def probe(encoder: Encoder, train: ImageSource, validation: ImageSource, device: torch.device) -> dict[str, float]:
-    """Accuracy in % of linear probes: on 3,000 labels, and on 10 per class (mean over three draws)."""
-    bank = extract(encoder, Subset(train, np.arange(3000), "bank"), 1, device)
-    queries = extract(encoder, validation, 1, device)
+def probe(encoder: nn.Module, train: ImageSource, validation: ImageSource, config: Config) -> dict[str, Tensor]:
+    """Which validation images linear probes get right, (N,) in [0, 1]: on 3,000 labels, on 10 per class (3 draws)."""
+    about = build.encoder_description(config, 1, NUM_FEATURES, own_module=True)
+    encode, device = Encoder(encoder, about).eval(), torch.device("cpu")
+    bank = extract(encode, Subset(train, np.arange(3000), "bank"), 1, device)
+    queries = extract(encode, validation, 1, device)
     assert bank.labels is not None and queries.labels is not None
-    truth = queries.labels
     few = [torch.from_numpy(per_class(bank.labels.numpy(), 10, seed=draw)) for draw in range(3)]
-    probes = {"linear": [fit_linear(bank.vectors, bank.labels)]}
-    probes["few_labels"] = [fit_linear(bank.vectors[c], bank.labels[c], folds=5) for c in few]
-    right = {name: [float(p.predict(queries.vectors).eq(truth).float().mean()) for p in ps] for name, ps in probes.items()}
-    return {name: round(100 * sum(values) / len(values), 2) for name, values in right.items()}
+    probes = [fit_linear(bank.vectors[c], bank.labels[c], folds=5) for c in few]
+    right = [(p.predict(queries.vectors) == queries.labels).float() for p in probes]
+    linear = fit_linear(bank.vectors, bank.labels).predict(queries.vectors) == queries.labels
+    return {"linear": linear.float(), "few_labels": torch.stack(right).mean(dim=0)}
 
 
 def run(name: str, folder: Path, train: ImageSource, validation: ImageSource) -> dict[str, Any]:
@@ -193,26 +204,28 @@ def run(name: str, folder: Path, train: ImageSource, validation: ImageSource) ->
     trial = TRIALS[name]
     config = resolved(trial, train)
     folder.mkdir(parents=True)
-    trainer = Trainer.create(config, train, 1, None, SkippedImages(), Ranks())
     method = networks(trial, config)
-    trainer.state = build.state(config, method, trainer.device, Ranks())
-    trainer.own_encoder = trial.norm == "none"
-    description = build.encoder_description(config, 1, trainer.derived()["num_features"], own_module=False)
-
-    def score() -> dict[str, float]:
-        encoder = Encoder(method.encoder, description).eval()
-        return probe(encoder, train, validation, trainer.device)
-
     start = (trial.norm == "none", config.seed)
-    if start not in RANDOM_SCORES:
-        RANDOM_SCORES[start] = score()
-    random, began = RANDOM_SCORES[start], time.monotonic()
+    if start not in UNTRAINED:
+        UNTRAINED[start] = probe(method.encoder, train, validation, config)
+    untrained = UNTRAINED[start]
+    trainer = Trainer.create(config, train, 1, method.encoder, SkippedImages(), Ranks())
+    trainer.state = build.state(config, method, trainer.device, Ranks())
+    began = time.monotonic()
+    found: dict[str, Any] = {"name": name, "random": _percent(untrained)}
     try:
         ended = trainer.run(RunDirectory(folder), lambda line: None, lambda progress: None)
     except NonFiniteError as error:
-        return {"name": name, "diverged": str(error), "random": random}
+        return {**found, "diverged": str(error)}
     seconds = round(time.monotonic() - began, 1)
-    return {"name": name, "random": random, "trained": score(), "watch": ended.verdict, "seconds": seconds}
+    trained = probe(method.encoder, train, validation, config)
+    gain = {name: paired_difference(trained[name], untrained[name]) for name in trained}
+    gains = {name: [round(x, 2) for x in (score.value, score.low, score.high)] for name, score in gain.items()}
+    return {**found, "trained": _percent(trained), "gain": gains, "watch": ended.verdict, "seconds": seconds}
+
+
+def _percent(correct: dict[str, Tensor]) -> dict[str, float]:
+    return {name: round(100 * float(right.mean()), 2) for name, right in correct.items()}
 
 
 def main(work: str, part: int = 0, parts: int = 1) -> None:

@@ -20,14 +20,16 @@ _LAZY = {
     "Run": ("byol.commands.trainer", "Run"),
     "knn": ("byol.commands.evaluate", "knn"),
     "linear": ("byol.commands.evaluate", "linear"),
+    "diagnose": ("byol.commands.diagnose", "diagnose"),
     "embed": ("byol.commands.evaluate", "embed"),
     "load": ("byol.export.encoder_file", "load_encoder"),
     "ByolError": ("byol.errors", "ByolError"),
 }
 
-__all__ = ["ByolError", "Run", "__version__", "embed", "knn", "linear", "load", "pretrain", "resume"]
+__all__ = ["ByolError", "Run", "__version__", "diagnose", "embed", "knn", "linear", "load", "pretrain", "resume"]
 
 if TYPE_CHECKING:
+    from byol.commands.diagnose import diagnose
     from byol.commands.evaluate import embed, knn, linear
     from byol.commands.pretrain import pretrain, resume
     from byol.commands.trainer import Run

@@ -212,7 +212,11 @@ def _not_finite(measures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
         for part, values in parts.items():
             for name, value in values.items():
                 if math.isnan(value):
-                    why = "needs more than twice as many images as dimensions" if part == "predictor" else reasons.get(name, "the encodings are not finite")
+                    why = (
+                        "needs more than twice as many images as dimensions"
+                        if part == "predictor"
+                        else reasons.get(name, "the encodings are not finite")
+                    )
                     seen[f"{part}: {name.replace('_', ' ')}"] = why
     return [f"{name}: {why}" for name, why in seen.items()]
 
