@@ -17,6 +17,7 @@ from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.parquet import open_parquet
 from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, open_public
+from byol.data.remote import fetch_shards, is_remote
 from byol.data.resident import load_resident
 from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
@@ -41,11 +42,18 @@ MIN_IMAGES = 16
 
 
 def open_source(
-    data: str, split: Split = "train", *, root: str = "", download: bool = False, labelled: bool = False
+    data: str,
+    split: Split = "train",
+    *,
+    root: str = "",
+    download: bool = False,
+    labelled: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> ImageSource:
     """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
 
-    Other kinds: parquet (a file or a folder), tar (a file or a folder), .npy, a Hugging Face data set saved to disk.
+    Other kinds: parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
+    saved to disk. `say` is told of what is fetched.
 
     A folder with `train` and `test` or `val` below it is taken by split. Raises DataError where there is nothing.
     """
@@ -53,6 +61,8 @@ def open_source(
         return open_sample(split)
     if data in PUBLIC and not Path(data).exists():
         return open_public(data, split, Path(root) if root else DEFAULT_ROOT, download=download, labelled=labelled)
+    if is_remote(data):
+        return TarImages(fetch_shards(data, say=say), f"tar {data}")
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(
@@ -257,7 +267,16 @@ def feed(
     labels = torch.from_numpy(source.labels) if source.labels is not None and config.method.online_classifier else None
     resident = load_resident(source, channels, skipped)
     if resident is None:
-        return DecodingFeed(source, channels, views.crop, plan, config.seed, choose_workers(config.workers), skipped)
+        return DecodingFeed(
+            source,
+            channels,
+            views.crop,
+            plan,
+            config.seed,
+            choose_workers(config.workers),
+            skipped,
+            config.views.decode_short_side,
+        )
     images, indices = resident
     if len(images) < config.batch_size:
         raise DataError(

@@ -229,7 +229,7 @@ def _pretrain(options: Pretrain) -> int:
                 return USAGE_ERROR
             from byol.build import open_source
 
-            source = open_source(options.data, root=options.data_root, download=options.download)
+            source = open_source(options.data, root=options.data_root, download=options.download, say=console.say)
             arguments = DataArguments(options.data, options.data_root, options.download)
             run = start(
                 options.config,

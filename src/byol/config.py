@@ -55,6 +55,8 @@ class ViewsConfig:
     """Whose crop, colour and blur operations: DeepMind's (the paper's) or torchvision's."""
     antialias: bool = False
     """Antialiased resizing of the crops. Differs from the paper: it samples without (large photos alias)."""
+    decode_short_side: int = 0
+    """JPEG files may be decoded smaller, with a short side of at least so many pixels; 0: never. Differs from the paper, and needs semantics torchvision."""
     mean: tuple[float, ...] = ()
     """Mean per channel that the network subtracts; empty: ImageNet's for RGB, else measured on the data."""
     std: tuple[float, ...] = ()
@@ -298,6 +300,16 @@ def _validate_views(views: ViewsConfig) -> None:
         "views.size",
         views.size,
         "0 (found from the images), or at least 8",
+    )
+    side = views.decode_short_side
+    _require(
+        side == 0 or side >= views.size, "views.decode_short_side", side, f"0, or at least views.size ({views.size})"
+    )
+    _require(
+        side == 0 or views.semantics == "torchvision",
+        "views.decode_short_side",
+        side,
+        "0 where views.semantics is deepmind, which is exact; set that to torchvision first",
     )
     _require(len(views.mean) == len(views.std), "views.std", views.std, "as long as views.mean")
     _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")

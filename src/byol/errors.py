@@ -49,6 +49,10 @@ class OutOfMemoryError(ByolError):
     """The device has too little memory for the batch."""
 
 
+class RankError(ByolError):
+    """Another process that trains the same network has ended."""
+
+
 class DependencyError(ByolError):
     """An optional library is not installed."""
 

@@ -91,6 +91,36 @@ def stop_at_four(rank: int, out: Path) -> None:
     assert not ended.finished
 
 
+def test_rank_that_dies_ends_all_with_a_sentence(tmp_path: Path) -> None:
+    pretrain(tmp_path / "one")
+    script = "import sys; from pathlib import Path; from tests.integration import test_ranks as t; t.die_at_four(Path(sys.argv[1]))"
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(tmp_path / "script.py")]
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    ended = subprocess.run(
+        [*command, str(tmp_path / "run")], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert ended.returncode != 0
+    assert "RankError: Another process of this training has gone" in ended.stderr, ended.stderr
+    resume_rank(0, tmp_path / "run")
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+
+
+def die_at_four(out: Path) -> None:
+    from byol.engine import loop
+
+    original = loop._Log.write
+
+    def write(self, state) -> None:
+        original(self, state)
+        if os.environ["RANK"] == "1" and state.step == 4:
+            os.kill(os.getpid(), 9)
+
+    loop._Log.write = write
+    pretrain(out, checkpoint_interval_minutes=0)
+
+
 def test_torchrun_trains_from_the_command_line(photos: Path, tmp_path: Path) -> None:
     settings = [f"--{key}={value}" for key, value in SMALL.items()]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "byol", "pretrain"]

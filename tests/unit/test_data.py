@@ -1,10 +1,13 @@
 """Sources, decoding, order, feeds: what is read, in which order, and what happens to broken files."""
 
+import http.server
 import io
 import json
 import os
 import pickle
 import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +30,12 @@ from byol.data.loader import BatchPlan, DecodingFeed, ResidentFeed
 from byol.data.order import Order
 from byol.data.parquet import open_parquet
 from byol.data.public import open_public
+from byol.data.remote import fetch_shards
 from byol.data.resident import load_resident
 from byol.data.sample import open_sample
 from byol.data.source import SkippedImages
 from byol.data.subset import held_out, per_class
+from byol.data.tar_shards import TarImages
 from byol.errors import BrokenImageError, DataError
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
@@ -132,6 +137,31 @@ def test_parquet_struct_and_bytes_columns_agree(tmp_path: Path) -> None:
     assert all(np.array_equal(a.read(i, 3), b.read(i, 3)) for i in range(7))
 
 
+@pytest.mark.parametrize("limit", [10**9, 0])
+def test_parquet_partitions_are_labels(tmp_path: Path, limit: int) -> None:
+    for number, name in enumerate(["dog", "big%20cat"]):
+        folder = tmp_path / "set" / "split=train" / f"label={name}"
+        folder.mkdir(parents=True)
+        parquet(folder / "0.parquet", image=[encoded(picture(number))] * 2)
+    source = open_parquet(tmp_path / "set", limit, tmp_path / "cache")
+    assert source.class_names == ["big cat", "dog"]
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(source.read(0, 3), picture(1))
+
+
+def test_parquet_of_paths_reads_the_files(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(encoded(picture(4)))
+    source = open_parquet(
+        parquet(tmp_path / "list.parquet", image_path=["images/a.png", "images/b.png"], caption=["", ""])
+    )
+    assert source.name(1) == "images/b.png"
+    assert np.array_equal(source.read(0, 3), picture(4))
+    with pytest.raises(BrokenImageError, match="No such file"):
+        source.read(1, 3)
+
+
 def test_parquet_path_outside_its_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(encoded(picture(1)))
     (tmp_path / "set").mkdir()
@@ -216,6 +246,76 @@ def test_tar_shards_are_read_with_their_labels(tmp_path: Path) -> None:
     assert named.labels.tolist() == [1, 0]
     with pytest.raises(BrokenImageError):
         named.read(0, 3)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments, directory=str(tmp_path / "served"))
+
+        def log_message(self, *arguments) -> None:
+            asked.append(self.path)
+
+        def end_headers(self) -> None:
+            if self.path == "/short.tar":
+                self._headers_buffer = [line for line in self._headers_buffer if b"Content-Length" not in line]
+                self.send_header("Content-Length", "99999")
+            super().end_headers()
+
+    asked: list[str] = []
+    (tmp_path / "served").mkdir()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield tmp_path / "served", f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_shards_behind_http_are_fetched_once(served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = served
+    for part in range(8, 11):
+        shard(folder / f"set-{part:03d}.tar", {f"{part}.png": encoded(picture(part))})
+    said: list[str] = []
+    files = fetch_shards(f"{address}/set-{{008..010}}.tar", tmp_path / "cache", said.append)
+    assert len(said) == 4
+    source = TarImages(files, "tar")
+    assert [source.names[i] for i in range(3)] == ["8.png", "9.png", "10.png"]
+    assert np.array_equal(source.read(2, 3), picture(10))
+    for file in folder.glob("*.tar"):
+        file.unlink()
+    assert fetch_shards(f"{address}/set-{{008..010}}.tar", tmp_path / "cache") == files
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("none.tar", "none.tar cannot be fetched .HTTP Error 404"),
+        ("short.tar", "10240 of 99999 bytes arrived"),
+        ("a-{3..x}.tar", "not a range of shards"),
+        ("a-{0..99}{0..9999}.tar", "more than"),
+    ],
+)
+def test_shards_that_cannot_be_had_are_one_sentence(
+    served: tuple[Path, str], tmp_path: Path, name: str, says: str
+) -> None:
+    shard(served[0] / "short.tar", {"a.png": encoded(picture(1))})
+    with pytest.raises(DataError, match=says):
+        fetch_shards(f"{served[1]}/{name}", tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.part"))
+    with pytest.raises(DataError, match=r"http://127.0.0.1:9/a.tar cannot be fetched"):
+        open_source("http://127.0.0.1:9/a.tar")
+
+
+def test_decode_at_reduced_scale_keeps_the_short_side() -> None:
+    large = encoded(picture(1, 400, 480), "JPEG")
+    assert decode(large, 3, short_side=100).shape == (100, 120, 3)
+    assert decode(large, 1, short_side=101).shape == (200, 240, 1)
+    assert decode(encoded(picture(1, 400, 480)), 3, short_side=100).shape == (400, 480, 3)
+    full = decode(large, 3).reshape(100, 4, 120, 4, 3).mean(axis=(1, 3))
+    assert np.abs(full - decode(large, 3, short_side=100)).mean() < 2
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, b"\x1f\x8b" + bytes(600)])
@@ -391,6 +491,20 @@ def test_feeds_decoded_and_resident_give_the_same_views(photos: Path) -> None:
             first, second = views(a.images, a.step, a.first_row), views.finish(b.images, b.step, b.first_row)
             assert torch.allclose(first[0], second[0], atol=1e-5)
             assert torch.allclose(first[1], second[1], atol=1e-5)
+
+
+def test_feed_decodes_smaller_where_asked(photos: Path) -> None:
+    sides: list[int] = []
+
+    def crop(image: np.ndarray, step: int, row: int) -> torch.Tensor:
+        sides.append(min(image.shape[:2]))
+        return torch.zeros(2, 3, 8, 8)
+
+    for short_side in (0, 20):
+        feed = DecodingFeed(ImageFolder(photos), 3, crop, BatchPlan(8, 8), 0, 0, SkippedImages(), short_side)
+        list(feed.batches(0, 5))
+    assert set(sides[:40]) == {40, 48}
+    assert set(sides[40:]) == {20, 24}
 
 
 def test_feed_broken_image_is_replaced_and_noted(photos: Path) -> None:

@@ -63,7 +63,7 @@ def pretrain(
     config = override(chosen.config, {**settings, **(overrides or {})})
     if isinstance(data, str | Path):
         arguments = DataArguments(str(data), data_root, download)
-        source = build.open_source(arguments.data, root=data_root, download=download)
+        source = build.open_source(arguments.data, root=data_root, download=download, say=say)
     else:
         source, arguments = as_source(data), DataArguments("")
     return start(config, recipe, arguments, source, out=out, encoder=encoder, say=say, show=show)
@@ -226,7 +226,7 @@ def _resume(
         if not record["data"]["data"]:
             raise RunError(f"{path} was started with images from Python: pass them as `source` again.")
         arguments = DataArguments(**{name: record["data"][name] for name in ("data", "root", "download")})
-        source = build.open_source(arguments.data, root=arguments.root, download=False)
+        source = build.open_source(arguments.data, root=arguments.root, download=False, say=say)
     if len(source) != record["data"]["num_images"]:
         raise RunError(
             f"{path} began with {record['data']['num_images']} images, {source.description} now holds {len(source)}. Resume needs the same data."

@@ -41,7 +41,7 @@ class ArrayImages:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def read(self, index: int, channels: int) -> Image:
+    def read(self, index: int, channels: int, short_side: int = 0) -> Image:
         return self.pixels[index]
 
     def name(self, index: int) -> str:

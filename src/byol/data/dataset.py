@@ -29,7 +29,7 @@ class DatasetImages:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def read(self, index: int, channels: int) -> Image:
+    def read(self, index: int, channels: int, short_side: int = 0) -> Image:
         pixels = self._pixels(index)
         if pixels.shape[2] == channels:
             return pixels

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.decode import decode, stored_channels
+from byol.data.decode import EncodedImages
 from byol.data.file_index import EXTENSIONS, Names, index_files
-from byol.data.source import Image
 from byol.errors import BrokenImageError, DataError
 
 DEFAULT_CACHE = Path("~/.cache/byol/folders").expanduser()
 
 
-class ImageFolder:
+class ImageFolder(EncodedImages):
     """Images below `root` in the order of their paths. Raises DataError where there is none.
 
     Folders that cannot be read are left out and named in `unreadable`.
@@ -39,16 +38,10 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, index: int, channels: int) -> Image:
-        return decode(self._content(index), channels)
-
     def name(self, index: int) -> str:
         return self.paths[index]
 
-    def channels(self, index: int) -> int:
-        return stored_channels(self._content(index))
-
-    def _content(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         try:
             return (self.root / self.paths[index]).read_bytes()
         except OSError as error:

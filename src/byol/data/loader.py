@@ -105,7 +105,10 @@ class ResidentFeed:
 
 
 class DecodingFeed:
-    """Micro-batches that worker processes decode and crop. A broken image is replaced by the next that is not."""
+    """Micro-batches that worker processes decode and crop. A broken image is replaced by the next that is not.
+
+    `short_side` > 0 lets large JPEG files be decoded smaller (`data.decode`).
+    """
 
     def __init__(
         self,
@@ -116,8 +119,9 @@ class DecodingFeed:
         seed: int,
         num_workers: int,
         skipped: SkippedImages,
+        short_side: int = 0,
     ) -> None:
-        self.dataset = _CroppedImages(source, channels, crop)
+        self.dataset = _CroppedImages(source, channels, crop, short_side)
         self.plan = plan
         self.order = Order(len(source), seed)
         self.num_images = len(source)
@@ -168,10 +172,11 @@ class _Item:
 
 
 class _CroppedImages(Dataset):
-    def __init__(self, source: ImageSource, channels: int, crop: Crop) -> None:
+    def __init__(self, source: ImageSource, channels: int, crop: Crop, short_side: int) -> None:
         self.source = source
         self.channels = channels
         self.crop = crop
+        self.short_side = short_side
 
     def __getitem__(self, key: tuple[int, int, int]) -> _Item:
         index, step, row = key
@@ -179,7 +184,7 @@ class _CroppedImages(Dataset):
         for attempt in range(len(self.source)):
             candidate = (index + attempt) % len(self.source)
             try:
-                image = self.source.read(candidate, self.channels)
+                image = self.source.read(candidate, self.channels, self.short_side)
             except BrokenImageError as error:
                 broken.append((self.source.name(candidate), str(error)))
                 continue

@@ -1,12 +1,13 @@
-"""Parquet files: one, or all below a folder."""
+"""Parquet files: one, or all below a folder, partitioned (`label=cat/0.parquet`) or not."""
 
 import hashlib
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from byol.data.arrow import ArrowImages
-from byol.data.table import TableImages, columns
+from byol.data.table import LABEL_COLUMNS, TableImages, columns
 from byol.errors import DataError
 
 MEMORY_LIMIT_BYTES = 2 * 1024**3
@@ -17,29 +18,53 @@ DEFAULT_CACHE = Path("~/.cache/byol/parquet").expanduser()
 def open_parquet(path: Path, limit_bytes: int = MEMORY_LIMIT_BYTES, cache: Path = DEFAULT_CACHE) -> TableImages:
     """The rows of one parquet file, or of all files below a folder in the order of their paths.
 
-    Raises DataError where a file cannot be read, holds no images, or differs in its columns from the first.
+    Where the folders are partitions by label and the files have no label of their own, the partition is the label.
+    Paths in the files are relative to the folder. Raises DataError where a file cannot be read, holds no images, or differs in its columns from the first.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    folder = path if path.is_dir() else path.parent
     try:
-        wanted = [name for name in columns(pq.read_schema(files[0]), str(files[0])) if name]
+        image, label = columns(pq.read_schema(files[0]), str(files[0]))
+        wanted = [image] if label is None else [image, label]
+        partitions = _partitions(files, folder) if label is None else {}
         if sum(file.stat().st_size for file in files) <= limit_bytes:
-            table = pa.concat_tables([pq.read_table(file, columns=wanted) for file in files])
-            return TableImages(table, files[0].parent, f"parquet {path}")
-        return ArrowImages([_as_arrow(files, wanted, cache)], files[0].parent, f"parquet {path}")
+            read = [_with_label(pq.ParquetFile(file).read(wanted), file, partitions) for file in files]
+            return TableImages(pa.concat_tables(read), folder, f"parquet {path}")
+        return ArrowImages([_as_arrow(files, wanted, partitions, cache)], folder, f"parquet {path}")
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as parquet ({str(error).splitlines()[0]}).") from error
 
 
-def _as_arrow(files: list[Path], wanted: list[str], cache: Path) -> Path:
+def _partitions(files: list[Path], folder: Path) -> dict[Path, tuple[str, str]]:
+    """Name and value of the partition by label that each file lies in; empty where not every file does."""
+    found: dict[Path, tuple[str, str]] = {}
+    for file in files:
+        for part in file.relative_to(folder).parts[:-1]:
+            name, equals, value = part.partition("=")
+            if equals and name in LABEL_COLUMNS:
+                found[file] = name, unquote(value)
+    return found if len(found) == len(files) else {}
+
+
+def _with_label(rows: Any, file: Path, partitions: dict[Path, tuple[str, str]]) -> Any:
+    import pyarrow as pa
+
+    if file not in partitions:
+        return rows
+    name, value = partitions[file]
+    return rows.append_column(name, pa.array([value] * rows.num_rows, pa.string()))
+
+
+def _as_arrow(files: list[Path], wanted: list[str], partitions: dict[Path, tuple[str, str]], cache: Path) -> Path:
     """The same rows in one Arrow file, made by row groups; made again where a parquet file changed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     state = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    made = cache / f"{hashlib.sha256(repr((state, wanted)).encode()).hexdigest()[:32]}.arrow"
+    made = cache / f"{hashlib.sha256(repr((state, wanted, list(partitions.values()))).encode()).hexdigest()[:32]}.arrow"
     if made.exists():
         return made
     cache.mkdir(parents=True, exist_ok=True)
@@ -49,7 +74,7 @@ def _as_arrow(files: list[Path], wanted: list[str], cache: Path) -> Path:
         for file in files:
             opened = pq.ParquetFile(file)
             for group in range(opened.num_row_groups):
-                rows = opened.read_row_group(group, columns=wanted)
+                rows = _with_label(opened.read_row_group(group, columns=wanted), file, partitions)
                 writer = writer or pa.ipc.new_stream(str(temporary), rows.schema)
                 writer.write_table(rows)
         if writer is None:

@@ -21,8 +21,11 @@ class ImageSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, channels: int) -> Image:
-        """(H, W, channels) uint8. Raises BrokenImageError where the image cannot be decoded."""
+    def read(self, index: int, channels: int, short_side: int = 0) -> Image:
+        """(H, W, channels) uint8. Raises BrokenImageError where the image cannot be decoded.
+
+        With `short_side` it may be decoded smaller, with its short side at least so long (`data.decode`).
+        """
         ...
 
     def name(self, index: int) -> str:

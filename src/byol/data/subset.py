@@ -19,8 +19,8 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(self, index: int, channels: int) -> Image:
-        return self.source.read(int(self.indices[index]), channels)
+    def read(self, index: int, channels: int, short_side: int = 0) -> Image:
+        return self.source.read(int(self.indices[index]), channels, short_side)
 
     def name(self, index: int) -> str:
         return self.source.name(int(self.indices[index]))

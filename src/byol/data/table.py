@@ -1,4 +1,4 @@
-"""Tables with an image column: bytes, or struct of bytes and path, as the Hugging Face Hub stores them."""
+"""Tables with an image column: bytes, or struct of bytes and path, as the Hugging Face Hub stores them, or paths."""
 
 import json
 from pathlib import Path
@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from byol.data.decode import decode, stored_channels
-from byol.data.source import Image
+from byol.data.decode import EncodedImages
 from byol.errors import BrokenImageError, DataError
 
+PATH_COLUMNS = ("image", "img", "path", "image_path", "file", "file_name", "filename", "filepath")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 
 
-class TableImages:
+class TableImages(EncodedImages):
     """The rows of an Arrow table.
 
-    The image column is `image` or `img`, else the first that holds bytes; labels are an integer or string column
-    called `label` or the like. Paths in the image column lead to files below `folder`.
+    The image column is `image` or `img`, else the first that holds bytes, else strings called `path` or the like;
+    labels are an integer or string column called `label` or the like. Paths lead to files below `folder`.
     """
 
     def __init__(self, table: Any, folder: Path, description: str) -> None:
@@ -32,23 +32,13 @@ class TableImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, index: int, channels: int) -> Image:
-        return decode(self._content(index), channels)
-
     def name(self, index: int) -> str:
-        row = self.images[index].as_py()
-        path = row.get("path") if isinstance(row, dict) else None
-        return path or f"row {index}"
+        return self._entry(index)[1] or f"row {index}"
 
-    def channels(self, index: int) -> int:
-        return stored_channels(self._content(index))
-
-    def _content(self, index: int) -> bytes:
-        row = self.images[index].as_py()
-        content = row.get("bytes") if isinstance(row, dict) else row
+    def content(self, index: int) -> bytes:
+        content, path = self._entry(index)
         if content is not None:
             return content
-        path = row.get("path") if isinstance(row, dict) else None
         if not path:
             raise BrokenImageError("the row holds no image")
         place = (self.folder / path).resolve()
@@ -58,6 +48,12 @@ class TableImages:
             return place.read_bytes()
         except OSError as error:
             raise BrokenImageError(error.strerror or str(error)) from error
+
+    def _entry(self, index: int) -> tuple[bytes | None, str | None]:
+        row = self.images[index].as_py()
+        if isinstance(row, dict):
+            return row.get("bytes"), row.get("path")
+        return (None, row) if isinstance(row, str) else (row, None)
 
 
 def columns(schema: Any, description: str) -> tuple[str, str | None]:
@@ -69,10 +65,15 @@ def columns(schema: Any, description: str) -> tuple[str, str | None]:
             return any(kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields))
         return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
+    def holds_paths(kind: Any) -> bool:
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
     fitting = [name for name in schema.names if holds_images(schema.field(name).type)]
+    fitting = fitting or [n for n in PATH_COLUMNS if n in schema.names and holds_paths(schema.field(n).type)]
     if not fitting:
         raise DataError(
-            f"{description} has no image column (bytes, or struct of bytes and path); it has {', '.join(schema.names)}."
+            f"{description} has no image column (bytes, struct of bytes and path, or strings called "
+            f"{', '.join(PATH_COLUMNS)}); it has {', '.join(schema.names)}."
         )
     image = next((name for name in ("image", "img") if name in fitting), fitting[0])
     return image, next((name for name in LABEL_COLUMNS if name in schema.names), None)

@@ -10,31 +10,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.decode import decode, stored_channels
+from byol.data.decode import EncodedImages
 from byol.data.file_index import EXTENSIONS
-from byol.data.source import Image
 from byol.errors import BrokenImageError, DataError
 
 MAX_LABEL_BYTES = 64
 
 
-class TarImages:
-    """The images of one tar file, or of all in a folder in the order of their names. Nothing is unpacked.
+class TarImages(EncodedImages):
+    """The images of one tar file, of several, or of all in a folder in the order of their names. Nothing is unpacked.
 
     Labels are integers or names in `.cls` files, where every image has one. Raises DataError where a tar cannot be
     read or no image is found.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.files = sorted(path.glob("*.tar")) if path.is_dir() else [path]
-        self.description = f"tar {path}"
+    def __init__(self, path: Path | list[Path], description: str = "") -> None:
+        self.files = path if isinstance(path, list) else sorted(path.glob("*.tar")) if path.is_dir() else [path]
+        self.description = description or f"tar {path}"
         names: list[str] = []
         places: list[tuple[int, int, int]] = []
         labels: list[str | None] = []
         for number, file in enumerate(self.files):
             _read_headers(file, number, names, places, labels)
         if not names:
-            raise DataError(f"{path} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}).")
+            raise DataError(f"{self.description} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}).")
         self.names = names
         self.places = np.asarray(places, np.int64)
         self.labels, self.class_names = _numbered(labels)
@@ -42,16 +41,10 @@ class TarImages:
     def __len__(self) -> int:
         return len(self.names)
 
-    def read(self, index: int, channels: int) -> Image:
-        return decode(self._content(index), channels)
-
     def name(self, index: int) -> str:
         return f"{self.files[self.places[index, 0]].name}/{self.names[index]}"
 
-    def channels(self, index: int) -> int:
-        return stored_channels(self._content(index))
-
-    def _content(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         number, start, length = self.places[index].tolist()
         try:
             with self.files[number].open("rb") as stream:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from byol.errors import RankError
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -68,18 +70,30 @@ class Ranks:
 
 @contextlib.contextmanager
 def join_ranks() -> Iterator[Ranks]:
-    """Joins the processes that torchrun started, or those that are joined already; one process alone otherwise."""
-    if distributed.is_initialized():
-        yield _present()
-    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-        try:
+    """Joins the processes that torchrun started, or those that are joined already; one process alone otherwise.
+
+    Raises RankError where another process has gone.
+    """
+    try:
+        if distributed.is_initialized():
             yield _present()
-            distributed.barrier()
-        finally:
-            distributed.destroy_process_group()
-    else:
-        yield Ranks()
+        elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+            try:
+                yield _present()
+                distributed.barrier()
+            finally:
+                distributed.destroy_process_group()
+        else:
+            yield Ranks()
+    except RuntimeError as error:
+        if not (isinstance(error, distributed.DistError) or "gloo" in str(error) or "Connection" in str(error)):
+            raise
+        reason = str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0].rstrip(".")
+        raise RankError(
+            f"Another process of this training has gone ({reason}); what it said stands above or in its log. The newest "
+            "checkpoint is whole: go on with --resume, on any number of processes."
+        ) from error
 
 
 def _present() -> Ranks:
