@@ -80,7 +80,7 @@ class Diagnose:
     """A run directory, or any folder with encoder.safetensors and encoder.json (fewer measures)."""
     data: str
     """Images, as for pretrain; labels are not needed."""
-    images: int = 2000
+    images: int = 1000
     """Images looked at, spread over the data."""
     views: int = 8
     """Views of each, half of either kind."""
@@ -283,7 +283,7 @@ def _probe(options: Knn | Linear) -> int:
 
 
 def _diagnose(options: Diagnose) -> int:
-    from byol.commands.diagnose import diagnose, table, write_diagnosis
+    from byol.commands.diagnose import diagnose, tables, write_diagnosis
     from byol.console import Console
 
     with Console() as console:
@@ -299,7 +299,9 @@ def _diagnose(options: Diagnose) -> int:
             device=options.device,
             show=console.count,
         )
-    console.table(*table(found))
+    for header, rows in tables(found):
+        console.table(header, rows)
+        print()
     for line in found.missing:
         print(f"not measured: {line}")
     print(found.verdict)

@@ -26,6 +26,8 @@ from byol.runtime.record import RunDirectory, write_atomically
 
 BATCH_SIZE = 64
 """Images per forward of an encoder alone, which has no batch of its own."""
+BETWEEN = ("networks", "predictor")
+"""Measures that belong to no single encoding."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def diagnose(
     run: str | Path,
     data: str,
     *,
-    num_images: int = 2000,
+    num_images: int = 1000,
     num_views: int = 8,
     seed: int = 0,
     recipe: str = "small",
@@ -105,16 +107,23 @@ def write_diagnosis(run: str | Path, diagnosis: Diagnosis) -> Path:
     return path
 
 
-def table(diagnosis: Diagnosis) -> tuple[list[str], list[list[str]]]:
-    """(header, rows): one row per encoding and measure, one column per mode."""
+def tables(diagnosis: Diagnosis) -> list[tuple[list[str], list[list[str]]]]:
+    """(header, rows) of the encodings, a column each, and of what is between networks; cells are eval / train mode."""
     modes = list(diagnosis.measures)
-    rows = []
-    for part, values in diagnosis.measures[modes[0]].items():
-        for name in values:
-            numbers = [diagnosis.measures[mode][part][name] for mode in modes]
-            shown = ["–" if math.isnan(number) else f"{number:.4g}" for number in numbers]
-            rows.append([f"{part}: {name.replace('_', ' ')}", *shown])
-    return ["measure", *(f"{mode} mode" for mode in modes)], rows
+    parts = diagnosis.measures[modes[0]]
+    encodings = [part for part in parts if part not in BETWEEN]
+
+    def cell(part: str, name: str) -> str:
+        numbers = [diagnosis.measures[mode][part][name] for mode in modes]
+        return " / ".join("–" if math.isnan(number) else f"{number:.4g}" for number in numbers)
+
+    found = [(["", *encodings], [[_words(n), *(cell(part, n) for part in encodings)] for n in parts[encodings[0]]])]
+    between = [[f"{part}: {_words(n)}", cell(part, n)] for part in BETWEEN if part in parts for n in parts[part]]
+    return [*found, (["", " / ".join(f"{mode} mode" for mode in modes)], between)] if between else found
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def measure(method: BYOL, images: ViewedImages, num_images: int, device: torch.device) -> dict[str, Any]:
@@ -217,7 +226,7 @@ def _not_finite(measures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
                         if part == "predictor"
                         else reasons.get(name, "the encodings are not finite")
                     )
-                    seen[f"{part}: {name.replace('_', ' ')}"] = why
+                    seen[f"{part}: {_words(name)}"] = why
     return [f"{name}: {why}" for name, why in seen.items()]
 
 

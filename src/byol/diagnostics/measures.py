@@ -18,7 +18,7 @@ def measure_encodings(views: Tensor) -> dict[str, float]:
     """
     first, second = views[:, 0].cpu().double(), views[:, 1].cpu().double()
     positive, negative = cosines(first, second)
-    count, num_views, dimension = views.shape
+    count, _, dimension = views.shape
     return {
         "std_ratio": std_ratio(first),
         "effective_rank": effective_rank(first),

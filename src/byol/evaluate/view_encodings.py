@@ -37,7 +37,7 @@ class ViewedImages:
         images, row = [], 0
         for index in chosen:
             try:
-                images.append(self.source.read(int(index), self.channels))
+                images.append(np.array(self.source.read(int(index), self.channels)))  # may be read-only
             except BrokenImageError as error:
                 skipped.add(self.source.name(int(index)), str(error))
                 continue
