@@ -4,11 +4,12 @@
     python -m benchmarks.collapse_thresholds WORK benchmarks/collapse_thresholds.json
 
 A run has collapsed where a linear probe is no better than on its random initialisation: where the 95 % interval of
-the gain, paired over the images, reaches down to 0. For
-every measure: the threshold with the fewest errors on the fitting half (every second run of either kind, in the order
-of the trials), in the middle of the gap, and the errors on the other half.
+the gain, paired over the images, reaches down to 0. For every measure: the threshold with the fewest errors on the
+fitting half (every second run of either kind, in the order of the trials), in the middle of the widest gap among
+equals, and the errors on the other half. The verdict takes the thresholds of three measures of the watch together.
 """
 
+import dataclasses
 import itertools
 import json
 import math
@@ -22,6 +23,7 @@ from benchmarks.collapse_runs import TRIALS, labelled_parts, networks, resolved
 from byol import build
 from byol.commands.diagnose import measure
 from byol.data.source import ImageSource
+from byol.diagnostics.collapse import CollapseWatch, Limits, health
 from byol.engine import checkpoint
 from byol.evaluate.view_encodings import ViewedImages
 
@@ -39,7 +41,7 @@ def measured(folder: Path, number: int, source: ImageSource) -> dict[str, Any]:
     _, state = checkpoint.load_newest(folder / "checkpoints")
     method = networks(trial, config)
     method.load_state_dict(state["method"])
-    views = build.two_views(build.dataclasses.replace(config, batch_size=NUM_IMAGES, seed=12345))
+    views = build.two_views(dataclasses.replace(config, batch_size=NUM_IMAGES, seed=12345))
     images = ViewedImages(source, 1, views, NUM_PAIRS, config.batch_size)
     by_mode = measure(method, images, NUM_IMAGES, torch.device("cpu"))
     flat = {
@@ -73,6 +75,26 @@ def errors(rows: list[dict[str, Any]], name: str, threshold: float, below: bool)
     return sum(((r["measures"][name] < threshold) == below) != r["collapsed"] for r in rows)
 
 
+def wrong(rows: list[dict[str, Any]], source: str) -> dict[str, list[str]]:
+    """Runs that collapsed and were not called so, and the other way round."""
+    called = {row["name"]: row["verdict"][source] == "collapsed" for row in rows}
+    return {
+        "missed": [r["name"] for r in rows if r["collapsed"] and not called[r["name"]]],
+        "false_alarms": [r["name"] for r in rows if not r["collapsed"] and called[r["name"]]],
+    }
+
+
+def _watch(measures: dict[str, float], source: str) -> CollapseWatch:
+    """The watch as the training left it, or made of what `byol diagnose` measures in train or eval mode."""
+    projection, networks = ("watch.",) * 2 if source == "watch" else (f"{source}.projection.", f"{source}.networks.")
+    return CollapseWatch(
+        measures[projection + "std_ratio"],
+        measures[projection + "effective_rank"],
+        measures[networks + "positive_cosine"],
+        measures[networks + "negative_cosine"],
+    )
+
+
 def main(work: str, out: str) -> None:
     torch.set_num_threads(1)
     source, _ = labelled_parts()
@@ -94,7 +116,17 @@ def main(work: str, out: str) -> None:
             "errors_fitting": errors(fitting, name, threshold, below),
             "errors_held_out": errors(holding, name, threshold, below),
         }
+    limits = Limits(**{f.name: rules[f"watch.{f.name}"]["threshold"] for f in dataclasses.fields(Limits)})
+    for row in rows:
+        row["verdict"] = {
+            source: health(_watch(row["measures"], source), limits) for source in ("watch", "train", "eval")
+        }
     summary = {
+        "limits": dataclasses.asdict(limits),
+        "errors_of_verdict": {
+            source: {half: wrong(part, source) for half, part in (("fitting", fitting), ("held_out", holding))}
+            for source in ("watch", "train", "eval")
+        },
         "num_runs": len(rows),
         "num_collapsed": len(kinds[0]),
         "num_diverged": len(diverged),
@@ -103,7 +135,7 @@ def main(work: str, out: str) -> None:
         "rules": dict(sorted(rules.items(), key=lambda item: item[1]["errors_fitting"])),
         "runs": [
             {
-                **{k: row[k] for k in ("name", "random", "trained", "gain", "collapsed")},
+                **{k: row[k] for k in ("name", "random", "trained", "gain", "collapsed", "verdict")},
                 "half": "fitting" if row in fitting else "held out",
                 "measures": {k: float(f"{v:.4g}") for k, v in row["measures"].items() if v is not None},
             }

@@ -128,5 +128,5 @@ def test_diagnose_of_no_run_and_of_foreign_weights_is_one_sentence(run: Run, ima
 
 def test_diagnose_too_few_images_for_a_batch_is_refused(run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "few.npy", np.stack([picture(i, 32, 32) for i in range(1)]))
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="holds 1 images"):
         diagnose(run.path, str(tmp_path / "few.npy"))

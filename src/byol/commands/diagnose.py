@@ -16,7 +16,7 @@ from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import judge
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.engine import checkpoint
-from byol.errors import CheckpointError, ConfigError, EncoderError
+from byol.errors import CheckpointError, ConfigError, DataError, EncoderError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
 from byol.export.encoder_file import Encoder, load_encoder
 from byol.methods.byol import BYOL
@@ -78,6 +78,8 @@ def diagnose(
         )
     chosen = choose_device(device)
     source = build.open_source(data, root=root, download=download)
+    if len(source) < build.MIN_IMAGES:
+        raise DataError(f"{source.description} holds {len(source)} images; diagnosing needs at least {build.MIN_IMAGES}.")
     subject = _open(Path(run), recipe, chosen, min(num_images, len(source)))
     encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, show)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}

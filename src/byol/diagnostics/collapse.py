@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,12 +11,19 @@ from torch import Tensor
 from byol.diagnostics.similarity import cosines, std_ratio, unit
 from byol.diagnostics.spectrum import effective_rank
 
-COLLAPSED_STD = 0.05
-"""Below this std_ratio the projections have collapsed."""
-PARTIAL_STD = 0.25
-"""Below this one they have in part."""
-PARTIAL_REPRESENTATION_STD = 0.1
-"""Below this std_ratio an encoder's representation, alone, is suspect."""
+Health = Literal["unknown", "healthy", "partially collapsed", "collapsed"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Below these a number speaks for collapse; fitted by `benchmarks/collapse_thresholds.py` (docs/results.md)."""
+
+    cosine_gap: float = 0.14
+    effective_rank: float = 5.0
+    std_ratio: float = 0.4
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,11 @@ class CollapseWatch:
     """Mean cosine of online and target projections of two views of one image."""
     negative_cosine: float
     """The same for views of different images."""
+
+    @property
+    def cosine_gap(self) -> float:
+        """Positive minus negative cosine: 0 where views of one image are no more alike than others."""
+        return self.positive_cosine - self.negative_cosine
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
@@ -47,48 +60,61 @@ def watch(projection: Tensor, target: Tensor) -> CollapseWatch:
     return CollapseWatch(std_ratio(online), effective_rank(online), *cosines(online, other))
 
 
+def health(seen: CollapseWatch, limits: Limits = LIMITS) -> Health:
+    """Collapsed: the gap is below its limit, and the rank or the std too. In part: any one of the three is."""
+    if math.isnan(seen.std_ratio):
+        return "unknown"
+    gap, rank, std = (getattr(seen, name) < getattr(limits, name) for name in Limits.__dataclass_fields__)
+    if gap and (rank or std):
+        return "collapsed"
+    return "partially collapsed" if gap or rank or std else "healthy"
+
+
 def is_collapsed(seen: CollapseWatch) -> bool:
-    """Whether all images get nearly the same projection."""
-    return seen.std_ratio < COLLAPSED_STD
+    """Whether the projections say next to nothing about which image they are of."""
+    return health(seen) == "collapsed"
 
 
 def verdict(seen: CollapseWatch) -> str:
-    """The state in one sentence that starts with `healthy`, `partially collapsed`, `collapsed` or `unknown`."""
-    if math.isnan(seen.std_ratio):
+    """The health in one sentence that starts with its name, with the numbers and limits it rests on."""
+    found = health(seen)
+    if found == "unknown":
         return "unknown: the projections last looked at are not finite numbers."
-    beside = (
-        f"effective rank {seen.effective_rank:.1f}, cosine {seen.positive_cosine:.2f} between views of one image and "
-        f"{seen.negative_cosine:.2f} between images"
+
+    def against(value: float, limit: float, digits: int) -> str:
+        return f"{value:.{digits}f} {'<' if value < limit else '>='} {limit:g}"
+
+    evidence = (
+        f"cosine {seen.positive_cosine:.2f} between views of one image and {seen.negative_cosine:.2f} between images, "
+        f"gap {against(seen.cosine_gap, LIMITS.cosine_gap, 2)}; effective rank "
+        f"{against(seen.effective_rank, LIMITS.effective_rank, 1)}; std "
+        f"{against(seen.std_ratio, LIMITS.std_ratio, 2)} of isotropic"
     )
-    if is_collapsed(seen):
-        return (
-            f"collapsed: all images get nearly the same projection (std {seen.std_ratio:.2f} of isotropic, below "
-            f"{COLLAPSED_STD:g}; {beside}). Lower the rate, or raise tau."
-        )
-    if seen.std_ratio < PARTIAL_STD:
-        return (
-            f"partially collapsed: projections of different images differ little (std {seen.std_ratio:.2f} of "
-            f"isotropic, below {PARTIAL_STD:g}; {beside}). Early in a training this passes; late, lower the rate or raise tau."
-        )
-    return (
-        f"healthy: projections of different images differ (std {seen.std_ratio:.2f} of isotropic, at least "
-        f"{PARTIAL_STD:g}; {beside})."
-    )
+    return MEANINGS[found].format(evidence)
+
+
+MEANINGS = {
+    "collapsed": "collapsed: projections hardly tell images apart ({}). Lower the rate or the weight decay, or raise tau.",
+    "partially collapsed": (
+        "partially collapsed: projections tell images apart less than in sound runs ({}). It passes early in a "
+        "training; late, lower the rate or the weight decay, or raise tau."
+    ),
+    "healthy": "healthy: views of one image agree and different images differ ({}).",
+}
+"""What each health means; {} is the evidence."""
 
 
 def judge(measures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """The verdict on what `byol diagnose` measured, by mode, encoding and name; in train mode where it is there.
 
-    In eval mode batch norm uses averages, which may hide or bring a collapse: where the two disagree, it says so.
+    In eval mode batch norm uses averages, which may hide or bring a collapse: where the two disagree, it says so. Of
+    a representation alone nothing is claimed: most collapses of the projection leave it as it was.
     """
     if "train" not in measures:
-        std = measures["eval"]["representation"]["std_ratio"]
-        if math.isnan(std):
-            return "unknown: the representations are not finite numbers."
-        told = "is suspect: images get much the same vector" if std < PARTIAL_REPRESENTATION_STD else "differs by image"
+        seen = measures["eval"]["representation"]
         return (
-            f"unknown: without projections no verdict was fitted; the representation {told} (std {std:.2f} of "
-            f"isotropic, limit {PARTIAL_REPRESENTATION_STD:g})."
+            f"unknown: collapse shows in the projections, which an encoder alone does not have (its representation: std "
+            f"{seen['std_ratio']:.2f} of isotropic, effective rank {seen['effective_rank']:.1f})."
         )
     sentences = {mode: verdict(_as_watch(measures[mode])) for mode in ("train", "eval")}
     words = {mode: sentence.partition(":")[0] for mode, sentence in sentences.items()}
