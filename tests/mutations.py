@@ -39,6 +39,9 @@ NETS = "tests/unit/test_methods.py tests/parity/test_components.py tests/parity/
 RANKS = "tests/integration/test_ranks.py"
 COLLAPSE = "tests/unit/test_collapse.py"
 STEP = "tests/integration/test_training.py"
+EXPORT = "tests/integration/test_export.py"
+CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
+PICKLES = "tests/unit/test_foreign_pickle.py"
 
 MUTATIONS = [
     # the loss
@@ -131,6 +134,18 @@ MUTATIONS = [
     Mutation("micro-batches summed", "engine/step.py", "(output.loss / num_micro_batches)", "(output.loss)", STEP),
     Mutation("std not scaled", "diagnostics/collapse.py", "* dimension**0.5", "", COLLAPSE),
     Mutation("rank without entropy", "diagnostics/collapse.py", "torch.exp(-torch", "torch.exp(torch", COLLAPSE),
+    # export and import
+    Mutation("export unchecked", "export/backbone.py", "if not difference <= TOLERANCE:", "if False:", EXPORT),
+    Mutation("onnx without normalisation", "export/onnx_file.py", "(images - self.encoder.mean)", "(images)", EXPORT),
+    Mutation("printed crop", "export/snippet.py", "int(0.875 * min(image.size))", "int(0.8 * min(image.size))", EXPORT),
+    Mutation("timm preprocessing", "commands/export.py", '"mean": list(description.mean)', '"mean": [0.5, 0.5, 0.5]', EXPORT),
+    Mutation("kernel turned", "export/deepmind.py", "(3, 2, 0, 1)", "(3, 2, 1, 0)", CHECKPOINTS),
+    Mutation("hidden for average", "export/deepmind.py", 'arrays["average"]', 'arrays["hidden"]', CHECKPOINTS),
+    Mutation("any name", "export/foreign_pickle.py", "if str(found) not in self.names and not _of_jax(found):", "if False:", PICKLES),
+    Mutation("any length", "export/foreign_pickle.py", "if count > left:", "if False:", PICKLES),
+    Mutation("copies without end", "export/foreign_pickle.py", "if self.spent > self.size:", "if False:", PICKLES),
+    Mutation("fortran order", "export/foreign_pickle.py", 'order="F" if fortran else "C"', 'order="C"', PICKLES),
+    Mutation("byte order", "export/foreign_pickle.py", '">": ">"', '">": "<"', PICKLES),
 ]  # fmt: skip
 
 
@@ -176,7 +191,7 @@ def first_failure(tests: list[str], copy: Path) -> str:
     """The first of the tests that fails there; empty where none does."""
     command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
-    ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=900)
+    ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=3600)
     if ended.returncode == 0:
         return ""
     failed = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]

@@ -22,19 +22,39 @@ _LAZY = {
     "linear": ("byol.commands.evaluate", "linear"),
     "diagnose": ("byol.commands.diagnose", "diagnose"),
     "embed": ("byol.commands.evaluate", "embed"),
+    "export_encoder": ("byol.commands.export", "export_encoder"),
+    "import_deepmind": ("byol.commands.import_deepmind", "import_deepmind"),
     "load": ("byol.export.encoder_file", "load_encoder"),
+    "write_report": ("byol.report.write", "write_report"),
     "ByolError": ("byol.errors", "ByolError"),
 }
 
-__all__ = ["ByolError", "Run", "__version__", "diagnose", "embed", "knn", "linear", "load", "pretrain", "resume"]
+__all__ = [
+    "ByolError",
+    "Run",
+    "__version__",
+    "diagnose",
+    "embed",
+    "export_encoder",
+    "import_deepmind",
+    "knn",
+    "linear",
+    "load",
+    "pretrain",
+    "resume",
+    "write_report",
+]
 
 if TYPE_CHECKING:
     from byol.commands.diagnose import diagnose
     from byol.commands.evaluate import embed, knn, linear
+    from byol.commands.export import export_encoder
+    from byol.commands.import_deepmind import import_deepmind
     from byol.commands.pretrain import pretrain, resume
     from byol.commands.trainer import Run
     from byol.errors import ByolError
     from byol.export.encoder_file import load_encoder as load
+    from byol.report.write import write_report
 
 
 def __getattr__(name: str) -> Any:

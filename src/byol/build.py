@@ -25,7 +25,7 @@ from byol.data.tar_shards import TarImages
 from byol.engine.state import State
 from byol.engine.step import Schedule
 from byol.errors import BrokenImageError, ConfigError, DataError, nearest
-from byol.export.encoder_file import EncoderDescription
+from byol.export.encoder_file import EncoderDescription, copy_weights
 from byol.methods.byol import BYOL, Network
 from byol.nets.encoder import SMALL_IMAGE, create_encoder, find_num_features
 from byol.nets.heads import mlp_head
@@ -298,14 +298,15 @@ def encoder_settings(config: Config) -> dict:
 
 
 def encoder(config: Config, channels: int) -> nn.Module:
-    """A new encoder as the config describes it."""
-    return create_encoder(
+    """A new encoder as the config describes it, with the weights of `encoder.init` where that is set."""
+    module = create_encoder(
         config.encoder.name,
         in_channels=channels,
         image_size=config.views.size,
         pretrained=config.encoder.pretrained,
         **encoder_settings(config),
     )
+    return copy_weights(config.encoder.init, module) if config.encoder.init else module
 
 
 def method(config: Config, channels: int, module: nn.Module | None = None, num_classes: int = 0) -> BYOL:
@@ -323,6 +324,8 @@ def method(config: Config, channels: int, module: nn.Module | None = None, num_c
             predictor = mlp_head(heads.projector_output, heads.predictor_hidden, heads.projector_output, conventions)
         return Network(made, projector), predictor
 
+    if module is not None and config.encoder.init:
+        raise ConfigError("encoder.init is for an encoder by name: load the weights into your own module yourself.")
     online, predictor = network(0)
     target = None
     if config.method.target_init == "independent":

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from byol.cli_show import CheckData, Doctor, Preview, Report, run_check_data, run_doctor, run_preview, run_report
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
@@ -117,19 +118,33 @@ class Embed:
 
 
 @dataclass(frozen=True)
-class CheckData:
-    """Read every image once: what is broken, how large, and what is there twice."""
+class Export:
+    """Write the encoder for another tool, checked, with a model card and a text that loads it."""
 
-    data: tyro.conf.Positional[str]
-    """Images, as for pretrain."""
-    out: str = ""
-    """A JSON file for the whole report; what is printed names ten of each."""
-    split: Literal["train", "test"] = "train"
-    """Which part, where the data has both."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder that byol.load reads."""
+    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
+    """timm, torchvision: weights under their names; hub: timm's folder, as for Hugging Face; safetensors: byol's own."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    licence: str = ""
+    """Licence of the weights, for the model card (apache-2.0, cc-by-nc-4.0, ...)."""
+
+
+@dataclass(frozen=True)
+class ImportDeepmind:
+    """Turn a checkpoint that DeepMind published into an encoder folder; nothing of the pickle is run."""
+
+    file: tyro.conf.Positional[str]
+    """The .pkl file, of pretraining or of linear evaluation."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    network: Literal["online", "target"] = "online"
+    """Whose encoder is written; the other one and the heads lie beside, in pretraining.safetensors."""
+    image_size: int = 224
+    """Side of the images that the encoder will be given."""
+    licence: str = "cc-by-nc-4.0"
+    """Licence of the weights, for the model card; the default is that of DeepMind's."""
 
 
 @dataclass(frozen=True)
@@ -178,16 +193,17 @@ def _run(arguments: list[str]) -> int:
         )
         return USAGE_ERROR
     kind, run = COMMANDS[name]
-    if kind is Pretrain:
-        return run(
-            tyro.cli(kind, prog=f"byol {name}", args=rest, default=Pretrain(recipe(_chosen_recipe(rest)).config))
+    if kind in (Pretrain, Preview, Doctor):
+        default = kind(
+            config=recipe(_chosen_recipe(rest)).config, **({"data": tyro.MISSING} if kind is Preview else {})
         )
+        return run(tyro.cli(kind, prog=f"byol {name}", args=rest, default=default))
     return run(tyro.cli(kind, prog=f"byol {name}", args=rest))
 
 
 def _overview() -> str:
     lines = ["usage: byol COMMAND [OPTIONS]", ""]
-    lines += [f"  {name:10} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
+    lines += [f"  {name:15} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
     return "\n".join([*lines, "", "byol COMMAND --help shows the options of a command."])
 
 
@@ -203,7 +219,9 @@ def _chosen_recipe(arguments: list[str]) -> str:
 def _pretrain(options: Pretrain) -> int:
     from byol.commands.pretrain import DataArguments, resume, start
     from byol.console import Console
+    from byol.report.write import report_after
 
+    source = None
     with Console() as console:
         if options.resume == "auto" and not options.out:
             print("byol: --resume auto continues what lies in --out: name one", file=sys.stderr)
@@ -241,6 +259,8 @@ def _pretrain(options: Pretrain) -> int:
                 show=console.show,
                 command=sys.argv,
             )
+        if run.finished:
+            report_after(run.path, source, console.say)
     return 0 if run.finished else 128 + (run.signal_number or 0)
 
 
@@ -330,21 +350,34 @@ def _embed(options: Embed) -> int:
     return 0
 
 
-def _check_data(options: CheckData) -> int:
-    from byol.build import open_source
-    from byol.commands.check_data import check_data
-    from byol.console import Console
+def _export(options: Export) -> int:
+    from byol.commands.export import export_encoder
 
-    source = open_source(options.data, options.split, root=options.data_root, download=options.download)
-    with Console() as console:
-        report = check_data(source, out=options.out or None, show=console.count)
-    print("\n".join(report.lines()))
+    export = export_encoder(options.run, options.to, options.out, licence=options.licence)
+    for note in export.notes:
+        print(f"  {note}")
+    print(f"written to {export.path}; {export.checked}\n\n{export.snippet}", end="")
+    return 0
+
+
+def _import_deepmind(options: ImportDeepmind) -> int:
+    from byol.commands.import_deepmind import import_deepmind
+
+    encoder = import_deepmind(
+        options.file, options.out, network=options.network, image_size=options.image_size, licence=options.licence
+    )
+    d = encoder.description
+    width = "channels of its own" if d.settings.get("channels") else f"width {d.settings['width']:g}"
+    print(f"{d.name}, {width}, {d.num_features} features, the {options.network} network, written to {options.out}")
+    print(f"  licence of the weights: {options.licence}")
+    print(f"Next: byol embed {options.out} --data YOUR_FOLDER --out vectors.parquet")
     return 0
 
 
 def _demo(options: Demo) -> int:
     from byol.commands.demo import demo, table
     from byol.console import Console
+    from byol.report.write import report_after
 
     if not 1 <= options.seeds <= 10:
         raise ByolError(f"--seeds must be from 1 to 10; found {options.seeds}.")
@@ -353,6 +386,7 @@ def _demo(options: Demo) -> int:
     if not result.scores:
         return 128 + (result.runs[-1].signal_number or 0)
     console.table(*table(result))
+    report_after(Path(options.out), None, console.say)
     print(
         f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
     )
@@ -376,6 +410,11 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "linear": (Linear, _probe),
     "diagnose": (Diagnose, _diagnose),
     "embed": (Embed, _embed),
-    "check-data": (CheckData, _check_data),
+    "export": (Export, _export),
+    "import-deepmind": (ImportDeepmind, _import_deepmind),
+    "report": (Report, run_report),
+    "preview": (Preview, run_preview),
+    "doctor": (Doctor, run_doctor),
+    "check-data": (CheckData, run_check_data),
     "recipes": (Recipes, _recipes),
 }

@@ -81,6 +81,8 @@ class EncoderConfig:
     """Padding, shortcuts, batch-norm averages and initial weights as torchvision's or as DeepMind's."""
     pretrained: bool = False
     """Start from timm's pretrained weights. Differs from the paper: it starts from random weights."""
+    init: str = ""
+    """Start from the encoder in this folder (a run, an export, an import). Differs from the paper: it starts from random weights."""
     zero_init_residual: bool = False
     """Start the last batch-norm scale of each residual block at 0 (the paper's results used 1)."""
 

@@ -1,5 +1,6 @@
 """A folder of images, flat or nested; labelled by its first level of sub-folders where all images lie in such."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,12 +68,13 @@ class ListedImages(ImageFolder):
 
 def _labels(paths: Names | Sequence[str]) -> tuple[list[str] | None, NDArray[np.int64] | None]:
     """A class for each folder of the first level; none where an image lies outside of such, or there is but one."""
-    numbers, names = np.empty(len(paths), np.int64), []
-    for index in range(len(paths)):
-        top, slash, _ = paths[index].partition("/")
+    numbers, names, start = np.empty(len(paths), np.int64), [], 0
+    while start < len(paths):
+        top, slash, _ = paths[start].partition("/")
         if not slash:
             return None, None
-        if not names or names[-1] != top:  # paths are sorted
-            names.append(top)
-        numbers[index] = len(names) - 1
+        end = bisect_left(paths, top + "0", lo=start)  # paths are sorted, and "0" comes after "/"
+        numbers[start:end] = len(names)
+        names.append(top)
+        start = end
     return (names, numbers) if len(names) > 1 else (None, None)

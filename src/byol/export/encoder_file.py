@@ -1,7 +1,10 @@
-"""The encoder alone: `encoder.safetensors`, and `encoder.json` that says how to rebuild it and how to preprocess."""
+"""The encoder alone: its weights, and `encoder.json` that says how to rebuild it and how to preprocess.
+
+The weights are `encoder.safetensors`; in an export `model.safetensors` (timm, torchvision, hub) or `encoder.onnx`.
+"""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from byol.runtime.record import replacing, write_atomically
 from byol.views.evaluation import centre_view
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+PLAIN_WEIGHTS, ONNX_WEIGHTS = "model.safetensors", "encoder.onnx"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class EncoderDescription:
     std: tuple[float, ...]
     antialias: bool
     """Whether images are resized with antialiasing before the encoder sees them."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """How the weights came about, for the model card of an export."""
 
 
 class Encoder(nn.Module):
@@ -61,26 +67,35 @@ class Encoder(nn.Module):
         return self.module(self.preprocess(images)).float()
 
 
-def save_encoder(folder: Path, module: nn.Module, description: EncoderDescription) -> None:
+def save_encoder(folder: Path, module: nn.Module, description: EncoderDescription, weights: str = WEIGHTS) -> None:
     """Writes both files into `folder`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
+    with replacing(folder / weights) as temporary:
         save_file(tensors, temporary)
+    write_description(folder, description)
+
+
+def write_description(folder: Path, description: EncoderDescription) -> None:
+    """Writes `encoder.json`."""
     write_atomically(folder / DESCRIPTION, (json.dumps(asdict(description), indent=2) + "\n").encode())
 
 
 def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder:
-    """The encoder of a run directory, or of any folder that holds the two files.
+    """The encoder of a run directory, of an export, or of any folder that holds weights and `encoder.json`.
 
     `module`: an untrained encoder of the same shape, where the encoder is not one that a name can rebuild. Raises
     RunError where the files are missing or damaged, EncoderError where they do not fit.
     """
     folder = Path(folder)
+    names = (WEIGHTS, PLAIN_WEIGHTS, ONNX_WEIGHTS)
+    weights = folder / next((name for name in names if (folder / name).exists()), WEIGHTS)
     try:
-        content = json.loads((folder / DESCRIPTION).read_text())
-        content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
-        description = EncoderDescription(**content)
-        tensors = load_file(folder / WEIGHTS)
+        description = _read_description(folder)
+        if weights.name == ONNX_WEIGHTS:
+            from byol.export.onnx_file import OnnxEncoder
+
+            return OnnxEncoder(weights, description)
+        tensors = load_file(weights)
     except FileNotFoundError as error:
         raise RunError(
             f"{folder} holds no {Path(error.filename or WEIGHTS).name}: it is no run, or the run wrote no encoder yet."
@@ -88,16 +103,7 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
     if module is None:
-        if description.name is None:
-            raise EncoderError(
-                f"The encoder in {folder} is a module of your own: pass one of the same shape as `module`."
-            )
-        module = create_encoder(
-            description.name,
-            in_channels=description.in_channels,
-            image_size=description.image_size,
-            **description.settings,
-        )
+        module = rebuild(description, f"The encoder in {folder}")
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
@@ -105,3 +111,40 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
             f"The weights in {folder} do not fit {type(module).__name__} ({str(error).splitlines()[-1].strip()})."
         ) from error
     return Encoder(module, description)
+
+
+def rebuild(description: EncoderDescription, what: str = "This encoder") -> nn.Module:
+    """The described encoder with new weights. Raises EncoderError where no name and settings build it."""
+    if description.name is None:
+        raise EncoderError(f"{what} is a module of your own: pass one of the same shape as `module`.")
+    try:
+        return create_encoder(
+            description.name,
+            in_channels=description.in_channels,
+            image_size=description.image_size,
+            **description.settings,
+        )
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        cause = (str(error).splitlines() or [""])[0]
+        raise EncoderError(f"{what} is described by settings that build no network ({cause}).") from error
+
+
+def copy_weights(folder: str | Path, module: nn.Module) -> nn.Module:
+    """`module` with the weights of the encoder in `folder`. Raises EncoderError where they are of another network."""
+    saved = load_encoder(folder)
+    try:
+        module.load_state_dict(saved.module.state_dict())
+    except RuntimeError as error:
+        d = saved.description
+        asked = ", ".join(f"{name} {value}" for name, value in {"name": d.name, **d.settings}.items() if value)
+        raise EncoderError(
+            f"The encoder in {folder} is of another shape than the one asked for ({str(error).splitlines()[-1].strip()}). "
+            f"It has {asked}: set --encoder.name and the like so."
+        ) from error
+    return module
+
+
+def _read_description(folder: Path) -> EncoderDescription:
+    content = json.loads((folder / DESCRIPTION).read_text())
+    content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
+    return EncoderDescription(**content)

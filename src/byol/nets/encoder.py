@@ -1,5 +1,6 @@
 """Encoders by name: the paper's ResNets, and every timm model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ def create_encoder(
     conventions: Conventions = "torch",
     pretrained: bool = False,
     zero_init_residual: bool = False,
+    channels: Sequence[int] = (),
+    stem_channels: int = 0,
 ) -> nn.Module:
     """A module (N, in_channels, S, S) -> (N, num_features) with the attribute `num_features`.
 
@@ -38,9 +41,11 @@ def create_encoder(
             stem=stem,
             conventions=conventions,
             zero_init_residual=zero_init_residual,
+            channels=channels,
+            stem_channels=stem_channels,
         )
     _check_timm_knows(name)
-    if width != 1.0 or conventions != "torch" or zero_init_residual:
+    if width != 1.0 or conventions != "torch" or zero_init_residual or channels or stem_channels:
         raise EncoderError(
             f"encoder.width, encoder.conventions and encoder.zero_init_residual belong to our own untrained ResNets "
             f"({', '.join(RESNETS)}); {name!r} is timm's here. Leave them at their defaults."

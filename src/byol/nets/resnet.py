@@ -1,5 +1,7 @@
 """The paper's encoders: ResNet v1 of depth 18 to 200 and any width, with torchvision's parameter names."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -99,7 +101,8 @@ class ResNet(nn.Module):
 
     `width` multiplies every channel count, the stem's too (BYOL appendix F; torchvision's wide ResNets widen the
     inner ones alone). With conventions="deepmind" the first block of every group has a projection shortcut,
-    padding is SAME, batch norm keeps Haiku's averages, and weights start truncated normal.
+    padding is SAME, batch norm keeps Haiku's averages, and weights start truncated normal. `channels` names the inner
+    channels of the four groups, and `stem_channels` the stem's, in place of `width`.
     """
 
     def __init__(
@@ -111,18 +114,20 @@ class ResNet(nn.Module):
         stem: str = "imagenet",
         conventions: Conventions = "torch",
         zero_init_residual: bool = False,
+        channels: Sequence[int] = (),
+        stem_channels: int = 0,
     ) -> None:
         super().__init__()
         block = BasicBlock if depth < 50 else Bottleneck
-        channels = [max(1, round(width * c)) for c in (64, 128, 256, 512)]
+        channels = channels or [max(1, round(width * c)) for c in (64, 128, 256, 512)]
+        inputs = stem_channels or channels[0]
         if stem == "small":
-            self.conv1 = convolution(in_channels, channels[0], 3, 1, conventions)
+            self.conv1 = convolution(in_channels, inputs, 3, 1, conventions)
             self.maxpool: nn.Module = nn.Identity()
         else:
-            self.conv1 = convolution(in_channels, channels[0], 7, 2, conventions)
+            self.conv1 = convolution(in_channels, inputs, 7, 2, conventions)
             self.maxpool = SameMaxPool2d() if conventions == "deepmind" else nn.MaxPool2d(3, 2, padding=1)
-        self.bn1 = batch_norm_2d(channels[0], conventions)
-        inputs = channels[0]
+        self.bn1 = batch_norm_2d(inputs, conventions)
         groups = []
         for number, (group_channels, count) in enumerate(zip(channels, BLOCKS[depth], strict=True)):
             blocks = []

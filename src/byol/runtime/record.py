@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,28 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary != path:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` where the block ends without an error; else nothing is left.
+
+    Raises RunError where something lies at `path`, or the disk refuses.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists already and is not an empty folder. Choose another --out.")
+    writing = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writing = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        yield writing
+        writing.chmod(0o755)
+        writing.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}). Choose another --out.") from error
+    finally:
+        if writing is not None:
+            shutil.rmtree(writing, ignore_errors=True)
 
 
 class RunDirectory:

@@ -1,0 +1,160 @@
+"""The same network in another library: how timm or torchvision builds it, or why they cannot."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from byol.errors import EncoderError
+from byol.export.encoder_file import EncoderDescription
+from byol.nets.encoder import RESNETS, SMALL_IMAGE
+from byol.nets.resnet import BLOCKS
+
+Library = Literal["timm", "torchvision"]
+TOLERANCE = 1e-4
+"""Largest relative difference of features in float32 that counts as equal."""
+ELSEWHERE = "--to onnx runs anywhere, --to safetensors is read by byol.load."
+
+
+@dataclass(frozen=True)
+class TimmBackbone:
+    """`timm.create_model(name, **arguments)`."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def build(self) -> nn.Module:
+        """The network with new weights, without classifier."""
+        import timm
+
+        return timm.create_model(self.name, **self.arguments)
+
+    def lines(self) -> list[str]:
+        """The same as Python text that makes `model`."""
+        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        return [f'model = timm.create_model("{self.name}"{arguments})']
+
+
+@dataclass(frozen=True)
+class TorchvisionBackbone:
+    """A ResNet of torchvision, its first layers fitted to small images or other channels."""
+
+    name: str
+    in_channels: int
+    small_stem: bool
+
+    def build(self) -> nn.Module:
+        """The network with new weights, without classifier."""
+        from torchvision.models import resnet
+
+        model: Any
+        if hasattr(resnet, self.name):
+            model = getattr(resnet, self.name)()
+        else:
+            depth = RESNETS[self.name]
+            model = resnet.ResNet(resnet.BasicBlock if depth < 50 else resnet.Bottleneck, list(BLOCKS[depth]))
+        model.fc = nn.Identity()
+        if self.small_stem:
+            model.conv1 = nn.Conv2d(self.in_channels, 64, 3, 1, 1, bias=False)
+            model.maxpool = nn.Identity()
+        elif self.in_channels != 3:
+            model.conv1 = nn.Conv2d(self.in_channels, 64, 7, 2, 3, bias=False)
+        return model
+
+    def lines(self) -> list[str]:
+        """The same as Python text that makes `model`."""
+        lines = [f"model = {self._call()}", "model.fc = torch.nn.Identity()"]
+        if self.small_stem:
+            lines.append(f"model.conv1 = torch.nn.Conv2d({self.in_channels}, 64, 3, 1, 1, bias=False)")
+            lines.append("model.maxpool = torch.nn.Identity()")
+        elif self.in_channels != 3:
+            lines.append(f"model.conv1 = torch.nn.Conv2d({self.in_channels}, 64, 7, 2, 3, bias=False)")
+        return lines
+
+    def _call(self) -> str:
+        from torchvision.models import resnet
+
+        if hasattr(resnet, self.name):
+            return f"torchvision.models.{self.name}()"
+        depth = RESNETS[self.name]
+        block = "BasicBlock" if depth < 50 else "Bottleneck"
+        return f"torchvision.models.ResNet(torchvision.models.resnet.{block}, {list(BLOCKS[depth])})"
+
+
+Backbone = TimmBackbone | TorchvisionBackbone
+
+
+def find_backbone(description: EncoderDescription, library: Library) -> Backbone:
+    """Raises EncoderError, with the reason and what works instead, where `library` has no equal network."""
+    name, settings = description.name, description.settings
+    if name is None:
+        raise EncoderError(f"The encoder is a module of your own, which {library} does not have. {ELSEWHERE}")
+    if settings.get("conventions", "torch") == "deepmind":
+        raise EncoderError(
+            f"The encoder has DeepMind's conventions: it pads one row more below than above, which no network of "
+            f"{library} does, and the same weights would give other features there. {ELSEWHERE}"
+        )
+    if settings.get("width", 1.0) != 1.0 or settings.get("channels"):
+        raise EncoderError(
+            f"{library} has no {name} whose channels are all scaled (width {settings['width']:g}), the stem's too. {ELSEWHERE}"
+        )
+    return _in_timm(description, name) if library == "timm" else _in_torchvision(description, name)
+
+
+def has_small_stem(description: EncoderDescription) -> bool:
+    """Whether the encoder was asked to begin with 3x3/1 and no max-pool."""
+    stem = description.settings.get("stem", "auto")
+    return stem == "small" or (stem == "auto" and description.image_size <= SMALL_IMAGE)
+
+
+def _in_timm(description: EncoderDescription, name: str) -> Backbone:
+    import timm
+
+    if name in RESNETS and has_small_stem(description):
+        raise EncoderError(
+            f"timm has no {name} with the small stem (3x3, stride 1, no max-pool). --to torchvision works; {ELSEWHERE}"
+        )
+    arguments: dict[str, Any] = {"num_classes": 0, "in_chans": description.in_channels}
+    if name == "resnet10":
+        name, arguments["layers"] = "resnet18", BLOCKS[10]
+    default = timm.get_pretrained_cfg(name)
+    if default is not None and default.fixed_input_size:
+        arguments["img_size"] = description.image_size
+    return TimmBackbone(name, arguments)
+
+
+def _in_torchvision(description: EncoderDescription, name: str) -> TorchvisionBackbone:
+    from torchvision.models import resnet
+
+    base = name.split(".")[0]
+    alike = base in RESNETS or (base.startswith(("resnext", "wide_resnet")) and hasattr(resnet, base))
+    if not alike:
+        raise EncoderError(
+            f"torchvision has no {name} with the same parameters; only ResNets are alike in both. --to timm and --to hub "
+            f"work; {ELSEWHERE}"
+        )
+    return TorchvisionBackbone(base, description.in_channels, has_small_stem(description))
+
+
+@torch.no_grad()
+def relative_difference(found: nn.Module, expected: nn.Module, images: torch.Tensor) -> float:
+    """|found(images) - expected(images)| / |expected(images)|, in float32 and eval mode."""
+    truth = expected.eval()(images)
+    return float((found.eval()(images) - truth).norm() / truth.norm().clamp_min(1e-30))
+
+
+def load_checked(backbone: Backbone, encoder: nn.Module, images: torch.Tensor) -> nn.Module:
+    """The library's network with the encoder's weights. Raises EncoderError where names or features differ."""
+    model = backbone.build()
+    try:
+        model.load_state_dict(encoder.state_dict())
+    except RuntimeError as error:
+        cause = str(error).splitlines()[-1].strip()
+        raise EncoderError(f"The weights do not fit {backbone.lines()[0]} ({cause}). {ELSEWHERE}") from error
+    difference = relative_difference(model, encoder, images)
+    if not difference <= TOLERANCE:
+        raise EncoderError(
+            f"{backbone.lines()[0]} takes the weights but gives other features (off by {difference:.1e}). {ELSEWHERE}"
+        )
+    return model

@@ -1,0 +1,90 @@
+"""The model card of an export: README.md with the front matter that Hugging Face reads."""
+
+from typing import Any
+
+from byol.export.encoder_file import EncoderDescription
+
+NOT_CHOSEN = "not chosen"
+CITATION = """\
+    @inproceedings{grill2020bootstrap,
+      title = {Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning},
+      author = {Grill, Jean-Bastien and Strub, Florian and Altch{\\'e}, Florent and Tallec, Corentin and others},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2020}
+    }
+"""
+
+
+def model_card(title: str, description: EncoderDescription, snippet: str, checked: str, library: str) -> str:
+    """The text of README.md. `checked`: what was compared with PyTorch, in a sentence; `library`: who loads it."""
+    provenance = description.provenance
+    licence = provenance.get("licence") or NOT_CHOSEN
+    named = f"license: {licence.lower()}" if licence != NOT_CHOSEN else "license: other\nlicense_name: not-chosen"
+    front = ["---", named, f"library_name: {library}", "pipeline_tag: image-feature-extraction"]
+    front += ["tags:", "- byol", "- self-supervised-learning", "---"]
+    sections = [
+        "\n".join(front),
+        f"# {title}",
+        _summary(description),
+        "## Use\n\n```python\n" + snippet + "```",
+        f"Checked when this was written: {checked}",
+        "## Preprocessing\n\n" + _preprocessing(description),
+        "## Training\n\n" + _training(provenance),
+        "## Metrics\n\n" + _metrics(provenance),
+        "## Licence\n\n" + _licence(licence, provenance),
+        "## Citation\n\n" + CITATION.rstrip(),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _summary(d: EncoderDescription) -> str:
+    changed = {"width": 1.0, "stem": "auto", "conventions": "torch", "channels": (), "stem_channels": 0}
+    special = [f"{k} {v}" for k, v in d.settings.items() if k in changed and v and v != changed[k]]
+    name = f"{d.name or 'A module of its own'}{' (' + ', '.join(special) + ')' if special else ''}"
+    return (
+        f"An image encoder pretrained without labels by BYOL (Bootstrap Your Own Latent): {name}, "
+        f"{d.in_channels} channel{'s' if d.in_channels > 1 else ''}, {d.image_size} x {d.image_size} pixels, "
+        f"{d.num_features} features per image. No classifier."
+    )
+
+
+def _preprocessing(d: EncoderDescription) -> str:
+    centre = "the central square of 7/8 of the short side"
+    if d.image_size <= 96:
+        centre += " (of images of at most 96 px: of the whole short side)"
+    antialias = (
+        "With antialiasing where it shrinks, as Pillow's `BICUBIC`."
+        if d.antialias
+        else "Without antialiasing: Pillow's `BICUBIC` is the same where it enlarges, and antialiases where it shrinks, "
+        "which changes the features somewhat."
+    )
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (d.mean, d.std))
+    return (
+        f"Pixels as floats in [0, 1]; {centre}, resized to {d.image_size} x {d.image_size} (bicubic, a = -0.5); minus mean "
+        f"({mean}), divided by standard deviation ({std}). {antialias} `encoder.json` holds the same for programs."
+    )
+
+
+def _training(provenance: dict[str, Any]) -> str:
+    told = provenance.get("training") or {}
+    return "\n".join(f"- {name}: {value}" for name, value in told.items()) or "Not recorded."
+
+
+def _metrics(provenance: dict[str, Any]) -> str:
+    rows = provenance.get("metrics") or []
+    if not rows:
+        return "None were recorded with the run."
+    lines = ["| protocol | test images | result (95 % interval) |", "| --- | --- | --- |"]
+    for row in rows:
+        interval = f" [{row['low']:.1f}, {row['high']:.1f}]" if "low" in row else ""
+        lines.append(f"| {row['protocol']} | {row['test']} | {row['value']:.1f}{interval} |")
+    return "\n".join(lines)
+
+
+def _licence(licence: str, provenance: dict[str, Any]) -> str:
+    if licence == NOT_CHOSEN:
+        return (
+            "None was chosen for these weights (`byol export --licence` sets it). The images they were trained on may "
+            "limit what you can choose."
+        )
+    return f"{licence}{' (' + provenance['licence_source'] + ')' if provenance.get('licence_source') else ''}"

@@ -1,0 +1,118 @@
+"""The Python text that loads an export and gives the features of one photo: printed, and part of the model card."""
+
+from byol.export.backbone import Backbone, TimmBackbone
+from byol.export.encoder_file import ONNX_WEIGHTS, PLAIN_WEIGHTS, EncoderDescription
+
+MODES = {1: "L", 3: "RGB"}
+
+
+def byol_snippet(folder: str, description: EncoderDescription) -> str:
+    """For a folder in our own layout."""
+    lines = ["import byol"]
+    if description.in_channels in MODES:
+        lines += [
+            "import numpy as np",
+            "import torch",
+            "from PIL import Image",
+            "",
+            f'encoder = byol.load("{folder}")',
+            f'image = np.array(Image.open("photo.jpg").convert("{MODES[description.in_channels]}"), ndmin=3)',
+            "images = torch.from_numpy(image"
+            + (")[None]" if description.in_channels == 1 else ").permute(2, 0, 1)[None]"),
+        ]
+    else:
+        lines += ["import torch", "", f'encoder = byol.load("{folder}")']
+        lines += [f"images = torch.rand(1, {description.in_channels}, 256, 256)  # yours: uint8, or floats in [0, 1]"]
+    return _text([*lines, "features = encoder(images)", *_shape()])
+
+
+def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbone) -> str:
+    """For weights under plain keys of timm or torchvision."""
+    library = "timm" if isinstance(backbone, TimmBackbone) else "torchvision"
+    channels = description.in_channels
+    shape = (channels, 1, 1)
+    return _text(
+        [
+            "import numpy as np",
+            *sorted(["import torch", f"import {library}"]),
+            *(["from PIL import Image"] if channels in MODES else []),
+            "from safetensors.torch import load_file",
+            "",
+            *backbone.lines(),
+            f'model.load_state_dict(load_file("{folder}/{PLAIN_WEIGHTS}"))',
+            "model.eval()",
+            "",
+            *_pixels(description),
+            f"mean = torch.tensor({list(description.mean)}).view{shape}",
+            f"std = torch.tensor({list(description.std)}).view{shape}",
+            "with torch.no_grad():",
+            "    features = model((torch.from_numpy(pixels) - mean) / std)",
+            *_shape(),
+        ]
+    )
+
+
+def hub_snippet(folder: str, description: EncoderDescription) -> str:
+    """For a folder in timm's layout, with timm's own transform."""
+    channels, size = description.in_channels, description.image_size
+    if channels in MODES:
+        image = [
+            "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)",
+            f'images = transform(Image.open("photo.jpg").convert("{MODES[channels]}"))[None]',
+        ]
+    else:
+        image = [f"images = torch.rand(1, {channels}, {size}, {size})  # yours: normalised, see encoder.json"]
+    return _text(
+        [
+            *sorted(["import torch", "import timm"]),
+            *(["from PIL import Image"] if channels in MODES else []),
+            "",
+            f'model = timm.create_model("local-dir:{folder}", pretrained=True).eval()',
+            *image,
+            "with torch.no_grad():",
+            "    features = model(images)",
+            *_shape(),
+        ]
+    )
+
+
+def onnx_snippet(folder: str, description: EncoderDescription) -> str:
+    """For an ONNX file, without torch."""
+    return _text(
+        [
+            "import numpy as np",
+            "import onnxruntime",
+            *(["from PIL import Image"] if description.in_channels in MODES else []),
+            "",
+            f'session = onnxruntime.InferenceSession("{folder}/{ONNX_WEIGHTS}")',
+            *_pixels(description),
+            '(features,) = session.run(None, {"images": pixels})',
+            *_shape(),
+        ]
+    )
+
+
+def _pixels(description: EncoderDescription) -> list[str]:
+    """Lines that make `pixels` (1, C, S, S) float32 in [0, 1]: the centre view, resized by Pillow."""
+    channels, size = description.in_channels, description.image_size
+    if channels not in MODES:
+        return [f'pixels = np.random.rand(1, {channels}, {size}, {size}).astype("float32")  # yours: floats in [0, 1]']
+    side = "int(0.875 * min(image.size))"
+    if size <= 96:
+        side = f"min(image.size) if min(image.size) <= 96 else {side}"
+    return [
+        f'image = Image.open("photo.jpg").convert("{MODES[channels]}")',
+        f"side = {side}",
+        "left, top = (image.width - side + 1) // 2, (image.height - side + 1) // 2",
+        "image = image.crop((left, top, left + side, top + side))",
+        f"image = image.resize(({size}, {size}), Image.Resampling.BICUBIC)",
+        f'pixels = np.asarray(image, "float32").reshape({size}, {size}, {channels}).transpose(2, 0, 1)[None] / 255',
+    ]
+
+
+def _shape() -> list[str]:
+    return ["print(features.shape)"]
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"
