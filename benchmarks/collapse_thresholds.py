@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.collapse_runs import TRIALS, labelled_parts, networks, resolved
 
+from benchmarks.collapse_runs import TRIALS, labelled_parts, networks, resolved
 from byol import build
 from byol.commands.diagnose import measure
 from byol.data.source import ImageSource

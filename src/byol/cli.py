@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from byol.cli_show import CheckData, Doctor, Preview, Report, run_check_data, run_doctor, run_preview, run_report
+from byol.cli_show import (
+    CheckData,
+    Diagnose,
+    Doctor,
+    Preview,
+    Report,
+    run_check_data,
+    run_diagnose,
+    run_doctor,
+    run_preview,
+    run_report,
+)
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
@@ -71,30 +82,6 @@ class Linear(Probe):
 
     seed: int = 0
     """Decides the validation part that chooses the L2 strength."""
-
-
-@dataclass(frozen=True)
-class Diagnose:
-    """Whether a run collapsed: every measure of its encodings, a verdict, the evidence."""
-
-    run: tyro.conf.Positional[str]
-    """A run directory, or any folder with encoder.safetensors and encoder.json (fewer measures)."""
-    data: str
-    """Images, as for pretrain; labels are not needed."""
-    images: int = 1000
-    """Images looked at, spread over the data."""
-    views: int = 8
-    """Views of each, half of either kind."""
-    seed: int = 0
-    """Decides the views."""
-    recipe: str = "small"
-    """Whose views an encoder without a run is shown."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
 
 
 @dataclass(frozen=True)
@@ -302,33 +289,6 @@ def _probe(options: Knn | Linear) -> int:
     return 0
 
 
-def _diagnose(options: Diagnose) -> int:
-    from byol.commands.diagnose import diagnose, tables, write_diagnosis
-    from byol.console import Console
-
-    with Console() as console:
-        found = diagnose(
-            options.run,
-            options.data,
-            num_images=options.images,
-            num_views=options.views,
-            seed=options.seed,
-            recipe=options.recipe,
-            root=options.data_root,
-            download=options.download,
-            device=options.device,
-            show=console.count,
-        )
-    for header, rows in tables(found):
-        console.table(header, rows)
-        print()
-    for line in found.missing:
-        print(f"not measured: {line}")
-    print(found.verdict)
-    print(f"  written to {write_diagnosis(options.run, found)}")
-    return 0
-
-
 def _embed(options: Embed) -> int:
     from byol.commands.evaluate import embed
     from byol.console import Console
@@ -408,7 +368,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "pretrain": (Pretrain, _pretrain),
     "knn": (Knn, _probe),
     "linear": (Linear, _probe),
-    "diagnose": (Diagnose, _diagnose),
+    "diagnose": (Diagnose, run_diagnose),
     "embed": (Embed, _embed),
     "export": (Export, _export),
     "import-deepmind": (ImportDeepmind, _import_deepmind),

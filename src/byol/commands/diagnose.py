@@ -79,7 +79,9 @@ def diagnose(
     chosen = choose_device(device)
     source = build.open_source(data, root=root, download=download)
     if len(source) < build.MIN_IMAGES:
-        raise DataError(f"{source.description} holds {len(source)} images; diagnosing needs at least {build.MIN_IMAGES}.")
+        raise DataError(
+            f"{source.description} holds {len(source)} images; diagnosing needs at least {build.MIN_IMAGES}."
+        )
     subject = _open(Path(run), recipe, chosen, min(num_images, len(source)))
     encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, show)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
