@@ -130,7 +130,7 @@ def test_report_while_a_run_goes_on_shows_what_there_is(runs: Path, tmp_path: Pa
     ("collapse", "word", "advice"),
     [
         ((0.01, 1.1, 1.0, 0.999), "collapsed", "0.15"),
-        ((0.2, 6.0, 0.9, 0.5), "weak", "--epochs 4"),
+        ((0.2, 6.0, 0.9, 0.5), "partially collapsed", "--epochs 4"),
         ((0.9, 20.0, 0.9, 0.1), "healthy", "one vector"),
     ],
 )
