@@ -19,7 +19,7 @@ from byol.engine import checkpoint
 from byol.errors import CheckpointError, ConfigError, DataError, EncoderError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
 from byol.export.encoder_file import Encoder, load_encoder
-from byol.methods.byol import BYOL
+from byol.methods.network import Method
 from byol.recipes import recipe as find_recipe
 from byol.runtime.hardware import choose_device
 from byol.runtime.record import RunDirectory, write_atomically
@@ -130,7 +130,7 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def measure(method: BYOL, images: ViewedImages, num_images: int, device: torch.device) -> dict[str, Any]:
+def measure(method: Method, images: ViewedImages, num_images: int, device: torch.device) -> dict[str, Any]:
     """The measures of networks in memory, in both modes: what `diagnose` does once it has opened a run."""
     skipped = SkippedImages()
     encoded = encode_views(_both_modes(method), images, num_images, device, skipped)
@@ -177,7 +177,7 @@ def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) 
     return _Subject(encode, resolved, about.in_channels, min(BATCH_SIZE, num_images), missing)
 
 
-def _both_modes(method: BYOL) -> Encode:
+def _both_modes(method: Method) -> Encode:
     encoders = {mode: method_encoder(method, train=mode == "train") for mode in ("eval", "train")}
 
     def encode(view: Tensor) -> dict[str, Tensor]:
@@ -196,7 +196,7 @@ def _encode(
     show: Callable[[int, int], None],
 ) -> tuple[dict[str, Tensor], SkippedImages]:
     config = dataclasses.replace(subject.config, batch_size=num_images, seed=seed)
-    views = build.two_views(config)
+    views = build.plain_views(config)
     images = ViewedImages(source, subject.channels, views, num_views // 2, subject.batch_size)
     skipped = SkippedImages()
     encoded = encode_views(subject.encode, images, min(num_images, len(source)), device, skipped, show)

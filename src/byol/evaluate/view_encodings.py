@@ -10,7 +10,7 @@ from torch import Tensor
 
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError
-from byol.methods.byol import BYOL
+from byol.methods.network import Method
 from byol.views.two_views import TwoViews
 
 Encode = Callable[[Tensor], dict[str, Tensor]]
@@ -50,7 +50,7 @@ class ViewedImages:
         return self.views.finish(crops, pair, row)
 
 
-def method_encoder(method: BYOL, *, train: bool) -> Encode:
+def method_encoder(method: Method, *, train: bool) -> Encode:
     """`representation`, `projection`, `prediction` and `target` of a method's networks, on a copy of its own.
 
     `train`: with batch statistics, as during training; else with running averages. A method without a target
