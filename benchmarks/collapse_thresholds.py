@@ -28,6 +28,8 @@ from byol.engine import checkpoint
 from byol.evaluate.view_encodings import ViewedImages
 
 NUM_IMAGES, NUM_PAIRS = 512, 2
+REPORTED = ("watch.", "train.projection.", "train.predictor.", "train.networks.", "eval.representation.")
+"""The measures whose own thresholds are reported; of the runs the first kind alone."""
 
 
 def measured(folder: Path, number: int, source: ImageSource) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def measured(folder: Path, number: int, source: ImageSource) -> dict[str, Any]:
     views = build.two_views(dataclasses.replace(config, batch_size=NUM_IMAGES, seed=12345))
     images = ViewedImages(source, 1, views, NUM_PAIRS, config.batch_size)
     by_mode = measure(method, images, NUM_IMAGES, torch.device("cpu"))
-    flat = {
+    flat: dict[str, Any] = {
         f"{mode}.{part}.{name}": value if math.isfinite(value) else None
         for mode, parts in by_mode.items()
         for part, values in parts.items()
@@ -84,6 +86,15 @@ def wrong(rows: list[dict[str, Any]], source: str) -> dict[str, list[str]]:
     }
 
 
+def _lines(summary: dict[str, Any]) -> str:
+    """JSON with a line for each rule and run."""
+    marked = {**summary, "rules": "RULES", "runs": "RUNS"}
+    rules = ",\n".join(f"  {json.dumps(name)}: {json.dumps(rule)}" for name, rule in summary["rules"].items())
+    runs = ",\n".join(f"  {json.dumps(run)}" for run in summary["runs"])
+    text = json.dumps(marked, indent=1).replace('"RULES"', f"{{\n{rules}\n }}").replace('"RUNS"', f"[\n{runs}\n ]")
+    return text + "\n"
+
+
 def _watch(measures: dict[str, float], source: str) -> CollapseWatch:
     """The watch as the training left it, or made of what `byol diagnose` measures in train or eval mode."""
     projection, networks = ("watch.",) * 2 if source == "watch" else (f"{source}.projection.", f"{source}.networks.")
@@ -106,7 +117,8 @@ def main(work: str, out: str) -> None:
     kinds = [[r for r in rows if r["collapsed"]], [r for r in rows if not r["collapsed"]]]
     fitting = [r for kind in kinds for r in kind[::2]]
     holding = [r for kind in kinds for r in kind[1::2]]
-    names = [n for n in rows[0]["measures"] if all(r["measures"].get(n) is not None for r in rows)]
+    names = [n for n in rows[0]["measures"] if n.startswith(REPORTED)]
+    names = [n for n in names if all(r["measures"].get(n) is not None for r in rows)]
     rules = {}
     for name in names:
         threshold, below = fit(fitting, name)
@@ -137,12 +149,12 @@ def main(work: str, out: str) -> None:
             {
                 **{k: row[k] for k in ("name", "random", "trained", "gain", "collapsed", "verdict")},
                 "half": "fitting" if row in fitting else "held out",
-                "measures": {k: float(f"{v:.4g}") for k, v in row["measures"].items() if v is not None},
+                "measures": {k: float(f"{v:.4g}") for k, v in row["measures"].items() if k.startswith("watch.")},
             }
             for row in rows
         ],
     }
-    Path(out).write_text(json.dumps(summary, indent=1) + "\n")
+    Path(out).write_text(_lines(summary))
 
 
 if __name__ == "__main__":

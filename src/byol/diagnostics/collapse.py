@@ -18,9 +18,9 @@ Health = Literal["unknown", "healthy", "partially collapsed", "collapsed"]
 class Limits:
     """Below these a number speaks for collapse; fitted by `benchmarks/collapse_thresholds.py` (docs/results.md)."""
 
-    cosine_gap: float = 0.14
-    effective_rank: float = 5.0
-    std_ratio: float = 0.4
+    cosine_gap: float = 0.1405
+    effective_rank: float = 2.883
+    std_ratio: float = 0.5493
 
 
 LIMITS = Limits()
