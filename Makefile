@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-full install clean
+.PHONY: demo test test-full test-browser install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -15,8 +15,12 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
 test-full: $(INSTALLED)
-	$(BIN)/python -m pytest -m "full or not full"
+	$(BIN)/python -m pytest -m "not browser"
 	$(BIN)/python -m tests.mutations
+
+test-browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[browser]" --constraint constraints.txt
+	$(BIN)/python -m pytest -m browser tests/browser
 
 install: $(INSTALLED)
 

@@ -24,6 +24,7 @@ _LAZY = {
     "export_encoder": ("byol.commands.export", "export_encoder"),
     "import_deepmind": ("byol.commands.import_deepmind", "import_deepmind"),
     "load": ("byol.export.encoder_file", "load_encoder"),
+    "write_report": ("byol.report.write", "write_report"),
     "ByolError": ("byol.errors", "ByolError"),
 }
 
@@ -39,6 +40,7 @@ __all__ = [
     "load",
     "pretrain",
     "resume",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from byol.commands.trainer import Run
     from byol.errors import ByolError
     from byol.export.encoder_file import load_encoder as load
+    from byol.report.write import write_report
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from byol.cli_show import CheckData, Doctor, Preview, Report, run_check_data, run_doctor, run_preview, run_report
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
@@ -124,22 +125,6 @@ class ImportDeepmind:
 
 
 @dataclass(frozen=True)
-class CheckData:
-    """Read every image once: what is broken, how large, and what is there twice."""
-
-    data: tyro.conf.Positional[str]
-    """Images, as for pretrain."""
-    out: str = ""
-    """A JSON file for the whole report; what is printed names ten of each."""
-    split: Literal["train", "test"] = "train"
-    """Which part, where the data has both."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-
-
-@dataclass(frozen=True)
 class Demo:
     """Pretrain on the bundled images and compare with pixels and with the untrained encoder."""
 
@@ -185,10 +170,11 @@ def _run(arguments: list[str]) -> int:
         )
         return USAGE_ERROR
     kind, run = COMMANDS[name]
-    if kind is Pretrain:
-        return run(
-            tyro.cli(kind, prog=f"byol {name}", args=rest, default=Pretrain(recipe(_chosen_recipe(rest)).config))
+    if kind in (Pretrain, Preview, Doctor):
+        default = kind(
+            config=recipe(_chosen_recipe(rest)).config, **({"data": tyro.MISSING} if kind is Preview else {})
         )
+        return run(tyro.cli(kind, prog=f"byol {name}", args=rest, default=default))
     return run(tyro.cli(kind, prog=f"byol {name}", args=rest))
 
 
@@ -210,7 +196,9 @@ def _chosen_recipe(arguments: list[str]) -> str:
 def _pretrain(options: Pretrain) -> int:
     from byol.commands.pretrain import DataArguments, resume, start
     from byol.console import Console
+    from byol.report.write import report_after
 
+    source = None
     with Console() as console:
         if options.resume == "auto" and not options.out:
             print("byol: --resume auto continues what lies in --out: name one", file=sys.stderr)
@@ -248,6 +236,8 @@ def _pretrain(options: Pretrain) -> int:
                 show=console.show,
                 command=sys.argv,
             )
+        if run.finished:
+            report_after(run.path, source, console.say)
     return 0 if run.finished else 128 + (run.signal_number or 0)
 
 
@@ -334,21 +324,10 @@ def _import_deepmind(options: ImportDeepmind) -> int:
     return 0
 
 
-def _check_data(options: CheckData) -> int:
-    from byol.build import open_source
-    from byol.commands.check_data import check_data
-    from byol.console import Console
-
-    source = open_source(options.data, options.split, root=options.data_root, download=options.download)
-    with Console() as console:
-        report = check_data(source, out=options.out or None, show=console.count)
-    print("\n".join(report.lines()))
-    return 0
-
-
 def _demo(options: Demo) -> int:
     from byol.commands.demo import demo, table
     from byol.console import Console
+    from byol.report.write import report_after
 
     if not 1 <= options.seeds <= 10:
         raise ByolError(f"--seeds must be from 1 to 10; found {options.seeds}.")
@@ -357,6 +336,7 @@ def _demo(options: Demo) -> int:
     if not result.scores:
         return 128 + (result.runs[-1].signal_number or 0)
     console.table(*table(result))
+    report_after(Path(options.out), None, console.say)
     print(
         f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
     )
@@ -381,7 +361,10 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "embed": (Embed, _embed),
     "export": (Export, _export),
     "import-deepmind": (ImportDeepmind, _import_deepmind),
-    "check-data": (CheckData, _check_data),
+    "report": (Report, run_report),
+    "preview": (Preview, run_preview),
+    "doctor": (Doctor, run_doctor),
+    "check-data": (CheckData, run_check_data),
     "study": (RunStudy, run_study),
     "recipes": (Recipes, _recipes),
 }

@@ -1,8 +1,14 @@
 """Progress and text: a live line in a terminal, plain lines elsewhere."""
 
+import base64
+import os
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from byol.runtime.duration import in_words
 
 if TYPE_CHECKING:
     from byol.engine.loop import Progress
@@ -52,7 +58,7 @@ class Console:
         """Shows where training stands."""
         note = (
             f"loss {progress.loss:.3f}, rate {progress.learning_rate:.3g}, tau {progress.tau:.4f}, "
-            f"{progress.images_per_second:.0f} images/s, {_duration(progress.remaining_seconds)} left"
+            f"{progress.images_per_second:.0f} images/s, {in_words(progress.remaining_seconds)} left"
         )
         self._update("pretraining", progress.step, progress.total_steps, note)
 
@@ -78,7 +84,27 @@ class Console:
             self.say(f"{what} {done}/{total}: {note}" if what == "pretraining" else f"{what}: {note}")
 
 
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+def show_picture(path: Path) -> bool:
+    """Shows a PNG file in the terminal, where it understands kitty's or iTerm2's pictures; whether it did."""
+    if not sys.stdout.isatty() or os.environ.get("TMUX"):
+        return False
+    code = picture_code(path.read_bytes(), os.environ)
+    if code:
+        print(code)
+    return bool(code)
+
+
+def picture_code(content: bytes, environment: Mapping[str, str]) -> str:
+    """The control sequence that shows a PNG picture; empty where the terminal is not known to show any."""
+    packed = base64.b64encode(content).decode()
+    program, kind = environment.get("TERM_PROGRAM", ""), environment.get("TERM", "")
+    if "KITTY_WINDOW_ID" in environment or "kitty" in kind or program == "ghostty":
+        parts = [packed[start : start + 4096] for start in range(0, len(packed), 4096)]
+        heads = ["a=T,f=100," if number == 0 else "" for number in range(len(parts))]
+        return "".join(
+            f"\033_G{head}m={int(number < len(parts) - 1)};{part}\033\\"
+            for number, (head, part) in enumerate(zip(heads, parts, strict=True))
+        )
+    if program in ("iTerm.app", "WezTerm"):
+        return f"\033]1337;File=inline=1;size={len(content)}:{packed}\a"
+    return ""

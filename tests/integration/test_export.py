@@ -212,7 +212,11 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
     for folder in (export.path, again.path):
         card = (folder / "README.md").read_text()
         assert ModelCard.load(folder / "README.md").data.license == "cc-by-4.0"
-        for told in ("photos, 40 images", "1 epochs in steps of 16", f"| {score.value:.1f} ["):
+        for told in (
+            "photos, 40 images",
+            "1 epochs in steps of 16",
+            f"| knn (k 3, temperature 0.1) | 8 of photos, a held-out fifth | {score.value:.1f} [",
+        ):
             assert told in card, told
         assert str(tmp_path) not in card
         assert str(tmp_path) not in (folder / "encoder.json").read_text()

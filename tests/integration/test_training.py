@@ -232,6 +232,25 @@ def test_resume_changed_data_or_config_is_refused(tmp_path: Path) -> None:
         resume(tmp_path / "run", source=ArrayImages(PICTURES), overrides={"epochs": 2, "batch_size": 16})
 
 
+def test_resume_with_a_missing_or_renamed_file_is_refused(photos: Path, tmp_path: Path) -> None:
+    settings = {**SMALL, "epochs": 0.5}
+    byol.pretrain(photos, out=tmp_path / "run", overrides=settings, say=lambda line: None)
+    (photos / "cat" / "07.jpg").rename(photos / "cat" / "other.jpg")
+    with pytest.raises(RunError, match=r"other images .* as many, with other names"):
+        resume(tmp_path / "run")
+    (photos / "cat" / "other.jpg").unlink()
+    with pytest.raises(RunError, match=r"began with 40 images, .* now holds 39"):
+        resume(tmp_path / "run")
+
+
+def test_resume_after_the_clock_was_set_back_takes_the_newest_step(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1, checkpoint_interval_minutes=0)
+    before, newest = checkpoints(tmp_path / "run")
+    os.utime(before, (2e9, 2e9))
+    os.utime(newest, (1, 1))
+    assert checkpoint.load_newest(tmp_path / "run" / "checkpoints")[0] == newest
+
+
 def test_resume_changed_config_is_accepted_where_asked(tmp_path: Path) -> None:
     run(tmp_path / "run", epochs=1)
     said: list[str] = []
@@ -376,11 +395,6 @@ def test_load_damaged_encoder_is_one_sentence(tmp_path: Path) -> None:
 SPAWNED = """
 import multiprocessing, sys
 import byol
-from byol.methods.byol import MethodOutput
-from byol.recipes import recipe
-from byol.runtime.record import RunDirectory
-from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
 from tests.conftest import SMALL
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")

@@ -65,6 +65,8 @@ def export_encoder(
     run, out = Path(run), Path(out)
     if to not in WRITERS:
         raise ConfigError(f"--to is one of {', '.join(WRITERS)}; found {to!r}.")
+    if len(licence.splitlines()) > 1:
+        raise ConfigError("--licence is one line, the name of a licence.")
     encoder = load_encoder(run, module)
     if (run / ONNX_WEIGHTS).exists():
         raise EncoderError(f"{run} is an ONNX export, which cannot be turned back. Export from the run itself.")
@@ -221,7 +223,9 @@ def _measured(run: Path) -> list[dict[str, Any]]:
         score = content.get("accuracy")
         if "protocol" in content and isinstance(score, dict) and {"value", "low", "high"} <= score.keys():
             test = f"{content.get('num_test', '?')} of {Path(str(content.get('test', '?'))).name}"
-            found.append({"protocol": content["protocol"], "test": test, **score})
+            settings = content.get("settings") or {}
+            detail = settings.get("protocol") or ", ".join(f"{name} {value}" for name, value in settings.items())
+            found.append({"protocol": f"{content['protocol']} ({detail})", "test": test, **score})
     return found
 
 

@@ -17,7 +17,7 @@ from byol.commands.trainer import Run, Say, Show, Trainer
 from byol.config import Config, differences, from_dict, override, to_dict, validate
 from byol.data.arrays import ArrayImages
 from byol.data.dataset import DatasetImages
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.engine import checkpoint
 from byol.errors import CheckpointError, ConfigError, RunError
 from byol.optim.schedules import scale_tau
@@ -148,6 +148,7 @@ def _start(
                 **dataclasses.asdict(arguments),
                 "description": source.description,
                 "num_images": len(source),
+                "fingerprint": fingerprint(source),
                 "channels": seen.channels,
             },
             "derived": trainer.derived(),
@@ -230,6 +231,10 @@ def _resume(
     if len(source) != record["data"]["num_images"]:
         raise RunError(
             f"{path} began with {record['data']['num_images']} images, {source.description} now holds {len(source)}. Resume needs the same data."
+        )
+    if record["data"].get("fingerprint", "") not in ("", fingerprint(source)):
+        raise RunError(
+            f"{path} began with other images than {source.description} now holds: as many, with other names. Resume needs the same data."
         )
     if record["own_encoder"] and encoder is None:
         raise RunError(f"{path} was started with a module of your own: pass one of the same shape as `encoder`.")

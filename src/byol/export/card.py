@@ -52,16 +52,16 @@ def _preprocessing(d: EncoderDescription) -> str:
     centre = "the central square of 7/8 of the short side"
     if d.image_size <= 96:
         centre += " (of images of at most 96 px: of the whole short side)"
-    resize = (
-        "with antialiasing, which is Pillow's `BICUBIC`"
+    antialias = (
+        "With antialiasing where it shrinks, as Pillow's `BICUBIC`."
         if d.antialias
-        else "without antialiasing. Pillow's `BICUBIC` antialiases where it shrinks, and the features then differ "
-        "somewhat; where it enlarges both are the same"
+        else "Without antialiasing: Pillow's `BICUBIC` is the same where it enlarges, and antialiases where it shrinks, "
+        "which changes the features somewhat."
     )
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (d.mean, d.std))
     return (
-        f"Pixels as floats in [0, 1]; {centre}, resized to {d.image_size} x {d.image_size} (bicubic, a = -0.5, {resize}); "
-        f"minus mean ({mean}), divided by standard deviation ({std}). `encoder.json` holds the same for programs."
+        f"Pixels as floats in [0, 1]; {centre}, resized to {d.image_size} x {d.image_size} (bicubic, a = -0.5); minus mean "
+        f"({mean}), divided by standard deviation ({std}). {antialias} `encoder.json` holds the same for programs."
     )
 
 

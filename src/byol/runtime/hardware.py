@@ -93,3 +93,16 @@ def _cpu_flags() -> set[str]:
 
 def _cpu_model() -> str:
     return _cpu_info("model name") or platform.processor()
+
+
+def memory_bytes(device: torch.device) -> tuple[int, int]:
+    """(total, free) memory: the GPU's for cuda, else the machine's; (0, 0) where it cannot be told."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total, free
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+        return found["MemTotal"], found["MemAvailable"]
+    except (OSError, KeyError, ValueError, IndexError):
+        return 0, 0

@@ -1,0 +1,164 @@
+"""The commands that show something: report, preview, doctor and check-data. Like `cli`, it imports no torch before one runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from byol.config import Config
+from byol.recipes import recipe
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one HTML page about runs: verdict, curves, views, map, neighbours, clusters."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Run directories; several are laid over each other."""
+    data: str = ""
+    """Images to show, as for pretrain. Default: those of the (first) run."""
+    out: str = ""
+    """The file to write. Default: report.html in the (first) run."""
+    open: bool = False
+    """Open the page in the browser."""
+    images: int = 2000
+    """Images on the map, at most 10000; the first 2000 have thumbnails."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    device: str = "auto"
+    """auto, or a torch device."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Look at the views of your images before training, and read what does not suit them."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    data: str
+    """Images, as for pretrain."""
+    recipe: str = "small"
+    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    out: str = "preview.png"
+    """The PNG file to write; one that exists is replaced."""
+    rows: int = 6
+    """Images."""
+    draws: int = 3
+    """Pairs of views for each."""
+    parameters: bool = False
+    """Print what was done to each view."""
+    terminal: bool = True
+    """Show the picture in a terminal that can: iTerm2, WezTerm, kitty, Ghostty."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Tell what this machine can do and, with --data, whether and how fast a recipe would train."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    data: str = ""
+    """Images, as for pretrain."""
+    recipe: str = "small"
+    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+
+
+@dataclass(frozen=True)
+class CheckData:
+    """Read every image once: what is broken, how large, and what is there twice."""
+
+    data: tyro.conf.Positional[str]
+    """Images, as for pretrain."""
+    out: str = ""
+    """A JSON file for the whole report; what is printed names ten of each."""
+    split: Literal["train", "test"] = "train"
+    """Which part, where the data has both."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+
+
+def run_report(options: Report) -> int:
+    from byol.console import Console
+    from byol.report.write import write_report
+
+    with Console() as console:
+        path = write_report(
+            *options.runs,
+            data=options.data,
+            out=options.out or None,
+            root=options.data_root,
+            download=options.download,
+            device=options.device,
+            num_images=options.images,
+            show=console.count,
+        )
+    print(f"Report written to {path}")
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+    return 0
+
+
+def run_preview(options: Preview) -> int:
+    from byol.build import open_source
+    from byol.console import show_picture
+    from byol.report.preview import preview
+
+    source = open_source(options.data, root=options.data_root, download=options.download)
+    found = preview(source, options.config, rows=options.rows, draws=options.draws)
+    found.save(Path(options.out))
+    if options.terminal:
+        show_picture(Path(options.out))
+    if options.parameters:
+        print("\n".join(found.lines()))
+    for warning in found.warnings:
+        print(f"note: {warning}")
+    print(f"{source.description}: each row an image, then T and T' by turns, {found.size} px; written to {options.out}")
+    return 0
+
+
+def run_doctor(options: Doctor) -> int:
+    from byol.commands.doctor import estimate, estimate_lines, machine_lines
+
+    print("\n".join(machine_lines(options.config.device)))
+    if not options.data:
+        return 0
+    from byol.build import open_source
+    from byol.report.suitability import view_warnings
+
+    chosen, config = recipe(options.recipe), options.config
+    source = open_source(options.data, root=options.data_root, download=options.download)
+    found = estimate(
+        source,
+        config,
+        adapts_batch=chosen.adapts_batch and config.batch_size == chosen.config.batch_size,
+        epochs_overridden=config.epochs != chosen.config.epochs,
+    )
+    print("\n".join(estimate_lines(found)))
+    for warning in view_warnings(found.config, found.profile):
+        print(f"note       {warning}")
+    return 0
+
+
+def run_check_data(options: CheckData) -> int:
+    from byol.build import open_source
+    from byol.commands.check_data import check_data
+    from byol.console import Console
+
+    source = open_source(options.data, options.split, root=options.data_root, download=options.download)
+    with Console() as console:
+        report = check_data(source, out=options.out or None, show=console.count)
+    print("\n".join(report.lines()))
+    return 0

@@ -1,0 +1,161 @@
+"""What encoders make of some images: vectors, thumbnails, galleries and maps, ready for the page."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from byol.data.source import Image, ImageSource, SkippedImages
+from byol.data.subset import Subset
+from byol.diagnostics.collapse import effective_rank
+from byol.errors import BrokenImageError
+from byol.evaluate.features import extract
+from byol.export.encoder_file import Encoder
+from byol.report.classes import class_table
+from byol.report.embedding_map import maps, spectrum
+from byol.report.gallery import gallery
+from byol.report.tile import tile
+
+MOST_THUMBNAILS = 2000
+THUMBNAIL_SIDE = 64
+MOST_CLUSTERS = 12
+NUM_QUERIES = 6
+BLOCK = 64
+SHOWN_AXES = 256
+
+
+@dataclass
+class Sample:
+    """Images of a source in random order, with the thumbnails of those that were read so far."""
+
+    source: ImageSource
+    indices: np.ndarray
+    """Places in the source."""
+    tiles: dict[int, Image] = field(default_factory=dict)
+    """Thumbnails by place in the source."""
+    side: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        return [self.source.name(int(index)) for index in self.indices]
+
+    @property
+    def labels(self) -> Tensor | None:
+        return None if self.source.labels is None else torch.from_numpy(self.source.labels[self.indices])
+
+    @property
+    def thumbnails(self) -> list[Image]:
+        """Of the first 2,000 images."""
+        return [self.tiles[int(index)] for index in self.indices[:MOST_THUMBNAILS]]
+
+
+class _Watched(Subset):
+    """A part of a source that keeps a thumbnail of each image that is read."""
+
+    def __init__(self, sample: Sample, indices: np.ndarray) -> None:
+        super().__init__(sample.source, indices, sample.source.description)
+        self.sample = sample
+
+    def read(self, index: int, channels: int, short_side: int = 0) -> Image:
+        pixels = super().read(index, channels, short_side)
+        place = int(self.indices[index])
+        if place not in self.sample.tiles:
+            self.sample.tiles[place] = tile(pixels, self.sample.side or THUMBNAIL_SIDE)
+        return pixels
+
+
+def draw_sample(
+    encoder: Encoder,
+    source: ImageSource,
+    device: torch.device,
+    *,
+    most: int,
+    seconds: float,
+    seed: int = 0,
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Sample, Tensor]:
+    """Up to `most` images at random, and their (N, D) vectors; as many as `seconds` allow, but one block at least."""
+    chosen = np.random.default_rng(seed).permutation(len(source))[:most]
+    sample = Sample(source, chosen, side=_thumbnail_side(source, chosen, encoder.description.in_channels))
+    until = time.monotonic() + seconds
+    vectors: list[Tensor] = []
+    read: list[np.ndarray] = []
+    for start in range(0, len(chosen), BLOCK):
+        block = chosen[start : start + BLOCK]
+        found = extract(
+            encoder, _Watched(sample, block), encoder.description.in_channels, device, skipped=SkippedImages()
+        )
+        vectors.append(found.vectors)
+        read.append(block[found.indices.numpy()])
+        show(min(start + BLOCK, len(chosen)), len(chosen))
+        if time.monotonic() > until:
+            break
+    sample.indices = np.concatenate(read)
+    return sample, torch.cat(vectors)
+
+
+def embed_sample(encoder: Encoder, sample: Sample, device: torch.device) -> Tensor:
+    """(N, D) vectors of the same images by another encoder."""
+    part = Subset(sample.source, sample.indices, sample.source.description)
+    return extract(encoder, part, encoder.description.in_channels, device).vectors
+
+
+def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0) -> dict[str, Any]:
+    """What the page shows of one encoder, as plain lists; galleries are of the images with thumbnails."""
+    unit = functional.normalize(vectors, dim=1)
+    shown = unit[:MOST_THUMBNAILS]
+    shares, plane = spectrum(unit)
+    labels, tiles = sample.labels, sample.thumbnails
+    num_classes = 0 if labels is None else len(labels.unique())
+    wanted = num_classes if 2 <= num_classes <= MOST_CLUSTERS else MOST_CLUSTERS
+    seen = gallery(shown, num_clusters=max(1, min(wanted, len(shown) // 8)), seed=seed)
+    first = [members[len(members) // 2] for members in seen.members][:NUM_QUERIES]
+    return {
+        "maps": {
+            name: np.round(points.T, 4).tolist() for name, points in maps(unit, plane, slow=slow, seed=seed).items()
+        },
+        "cluster": seen.cluster.tolist(),
+        "clusters": [
+            {"size": size, "members": members} for size, members in zip(seen.sizes, seen.members, strict=True)
+        ],
+        "neighbours": seen.neighbours.tolist(),
+        "similarities": _rounded(seen.similarities, 3),
+        "queries": first,
+        "typical": seen.typical,
+        "odd": seen.odd,
+        "pairs": [[a, b, round(s, 4), bool(np.array_equal(tiles[a], tiles[b]))] for a, b, s in seen.pairs],
+        "spectrum": [float(f"{share:.4g}") for share in shares[:SHOWN_AXES].tolist()],
+        "rank": round(effective_rank(shown - shown.mean(dim=0)), 1),
+        "num_features": vectors.shape[1],
+        "classes": None if labels is None or num_classes < 2 else _classes(shown, labels[: len(shown)]),
+    }
+
+
+def _classes(vectors: Tensor, labels: Tensor) -> dict[str, Any]:
+    table = class_table(vectors, labels)
+    return {
+        "score": str(table.score),
+        "confusion": table.confusion,
+        "classes": table.classes,
+        "recall": [[round(s.value, 1), round(s.low, 1), round(s.high, 1)] for s in table.recall],
+        "precision": [round(value, 1) for value in table.precision],
+        "support": [int((labels == number).sum()) for number in table.classes],
+    }
+
+
+def _thumbnail_side(source: ImageSource, chosen: np.ndarray, channels: int) -> int:
+    for index in chosen[:BLOCK]:
+        try:
+            return min(THUMBNAIL_SIDE, max(source.read(int(index), channels).shape[:2]))
+        except BrokenImageError:
+            continue
+    return THUMBNAIL_SIDE
+
+
+def _rounded(values: Tensor, digits: int) -> list[list[float]]:
+    return np.round(values.double().numpy(), digits).tolist()

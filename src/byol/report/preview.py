@@ -1,0 +1,78 @@
+"""Views of one's own images before any training: a picture, words for each view, and what to watch out for."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image as PillowImage
+
+from byol import build
+from byol.config import Config, validate
+from byol.data.source import Image, ImageSource, SkippedImages
+from byol.errors import BrokenImageError, DataError
+from byol.report.suitability import view_warnings
+from byol.report.tile import mosaic
+from byol.report.view_grid import ViewGrid, spread, view_grid
+from byol.runtime.record import write_atomically
+
+SMALLEST_TILE = 96
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What `byol preview` shows."""
+
+    grid: ViewGrid
+    size: int
+    """Of a view, in pixels."""
+    warnings: list[str]
+
+    def picture(self) -> Image:
+        """(H, W, 3): one row per image: itself, then T and T' in turn."""
+        side = self.grid.tiles[0].shape[0]
+        times = max(1, -(-SMALLEST_TILE // side))
+        tiles = [pixels.repeat(times, axis=0).repeat(times, axis=1) for pixels in self.grid.tiles]
+        return mosaic(tiles, self.grid.columns, gap=4)
+
+    def save(self, path: Path) -> None:
+        """Writes the picture as PNG. Raises DataError where the name ends otherwise or its folder does not exist."""
+        if path.suffix.lower() != ".png":
+            raise DataError(f"{path} must end in .png.")
+        if not path.parent.is_dir():
+            raise DataError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
+        stream = io.BytesIO()
+        PillowImage.fromarray(self.picture()).save(stream, "PNG", optimize=True)
+        write_atomically(path, stream.getvalue())
+
+    def lines(self) -> list[str]:
+        """What was done to each view, image by image."""
+        width, found = self.grid.columns, []
+        for row in range(self.grid.rows):
+            words = self.grid.words[row * width : (row + 1) * width]
+            found += [words[0], *(f"  {what}" for what in words[1:])]
+        return found
+
+
+def preview(source: ImageSource, config: Config, *, rows: int = 6, draws: int = 3) -> Preview:
+    """Views of `rows` random images of `source`: those of the first `draws` steps, with the config's seed.
+
+    Raises DataError where no image can be decoded.
+    """
+    validate(config)
+    if rows < 1 or draws < 1:
+        raise DataError(f"The preview needs at least one row and one draw; found {rows} and {draws}.")
+    seen = build.profile(source, SkippedImages())
+    resolved, _ = build.fit_to_data(config, seen, len(source), adapts_batch=True, epochs_overridden=True)
+    images, names = [], []
+    for index in spread(len(source), 20 * rows, config.seed):
+        try:
+            images.append(source.read(index, seen.channels, resolved.views.decode_short_side))
+            names.append(source.name(index))
+        except BrokenImageError:
+            continue
+        if len(images) == rows:
+            break
+    if not images:
+        raise DataError(f"None of the images looked at in {source.description} can be decoded.")
+    grid = view_grid(build.two_views(resolved), images, names, draws=draws)
+    return Preview(grid, resolved.views.size, view_warnings(resolved, seen))

@@ -1,0 +1,235 @@
+"""One run in words and numbers, from the files of its directory; a run that goes on has a summary too."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from byol.diagnostics.collapse import CollapseWatch, verdict
+from byol.engine.metrics import read_metrics
+from byol.evaluate.scores import Score
+from byol.runtime.duration import in_words
+from byol.runtime.record import RunDirectory
+
+State = Literal["healthy", "weak", "collapsed", "unknown"]
+WATCHED = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
+FEATURES = {"byol": "BYOL", "random": "the same encoder, untrained", "pixels": "raw pixels"}
+PROBES = {"knn": "kNN", "linear": "linear", "few_labels": "linear, 10 labels per class"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One accuracy that lies in the run directory."""
+
+    what: str
+    score: Score
+    of: str
+    """Which images."""
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What the top of a report says of a run."""
+
+    name: str
+    path: Path
+    record: dict[str, Any]
+    """run.json."""
+    metrics: list[dict[str, Any]]
+    result: dict[str, Any] | None
+    """result.json; None where the run goes on, or was killed."""
+    measured: list[Measured]
+
+    @classmethod
+    def read(cls, path: Path) -> "RunSummary":
+        """Raises RunError where `path` is no run directory."""
+        run = RunDirectory.open(path)
+        found = path.resolve()
+        return cls(
+            found.name,
+            path,
+            run.record(),
+            read_metrics(run.metrics),
+            _read_json(path / "result.json"),
+            _protocols(path) + _demo(path),
+        )
+
+    @property
+    def step(self) -> int:
+        """Steps made so far."""
+        if self.result is not None:
+            return int(self.result["step"])
+        return 1 + int(self.metrics[-1]["step"]) if self.metrics else 0
+
+    @property
+    def total_steps(self) -> int:
+        return int(self.record["derived"]["total_steps"])
+
+    @property
+    def finished(self) -> bool:
+        return self.result is not None and bool(self.result["finished"])
+
+    @property
+    def verdict(self) -> str:
+        """The collapse watch in a sentence that starts with its state."""
+        if self.result is not None and self.result["collapse"] is not None:
+            return str(self.result["verdict"])
+        row = next((row for row in reversed(self.metrics) if row.get("std_ratio") is not None), None)
+        if row is None:
+            return "unknown: nothing was logged yet."
+        return verdict(CollapseWatch(**{name: float(row[name]) for name in WATCHED}))
+
+    @property
+    def state(self) -> State:
+        word = self.verdict.partition(":")[0]
+        return word if word in ("healthy", "weak", "collapsed") else "unknown"  # pyright: ignore[reportReturnType]
+
+    @property
+    def best(self) -> Measured | None:
+        """The highest accuracy measured of this run's own encoder."""
+        return max((m for m in self.measured if not m.is_baseline), key=lambda m: m.score.value, default=None)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Short pairs of a name and a value."""
+        config, data, machine = self.record["config"], self.record["data"], self.record["machine"]
+        seconds, rate = self._pace()
+        progress = f"{self.step:,}" if self.finished else f"{self.step:,} of {self.total_steps:,}"
+        device = machine["processor"] if machine["device"] == "cpu" else machine["device"]
+        return [
+            ("images", f"{data['num_images']:,}"),
+            ("epochs", f"{config['epochs']:g}"),
+            ("steps", progress),
+            ("time", in_words(seconds) if seconds else "–"),
+            ("speed", f"{rate:,.0f} images/s" if rate else "–"),
+            ("encoder", config["encoder"]["name"]),
+            ("recipe", self.record["recipe"]),
+            ("device", f"{device}, {self.record['derived']['precision']}"),
+        ]
+
+    @property
+    def why(self) -> str:
+        """The verdict without its first word."""
+        told = self.verdict.partition(": ")[2]
+        return told[:1].upper() + told[1:]
+
+    def next_step(self) -> tuple[str, list[str]]:
+        """What to do now: a sentence, and commands."""
+        embed = f"byol embed {self.path} --data {self.record['data']['data'] or 'IMAGES'} --out vectors.parquet"
+        resume = f"byol pretrain --resume {self.path}"
+        if self.state == "collapsed":
+            half = float(self.record["config"]["optimizer"]["base_learning_rate"]) / 2
+            return f"Start again with half the rate (--optimizer.base-learning-rate {half:g}), or a higher tau.", []
+        if self.result is None:
+            return "It is still training, or was killed. Look again later, or continue it.", [
+                f"byol report {self.path}",
+                resume,
+            ]
+        if not self.finished:
+            return "It was stopped before its end; continue it.", [resume]
+        if self.state == "weak":
+            epochs = 2 * float(self.record["config"]["epochs"])
+            return f"Train longer (--epochs {epochs:g}), and look whether the views still show what matters.", []
+        if not self.measured:
+            return "Measure it on labelled images, or use it.", [f"byol knn {self.path} --data LABELLED", embed]
+        return "It can be used: one vector for each image of yours.", [
+            embed.replace(f"--data {self.record['data']['data']} ", "--data YOUR_IMAGES ")
+        ]
+
+    def _pace(self) -> tuple[float, float]:
+        if self.result is not None:
+            return float(self.result["elapsed_seconds"]), float(self.result["images_per_second"])
+        newest = self.metrics[-1] if self.metrics else {}
+        return float(newest.get("elapsed_seconds") or 0), float(newest.get("images_per_second") or 0)
+
+
+def read_runs(paths: list[Path]) -> list[RunSummary]:
+    """Summaries with names that differ: as much of the path as is needed.
+
+    A folder of runs (as a demo of several seeds leaves) stands for the runs in it.
+    """
+    found = [run for path in paths for run in _runs_at(path)]
+    runs = [RunSummary.read(path) for path in dict.fromkeys(found)]
+    names = [path.resolve().parts for path in dict.fromkeys(found)]
+    depth = 1
+    while len({name[-depth:] for name in names}) < len(names):
+        depth += 1
+    return [_renamed(run, "/".join(name[-depth:])) for run, name in zip(runs, names, strict=True)]
+
+
+def config_differences(runs: list[RunSummary]) -> list[tuple[str, list[str]]]:
+    """(setting, value in each run) where the runs differ."""
+    flat = [_flat({"recipe": run.record["recipe"], "data": run.record["data"], **run.record["config"]}) for run in runs]
+    names = list(dict.fromkeys(name for settings in flat for name in settings))
+    rows = [(name, [plain(settings.get(name, "–")) for settings in flat]) for name in names]
+    return [(name, values) for name, values in rows if len(set(values)) > 1]
+
+
+def settings(run: RunSummary) -> list[tuple[str, str]]:
+    """Every resolved setting."""
+    return [(name, plain(value)) for name, value in _flat(run.record["config"]).items()]
+
+
+def plain(value: Any) -> str:
+    """A setting as one reads it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return " to ".join(map(plain, value)) if isinstance(value, list) and len(value) == 2 else str(value)
+
+
+def _renamed(run: RunSummary, name: str) -> RunSummary:
+    return RunSummary(name, run.path, run.record, run.metrics, run.result, run.measured)
+
+
+def _runs_at(path: Path) -> list[Path]:
+    if path.is_dir() and not (path / "run.json").exists():
+        below = sorted(file.parent for file in path.glob("*/run.json"))
+        return below or [path]
+    return [path]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def _protocols(path: Path) -> list[Measured]:
+    found = []
+    for file in sorted(path.glob("*.json")):
+        content = _read_json(file) or {}
+        if isinstance(content.get("accuracy"), dict) and "protocol" in content:
+            accuracy = content["accuracy"]
+            score = Score(*(float(accuracy[name]) for name in ("value", "low", "high")))
+            of = f"{content.get('num_test', 0):,} images of {content.get('test', '')}"
+            found.append(Measured(f"{content['protocol']} accuracy", score, of))
+    return found
+
+
+def _demo(path: Path) -> list[Measured]:
+    """What the demo measured; of several seeds it lies one folder higher."""
+    content = _read_json(path / "demo.json")
+    if content is None and path.name.startswith("seed-"):
+        content = _read_json(path.parent / "demo.json")
+    scores, num_seeds = (content or {}).get("scores", {}), (content or {}).get("num_seeds", 1)
+    of = "2,000 test images" + (f", mean over {num_seeds} seeds" if num_seeds > 1 else "")
+    return [
+        Measured(
+            f"{PROBES.get(probe, probe)}, {FEATURES.get(features, features)}",
+            Score(**score),
+            of,
+            features != "byol",
+        )
+        for probe in PROBES
+        for features in FEATURES
+        if (score := scores.get(features, {}).get(probe))
+    ]
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

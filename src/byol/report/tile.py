@@ -1,0 +1,75 @@
+"""Square pictures of one size, and the one image that holds them all."""
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from byol.data.source import Image
+
+SMALL_SIDE = 48
+"""Tiles up to here are drawn with hard pixels when they are shown larger."""
+
+
+def tile(pixels: Image, side: int) -> Image:
+    """(side, side, 3): the whole of an (H, W, C) image, centred on grey where it is not square.
+
+    One channel is shown as grey, of more than three the first three are shown.
+    """
+    rgb = as_rgb(pixels)
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = PillowImage.fromarray(rgb)
+    if picture.size != size:
+        method = PillowImage.Resampling.NEAREST if scale > 2 else PillowImage.Resampling.LANCZOS
+        picture = picture.resize(size, method)
+    canvas = PillowImage.new("RGB", (side, side), (128, 128, 128))
+    canvas.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
+    return np.asarray(canvas)
+
+
+def as_rgb(pixels: Image) -> Image:
+    """(H, W, 3) of (H, W, C): grey three times, or the first three channels."""
+    channels = pixels.shape[2]
+    return np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., [0, 0, 0]])
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """N tiles in one WebP image, row by row."""
+
+    uri: str
+    columns: int
+    rows: int
+    side: int
+
+    def place(self) -> dict[str, Any]:
+        """What the page needs to find a tile."""
+        return {"columns": self.columns, "rows": self.rows, "side": self.side, "pixelated": self.side <= SMALL_SIDE}
+
+
+def sheet(tiles: list[Image], columns: int = 0, *, quality: int = 80) -> Sheet:
+    """The sheet of some tiles, all (S, S, 3) uint8; as square as it can be where `columns` is 0."""
+    columns = columns or math.ceil(math.sqrt(len(tiles)))
+    pixels = mosaic(tiles, columns)
+    stream = io.BytesIO()
+    PillowImage.fromarray(pixels).save(stream, "WEBP", quality=quality, method=2)
+    uri = f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return Sheet(uri, columns, math.ceil(len(tiles) / columns), tiles[0].shape[0])
+
+
+def mosaic(tiles: list[Image], columns: int, gap: int = 0, colour: int = 255) -> NDArray[np.uint8]:
+    """(H, W, 3): the tiles row by row, `gap` pixels apart."""
+    side = tiles[0].shape[0]
+    rows = math.ceil(len(tiles) / columns)
+    out = np.full((rows * (side + gap) - gap, columns * (side + gap) - gap, 3), colour, np.uint8)
+    for number, pixels in enumerate(tiles):
+        top, left = (side + gap) * (number // columns), (side + gap) * (number % columns)
+        out[top : top + side, left : left + side] = pixels
+    return out

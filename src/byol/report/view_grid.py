@@ -1,0 +1,79 @@
+"""Views of the same images, as the network gets them, and in words what was done to each."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from byol.data.source import Image
+from byol.report.tile import tile
+from byol.views.geometry import crop_window
+from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
+from byol.views.policy import ViewPolicy
+from byol.views.two_views import TwoViews
+
+
+@dataclass(frozen=True)
+class ViewGrid:
+    """One row per image: the image, then T and T' of as many draws as asked for."""
+
+    tiles: list[Image]
+    """Row by row, (S, S, 3) uint8."""
+    words: list[str]
+    """What was done, for each tile."""
+    columns: int
+    rows: int
+
+
+def view_grid(views: TwoViews, images: list[Image], names: list[str], *, draws: int = 3, side: int = 0) -> ViewGrid:
+    """Views of (H, W, C) images by the first `draws` steps of a run. `side`: of a tile, by default the views'."""
+    views = replace(views, batch_size=len(images))  # row i of a step does not depend on the number of rows
+    side = side or views.size
+    tiles, words = [], []
+    for row, (image, name) in enumerate(zip(images, names, strict=True)):
+        tiles.append(tile(image, side))
+        words.append(f"{name}, {image.shape[1]} x {image.shape[0]} pixels")
+        for step in range(draws):
+            pair = views.finish(views.crop(image, step, row)[None], step, row)
+            drawn = views.parameters(step, row, 1)
+            for view, parameters, policy, title in zip(
+                pair, drawn, (views.policy1, views.policy2), ("T", "T′"), strict=True
+            ):
+                pixels = (view[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+                tiles.append(tile(pixels, side))
+                words.append(f"{title}: {describe(parameters, policy, views, image)}")
+    return ViewGrid(tiles, words, 1 + 2 * draws, len(images))
+
+
+def describe(parameters: ViewParameters, policy: ViewPolicy, views: TwoViews, image: Image) -> str:
+    """The operations on one (H, W, C) image in their order, with their strengths."""
+    p = parameters
+    high, wide, channels = image.shape
+    one = torch.ones(1)
+    height, width = crop_window(p, one * high, one * wide, views.semantics)[0, 2:].tolist()
+    done = [f"crop {width} x {height} ({100 * width * height / (wide * high):.0f} % of the area)"]
+    if bool(p.flip):
+        done.append("flip")
+    if bool(p.jitter):
+        strengths = {
+            BRIGHTNESS: ("brightness", p.brightness),
+            CONTRAST: ("contrast", p.contrast),
+            SATURATION: ("saturation", p.saturation),
+            HUE: ("hue", p.hue),
+        }
+        named = [
+            strengths[number] for number in p.order[0].tolist() if channels == 3 or number in (BRIGHTNESS, CONTRAST)
+        ]
+        done += [f"{name} {float(value):+.2f}" for name, value in named]
+    if bool(p.grayscale) and channels == 3:
+        done.append("grayscale")
+    if bool(p.blur):
+        done.append(f"blur sigma {float(p.sigma):.2f}")
+    if bool(p.solarize):
+        done.append(f"solarize from {policy.solarize_threshold:g}")
+    return ", ".join(done)
+
+
+def spread(count: int, wanted: int, seed: int = 0) -> list[int]:
+    """Up to `wanted` different indices below `count`, drawn at random, sorted."""
+    return sorted(np.random.default_rng(seed).permutation(count)[:wanted].tolist())

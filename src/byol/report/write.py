@@ -1,0 +1,209 @@
+"""The report of one or several runs, written to a file."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from byol import build
+from byol.config import Config, from_dict
+from byol.data.source import ImageSource
+from byol.errors import BrokenImageError, ByolError, DataError, RunError
+from byol.export.encoder_file import Encoder, load_encoder
+from byol.report.look import MOST_THUMBNAILS, Sample, draw_sample, embed_sample, look
+from byol.report.page import render
+from byol.report.summary import RunSummary, config_differences, read_runs, settings
+from byol.report.tile import Sheet, sheet
+from byol.report.view_grid import spread, view_grid
+from byol.runtime.hardware import choose_device
+from byol.runtime.record import write_atomically
+
+REPORT = "report.html"
+MOST_IMAGES = 10_000
+GRID_IMAGES = 6
+GRID_SIDE = 112
+MOST_ROWS = 2000
+EMBEDDING_SECONDS = 4.0
+
+Count = Callable[[int, int], None]
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+@dataclass
+class _Looks:
+    """What was seen of the images, and why something was not."""
+
+    sample: Sample | None = None
+    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """By number of the run."""
+    grids: dict[int, tuple[Sheet, list[str]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    description: str = ""
+
+
+def write_report(
+    *runs: str | Path,
+    data: str = "",
+    out: str | Path | None = None,
+    root: str = "",
+    download: bool = False,
+    device: str = "auto",
+    num_images: int = MOST_THUMBNAILS,
+    seconds: float = float("inf"),
+    slow_maps: bool = True,
+    source: ImageSource | None = None,
+    show: Count = _silent,
+) -> Path:
+    """Writes one HTML page about the runs and returns its path, by default report.html in the (first) run.
+
+    The images shown are those of the first run, or `data`; `num_images` of them at most, and no more than are
+    embedded in `seconds`. Where the images cannot be opened the page says so and shows the rest. Raises RunError
+    where a run is none.
+    """
+    if not runs:
+        raise RunError("Name at least one run directory.")
+    if not 2 <= num_images <= MOST_IMAGES:
+        raise DataError(f"The report shows from 2 to {MOST_IMAGES:,} images; found {num_images}.")
+    path = _place(Path(runs[0]), out)
+    found = read_runs([Path(run) for run in runs])
+    looks = _Looks()
+    try:
+        source = _open(found[0], data, root, download) if source is None else source
+        looks.description = source.description
+        _fill(looks, found, source, device, num_images, seconds, slow_maps, show)
+    except (ByolError, OSError) as error:
+        looks.notes.append(f"The images are not shown: {error}")
+    write_atomically(path, _page(found, looks).encode())
+    return path
+
+
+def report_after(run: Path, source: ImageSource | None, say: Callable[[str], None]) -> None:
+    """The report at the end of a training, from what can be embedded in a few seconds.
+
+    Whatever goes wrong is told in a line and no more. Of several ranks the first alone writes.
+    """
+    if int(os.environ.get("RANK", "0")):
+        return
+    try:
+        say(f"report {write_report(run, source=source, seconds=EMBEDDING_SECONDS, slow_maps=False)}")
+    except Exception as error:
+        say(f"no report was written ({error}); make it with: byol report {run}")
+
+
+def _place(run: Path, out: str | Path | None) -> Path:
+    path = run / REPORT if out is None else Path(out)
+    if path.is_dir():
+        raise RunError(f"{path} is a directory; name a file with --out.")
+    if out is not None and not path.parent.is_dir():
+        raise RunError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
+    return path
+
+
+def _open(run: RunSummary, data: str, root: str, download: bool) -> ImageSource:
+    if data:
+        return build.open_source(data, root=root, download=download, labelled=True)
+    of = run.record["data"]
+    if not of["data"]:
+        raise DataError(f"{run.name} was started with images from Python. Name images with --data.")
+    return build.open_source(of["data"], root=root or of["root"])
+
+
+def _fill(
+    looks: _Looks,
+    runs: list[RunSummary],
+    source: ImageSource,
+    device: str,
+    num_images: int,
+    seconds: float,
+    slow: bool,
+    show: Count,
+) -> None:
+    chosen = choose_device(device)
+    for number, run in enumerate(runs):
+        looks.grids[number] = _grid(run, source)
+        try:
+            encoder: Encoder = load_encoder(run.path).to(chosen)
+            if looks.sample is None:
+                looks.sample, vectors = draw_sample(
+                    encoder, source, chosen, most=num_images, seconds=seconds, show=show
+                )
+            else:
+                vectors = embed_sample(encoder, looks.sample, chosen)
+            if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
+                raise DataError("too few of the images can be read.")
+            looks.runs[number] = look(looks.sample, vectors, slow=slow)
+        except ByolError as error:
+            looks.notes.append(f"What {run.name} learned is not shown: {error}")
+
+
+def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
+    config = from_dict(Config, run.record["config"])
+    views = build.two_views(config)
+    images, names = [], []
+    for index in spread(len(source), 4 * GRID_IMAGES):
+        try:
+            images.append(source.read(index, int(run.record["data"]["channels"]), config.views.decode_short_side))
+            names.append(source.name(index))
+        except BrokenImageError:
+            continue
+        if len(images) == GRID_IMAGES:
+            break
+    grid = view_grid(views, images, names, side=min(views.size, GRID_SIDE))
+    return sheet(grid.tiles, grid.columns, quality=85), grid.words
+
+
+def _page(runs: list[RunSummary], looks: _Looks) -> str:
+    sample = looks.sample if looks.runs else None
+    thumbnails = None if sample is None else sheet(sample.thumbnails)
+    content = {
+        "runs": [{"name": run.name, "metrics": _columns(run.metrics)} for run in runs],
+        "looks": looks.runs,
+        "grids": {number: {"words": words, **place.place()} for number, (place, words) in looks.grids.items()},
+        "sheet": None if thumbnails is None else thumbnails.place(),
+        "points": None if sample is None else _points(sample),
+    }
+    return render(
+        runs=runs,
+        differences=config_differences(runs) if len(runs) > 1 else [],
+        settings=[settings(run) for run in runs],
+        notes=looks.notes,
+        thumbnails=None if thumbnails is None else thumbnails.uri,
+        grids={number: place.uri for number, (place, _) in looks.grids.items()},
+        has_looks=bool(looks.runs),
+        num_images=0 if sample is None else len(sample.indices),
+        images=looks.description,
+        num_source=0 if sample is None else len(sample.source),
+        has_classes=any(seen["classes"] for seen in looks.runs.values()),
+        content=content,
+        written=time.strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+def _points(sample: Sample) -> dict[str, Any]:
+    labels = sample.labels
+    classes = sample.source.class_names
+    if labels is not None and classes is None:
+        classes = [f"class {number}" for number in range(int(labels.max()) + 1)]
+    return {
+        "names": sample.names,
+        "labels": None if labels is None else labels.tolist(),
+        "classes": classes,
+        "num_thumbnails": len(sample.thumbnails),
+    }
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """Numbers by name; of many rows every k-th and the last."""
+    stride = max(1, -(-len(rows) // MOST_ROWS))
+    kept = rows[::stride] if not rows or (len(rows) - 1) % stride == 0 else [*rows[::stride], rows[-1]]
+    names = dict.fromkeys(name for row in kept for name, value in row.items() if isinstance(value, int | float))
+    return {name: [_short(row.get(name)) for row in kept] for name in names}
+
+
+def _short(value: Any) -> float | None:
+    return float(f"{value:.6g}") if isinstance(value, int | float) else None

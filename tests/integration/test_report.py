@@ -1,0 +1,237 @@
+"""Reports and previews, whole: what is in the page, what is said where something is missing."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import byol
+from byol.cli import main
+from byol.console import picture_code
+from byol.errors import DataError, RunError
+from byol.report.summary import RunSummary, config_differences, read_runs
+from byol.report.write import _columns, report_after, write_report
+from tests.conftest import SMALL, encoded, picture
+
+NASTY = "<script>alert(1)<"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos in two classes, one of a nasty name, and runs `a`, `b` on them."""
+    folder = tmp_path_factory.mktemp("report")
+    for label in ("cat", NASTY):
+        (folder / "photos" / label).mkdir(parents=True)
+        for i in range(20):
+            content = encoded(picture(i + 100 * (label == "cat"), 40 + 8 * (i % 2)), "JPEG")
+            (folder / "photos" / label / f"{i}&'\".jpg").write_bytes(content)
+    shutil.copy(folder / "photos/cat/0&'\".jpg", folder / "photos/cat/twin.jpg")
+    for name, rate in (("a", 0.3), ("b", 0.1)):
+        overrides = {**SMALL, "epochs": 2, "optimizer.base_learning_rate": rate}
+        byol.pretrain(folder / "photos", out=folder / name, overrides=overrides, say=lambda line: None)
+    return folder
+
+
+def content_of(page: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="content">(.*?)</script>', page.read_text())
+    assert found
+    return json.loads(found[1])
+
+
+def test_report_holds_curves_views_map_and_galleries(runs: Path, tmp_path: Path) -> None:
+    page = write_report(runs / "a", out=tmp_path / "page.html")
+    text, content = page.read_text(), content_of(page)
+    assert page.stat().st_size < 10e6
+    assert content["runs"][0]["metrics"]["step"] == [0, 1, 2, 3, 4]
+    assert {"loss", "tau", "learning_rate", "std_ratio", "images_per_second"} <= set(content["runs"][0]["metrics"])
+    assert len(content["points"]["names"]) == content["points"]["num_thumbnails"] == 41
+    assert content["points"]["classes"] == [NASTY, "cat"]
+    seen = content["looks"]["0"]
+    assert len(seen["neighbours"]) == len(seen["cluster"]) == len(seen["maps"]["PCA"][0]) == 41
+    assert sum(cluster["size"] for cluster in seen["clusters"]) == 41
+    assert sum(map(sum, seen["classes"]["confusion"])) == 41
+    assert sum(seen["spectrum"]) == pytest.approx(1, abs=0.01)
+    a, b, similarity, same = seen["pairs"][0]
+    assert {content["points"]["names"][i] for i in (a, b)} == {"cat/0&'\".jpg", "cat/twin.jpg"}
+    assert (similarity, same) == (1.0, True)
+    assert len(content["grids"]["0"]["words"]) == 42
+    assert text.count("data:image/webp;base64,") == 2
+
+
+def test_report_needs_no_network(runs: Path, tmp_path: Path) -> None:
+    text = write_report(runs / "a", out=tmp_path / "page.html").read_text()
+    assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", text)
+    assert "@import" not in text
+
+
+def test_report_shows_names_with_html_as_text(runs: Path, tmp_path: Path) -> None:
+    evil = tmp_path / NASTY
+    shutil.copytree(runs / "a", evil / "script>")
+    shutil.copytree(runs / "b", tmp_path / "other" / "script>")
+    page = write_report(evil / "script>", tmp_path / "other" / "script>", out=tmp_path / "page.html")
+    text = page.read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert content_of(page)["runs"][0]["name"] == f"{NASTY}/script>"
+    assert text.count("</script>") == 3
+
+
+def test_report_of_several_runs_names_what_differs(runs: Path, tmp_path: Path) -> None:
+    page = write_report(runs / "a", runs / "b", out=tmp_path / "page.html")
+    rows = dict(config_differences(read_runs([runs / "a", runs / "b"])))
+    assert rows == {"optimizer.base_learning_rate": ["0.3", "0.1"]}
+    assert "optimizer.base_learning_rate" in page.read_text()
+    assert set(content_of(page)["looks"]) == {"0", "1"}
+
+
+def test_report_of_other_images_and_fewer(runs: Path, tmp_path: Path) -> None:
+    page = write_report(runs / "a", data="sample", num_images=70, out=tmp_path / "page.html")
+    assert len(content_of(page)["points"]["names"]) == 70
+    assert "70 of the 12,000 images" in page.read_text()
+
+
+def test_report_stops_embedding_when_time_is_up(runs: Path, tmp_path: Path) -> None:
+    page = write_report(runs / "a", data="sample", seconds=0, out=tmp_path / "page.html")
+    assert len(content_of(page)["points"]["names"]) == 64
+    assert "as many as were embedded" in page.read_text()
+
+
+def test_report_without_its_images_says_so_and_shows_the_rest(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "a", tmp_path / "run")
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    record["data"]["data"] = str(tmp_path / "gone")
+    (tmp_path / "run/run.json").write_text(json.dumps(record))
+    page = write_report(tmp_path / "run")
+    assert page == tmp_path / "run/report.html"
+    assert "The images are not shown" in page.read_text()
+    assert content_of(page)["sheet"] is None
+    assert len(content_of(page)["runs"][0]["metrics"]["loss"]) == 5
+
+
+def test_report_while_a_run_goes_on_shows_what_there_is(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "a", tmp_path / "run")
+    for name in ("result.json", "encoder.json", "encoder.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    run = RunSummary.read(tmp_path / "run")
+    assert (run.step, run.finished, run.total_steps) == (5, False, 5)
+    assert run.verdict == RunSummary.read(runs / "a").verdict
+    assert "still training" in run.next_step()[0]
+    page = write_report(tmp_path / "run")
+    assert "wrote no encoder yet" in page.read_text()
+    assert content_of(page)["grids"]
+
+
+@pytest.mark.parametrize(
+    ("collapse", "word", "advice"),
+    [
+        ((0.01, 1.1, 1.0, 0.999), "collapsed", "0.15"),
+        ((0.2, 6.0, 0.9, 0.5), "weak", "--epochs 4"),
+        ((0.9, 20.0, 0.9, 0.1), "healthy", "one vector"),
+    ],
+)
+def test_summary_says_what_to_do_next(
+    runs: Path, tmp_path: Path, collapse: tuple[float, ...], word: str, advice: str
+) -> None:
+    shutil.copytree(runs / "a", tmp_path / "run")
+    (tmp_path / "run/result.json").unlink()
+    names = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
+    row = {"step": 4, "loss": 1.0, **dict(zip(names, collapse, strict=True))}
+    (tmp_path / "run/metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert RunSummary.read(tmp_path / "run").state == word
+    told = RunSummary.read(tmp_path / "run").verdict
+    result = {"finished": True, "step": 5, "verdict": told, "collapse": dict(zip(names, collapse, strict=True))}
+    (tmp_path / "run/result.json").write_text(json.dumps(result | {"elapsed_seconds": 60.0, "images_per_second": 10.0}))
+    score = {"protocol": "knn", "num_test": 50, "test": "x", "accuracy": {"value": 80.0, "low": 70.0, "high": 88.0}}
+    (tmp_path / "run/knn.json").write_text(json.dumps(score))
+    run = RunSummary.read(tmp_path / "run")
+    assert run.state == word
+    assert advice in run.next_step()[0]
+    assert run.best is not None and run.best.score.value == 80.0
+    assert ("time", "1 min 0 s") in run.facts()
+
+
+def test_summary_of_the_demo_has_baselines_apart(runs: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        shutil.copytree(runs / "a", tmp_path / "demo" / f"seed-{seed}")
+    high, low = {"value": 90.0, "low": 89.0, "high": 91.0}, {"value": 80.0, "low": 79.0, "high": 81.0}
+    scores = {"pixels": {"knn": high}, "byol": {"knn": low}}
+    (tmp_path / "demo/demo.json").write_text(json.dumps({"scores": scores, "num_seeds": 2}))
+    found = read_runs([tmp_path / "demo"])
+    assert [run.name for run in found] == ["seed-0", "seed-1"]
+    assert found[0].best is not None and found[0].best.score.value == 80.0
+    assert found[0].best.of.endswith("mean over 2 seeds")
+
+
+def test_names_of_runs_are_as_long_as_they_need_to_be(runs: Path, tmp_path: Path) -> None:
+    for name in ("x/run", "y/run"):
+        shutil.copytree(runs / "a", tmp_path / name)
+    assert [run.name for run in read_runs([tmp_path / "x/run", tmp_path / "y/run"])] == ["x/run", "y/run"]
+    assert [run.name for run in read_runs([tmp_path / "x/run", tmp_path / "x/run"])] == ["run"]
+
+
+def test_long_metrics_keep_first_and_last_line() -> None:
+    columns = _columns([{"step": step, "loss": 1.0 / (step + 1), "odd": None} for step in range(9_998)])
+    assert columns["step"][0] == 0
+    assert columns["step"][-1] == 9_997
+    assert len(columns["step"]) <= 2001
+    assert set(columns) == {"step", "loss"}
+    assert _columns([]) == {}
+
+
+def test_report_after_a_run_never_fails_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    report_after(tmp_path / "nothing", None, said.append)
+    assert len(said) == 1 and "no report was written" in said[0]
+    monkeypatch.setenv("RANK", "1")
+    report_after(tmp_path / "nothing", None, said.append)
+    assert len(said) == 1
+
+
+def test_report_refuses_what_is_no_run(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a directory"):
+        write_report(tmp_path / "nothing")
+    with pytest.raises(RunError, match="does not exist"):
+        write_report(runs / "a", out=tmp_path / "no" / "page.html")
+    with pytest.raises(DataError, match="from 2 to"):
+        write_report(runs / "a", num_images=1)
+
+
+def run_command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def test_commands_report_and_preview(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("report", runs / "a", runs / "b", "--out", tmp_path / "page.html", "--images", "30") == 0
+    assert f"Report written to {tmp_path / 'page.html'}" in capsys.readouterr().out
+    options = ["--recipe", "sample", "--rows", "2", "--draws", "1", "--parameters"]
+    assert run_command("preview", "--data", runs / "photos", "--out", tmp_path / "p.png", *options) == 0
+    told = capsys.readouterr().out
+    assert told.count("  T: crop") == told.count("  T′: crop") == 2
+    with Image.open(tmp_path / "p.png") as opened:
+        assert opened.size == (3 * 112 + 8, 2 * 112 + 4)
+    assert run_command("preview", "--data", runs / "photos", "--out", tmp_path / "p.jpg") == 1
+    assert run_command("report") == 1
+    assert run_command("preview", "--data", runs / "photos", "--rows", "0") == 1
+
+
+def test_pretraining_ends_with_a_report(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    command = ["pretrain", "--data", runs / "photos", "--epochs", 1, "--out", tmp_path / "run", *settings]
+    assert run_command(*command) == 0
+    assert f"report {tmp_path / 'run/report.html'}" in capsys.readouterr().out
+    assert content_of(tmp_path / "run/report.html")["looks"]["0"]["maps"].keys() == {"PCA"}
+
+
+def test_pictures_in_terminals_that_show_them() -> None:
+    content = np.random.default_rng(0).bytes(5000)
+    kitty = picture_code(content, {"TERM": "xterm-kitty"})
+    assert kitty.startswith("\033_Ga=T,f=100,m=1;") and kitty.endswith("\033\\") and "\033_Gm=0;" in kitty
+    assert picture_code(content, {"TERM_PROGRAM": "WezTerm"}).startswith("\033]1337;File=inline=1;size=5000:")
+    assert picture_code(content, {"TERM": "xterm-256color"}) == ""

@@ -1,0 +1,96 @@
+"""What the doctor measures and says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from byol import build
+from byol.cli import main
+from byol.commands.doctor import Estimate, estimate, estimate_lines, machine_lines
+from byol.config import override
+from byol.data.arrays import ArrayImages
+from byol.data.image_folder import ImageFolder
+from byol.errors import ConfigError, DataError
+from byol.recipes import recipe
+from byol.runtime.duration import in_words
+from byol.runtime.hardware import memory_bytes, num_cores
+from tests.conftest import SMALL
+
+CONFIG = override(recipe("small").config, {**SMALL, "epochs": 2})
+PICTURES = ArrayImages(np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8))
+
+
+def test_machine_lines_tell_device_memory_and_versions() -> None:
+    told = "\n".join(machine_lines("cpu"))
+    assert f"{num_cores()} cores" in told
+    assert f"torch {torch.__version__}" in told
+    total, free = memory_bytes(torch.device("cpu"))
+    assert 0 < free <= total
+    assert f"of {total / 2**30:.1f}" in told
+
+
+def test_estimate_of_equal_images_keeps_them_in_memory() -> None:
+    found = estimate(PICTURES, CONFIG, adapts_batch=False, epochs_overridden=True)
+    assert found.is_resident
+    assert found.num_steps == 8
+    assert found.trial_batch in (8, 16)
+    assert found.trained_per_second > 0
+    heads = build.method(found.config, 3)
+    trained = sum(p.numel() for module in heads.trained_modules() for p in module.parameters())
+    assert 4 * 3 * trained < found.state_bytes < 4 * 5 * trained
+
+
+def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None:
+    found = estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, epochs_overridden=True)
+    assert not found.is_resident
+    slow = replace(found, decoded_per_second=4.0, trained_per_second=100.0)
+    assert (slow.images_per_second, slow.seconds) == (4.0, 5 * 16 / 4.0)
+    assert "bound by decoding" in "\n".join(estimate_lines(slow))
+    quick = replace(slow, is_resident=True)
+    assert (quick.images_per_second, quick.seconds) == (100.0, 5 * 16 / 100.0)
+    assert "bound by training" in "\n".join(estimate_lines(quick))
+
+
+def test_estimate_counts_broken_images(photos: Path) -> None:
+    for number in range(5):
+        (photos / "cat" / f"broken{number}.jpg").write_bytes(b"no picture")
+    found: Estimate = estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, epochs_overridden=True)
+    assert len(found.skipped) == 5
+    assert "5 broken" in "\n".join(estimate_lines(found))
+
+
+def test_estimate_refuses_what_training_would(photos: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size is 512"):
+        estimate(PICTURES, override(CONFIG, {"batch_size": 512}), adapts_batch=False, epochs_overridden=True)
+    for file in photos.rglob("*.jpg"):
+        file.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="can be decoded"):
+        estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, epochs_overridden=True)
+
+
+def test_command_doctor_writes_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    for arguments in (["doctor"], ["doctor", "--data", str(photos), *settings]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert not ended.value.code
+    told = capsys.readouterr().out
+    assert told.count("device ") == 2
+    assert "estimate " in told
+    assert "note       view1: a blur" in told
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (3900, "1 h 5 min"), (273600, "3 d 4 h")],
+)
+def test_duration_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
