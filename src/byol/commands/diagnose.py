@@ -69,7 +69,8 @@ def diagnose(
 ) -> Diagnosis:
     """Measures a run directory, or a folder with an encoder alone, on `num_views` views of up to `num_images` images.
 
-    Views are the run's own; an encoder alone is shown those of `recipe`. In float32, without weights being changed.
+    Views are the run's own; an encoder alone is shown those of `recipe`. In float32, without weights being changed;
+    batch norm sees the run's batch, or half of the images where that is less.
     Raises ConfigError where there are fewer than 2 views or 16 images, or an odd number of views.
     """
     if num_views < 2 or num_views % 2 or num_images < build.MIN_IMAGES:
@@ -158,7 +159,7 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
         raise CheckpointError(
             f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
         ) from error
-    batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images)
+    batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images // 2)
     return _Subject(_both_modes(method.to(device)), config, channels, batch, [])
 
 
@@ -174,7 +175,7 @@ def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) 
         f"they need the checkpoint, with projector, predictor and target network"
     ]
     resolved = dataclasses.replace(config, views=views)
-    return _Subject(encode, resolved, about.in_channels, min(BATCH_SIZE, num_images), missing)
+    return _Subject(encode, resolved, about.in_channels, min(BATCH_SIZE, num_images // 2), missing)
 
 
 def _both_modes(method: Method) -> Encode:
