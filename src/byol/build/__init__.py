@@ -244,9 +244,9 @@ def policy(view: ViewConfig) -> ViewPolicy:
     return ViewPolicy(**dataclasses.asdict(view))
 
 
-def two_views(config: Config) -> TwoViews | AsymmetricViews:
-    """The views of a resolved config."""
-    plain = TwoViews(
+def two_views(config: Config) -> TwoViews:
+    """The two views of a resolved config, without `config.asymmetry`."""
+    return TwoViews(
         policy(config.views.view1),
         policy(config.views.view2),
         config.views.size,
@@ -255,7 +255,11 @@ def two_views(config: Config) -> TwoViews | AsymmetricViews:
         config.views.semantics,
         config.views.antialias,
     )
-    a = config.asymmetry
+
+
+def training_views(config: Config) -> TwoViews | AsymmetricViews:
+    """What a resolved config trains on: its two views, or more where source and target differ."""
+    a, plain = config.asymmetry, two_views(config)
     asymmetry = Asymmetry(
         a.small_crops, a.small_size, a.small_area, a.scale_mix, a.weak_augmentation, a.mean_encoding
     )
