@@ -20,6 +20,7 @@ _LAZY = {
     "Run": ("byol.commands.trainer", "Run"),
     "knn": ("byol.commands.evaluate", "knn"),
     "linear": ("byol.commands.evaluate", "linear"),
+    "diagnose": ("byol.commands.diagnose", "diagnose"),
     "embed": ("byol.commands.evaluate", "embed"),
     "export_encoder": ("byol.commands.export", "export_encoder"),
     "import_deepmind": ("byol.commands.import_deepmind", "import_deepmind"),
@@ -32,6 +33,7 @@ __all__ = [
     "ByolError",
     "Run",
     "__version__",
+    "diagnose",
     "embed",
     "export_encoder",
     "import_deepmind",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from byol.commands.diagnose import diagnose
     from byol.commands.evaluate import embed, knn, linear
     from byol.commands.export import export_encoder
     from byol.commands.import_deepmind import import_deepmind

@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from byol.cli_show import CheckData, Doctor, Preview, Report, run_check_data, run_doctor, run_preview, run_report
+from byol.cli_show import (
+    CheckData,
+    Diagnose,
+    Doctor,
+    Preview,
+    Report,
+    run_check_data,
+    run_diagnose,
+    run_doctor,
+    run_preview,
+    run_report,
+)
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
@@ -358,6 +369,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "pretrain": (Pretrain, _pretrain),
     "knn": (Knn, _probe),
     "linear": (Linear, _probe),
+    "diagnose": (Diagnose, run_diagnose),
     "embed": (Embed, _embed),
     "export": (Export, _export),
     "import-deepmind": (ImportDeepmind, _import_deepmind),

@@ -1,4 +1,4 @@
-"""The commands that show something: report, preview, doctor and check-data. Like `cli`, it imports no torch before one runs."""
+"""The commands that show something: report, preview, doctor, diagnose and check-data. Like `cli`, it imports no torch before one runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,30 @@ class Preview:
     """Folder that holds the data sets by name."""
     download: bool = False
     """Download a data set by name where torchvision can."""
+
+
+@dataclass(frozen=True)
+class Diagnose:
+    """Whether a run collapsed: every measure of its encodings, a verdict, the evidence."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder with encoder.safetensors and encoder.json (fewer measures)."""
+    data: str
+    """Images, as for pretrain; labels are not needed."""
+    images: int = 1000
+    """Images looked at, spread over the data."""
+    views: int = 8
+    """Views of each, half of either kind."""
+    seed: int = 0
+    """Decides the views."""
+    recipe: str = "small"
+    """Whose views an encoder without a run is shown."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    device: str = "auto"
+    """auto, or a torch device."""
 
 
 @dataclass(frozen=True)
@@ -161,4 +185,32 @@ def run_check_data(options: CheckData) -> int:
     with Console() as console:
         report = check_data(source, out=options.out or None, show=console.count)
     print("\n".join(report.lines()))
+    return 0
+
+
+def run_diagnose(options: Diagnose) -> int:
+    """`byol diagnose`."""
+    from byol.commands.diagnose import diagnose, tables, write_diagnosis
+    from byol.console import Console
+
+    with Console() as console:
+        found = diagnose(
+            options.run,
+            options.data,
+            num_images=options.images,
+            num_views=options.views,
+            seed=options.seed,
+            recipe=options.recipe,
+            root=options.data_root,
+            download=options.download,
+            device=options.device,
+            show=console.count,
+        )
+    for header, rows in tables(found):
+        console.table(header, rows)
+        print()
+    for line in found.missing:
+        print(f"not measured: {line}")
+    print(found.verdict)
+    print(f"  written to {write_diagnosis(options.run, found)}")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import byol
@@ -22,6 +23,7 @@ NASTY = "<img src=x onerror=alert(1)>"
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of two runs on 120 pictures in two classes; a class, the files and a run have nasty names."""
+    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("browser")
     for label in ("cat", NASTY):
         (folder / "photos" / label).mkdir(parents=True)
@@ -67,17 +69,17 @@ def opened(browser: Browser, file: Path, width: int = 1280, scheme: str = "light
     context.close()
 
 
-def place_of_point(page: Page, trace: int = 0, number: int = 0) -> tuple[float, float, int]:
-    """(x, y) on the screen of a point of the map, and which image it is."""
+def loneliest_point(page: Page) -> tuple[float, float, int]:
+    """(x, y) on the screen of the point of the map that is farthest from all others, and which image it is."""
     page.locator("#map-plot").scroll_into_view_if_needed()
     x, y, point = page.evaluate(
-        """([trace, number]) => {
-          const plot = document.getElementById("map-plot"), data = plot._fullData[trace], axes = plot._fullLayout;
-          const box = plot.getBoundingClientRect();
-          return [box.left + axes._size.l + axes.xaxis.d2p(data.x[number]),
-                  box.top + axes._size.t + axes.yaxis.d2p(data.y[number]), data.customdata[number]];
-        }""",
-        [trace, number],
+        """() => {
+          const plot = document.getElementById("map-plot"), axes = plot._fullLayout, box = plot.getBoundingClientRect();
+          const all = plot._fullData.flatMap((trace) => trace.x.map((x, n) =>
+            [box.left + axes._size.l + axes.xaxis.d2p(x), box.top + axes._size.t + axes.yaxis.d2p(trace.y[n]), trace.customdata[n]]));
+          const apart = ([x, y, point]) => Math.min(...all.filter((o) => o[2] !== point).map((o) => Math.hypot(o[0] - x, o[1] - y)));
+          return all.reduce((best, one) => (apart(one) > apart(best) ? one : best));
+        }"""
     )
     return x, y, point
 
@@ -102,7 +104,7 @@ def test_colours_follow_the_scheme_while_open(browser: Browser, page_file: Path)
 
 def test_hover_on_the_map_shows_the_thumbnail_and_its_name(browser: Browser, page_file: Path) -> None:
     with opened(browser, page_file) as page:
-        x, y, point = place_of_point(page)
+        x, y, point = loneliest_point(page)
         page.mouse.move(x - 40, y - 40)
         page.mouse.move(x, y, steps=4)
         page.wait_for_selector("#tip:not([hidden]) .thumb")
@@ -115,7 +117,7 @@ def test_hover_on_the_map_shows_the_thumbnail_and_its_name(browser: Browser, pag
 
 def test_chosen_point_shows_its_neighbours(browser: Browser, page_file: Path) -> None:
     with opened(browser, page_file) as page:
-        x, y, point = place_of_point(page)
+        x, y, point = loneliest_point(page)
         page.mouse.move(x, y, steps=4)
         page.wait_for_selector("#tip:not([hidden])")
         page.mouse.click(x, y)

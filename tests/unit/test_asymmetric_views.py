@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import byol
-from byol.build.networks import method
+from byol.build_networks import method
 from byol.config import Config, override
 from byol.errors import ConfigError
 from byol.methods.siamese import Siamese

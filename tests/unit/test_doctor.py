@@ -23,6 +23,11 @@ CONFIG = override(recipe("small").config, {**SMALL, "epochs": 2})
 PICTURES = ArrayImages(np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8))
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(_two_threads: None) -> None:
+    torch.set_num_threads(1)
+
+
 def test_machine_lines_tell_device_memory_and_versions() -> None:
     told = "\n".join(machine_lines("cpu"))
     assert f"{num_cores()} cores" in told
@@ -39,7 +44,7 @@ def test_estimate_of_equal_images_keeps_them_in_memory() -> None:
     assert found.trial_batch in (8, 16)
     assert found.trained_per_second > 0
     heads = build.method(found.config, 3)
-    trained = sum(p.numel() for module in heads.trained_modules() for p in module.parameters())
+    trained = sum(p.numel() for _, module in heads.trained_modules() for p in module.parameters())
     assert 4 * 3 * trained < found.state_bytes < 4 * 5 * trained
 
 

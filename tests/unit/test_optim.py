@@ -88,7 +88,7 @@ def test_create_optimizer_rates_multiply_the_named_parts_alone(name) -> None:
 
 
 def test_train_step_sets_every_groups_own_rate() -> None:
-    from byol.build.networks import method
+    from byol.build_networks import method
     from byol.config import Config, override
     from byol.data.loader import Batch
     from byol.engine.state import State

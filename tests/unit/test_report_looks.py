@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix
+from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from byol.evaluate.knn import knn_predict
@@ -22,6 +23,11 @@ from byol.report.view_grid import describe, spread, view_grid
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
 from tests.conftest import picture
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(_two_threads: None) -> None:
+    torch.set_num_threads(1)
 
 
 def blobs(num_blobs: int = 3, each: int = 20, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,7 +106,8 @@ def test_spectrum_of_one_dimension_has_a_plane() -> None:
 
 def test_maps_are_within_one_and_tsne_keeps_blobs_together() -> None:
     unit, labels = blobs(each=40)
-    found = maps(unit, spectrum(unit)[1], slow=True)
+    with threadpool_limits(1):
+        found = maps(unit, spectrum(unit)[1], slow=True)
     assert list(found) == ["t-SNE", "PCA"]
     for points in found.values():
         assert points.shape == (120, 2)

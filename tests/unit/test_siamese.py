@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byol.build.networks import METHODS, method
+from byol.build_networks import METHODS, method
 from byol.config import Config, override
 from byol.methods.byol import BYOL
 from byol.methods.contrastive import nt_xent

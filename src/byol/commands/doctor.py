@@ -169,7 +169,7 @@ def _decode(source: ImageSource, channels: int, config: Config, skipped: Skipped
         found = list(pool.map(read, chosen))
         images = [image for image in found if not isinstance(image, str)]
         if images and not _are_equal(images):
-            list(pool.map(lambda row: views.crop(images[row], 0, row % views.batch_size), range(len(images))))
+            list(pool.map(lambda row: views.crop(images[row], 0, row % config.batch_size), range(len(images))))
         elapsed = time.perf_counter() - began
     for index, image in zip(chosen, found, strict=True):
         if isinstance(image, str):
@@ -208,7 +208,7 @@ def _train_a_little(config: Config, images: Sequence[Image], channels: int) -> t
     return size / min(times[1:]), size, weights + 2 * trained
 
 
-def _batch(views: build.TwoViews, rows: list[Image], step: int) -> Batch:
+def _batch(views: build.TwoViews | build.AsymmetricViews, rows: list[Image], step: int) -> Batch:
     """As training gets it: whole images where they are equal, else crops."""
     if _are_equal(rows):
         return Batch(step, 0, torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2), False, None)

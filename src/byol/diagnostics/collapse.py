@@ -1,11 +1,29 @@
-"""Is the run collapsed? Four numbers that need no labels, and a verdict in words."""
+"""Is the run collapsed? Four numbers that need no labels, and a verdict in words with its evidence."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from byol.diagnostics.similarity import cosines, std_ratio, unit
+from byol.diagnostics.spectrum import effective_rank
+
+Health = Literal["unknown", "healthy", "partially collapsed", "collapsed"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Below these a number speaks for collapse; fitted by `benchmarks/collapse_thresholds.py` (docs/results.md)."""
+
+    cosine_gap: float = 0.1405
+    effective_rank: float = 2.883
+    std_ratio: float = 0.5493
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -21,6 +39,11 @@ class CollapseWatch:
     negative_cosine: float
     """The same for views of different images."""
 
+    @property
+    def cosine_gap(self) -> float:
+        """Positive minus negative cosine: 0 where views of one image are no more alike than others."""
+        return self.positive_cosine - self.negative_cosine
+
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
 
@@ -31,44 +54,76 @@ def watch(projection: Tensor, target: Tensor) -> CollapseWatch:
 
     All four are NaN where a projection is not finite.
     """
-    online = functional.normalize(projection.float().cpu(), dim=1)
-    other = functional.normalize(target.float().cpu(), dim=1)
+    online, other = unit(projection.cpu()), unit(target.cpu())
     if not bool(online.isfinite().all() and other.isfinite().all()):
         return CollapseWatch(math.nan, math.nan, math.nan, math.nan)
-    count, dimension = online.shape
-    cosines = online @ other.T
-    positive = cosines.diagonal().mean()
-    negative = (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
-    std = online.std(dim=0, correction=0).mean() * dimension**0.5
-    return CollapseWatch(float(std), effective_rank(online), float(positive), float(negative))
+    return CollapseWatch(std_ratio(online), effective_rank(online), *cosines(online, other))
 
 
-@torch.no_grad()
-def effective_rank(vectors: Tensor) -> float:
-    """exp of the entropy of the normalised singular values of an (N, D) matrix, uncentred; 0 for a zero matrix."""
-    values = torch.linalg.svdvals(vectors.float().cpu())
-    total = values.sum()
-    if total <= 0:
-        return 0.0
-    share = values / total
-    return float(torch.exp(-torch.special.xlogy(share, share).sum()))
+def health(seen: CollapseWatch, limits: Limits = LIMITS) -> Health:
+    """Collapsed: the gap is below its limit, and the rank or the std too. In part: any one of the three is."""
+    if math.isnan(seen.std_ratio):
+        return "unknown"
+    gap, rank, std = (getattr(seen, name) < getattr(limits, name) for name in Limits.__dataclass_fields__)
+    if gap and (rank or std):
+        return "collapsed"
+    return "partially collapsed" if gap or rank or std else "healthy"
 
 
 def is_collapsed(seen: CollapseWatch) -> bool:
-    """Whether all images get nearly the same projection."""
-    return seen.std_ratio < 0.05 or seen.negative_cosine > 0.99
+    """Whether the projections say next to nothing about which image they are of."""
+    return health(seen) == "collapsed"
 
 
 def verdict(seen: CollapseWatch) -> str:
-    """The state in one sentence that starts with `healthy`, `weak`, `collapsed` or `unknown`."""
-    if math.isnan(seen.std_ratio):
+    """The health in one sentence that starts with its name, with the numbers and limits it rests on."""
+    found = health(seen)
+    if found == "unknown":
         return "unknown: the projections last looked at are not finite numbers."
+
+    def against(value: float, limit: float, digits: int) -> str:
+        return f"{value:.{digits}f} {'<' if value < limit else '>='} {limit:g}"
+
     evidence = (
-        f"std {seen.std_ratio:.2f} of isotropic, effective rank {seen.effective_rank:.1f}, "
-        f"cosine {seen.positive_cosine:.2f} between views of one image and {seen.negative_cosine:.2f} between images"
+        f"cosine {seen.positive_cosine:.2f} between views of one image and {seen.negative_cosine:.2f} between images, "
+        f"gap {against(seen.cosine_gap, LIMITS.cosine_gap, 2)}; effective rank "
+        f"{against(seen.effective_rank, LIMITS.effective_rank, 1)}; std "
+        f"{against(seen.std_ratio, LIMITS.std_ratio, 2)} of isotropic"
     )
-    if is_collapsed(seen):
-        return f"collapsed: all images get nearly the same projection ({evidence}). Lower the rate, or raise tau."
-    if seen.std_ratio < 0.25 or seen.effective_rank < 4 or seen.positive_cosine - seen.negative_cosine < 0.05:
-        return f"weak: projections of different images differ little ({evidence}). Train longer before judging."
-    return f"healthy: views of one image agree and different images differ ({evidence})."
+    return MEANINGS[found].format(evidence)
+
+
+MEANINGS = {
+    "collapsed": "collapsed: projections hardly tell images apart ({}). Lower the rate or the weight decay, or raise tau.",
+    "partially collapsed": (
+        "partially collapsed: projections tell images apart less than in sound runs ({}). It passes early in a "
+        "training; late, lower the rate or the weight decay, or raise tau."
+    ),
+    "healthy": "healthy: views of one image agree and different images differ ({}).",
+}
+"""What each health means; {} is the evidence."""
+
+
+def judge(measures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The verdict on what `byol diagnose` measured, by mode, encoding and name; in train mode where it is there.
+
+    In eval mode batch norm uses averages, which may hide or bring a collapse: where the two disagree, it says so. Of
+    a representation alone nothing is claimed: most collapses of the projection leave it as it was.
+    """
+    if "train" not in measures:
+        seen = measures["eval"]["representation"]
+        return (
+            f"unknown: collapse shows in the projections, which an encoder alone does not have (its representation: std "
+            f"{seen['std_ratio']:.2f} of isotropic, effective rank {seen['effective_rank']:.1f})."
+        )
+    sentences = {mode: verdict(_as_watch(measures[mode])) for mode in ("train", "eval")}
+    words = {mode: sentence.partition(":")[0] for mode, sentence in sentences.items()}
+    if words["train"] == words["eval"]:
+        return sentences["train"]
+    return f"{sentences['train']} In eval mode {sentences['eval']}"
+
+
+def _as_watch(parts: Mapping[str, Mapping[str, float]]) -> CollapseWatch:
+    projection, networks = parts["projection"], parts["networks"]
+    cosine = networks["positive_cosine"], networks["negative_cosine"]
+    return CollapseWatch(projection["std_ratio"], projection["effective_rank"], *cosine)

@@ -51,6 +51,7 @@ class Normalize(nn.Module):
 class Method(nn.Module):
     """A method as engine and export see it: views in, a loss out, and one encoder to keep."""
 
+    normalize: Normalize
     online: Network
     predictor: nn.Module
     classifier: nn.Linear | None

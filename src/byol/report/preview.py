@@ -74,5 +74,5 @@ def preview(source: ImageSource, config: Config, *, rows: int = 6, draws: int = 
             break
     if not images:
         raise DataError(f"None of the images looked at in {source.description} can be decoded.")
-    grid = view_grid(build.two_views(resolved), images, names, draws=draws)
+    grid = view_grid(build.plain_views(resolved), images, names, draws=draws)
     return Preview(grid, resolved.views.size, view_warnings(resolved, seen))

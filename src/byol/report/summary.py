@@ -11,7 +11,7 @@ from byol.evaluate.scores import Score
 from byol.runtime.duration import in_words
 from byol.runtime.record import RunDirectory
 
-State = Literal["healthy", "weak", "collapsed", "unknown"]
+State = Literal["healthy", "partially collapsed", "collapsed", "unknown"]
 WATCHED = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
 FEATURES = {"byol": "BYOL", "random": "the same encoder, untrained", "pixels": "raw pixels"}
 PROBES = {"knn": "kNN", "linear": "linear", "few_labels": "linear, 10 labels per class"}
@@ -83,7 +83,7 @@ class RunSummary:
     @property
     def state(self) -> State:
         word = self.verdict.partition(":")[0]
-        return word if word in ("healthy", "weak", "collapsed") else "unknown"  # pyright: ignore[reportReturnType]
+        return word if word in ("healthy", "partially collapsed", "collapsed") else "unknown"  # pyright: ignore[reportReturnType]
 
     @property
     def best(self) -> Measured | None:
@@ -127,7 +127,7 @@ class RunSummary:
             ]
         if not self.finished:
             return "It was stopped before its end; continue it.", [resume]
-        if self.state == "weak":
+        if self.state == "partially collapsed":
             epochs = 2 * float(self.record["config"]["epochs"])
             return f"Train longer (--epochs {epochs:g}), and look whether the views still show what matters.", []
         if not self.measured:

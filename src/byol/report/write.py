@@ -143,7 +143,7 @@ def _fill(
 
 def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
     config = from_dict(Config, run.record["config"])
-    views = build.two_views(config)
+    views = build.plain_views(config)
     images, names = [], []
     for index in spread(len(source), 4 * GRID_IMAGES):
         try:

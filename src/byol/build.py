@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from byol.build.networks import METHODS, encoder, encoder_settings, method, seeded
+from byol.build_networks import METHODS, encoder, encoder_settings, method, seeded
 from byol.config import Config, ViewConfig
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
@@ -244,8 +244,8 @@ def policy(view: ViewConfig) -> ViewPolicy:
     return ViewPolicy(**dataclasses.asdict(view))
 
 
-def two_views(config: Config) -> TwoViews:
-    """The two views of a resolved config, without `config.asymmetry`."""
+def plain_views(config: Config) -> TwoViews:
+    """T and T' of a resolved config, whatever its asymmetry."""
     return TwoViews(
         policy(config.views.view1),
         policy(config.views.view2),
@@ -257,12 +257,10 @@ def two_views(config: Config) -> TwoViews:
     )
 
 
-def training_views(config: Config) -> TwoViews | AsymmetricViews:
-    """What a resolved config trains on: its two views, or more where source and target differ."""
-    a, plain = config.asymmetry, two_views(config)
-    asymmetry = Asymmetry(
-        a.small_crops, a.small_size, a.small_area, a.scale_mix, a.weak_augmentation, a.mean_encoding
-    )
+def two_views(config: Config) -> TwoViews | AsymmetricViews:
+    """The views that a resolved config trains on."""
+    a, plain = config.asymmetry, plain_views(config)
+    asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, a.scale_mix, a.weak_augmentation, a.mean_encoding)
     differs = a.small_crops or {a.scale_mix, a.weak_augmentation, a.mean_encoding} != {"none"}
     return AsymmetricViews(plain, asymmetry) if differs else plain
 
@@ -324,7 +322,9 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks) -> 
     return State(built, optimizer)
 
 
-def initialize_from_data(config: Config, made: Method, feed: Feed, views: TwoViews | AsymmetricViews, device: torch.device) -> None:
+def initialize_from_data(
+    config: Config, made: Method, feed: Feed, views: TwoViews | AsymmetricViews, device: torch.device
+) -> None:
     """Starts scales and shifts from the first batch, where the config asks for it."""
     if not config.method.data_init:
         return

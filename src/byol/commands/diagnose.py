@@ -1,0 +1,240 @@
+"""Is the run collapsed? All measures of its encodings, and a verdict with its evidence."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from byol import build
+from byol.config import Config, from_dict
+from byol.data.source import ImageSource, SkippedImages
+from byol.diagnostics.collapse import judge
+from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
+from byol.engine import checkpoint
+from byol.errors import CheckpointError, ConfigError, DataError, EncoderError
+from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
+from byol.export.encoder_file import Encoder, load_encoder
+from byol.methods.network import Method
+from byol.recipes import recipe as find_recipe
+from byol.runtime.hardware import choose_device
+from byol.runtime.record import RunDirectory, write_atomically
+
+BATCH_SIZE = 64
+"""Images per forward of an encoder alone, which has no batch of its own."""
+BETWEEN = ("networks", "predictor")
+"""Measures that belong to no single encoding."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was measured, and what it means."""
+
+    verdict: str
+    measures: dict[str, dict[str, dict[str, float]]]
+    """By mode (eval, train), by encoding (representation, projection, ..., networks, predictor), by name."""
+    missing: list[str]
+    """What could not be measured, and why."""
+    record: dict[str, Any]
+    """All of it and how it came about, as written to diagnose.json."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is diagnosed, and with which views."""
+
+    encode: Encode
+    config: Config
+    channels: int
+    batch_size: int
+    missing: list[str]
+
+
+def diagnose(
+    run: str | Path,
+    data: str,
+    *,
+    num_images: int = 1000,
+    num_views: int = 8,
+    seed: int = 0,
+    recipe: str = "small",
+    root: str = "",
+    download: bool = False,
+    device: str = "auto",
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> Diagnosis:
+    """Measures a run directory, or a folder with an encoder alone, on `num_views` views of up to `num_images` images.
+
+    Views are the run's own; an encoder alone is shown those of `recipe`. In float32, without weights being changed.
+    Raises ConfigError where there are fewer than 2 views or 16 images, or an odd number of views.
+    """
+    if num_views < 2 or num_views % 2 or num_images < build.MIN_IMAGES:
+        raise ConfigError(
+            f"Diagnosing needs an even number of views from 2 on and at least {build.MIN_IMAGES} images; found {num_views} and {num_images}."
+        )
+    chosen = choose_device(device)
+    source = build.open_source(data, root=root, download=download)
+    if len(source) < build.MIN_IMAGES:
+        raise DataError(
+            f"{source.description} holds {len(source)} images; diagnosing needs at least {build.MIN_IMAGES}."
+        )
+    subject = _open(Path(run), recipe, chosen, min(num_images, len(source)))
+    encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, show)
+    measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
+    missing = [*subject.missing, *_not_finite(measures)]
+    verdict = judge(measures)
+    record = {
+        "run": str(run),
+        "data": source.description,
+        "num_images": len(encoded["eval/representation"]),
+        "num_views": num_views,
+        "num_skipped_images": len(skipped),
+        "batch_size": subject.batch_size,
+        "seed": seed,
+        "verdict": verdict,
+        "missing": missing,
+        "measures": _finite(measures),
+    }
+    return Diagnosis(verdict, measures, missing, record)
+
+
+def write_diagnosis(run: str | Path, diagnosis: Diagnosis) -> Path:
+    """Writes diagnose.json into the run directory or encoder folder."""
+    import json
+
+    path = Path(run) / "diagnose.json"
+    write_atomically(path, (json.dumps(diagnosis.record, indent=2) + "\n").encode())
+    return path
+
+
+def tables(diagnosis: Diagnosis) -> list[tuple[list[str], list[list[str]]]]:
+    """(header, rows) of the encodings, a column each, and of what is between networks; cells are eval / train mode."""
+    modes = list(diagnosis.measures)
+    parts = diagnosis.measures[modes[0]]
+    encodings = [part for part in parts if part not in BETWEEN]
+
+    def cell(part: str, name: str) -> str:
+        numbers = [diagnosis.measures[mode][part][name] for mode in modes]
+        return " / ".join("–" if math.isnan(number) else f"{number:.4g}" for number in numbers)
+
+    found = [(["", *encodings], [[_words(n), *(cell(part, n) for part in encodings)] for n in parts[encodings[0]]])]
+    between = [[f"{part}: {_words(n)}", cell(part, n)] for part in BETWEEN if part in parts for n in parts[part]]
+    return [*found, (["", " / ".join(f"{mode} mode" for mode in modes)], between)] if between else found
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def measure(method: Method, images: ViewedImages, num_images: int, device: torch.device) -> dict[str, Any]:
+    """The measures of networks in memory, in both modes: what `diagnose` does once it has opened a run."""
+    skipped = SkippedImages()
+    encoded = encode_views(_both_modes(method), images, num_images, device, skipped)
+    return {mode: _measure(encoded, mode) for mode in ("eval", "train")}
+
+
+def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Subject:
+    if not (run / "run.json").exists():
+        encoder = load_encoder(run).to(device)
+        return _encoder_alone(encoder, find_recipe(recipe).config, f"{run} holds an encoder alone", num_images)
+    directory = RunDirectory.open(run)
+    record = directory.record()
+    config, channels = from_dict(Config, record["config"]), record["data"]["channels"]
+    if not checkpoint.saved(directory.checkpoints):
+        encoder = load_encoder(run).to(device)
+        return _encoder_alone(encoder, config, f"{run} has no checkpoint left", num_images)
+    if record["own_encoder"]:
+        raise EncoderError(f"{run} was started with a module of your own, which cannot be rebuilt from its name.")
+    method = build.method(config, channels)
+    newest, state = checkpoint.load_newest(directory.checkpoints)
+    weights = {n: t for n, t in state["method"].items() if not n.startswith("classifier.")}
+    try:
+        method.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
+        ) from error
+    batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images)
+    return _Subject(_both_modes(method.to(device)), config, channels, batch, [])
+
+
+def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:
+    about = encoder.description
+    views = dataclasses.replace(config.views, size=about.image_size, antialias=about.antialias)
+
+    def encode(view: Tensor) -> dict[str, Tensor]:
+        return {"eval/representation": encoder.module((view - encoder.mean) / encoder.std)}
+
+    missing = [
+        f"projection, target, prediction, their variances and the predictor's optimality, and train mode: {why}; "
+        f"they need the checkpoint, with projector, predictor and target network"
+    ]
+    resolved = dataclasses.replace(config, views=views)
+    return _Subject(encode, resolved, about.in_channels, min(BATCH_SIZE, num_images), missing)
+
+
+def _both_modes(method: Method) -> Encode:
+    encoders = {mode: method_encoder(method, train=mode == "train") for mode in ("eval", "train")}
+
+    def encode(view: Tensor) -> dict[str, Tensor]:
+        return {f"{mode}/{name}": t for mode, one in encoders.items() for name, t in one(view).items()}
+
+    return encode
+
+
+def _encode(
+    subject: _Subject,
+    source: ImageSource,
+    num_images: int,
+    num_views: int,
+    seed: int,
+    device: torch.device,
+    show: Callable[[int, int], None],
+) -> tuple[dict[str, Tensor], SkippedImages]:
+    config = dataclasses.replace(subject.config, batch_size=num_images, seed=seed)
+    views = build.plain_views(config)
+    images = ViewedImages(source, subject.channels, views, num_views // 2, subject.batch_size)
+    skipped = SkippedImages()
+    encoded = encode_views(subject.encode, images, min(num_images, len(source)), device, skipped, show)
+    return encoded, skipped
+
+
+def _measure(encoded: dict[str, Tensor], mode: str) -> dict[str, dict[str, float]]:
+    parts = {name.removeprefix(f"{mode}/"): t for name, t in encoded.items() if name.startswith(f"{mode}/")}
+    measures = {name: measure_encodings(views) for name, views in parts.items()}
+    if "target" in parts:
+        measures["networks"] = measure_networks(parts["projection"], parts["target"])
+    if "prediction" in parts:
+        measures["predictor"] = measure_predictor(parts["projection"], parts["prediction"], parts["target"])
+    return measures
+
+
+def _not_finite(measures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    """One line per measure that is no number in any mode."""
+    reasons = {
+        "lidar": "needs more images than dimensions",
+        "alpha_req": "needs at least 13 directions above rounding",
+        "variance_ratio": "the source does not vary",
+    }
+    seen = {}
+    for parts in measures.values():
+        for part, values in parts.items():
+            for name, value in values.items():
+                if math.isnan(value):
+                    why = (
+                        "needs more than twice as many images as dimensions"
+                        if part == "predictor"
+                        else reasons.get(name, "the encodings are not finite")
+                    )
+                    seen[f"{part}: {_words(name)}"] = why
+    return [f"{name}: {why}" for name, why in seen.items()]
+
+
+def _finite(measures: Any) -> Any:
+    if isinstance(measures, dict):
+        return {name: _finite(value) for name, value in measures.items()}
+    return measures if math.isfinite(measures) else None

@@ -1,0 +1,59 @@
+"""All measures of a set of encodings at once, by name: what `byol diagnose` prints and writes."""
+
+import math
+from dataclasses import asdict
+
+from torch import Tensor
+
+from byol.diagnostics.encoding_variance import encoding_variance
+from byol.diagnostics.predictor import predictor_optimality
+from byol.diagnostics.similarity import alignment, cosines, std_ratio, uniformity
+from byol.diagnostics.spectrum import alpha_req, effective_rank, lidar, rankme
+
+
+def measure_encodings(views: Tensor) -> dict[str, float]:
+    """Every measure of (N, M, D) encodings of M >= 2 views of N images; those of two views take the first two.
+
+    NaN where there are too few images or dimensions. Float64 inside.
+    """
+    first, second = views[:, 0].cpu().double(), views[:, 1].cpu().double()
+    positive, negative = cosines(first, second)
+    count, _, dimension = views.shape
+    return {
+        "std_ratio": std_ratio(first),
+        "effective_rank": effective_rank(first),
+        "rankme": rankme(first),
+        "alpha_req": alpha_req(first),
+        "lidar": lidar(views) if count > dimension else math.nan,
+        "positive_cosine": positive,
+        "negative_cosine": negative,
+        "alignment": alignment(first, second),
+        "uniformity": uniformity(first),
+        "encoding_variance": encoding_variance(views.cpu().double()),
+        "dimensions": float(dimension),
+    }
+
+
+def measure_networks(projection: Tensor, target: Tensor) -> dict[str, float]:
+    """What is between online and target projections, both (N, M, D) of the same views.
+
+    Source of the variance is the online projection, target the target network's.
+    """
+    positive, negative = cosines(projection[:, 0].cpu().double(), target[:, 1].cpu().double())
+    source = encoding_variance(projection.cpu().double())
+    other = encoding_variance(target.cpu().double())
+    return {
+        "positive_cosine": positive,
+        "negative_cosine": negative,
+        "source_variance": source,
+        "target_variance": other,
+        "variance_ratio": other / source if source > 0 else math.nan,
+    }
+
+
+def measure_predictor(projection: Tensor, prediction: Tensor, target: Tensor) -> dict[str, float]:
+    """The predictor against its optimum, from (N, M, D) of the same views: q(z) of view 1, z' of view 2."""
+    if len(projection) <= 2 * (projection.shape[-1] + 1):
+        return dict.fromkeys(("actual", "least_squares", "constant", "ratio"), math.nan)
+    found = predictor_optimality(projection[:, 0], prediction[:, 0], target[:, 1])
+    return {**asdict(found), "ratio": found.ratio}

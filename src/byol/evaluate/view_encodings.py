@@ -1,0 +1,99 @@
+"""What the networks say of several views of the same images."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.data.source import ImageSource, SkippedImages
+from byol.errors import BrokenImageError, DataError
+from byol.methods.network import Method
+from byol.views.two_views import TwoViews
+
+Encode = Callable[[Tensor], dict[str, Tensor]]
+"""(N, C, S, S) views in [0, 1] -> named (N, D) encodings."""
+
+
+@dataclass(frozen=True)
+class ViewedImages:
+    """The images whose views are encoded, all as crops still to be distorted."""
+
+    source: ImageSource
+    channels: int
+    views: TwoViews
+    num_pairs: int
+    """Pairs of views per image; pair p is what step p of a training with the views' seed would draw."""
+    batch_size: int
+
+    def batches(self, num_images: int, skipped: SkippedImages) -> Iterator[list[Tensor]]:
+        """Views 1, 2, 1, 2, ... of whole batches, each (batch_size, C, S, S), of images spread evenly over the source.
+
+        A batch that cannot be filled is left out.
+        """
+        chosen = np.unique(np.linspace(0, len(self.source) - 1, min(num_images, len(self.source))).astype(int))
+        images, row = [], 0
+        for index in chosen:
+            try:
+                images.append(np.array(self.source.read(int(index), self.channels)))  # may be read-only
+            except BrokenImageError as error:
+                skipped.add(self.source.name(int(index)), str(error))
+                continue
+            if len(images) == self.batch_size:
+                yield [view for pair in range(self.num_pairs) for view in self._pair(images, pair, row)]
+                images, row = [], row + self.batch_size
+
+    def _pair(self, images: list[np.ndarray], pair: int, row: int) -> tuple[Tensor, Tensor]:
+        crops = torch.stack([self.views.crop(image, pair, row + place) for place, image in enumerate(images)])
+        return self.views.finish(crops, pair, row)
+
+
+def method_encoder(method: Method, *, train: bool) -> Encode:
+    """`representation`, `projection`, `prediction` and `target` of a method's networks, on a copy of its own.
+
+    `train`: with batch statistics, as during training; else with running averages. A method without a target
+    network has its online network in that place, one without a predictor no prediction.
+    """
+    copied = copy.deepcopy(method).train(train)
+    target = getattr(copied, "target", None)
+    predicts = next(copied.predictor.parameters(), None) is not None
+
+    def encode(view: Tensor) -> dict[str, Tensor]:
+        images = copied.normalize(view)
+        representation, projection = copied.online(images)
+        found = {"representation": representation, "projection": projection}
+        if predicts:
+            found["prediction"] = copied.predictor(projection)
+        return found | {"target": projection if target is None else target(images)[1]}
+
+    return encode
+
+
+@torch.no_grad()
+def encode_views(
+    encode: Encode,
+    images: ViewedImages,
+    num_images: int,
+    device: torch.device,
+    skipped: SkippedImages,
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Tensor]:
+    """Named (N, 2 num_pairs, D) float32 encodings on the CPU; each batch of one view is a forward of its own.
+
+    Raises DataError where no batch can be filled.
+    """
+    parts: dict[str, list[Tensor]] = {}
+    done = 0
+    for views in images.batches(num_images, skipped):
+        found = [encode(view.to(device)) for view in views]
+        for name in found[0]:
+            parts.setdefault(name, []).append(torch.stack([f[name].float().cpu() for f in found], dim=1))
+        done += images.batch_size
+        show(done, num_images)
+    if not parts:
+        raise DataError(
+            f"{images.source.description} has too few images that can be decoded: one batch needs {images.batch_size}."
+        )
+    return {name: torch.cat(tensors) for name, tensors in parts.items()}

@@ -1,0 +1,132 @@
+"""`byol diagnose` on small real runs."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import byol
+from byol.cli import main
+from byol.commands.diagnose import diagnose, tables
+from byol.commands.trainer import Run
+from byol.errors import ByolError, ConfigError, DataError, EncoderError, RunError
+from tests.conftest import SMALL, picture
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("diagnose") / "images.npy"
+    np.save(path, np.stack([picture(i, 32, 32) for i in range(96)]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(images: Path) -> Run:
+    out = images.parent / "run"
+    return byol.pretrain(str(images), epochs=1, out=out, overrides=SMALL, say=lambda line: None)
+
+
+def test_diagnose_run_measures_both_modes_and_writes(
+    run: Run, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {f: f.read_bytes() for f in run.path.rglob("*") if f.is_file()}
+    with pytest.raises(SystemExit) as ended:
+        main(["diagnose", str(run.path), "--data", str(images), "--images", "64", "--views", "4"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0
+    written = json.loads((run.path / "diagnose.json").read_text())
+    assert written["verdict"] in printed
+    assert written["verdict"].split(":")[0] in ("healthy", "partially collapsed", "collapsed")
+    assert (written["num_images"], written["num_views"], written["batch_size"]) == (64, 4, 16)
+    assert set(written["measures"]) == {"eval", "train"}
+    assert set(written["measures"]["train"]) == {
+        "representation", "projection", "prediction", "target", "networks", "predictor",
+    }  # fmt: skip
+    assert "projection" in printed and "variance ratio" in printed
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_diagnose_same_seed_gives_the_same_numbers(run: Run, images: Path) -> None:
+    first, again, other = (diagnose(run.path, str(images), num_images=32, num_views=2, seed=s) for s in (0, 0, 1))
+    assert first.record == again.record
+    assert first.measures["eval"]["projection"]["std_ratio"] != other.measures["eval"]["projection"]["std_ratio"]
+
+
+def test_diagnose_encoder_alone_says_what_is_missing(run: Run, images: Path, tmp_path: Path) -> None:
+    for name in ("encoder.json", "encoder.safetensors"):
+        shutil.copy(run.path / name, tmp_path / name)
+    alone = diagnose(tmp_path, str(images), num_images=64, num_views=2, recipe="sample")
+    assert list(alone.measures) == ["eval"]
+    assert list(alone.measures["eval"]) == ["representation"]
+    assert "checkpoint" in alone.missing[0]
+    assert len(tables(alone)) == 1
+
+
+def test_diagnose_run_without_checkpoints_has_the_same_representation(run: Run, images: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run.path, copied)
+    whole = diagnose(copied, str(images), num_images=64, num_views=2)
+    shutil.rmtree(copied / "checkpoints")
+    alone = diagnose(copied, str(images), num_images=64, num_views=2)
+    for name, value in alone.measures["eval"]["representation"].items():
+        expected = whole.measures["eval"]["representation"][name]
+        assert value == pytest.approx(expected, rel=1e-4) or (math.isnan(value) and math.isnan(expected))
+
+
+def test_diagnose_constant_projections_are_collapsed(run: Run, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from byol import build
+
+    make = build.method
+
+    def constant(*arguments: object, **settings: object):
+        method = make(*arguments, **settings)  # pyright: ignore[reportArgumentType]
+        load = method.load_state_dict
+
+        def load_and_flatten(weights: dict) -> None:
+            load(weights)
+            for network in (method.online, method.target):
+                network.projector[1].weight.data.zero_()
+                network.projector[1].bias.data.fill_(1.0)
+
+        method.load_state_dict = load_and_flatten
+        return method
+
+    monkeypatch.setattr(build, "method", constant)
+    found = diagnose(run.path, str(images), num_images=64, num_views=2)
+    assert found.verdict.startswith("collapsed")
+    assert found.measures["train"]["networks"]["source_variance"] == pytest.approx(0.0, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [({"num_views": 3}, ConfigError), ({"num_images": 3}, ConfigError), ({"num_views": 0}, ConfigError)],
+)
+def test_diagnose_impossible_numbers_are_refused(
+    run: Run, images: Path, settings: dict, error: type[ByolError]
+) -> None:
+    with pytest.raises(error, match="found"):
+        diagnose(run.path, str(images), **settings)
+
+
+def test_diagnose_of_no_run_and_of_foreign_weights_is_one_sentence(run: Run, images: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="encoder"):
+        diagnose(tmp_path, str(images))
+    copied = tmp_path / "run"
+    shutil.copytree(run.path, copied)
+    record = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps({**record, "own_encoder": True}))
+    with pytest.raises(EncoderError, match="module of your own"):
+        diagnose(copied, str(images))
+    record["config"]["encoder"]["width"] = 0.25
+    (copied / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ByolError, match="does not fit"):
+        diagnose(copied, str(images))
+
+
+def test_diagnose_too_few_images_for_a_batch_is_refused(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "few.npy", np.stack([picture(i, 32, 32) for i in range(1)]))
+    with pytest.raises(DataError, match="holds 1 images"):
+        diagnose(run.path, str(tmp_path / "few.npy"))
