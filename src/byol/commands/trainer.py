@@ -79,7 +79,7 @@ class Trainer:
                 raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
             num_classes = int(source.labels.max()) + 1
         method = build.method(config, channels, encoder, num_classes, ranks.gather_rows)
-        views = build.training_views(config)
+        views = build.two_views(config)
         state = build.state(config, method, device, ranks)
         feed = build.feed(config, source, channels, views, device, skipped, ranks)
         build.initialize_from_data(config, state.method, feed, views, device)
