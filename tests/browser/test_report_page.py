@@ -1,20 +1,25 @@
 """The report in a real Chromium, headless: `make test-browser`."""
 
+from __future__ import annotations
+
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
 
 import byol
 from byol.report.write import write_report
 from tests.conftest import SMALL, encoded, picture
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 NASTY = "<img src=x onerror=alert(1)>"
@@ -38,6 +43,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     assert path, "no Chromium was found; on Debian: apt-get install chromium"
     with sync_playwright() as playwright:
