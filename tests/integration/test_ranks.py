@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import distributed, nn
 
@@ -16,7 +17,14 @@ from byol.commands.pretrain import resume
 from byol.data.arrays import ArrayImages
 from byol.engine.metrics import read_metrics
 from byol.nets.encoder import create_encoder
-from byol.nets.norm import Conventions, SynchronizedBatchNorm, batch_norm_1d, batch_norm_2d, synchronize_batch_norm
+from byol.nets.norm import (
+    Conventions,
+    SynchronizedBatchNorm,
+    SynchronizedBatchNormAct,
+    batch_norm_1d,
+    batch_norm_2d,
+    synchronize_batch_norm,
+)
 from tests.conftest import SMALL, picture
 from tests.ranks import run_ranks
 
@@ -173,6 +181,16 @@ def compare_batch_norm(rank: int, conventions: Conventions) -> None:
         for name, value in whole.state_dict().items():
             assert torch.allclose(part.state_dict()[name], value, atol=1e-12), name
         assert torch.allclose(part.eval()(data), whole.eval()(data), atol=1e-12)
+
+
+def test_synchronize_batch_norm_keeps_timms_activations() -> None:
+    network = timm.create_model("mobilenetv3_small_050", num_classes=0).eval()
+    names, images = list(network.state_dict()), torch.rand(2, 3, 64, 64)
+    before = network(images)
+    synchronize_batch_norm(network)
+    assert list(network.state_dict()) == names
+    assert any(isinstance(module, SynchronizedBatchNormAct) for module in network.modules())
+    assert torch.equal(network(images), before)
 
 
 def test_synchronize_batch_norm_keeps_names_and_weights() -> None:

@@ -73,6 +73,16 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_((var * count / max(count - 1, 1)).to(self.running_var.dtype), self.momentum)
 
 
+class SynchronizedBatchNormAct(SynchronizedBatchNorm):
+    """The same, then the dropout and the activation that timm keeps inside some of its batch norms."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
 class DeepMindBatchNorm(SynchronizedBatchNorm):
     """Batch norm over (N, C) or (N, C, H, W) with Haiku's running averages.
 
@@ -121,8 +131,11 @@ def batch_norm_1d(channels: int, conventions: Conventions = "torch") -> nn.Modul
 def synchronize_batch_norm(module: nn.Module) -> nn.Module:
     """`module` with every batch norm over all ranks; same parameters, same names.
 
-    On CUDA torch's own `nn.SyncBatchNorm`; elsewhere, and for DeepMind's averages, the one above.
+    On CUDA torch's own `nn.SyncBatchNorm` (timm's where it holds an activation); elsewhere, and for DeepMind's
+    averages, the ones above.
     """
+    from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+
     for name, child in module.named_children():
         setattr(module, name, synchronize_batch_norm(child))
     if isinstance(module, LocalBatchNorm1d | LocalBatchNorm2d):
@@ -131,8 +144,11 @@ def synchronize_batch_norm(module: nn.Module) -> nn.Module:
         module.synchronized = True
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine and module.track_running_stats:
         if module.weight.is_cuda:
-            return nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        made = SynchronizedBatchNorm(module.num_features, eps=module.eps, momentum=module.momentum)
+            return convert_sync_batchnorm(module)
+        kind = SynchronizedBatchNormAct if isinstance(module, BatchNormAct2d) else SynchronizedBatchNorm
+        made = kind(module.num_features, eps=module.eps, momentum=module.momentum)
+        if isinstance(made, SynchronizedBatchNormAct):
+            made.drop, made.act = module.get_submodule("drop"), module.get_submodule("act")
         made._parameters, made._buffers, made.training = module._parameters, module._buffers, module.training
         return made
     return module
