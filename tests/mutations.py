@@ -178,7 +178,7 @@ def main(*parts: str) -> int:
     survived = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for name in ("src", "tests"):
+        for name in ("src", "tests", "benchmarks"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         if broken := first_failure(sorted({test for mutation in chosen for test in mutation.tests.split()}), copy):

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 import byol
+from byol import build
 from byol.build_networks import method
 from byol.config import Config, override
 from byol.errors import ConfigError
+from byol.evaluate.branch_variance import branch_variance
 from byol.methods.siamese import Siamese
 from byol.nets.norm import LocalBatchNorm1d, SplitBatchNorm1d
+from byol.recipes import recipe
 from byol.views.asymmetric import AsymmetricViews, Asymmetry, boxes, crop_and_flip
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
@@ -140,3 +143,18 @@ def test_asymmetric_run_from_files_trains(photos: Path, tmp_path: Path) -> None:
         str(photos), "small", out=tmp_path / "run", epochs=1, overrides=overrides, say=lambda line: None
     )
     assert run.finished
+
+
+@pytest.mark.parametrize(("averaged", "other"), [("target", "source"), ("source", "target")])
+def test_branch_variance_falls_on_the_side_whose_views_are_averaged(photos: Path, averaged: str, other: str) -> None:
+    source = build.open_source(str(photos))
+    base = override(recipe("sample").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.25,)})
+
+    def measured(side: str) -> dict[str, float]:
+        config = override(base, {"asymmetry.mean_encoding": side})
+        found = branch_variance(method(config, 3), source, 3, build.two_views(config), 16, torch.device("cpu"))
+        return dict(zip(("source", "target"), found, strict=True))
+
+    plain, quieter = measured("none"), measured(averaged)
+    assert 0 < quieter[averaged] < 0.9 * plain[averaged]
+    assert quieter[other] == pytest.approx(plain[other], rel=1e-4)

@@ -150,7 +150,15 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
         return _encoder_alone(encoder, config, f"{run} has no checkpoint left", num_images)
     if record["own_encoder"]:
         raise EncoderError(f"{run} was started with a module of your own, which cannot be rebuilt from its name.")
-    method = build.method(config, channels)
+    method = trained_method(directory)
+    batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images // 2)
+    return _Subject(_both_modes(method.to(device)), config, channels, batch, [])
+
+
+def trained_method(directory: RunDirectory) -> Method:
+    """The networks of a run's newest checkpoint. Raises CheckpointError where there is none, or it does not fit."""
+    record = directory.record()
+    method = build.method(from_dict(Config, record["config"]), record["data"]["channels"])
     newest, state = checkpoint.load_newest(directory.checkpoints)
     weights = {n: t for n, t in state["method"].items() if not n.startswith("classifier.")}
     try:
@@ -159,8 +167,7 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
         raise CheckpointError(
             f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
         ) from error
-    batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images // 2)
-    return _Subject(_both_modes(method.to(device)), config, channels, batch, [])
+    return method
 
 
 def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:

@@ -15,19 +15,21 @@ from typing import Any
 import torch
 
 from byol import build
+from byol.commands.diagnose import trained_method
 from byol.commands.evaluate import labelled_splits
 from byol.commands.pretrain import DataArguments, resume, start
 from byol.commands.trainer import Run, Say, Show
-from byol.config import Config, override
+from byol.config import Config, from_dict, override
 from byol.data.source import SkippedImages
 from byol.diagnostics.collapse import effective_rank
 from byol.errors import ConfigError, NonFiniteError
+from byol.evaluate.branch_variance import branch_variance
 from byol.evaluate.features import extract
 from byol.evaluate.knn import knn_predict
 from byol.export.encoder_file import Encoder
 from byol.recipes import recipe
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import write_atomically
+from byol.runtime.record import RunDirectory, write_atomically
 from byol.runtime.stopping import StopRequest
 from byol.studies.study import Scale, ScaleName, Study, Variant
 
@@ -132,7 +134,12 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
             if not run.finished:
                 return run.signal_number
             result = json.loads((run.path / "result.json").read_text())
-            outcome = {**_score(run.encoder(), task), **result["collapse"], "verdict": result["verdict"]}
+            outcome = {
+                **_score(run.encoder(), task),
+                **result["collapse"],
+                "verdict": result["verdict"],
+                **_variances(task),
+            }
     content = {"variant": task.variant, "seed": task.config.seed, **outcome, "seconds": time.monotonic() - began}
     write_atomically(task.path / OUTCOME, (json.dumps(content, indent=2) + "\n").encode())
     return None
@@ -165,6 +172,22 @@ def _score(encoder: Encoder, task: Task) -> dict[str, float]:
     predicted = knn_predict(bank.vectors, bank.labels, queries.vectors, k=KNN_NEIGHBOURS, temperature=KNN_TEMPERATURE)
     correct = 100 * float((predicted == queries.labels).float().mean())
     return {"knn": correct, "feature_rank": effective_rank(queries.vectors[:2000])}
+
+
+def _variances(task: Task) -> dict[str, float]:
+    directory = RunDirectory.open(task.path)
+    record = directory.record()
+    config, device = from_dict(Config, record["config"]), choose_device(task.config.device)
+    source = build.open_source(task.data.data, root=task.data.root)
+    found = branch_variance(
+        trained_method(directory).to(device),
+        source,
+        record["data"]["channels"],
+        build.two_views(config),
+        config.micro_batch_size,
+        device,
+    )
+    return dict(zip(("source_variance", "target_variance"), found, strict=True))
 
 
 def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:

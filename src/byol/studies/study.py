@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 ScaleName = Literal["tiny", "small", "paper"]
-Measure = Literal["knn", "std_ratio", "effective_rank", "positive_cosine", "negative_cosine"]
+Measure = Literal[
+    "knn", "std_ratio", "effective_rank", "positive_cosine", "negative_cosine", "source_variance", "target_variance"
+]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from byol.evaluate.branch_variance import NUM_DRAWS, NUM_IMAGES
 from byol.runtime.record import replacing, write_atomically
 from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
 from byol.studies.runs import KNN_NEIGHBOURS, KNN_TEMPERATURE, UNTRAINED, Task
@@ -18,6 +19,8 @@ COLUMNS = {
     "effective_rank": "effective rank",
     "positive_cosine": "cosine, same image",
     "negative_cosine": "cosine, other images",
+    "source_variance": "variance over views, source",
+    "target_variance": "variance over views, target",
 }
 
 
@@ -38,7 +41,8 @@ def protocol(study: Study, scale: ScaleName, num_seeds: int, num_images: int, da
         f"study {study.name}, scale {scale}: {study.question}",
         f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {num_images:,} images per run, the same for all",
         f"  accuracy: kNN on the encoder's features in eval mode, k {KNN_NEIGHBOURS}, T {KNN_TEMPERATURE}; "
-        f"std, rank and cosines: projections of the last batch in train mode",
+        f"std, rank and cosines: projections of the last batch in train mode; "
+        f"variance: unit projections of {NUM_IMAGES} images over {NUM_DRAWS} views of each branch",
         f"  the paper's numbers: {study.source} ({study.paper_metric})",
         "  expected beforehand:",
     ]
