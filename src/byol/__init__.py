@@ -18,10 +18,9 @@ _LAZY = {
     "pretrain": ("byol.commands.pretrain", "pretrain"),
     "resume": ("byol.commands.pretrain", "resume"),
     "Run": ("byol.commands.trainer", "Run"),
-    "knn": ("byol.commands.evaluate", "knn"),
-    "linear": ("byol.commands.evaluate", "linear"),
+    "evaluate_encoder": ("byol.commands.evaluate", "evaluate"),
     "diagnose": ("byol.commands.diagnose", "diagnose"),
-    "embed": ("byol.commands.evaluate", "embed"),
+    "embed": ("byol.commands.embedding", "embed"),
     "export_encoder": ("byol.commands.export", "export_encoder"),
     "import_deepmind": ("byol.commands.import_deepmind", "import_deepmind"),
     "load": ("byol.export.encoder_file", "load_encoder"),
@@ -35,10 +34,9 @@ __all__ = [
     "__version__",
     "diagnose",
     "embed",
+    "evaluate_encoder",
     "export_encoder",
     "import_deepmind",
-    "knn",
-    "linear",
     "load",
     "pretrain",
     "resume",
@@ -47,7 +45,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from byol.commands.diagnose import diagnose
-    from byol.commands.evaluate import embed, knn, linear
+    from byol.commands.embedding import embed
+    from byol.commands.evaluate import evaluate as evaluate_encoder
     from byol.commands.export import export_encoder
     from byol.commands.import_deepmind import import_deepmind
     from byol.commands.pretrain import pretrain, resume

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from byol.cli_evaluate import Embed, Evaluate, Knn, Linear, run_embed, run_evaluate, run_knn, run_linear
 from byol.cli_show import (
     CheckData,
     Diagnose,
@@ -47,62 +48,6 @@ class Pretrain:
     """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
     download: bool = False
     """Download a data set by name where torchvision can."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Options of knn and linear."""
-
-    run: tyro.conf.Positional[str]
-    """A run directory, or any folder with encoder.safetensors and encoder.json."""
-    data: str
-    """Labelled images, as for pretrain. Without a test part of its own, a fifth of each class is held out."""
-    test_data: str = ""
-    """Labelled test images, where they are not part of --data."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
-
-
-@dataclass(frozen=True)
-class Knn(Probe):
-    """Accuracy of the weighted vote of the k nearest training images."""
-
-    k: int = 200
-    """Neighbours that vote."""
-    temperature: float = 0.1
-    """Temperature of the votes, exp(cosine / temperature)."""
-
-
-@dataclass(frozen=True)
-class Linear(Probe):
-    """Accuracy of a linear probe on cached features (L-BFGS; not the paper's protocol)."""
-
-    seed: int = 0
-    """Decides the validation part that chooses the L2 strength."""
-
-
-@dataclass(frozen=True)
-class Embed:
-    """Write the vector of every image to a file."""
-
-    run: tyro.conf.Positional[str]
-    """A run directory, or any folder with encoder.safetensors and encoder.json."""
-    data: str
-    """Images, as for pretrain; labels are not needed."""
-    out: str
-    """The file to write, .parquet or .npz: name, label (if any), vector."""
-    split: str = "train"
-    """train or test, where the data has both."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
 
 
 @dataclass(frozen=True)
@@ -252,65 +197,6 @@ def _pretrain(options: Pretrain) -> int:
     return 0 if run.finished else 128 + (run.signal_number or 0)
 
 
-def _probe(options: Knn | Linear) -> int:
-    from byol.commands import evaluate
-    from byol.console import Console
-
-    shared: dict[str, Any] = {
-        "root": options.data_root,
-        "download": options.download,
-        "device": options.device,
-    }
-    with Console() as console:
-        if isinstance(options, Knn):
-            if options.k < 1 or options.temperature <= 0:
-                raise ByolError(
-                    f"k must be at least 1 and temperature above 0; found {options.k} and {options.temperature}."
-                )
-            score, record = evaluate.knn(
-                options.run,
-                options.data,
-                options.test_data,
-                k=options.k,
-                temperature=options.temperature,
-                show=console.count,
-                **shared,
-            )
-        else:
-            score, record = evaluate.linear(
-                options.run, options.data, options.test_data, seed=options.seed, show=console.count, **shared
-            )
-    print(f"{record['protocol']} accuracy {score} % on {record['num_test']} images of {record['test']}")
-    print(
-        "  "
-        + ", ".join(f"{name} {value}" for name, value in record["settings"].items())
-        + f", {record['num_train']} training images"
-    )
-    print(f"  written to {evaluate.write_result(options.run, record)}")
-    return 0
-
-
-def _embed(options: Embed) -> int:
-    from byol.commands.evaluate import embed
-    from byol.console import Console
-
-    with Console() as console:
-        count, skipped = embed(
-            options.run,
-            options.data,
-            options.out,
-            split=options.split,
-            root=options.data_root,
-            download=options.download,
-            device=options.device,
-            show=console.count,
-        )
-    print(f"{count} vectors written to {options.out}")
-    for name, reason in skipped.items():
-        print(f"  skipped {name}: {reason}", file=sys.stderr)
-    return 0
-
-
 def _export(options: Export) -> int:
     from byol.commands.export import export_encoder
 
@@ -367,10 +253,11 @@ def _recipes(options: Recipes) -> int:
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "demo": (Demo, _demo),
     "pretrain": (Pretrain, _pretrain),
-    "knn": (Knn, _probe),
-    "linear": (Linear, _probe),
+    "evaluate": (Evaluate, run_evaluate),
+    "knn": (Knn, run_knn),
+    "linear": (Linear, run_linear),
     "diagnose": (Diagnose, run_diagnose),
-    "embed": (Embed, _embed),
+    "embed": (Embed, run_embed),
     "export": (Export, _export),
     "import-deepmind": (ImportDeepmind, _import_deepmind),
     "report": (Report, run_report),

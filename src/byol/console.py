@@ -66,6 +66,10 @@ class Console:
         """Shows how many images are read."""
         self._update("reading", done, total, f"{done} of {total} images")
 
+    def do(self, what: str, done: int, total: int) -> None:
+        """Shows how far a piece of work is."""
+        self._update(what, done, total, f"{done} of {total}")
+
     def table(self, header: list[str], rows: list[list[str]]) -> None:
         """Prints a table as wide as it needs to be."""
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]

@@ -77,11 +77,15 @@ def test_pretrain_names_the_broken_image(trained: tuple[Path, Path]) -> None:
 
 
 def test_knn_and_linear_write_their_record(trained: tuple[Path, Path]) -> None:
-    assert "knn accuracy" in byol("knn", trained[0], "--data", trained[1], "--k", "5")
-    record = json.loads((trained[0] / "knn.json").read_text())
-    assert (record["settings"]["k"], record["num_train"] + record["num_test"]) == (5, 39)
-    assert "linear accuracy" in byol("linear", trained[0], "--data", trained[1])
-    assert json.loads((trained[0] / "linear.json").read_text())["network"].startswith("online")
+    said = byol("knn", trained[0], "--data", trained[1], "--k", "5")
+    record = json.loads((trained[0] / "evaluation" / "knn.json").read_text())
+    assert f"{record['metrics']['top-1']['value']:.1f} [" in said
+    assert record["settings"] == {"k": 5, "temperature": 0.1}
+    assert (record["train"]["num_images"], record["test"]["num_images"]) == (32, 8)
+    assert "mean per class" in byol("linear", trained[0], "--data", trained[1])
+    record = json.loads((trained[0] / "evaluation" / "linear-fast.json").read_text())
+    assert record["network"] == "online, eval mode"
+    assert record["differs"].startswith("not the paper's protocol: budget default")
 
 
 def test_check_data_finds_what_is_broken_and_what_is_twice(photos: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 import byol
 from byol.commands.export import Kind, export_encoder
 from byol.errors import ByolError, EncoderError, RunError
+from byol.evaluate.options import KnnOptions, ProtocolOptions
 from byol.export.backbone import TimmBackbone
 from byol.export.encoder_file import EncoderDescription, save_encoder
 from byol.export.onnx_file import NormalizedEncoder
@@ -205,8 +206,9 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
     byol.pretrain(
         photos, epochs=1, batch_size=16, out=tmp_path / "run", overrides={**small, **heads}, say=lambda _: None
     )
-    score, record = byol.knn(tmp_path / "run", str(photos), k=3)
-    (tmp_path / "run" / "knn.json").write_text(json.dumps(record))
+    (result,) = byol.evaluate_encoder(
+        tmp_path / "run", str(photos), ["knn"], options=ProtocolOptions(knn=KnnOptions(3, 0.1))
+    )
     export = export_encoder(tmp_path / "run", "safetensors", tmp_path / "out", licence="CC-BY-4.0")
     again = export_encoder(export.path, "onnx", tmp_path / "again")
     for folder in (export.path, again.path):
@@ -215,7 +217,8 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
         for told in (
             "photos, 40 images",
             "1 epochs in steps of 16",
-            f"| knn (k 3, temperature 0.1) | 8 of photos, a held-out fifth | {score.value:.1f} [",
+            "| knn, top-1 (k 3, temperature 0.1; ",
+            f"| 8 of photos, a held-out fifth | {result.score.value:.1f} [",
         ):
             assert told in card, told
         assert str(tmp_path) not in card

@@ -153,8 +153,10 @@ def test_summary_says_what_to_do_next(
     told = RunSummary.read(tmp_path / "run").verdict
     result = {"finished": True, "step": 5, "verdict": told, "collapse": dict(zip(names, collapse, strict=True))}
     (tmp_path / "run/result.json").write_text(json.dumps(result | {"elapsed_seconds": 60.0, "images_per_second": 10.0}))
-    score = {"protocol": "knn", "num_test": 50, "test": "x", "accuracy": {"value": 80.0, "low": 70.0, "high": 88.0}}
-    (tmp_path / "run/knn.json").write_text(json.dumps(score))
+    score = {"value": 80.0, "low": 70.0, "high": 88.0}
+    record = {"protocol": "knn", "variant": "", "network": "online", "test": {"num_images": 50, "images": "x"}}
+    (tmp_path / "run/evaluation").mkdir()
+    (tmp_path / "run/evaluation/knn.json").write_text(json.dumps({**record, "metrics": {"top-1": score}}))
     run = RunSummary.read(tmp_path / "run")
     assert run.state == word
     assert advice in run.next_step()[0]

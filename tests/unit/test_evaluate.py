@@ -5,9 +5,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as oracle
 
+from byol.evaluate import knn
 from byol.evaluate.knn import knn_predict
 from byol.evaluate.linear import fit_linear
+from byol.evaluate.metrics import (
+    average_precision_11_point,
+    bootstrap,
+    mean_average_precision,
+    mean_per_class,
+    normalized_mutual_information,
+    top_k,
+)
 from byol.evaluate.scores import accuracy, mean_over_runs, paired_difference
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -27,16 +37,29 @@ def test_knn_by_hand() -> None:
     assert knn_predict(bank, labels, queries, k=3, temperature=100.0).tolist() == [1, 1]
 
 
-def test_knn_chunks_agree_and_match_a_plain_loop() -> None:
+def test_knn_chunks_agree_and_match_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "QUERY_CHUNK", 16)
+    monkeypatch.setattr(knn, "BANK_CHUNK", 33)
     bank, labels = blobs(200)
     queries, _ = blobs(50)
-    found = knn_predict(bank, labels, queries, k=7, temperature=0.1, chunk=16)
+    found = knn_predict(bank, labels, queries, k=7, temperature=0.1)
     unit = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True)  # noqa: E731
     cosine = unit(queries.double().numpy()) @ unit(bank.double().numpy()).T
     for row, predicted in zip(cosine, found.tolist(), strict=True):
         nearest = np.argsort(-row)[:7]
         votes = np.bincount(labels.numpy()[nearest], weights=np.exp(row[nearest] / 0.1), minlength=3)
         assert predicted == votes.argmax()
+
+
+def test_nearest_holds_one_chunk_of_similarities_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "QUERY_CHUNK", 8)
+    monkeypatch.setattr(knn, "BANK_CHUNK", 32)
+    seen, whole = [], torch.Tensor.topk
+    monkeypatch.setattr(torch.Tensor, "topk", lambda self, *a, **k: seen.append(self.numel()) or whole(self, *a, **k))
+    cosine, place = knn.nearest(blobs(40)[0], blobs(500)[0], 5)
+    assert max(seen) == 8 * 32
+    assert cosine.shape == place.shape == (40, 5)
+    assert bool((cosine[:, :-1] >= cosine[:, 1:]).all())
 
 
 def test_linear_separable_blobs_are_learned_and_strength_is_chosen_by_validation() -> None:
@@ -72,3 +95,63 @@ def test_paired_difference_by_hand() -> None:
 def test_mean_over_runs_by_hand() -> None:
     score = mean_over_runs([1.0, 2.0, 3.0])
     assert (score.value, score.high) == pytest.approx((2.0, 2 + 4.303 / math.sqrt(3)), abs=1e-6)
+
+
+def scored(count: int = 300, classes: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
+    labels = torch.randint(classes, (count,), generator=GENERATOR)
+    scores = torch.randn(count, classes, generator=GENERATOR)
+    scores[torch.arange(count), labels] += 0.7
+    return scores, labels
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_top_k_agrees_with_scikit_learn(k: int) -> None:
+    scores, labels = scored()
+    expected = oracle.top_k_accuracy_score(labels.numpy(), scores.numpy(), k=k)
+    assert top_k(scores, labels, k).value == pytest.approx(100 * expected, abs=1e-4)
+
+
+def test_mean_per_class_agrees_with_scikit_learn_and_has_the_normal_interval() -> None:
+    scores, labels = scored()
+    guess = scores.argmax(dim=1)
+    found = mean_per_class(guess == labels, labels)
+    assert found.value == pytest.approx(100 * oracle.balanced_accuracy_score(labels.numpy(), guess.numpy()), abs=1e-6)
+    by_hand = mean_per_class(torch.tensor([True, False, True, True]), torch.tensor([0, 0, 1, 1]))
+    assert (by_hand.value, by_hand.low) == pytest.approx((75.0, 75 - 100 * 1.959964 * math.sqrt(0.125) / 2), abs=1e-4)
+
+
+def test_average_precision_by_hand() -> None:
+    positive = torch.tensor([True, False, True, False])
+    precision_from_recall = [1.0] * 6 + [2 / 3] * 5  # recall 0 to 0.5 is met at once, above it at the third
+    found = average_precision_11_point(torch.tensor([4.0, 3.0, 2.0, 1.0]), positive)
+    assert found == pytest.approx(sum(precision_from_recall) / 11, abs=1e-9)
+    assert average_precision_11_point(torch.tensor([1.0, 2.0]), torch.tensor([False, True])) == 1.0
+
+
+def test_average_precision_agrees_with_scikit_learns_curve() -> None:
+    scores, labels = scored()
+    positive = torch.nn.functional.one_hot(labels, 7).bool()
+    values = []
+    for c in range(7):
+        precision, recall, _ = oracle.precision_recall_curve(positive[:, c].numpy(), scores[:, c].numpy())
+        precision, recall = precision[:-1], recall[:-1]  # without the point (0, 1), which no image stands for
+        values.append(np.mean([precision[recall >= level / 10 - 1e-12].max() for level in range(11)]))
+    found = mean_average_precision(scores, positive)
+    assert found.value == pytest.approx(100 * float(np.mean(values)), abs=1e-6)
+    assert found.low < found.value < found.high
+
+
+def test_mutual_information_agrees_with_scikit_learn() -> None:
+    _, labels = scored()
+    cluster = (labels + torch.randint(3, labels.shape, generator=GENERATOR)) % 5
+    expected = oracle.normalized_mutual_info_score(labels.numpy(), cluster.numpy())
+    assert normalized_mutual_information(cluster, labels) == pytest.approx(expected, abs=1e-9)
+    assert normalized_mutual_information(labels, labels) == pytest.approx(1.0)
+
+
+def test_bootstrap_of_a_mean_is_near_the_normal_interval() -> None:
+    values = torch.randn(400, generator=GENERATOR, dtype=torch.float64)
+    found = bootstrap(lambda rows: float(values[rows].mean()), 400, seed=0)
+    half = 100 * 1.959964 * float(values.std()) / 20
+    assert found.value == pytest.approx(100 * float(values.mean()))
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)

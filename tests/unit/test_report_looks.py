@@ -13,10 +13,11 @@ from sklearn.metrics import confusion_matrix
 from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
+from byol.evaluate.cluster import spherical_kmeans
 from byol.evaluate.knn import knn_predict
 from byol.report.classes import class_table
 from byol.report.embedding_map import maps, spectrum
-from byol.report.gallery import gallery, spherical_kmeans
+from byol.report.gallery import gallery
 from byol.report.suitability import view_warnings
 from byol.report.tile import mosaic, sheet, tile
 from byol.report.view_grid import describe, spread, view_grid

@@ -1,29 +1,89 @@
-"""kNN, linear probe and embedding of an encoder."""
+"""`byol evaluate`: one encoder, labelled images, and any of the protocols; a result file for each."""
 
-from collections.abc import Callable
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Literal
 
 from byol import build
-from byol.data.source import ImageSource, SkippedImages
+from byol.commands.subject import Network, Subject, open_subject
+from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.subset import Subset, held_out
-from byol.errors import DataError
-from byol.evaluate.embedding import check_format, write_embedding
+from byol.errors import ConfigError, DataError, nearest
 from byol.evaluate.features import Features, extract
-from byol.evaluate.knn import knn_predict
-from byol.evaluate.linear import fit_linear
-from byol.evaluate.scores import Score, accuracy
-from byol.export.encoder_file import Encoder, load_encoder
-from byol.runtime.hardware import choose_device
+from byol.evaluate.options import PROTOCOLS, Budget, ProtocolOptions
+from byol.evaluate.protocol import Job, Outcome, Protocol
+from byol.evaluate.results import FOLDER
+from byol.evaluate.scores import Score
+from byol.runtime.hardware import choose_device, choose_workers, describe_machine
 from byol.runtime.record import write_atomically
 
-Count = Callable[[int, int], None]
+HELD_OUT = 0.2
+"""Share of every class that is the test part of images without one."""
+
+Show = Callable[[str, int, int], None]
+"""(what, done, total)."""
 
 
-def _silent(done: int, total: int) -> None:
-    pass
+@dataclass(frozen=True)
+class Result:
+    """What a protocol found, and where that is written."""
+
+    protocol: str
+    metrics: dict[str, Score]
+    record: dict[str, Any] = field(repr=False)
+    path: Path
+
+    @property
+    def score(self) -> Score:
+        """The protocol's own metric."""
+        return next(iter(self.metrics.values()))
+
+
+def evaluate(
+    encoder: str | Path,
+    data: str,
+    protocols: Sequence[str] = ("knn",),
+    *,
+    test_data: str = "",
+    budget: Budget = "default",
+    network: Network = "online",
+    options: ProtocolOptions | None = None,
+    seed: int = 0,
+    out: str | Path = "",
+    root: str = "",
+    download: bool = False,
+    device: str = "auto",
+    workers: int = -1,
+    show: Show = lambda what, done, total: None,
+    done: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """Runs the protocols one after the other on shared features; `done` hears of each as it ends.
+
+    `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained` or `pixels`. Results go to
+    evaluation/PROTOCOL.json in the run directory or `out`. Nothing is chosen on the test images.
+    Raises ConfigError for an unknown protocol, DataError where labels do not allow it, EncoderError, RunError.
+    """
+    functions = [(name, _protocol(name)) for name in protocols]
+    train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed)
+    subject = open_subject(str(encoder), train, network=network, seed=seed)
+    folder = _folder(subject, str(out))
+    job = _job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
+    results = []
+    for name, function in functions:
+        began = time.monotonic()
+        outcome = function(job)
+        record = _record(name, subject, job, outcome, time.monotonic() - began)
+        parts = [name, outcome.variant, "" if network == "online" else network]
+        path = folder / f"{'-'.join(part for part in parts if part)}.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+        results.append(Result(name, outcome.metrics, record, path))
+        done(results[-1])
+    return results
 
 
 def labelled_splits(
@@ -31,169 +91,126 @@ def labelled_splits(
 ) -> tuple[ImageSource, ImageSource]:
     """(train, test) images with labels. A source without a test part of its own has a fifth of every class held out.
 
-    Raises DataError where labels are missing or both parts do not have the same classes.
+    Raises DataError where labels are missing, there is one class alone, or both parts do not have the same classes.
     """
     train = build.open_source(data, "train", root=root, download=download, labelled=True)
     own_test = data == "sample" or data in build.PUBLIC or build.has_splits(Path(data).expanduser())
     if test_data or own_test:
         test = build.open_source(test_data or data, "test", root=root, download=download, labelled=True)
+        _labels(test)
     else:
-        if train.labels is None:
-            raise DataError(
-                f"{train.description} has no labels; put the images of each class into a sub-folder of its own."
-            )
-        kept, out = held_out(train.labels, 0.2, seed)
+        kept, out = held_out(_labels(train), HELD_OUT, seed)
         test = Subset(train, out, f"{train.description}, a held-out fifth")
         train = Subset(train, kept, f"{train.description}, the other four fifths")
-    for part in (train, test):
-        if part.labels is None:
-            raise DataError(
-                f"{part.description} has no labels; put the images of each class into a sub-folder of its own."
-            )
     _same_classes(train, test)
     return train, test
 
 
-def knn(
-    run: str | Path,
-    data: str,
-    test_data: str = "",
-    *,
-    k: int = 200,
-    temperature: float = 0.1,
-    root: str = "",
-    download: bool = False,
-    device: str = "auto",
-    show: Count = _silent,
-) -> tuple[Score, dict[str, Any]]:
-    """Accuracy of the weighted kNN vote on the test images, and the record of how it came about."""
-    train, test, bank, queries = _feature_pair(run, data, test_data, root, download, device, show)
-    predicted = knn_predict(bank.vectors, _labels(bank), queries.vectors, k=k, temperature=temperature)
-    score = accuracy(predicted == _labels(queries))
-    return score, _record(
-        "knn",
-        run,
-        train,
-        test,
-        bank,
-        queries,
-        score,
-        {"k": min(k, len(bank.vectors)), "temperature": temperature},
-    )
-
-
-def linear(
-    run: str | Path,
-    data: str,
-    test_data: str = "",
-    *,
-    seed: int = 0,
-    root: str = "",
-    download: bool = False,
-    device: str = "auto",
-    show: Count = _silent,
-) -> tuple[Score, dict[str, Any]]:
-    """Accuracy of a linear probe on cached features, and the record of how it came about."""
-    train, test, bank, queries = _feature_pair(run, data, test_data, root, download, device, show)
-    probe = fit_linear(bank.vectors, _labels(bank), seed=seed)
-    score = accuracy(probe.predict(queries.vectors) == _labels(queries))
-    settings = {
-        "l2_strength": probe.strength,
-        "seed": seed,
-        "protocol": "L-BFGS on cached features; not the paper's",
-    }
-    return score, _record("linear", run, train, test, bank, queries, score, settings)
-
-
-def embed(
-    run: str | Path,
-    data: str,
-    out: str | Path,
-    *,
-    split: str = "train",
-    root: str = "",
-    download: bool = False,
-    device: str = "auto",
-    show: Count = _silent,
-) -> tuple[int, dict[str, str]]:
-    """Writes the vectors of all images to `out` (.parquet or .npz); returns their number and what was skipped."""
-    check_format(Path(out))
-    encoder, chosen = _open_encoder(run, device)
-    source = build.open_source(
-        data, "train" if split == "train" else "test", root=root, download=download, labelled=True
-    )
-    skipped = SkippedImages()
-    features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, show=show)
-    write_embedding(Path(out), features, source)
-    return len(features.vectors), skipped.reasons
-
-
-def write_result(run: str | Path, record: dict[str, Any]) -> Path:
-    """Writes the record into the run directory, under the protocol's name."""
-    import json
-
-    path = Path(run) / f"{record['protocol']}.json"
-    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
-    return path
-
-
-def _open_encoder(run: str | Path, device: str) -> tuple[Encoder, torch.device]:
-    chosen = choose_device(device)
-    return load_encoder(run).to(chosen), chosen
-
-
-def _feature_pair(
-    run: str | Path, data: str, test_data: str, root: str, download: bool, device: str, show: Count
-) -> tuple[ImageSource, ImageSource, Features, Features]:
-    encoder, chosen = _open_encoder(run, device)
-    train, test = labelled_splits(data, test_data, root=root, download=download)
-    total = len(train) + len(test)
-    bank = extract(encoder, train, encoder.description.in_channels, chosen, show=lambda done, _: show(done, total))
-    queries = extract(
-        encoder,
-        test,
-        encoder.description.in_channels,
-        chosen,
-        show=lambda done, _: show(len(train) + done, total),
-    )
-    return train, test, bank, queries
-
-
-def _labels(features: Features) -> torch.Tensor:
-    assert features.labels is not None
-    return features.labels
+def _labels(source: ImageSource) -> Any:
+    if source.labels is None:
+        raise DataError(
+            f"{source.description} has no labels; put the images of each class into a sub-folder of its own."
+        )
+    return source.labels
 
 
 def _same_classes(train: ImageSource, test: ImageSource) -> None:
+    seen, asked = set(_labels(train).tolist()), set(_labels(test).tolist())
     if train.class_names is not None and test.class_names is not None and train.class_names != test.class_names:
         only = sorted(set(train.class_names) ^ set(test.class_names))
         raise DataError(
             f"{train.description} and {test.description} do not have the same classes; these are in one alone: {', '.join(only[:10])}."
         )
-    assert train.labels is not None and test.labels is not None
-    if len(set(train.labels.tolist())) < 2:
-        raise DataError(f"{train.description} has one class only; a probe needs at least two.")
+    if asked - seen:
+        raise DataError(
+            f"{test.description} has labels that {train.description} has not: {', '.join(map(str, sorted(asked - seen)[:10]))}."
+        )
+    if len(seen) < 2:
+        raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
 
 
-def _record(
-    protocol: str,
-    run: str | Path,
+def _protocol(name: str) -> Protocol:
+    if name not in PROTOCOLS:
+        raise ConfigError(f"There is no protocol {name!r}.{nearest(name, PROTOCOLS)} There are {', '.join(PROTOCOLS)}.")
+    module, function = PROTOCOLS[name].split(":")
+    return getattr(import_module(module), function)
+
+
+def _folder(subject: Subject, out: str) -> Path:
+    if out:
+        return Path(out) / FOLDER
+    if subject.folder is not None:
+        return subject.folder / FOLDER
+    return Path("runs") / subject.name.replace(":", "-").replace("/", "-") / FOLDER
+
+
+def _job(
+    subject: Subject,
     train: ImageSource,
     test: ImageSource,
-    bank: Features,
-    queries: Features,
-    score: Score,
-    settings: dict[str, Any],
-) -> dict[str, Any]:
+    budget: Budget,
+    options: ProtocolOptions,
+    seed: int,
+    device: str,
+    workers: int,
+    show: Show,
+) -> Job:
+    chosen, skipped = choose_device(device), SkippedImages()
+    encoder = subject.encoder.to(chosen)
+    cached: dict[str, Features] = {}
+
+    def features(part: Literal["train", "test"]) -> Features:
+        if part not in cached:
+            source = train if part == "train" else test
+            what = f"reading {part} images"
+            cached[part] = extract(
+                encoder,
+                source,
+                encoder.description.in_channels,
+                chosen,
+                skipped=skipped,
+                show=lambda done, total: show(what, done, total),
+            )
+        return cached[part]
+
+    return Job(
+        encoder=encoder,
+        trainable=subject.trainable,
+        untrained=subject.untrained,
+        train=train,
+        test=test,
+        budget=budget,
+        options=options,
+        seed=seed,
+        device=chosen,
+        features=features,
+        show=show,
+        pretraining_view=subject.pretraining_view,
+        semantics=subject.semantics,
+        workers=choose_workers(workers),
+        skipped=skipped,
+    )
+
+
+def _record(name: str, subject: Subject, job: Job, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    def part(source: ImageSource) -> dict[str, Any]:
+        return {"images": source.description, "num_images": len(source), "fingerprint": fingerprint(source)}
+
     return {
-        "protocol": protocol,
-        "run": str(run),
-        "network": "online, eval mode",
-        "train": train.description,
-        "test": test.description,
-        "num_train": len(bank.vectors),
-        "num_test": len(queries.vectors),
-        "num_features": bank.vectors.shape[1],
-        "settings": settings,
-        "accuracy": {"value": score.value, "low": score.low, "high": score.high},
+        "protocol": name,
+        "variant": outcome.variant,
+        "budget": job.budget,
+        "differs": outcome.differs,
+        "encoder": subject.name,
+        "network": f"{subject.network}, eval mode",
+        "num_features": job.encoder.num_features,
+        "train": part(job.train),
+        "test": part(job.test),
+        "skipped_images": len(job.skipped),
+        "seed": job.seed,
+        "metrics": {metric: asdict(score) for metric, score in outcome.metrics.items()},
+        "settings": outcome.settings,
+        "extras": outcome.extras,
+        "seconds": round(seconds, 1),
+        "machine": describe_machine(job.device),
     }

@@ -13,6 +13,7 @@ from torch import nn
 
 from byol.config import Config, from_dict, overrides
 from byol.errors import ByolError, ConfigError, EncoderError
+from byol.evaluate.results import read_results
 from byol.export import snippet
 from byol.export.backbone import TOLERANCE, TimmBackbone, find_backbone, load_checked, relative_difference
 from byol.export.card import model_card
@@ -218,15 +219,17 @@ def _start(config: Config) -> str:
 
 def _measured(run: Path) -> list[dict[str, Any]]:
     found = []
-    for path in sorted(run.glob("*.json")):
-        content = _json(path)
-        score = content.get("accuracy")
-        if "protocol" in content and isinstance(score, dict) and {"value", "low", "high"} <= score.keys():
-            test = f"{content.get('num_test', '?')} of {Path(str(content.get('test', '?'))).name}"
-            settings = content.get("settings") or {}
-            detail = settings.get("protocol") or ", ".join(f"{name} {value}" for name, value in settings.items())
-            found.append({"protocol": f"{content['protocol']} ({detail})", "test": test, **score})
+    for record in read_results(run):
+        test = f"{record['test']['num_images']} of {Path(record['test']['images']).name}"
+        detail = "; ".join(part for part in (_settings(record["settings"]), record["differs"]) if part)
+        for metric, score in list(record["metrics"].items())[:1]:
+            found.append({"protocol": f"{record['protocol']}, {metric} ({detail})", "test": test, **score})
     return found
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    plain = {n: v for n, v in settings.items() if isinstance(v, int | float | str) and not isinstance(v, bool)}
+    return ", ".join(f"{name} {value}" for name, value in plain.items())
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -24,6 +24,13 @@ class Features:
     """(N,) index of each image in its source."""
 
 
+def labels_of(features: Features) -> Tensor:
+    """(N,) labels. Raises DataError where there are none."""
+    if features.labels is None:
+        raise DataError("These images have no labels; put the images of each class into a sub-folder of its own.")
+    return features.labels
+
+
 def extract(
     encode: Callable[[Tensor], Tensor],
     source: ImageSource,

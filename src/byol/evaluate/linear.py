@@ -1,6 +1,6 @@
 """A linear probe on cached features: multinomial logistic regression by L-BFGS.
 
-Not a protocol of the paper (BYOL appendix C.1 trains by SGD on augmented images): a fast probe for small machines.
+The paper's for transfer (`evaluate.linear_fast`); for linear evaluation it trains by SGD (`evaluate.linear_sgd`).
 Features are centred and divided by one number, their overall scale; the L2 strength is chosen on a part of the
 training images (or by cross-validation where there are few), then the probe is fitted to all of them.
 """
@@ -33,10 +33,16 @@ class LinearProbe:
     basis: Tensor
     """(D, D) principal axes of the training features, by columns."""
     strength: float
+    validation: tuple[float, ...]
+    """Accuracy in percent of each strength on the images held out."""
 
     def predict(self, features: Tensor) -> Tensor:
         """(M,) predicted classes of (M, D) features."""
-        return (self.inputs(features) @ self.weight).argmax(dim=1)
+        return self.scores(features).argmax(dim=1)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """(M, num_classes) logits of (M, D) features."""
+        return self.inputs(features) @ self.weight
 
     def inputs(self, features: Tensor) -> Tensor:
         """(M, D + 1): centred, scaled, rotated to the principal axes, and a one."""
@@ -44,9 +50,17 @@ class LinearProbe:
 
 
 def fit_linear(
-    features: Tensor, labels: Tensor, *, seed: int = 0, strengths: tuple[float, ...] = STRENGTHS, folds: int = 1
+    features: Tensor,
+    labels: Tensor,
+    *,
+    seed: int = 0,
+    strengths: tuple[float, ...] = STRENGTHS,
+    folds: int = 1,
+    validation_share: float = 0.2,
 ) -> LinearProbe:
-    """Fits to (N, D) features and (N,) labels. With `folds` > 1 the strength is chosen by cross-validation.
+    """Fits to (N, D) features and (N,) labels. `strengths` go from strong to weak.
+
+    The strength is chosen on a share of the images or, with `folds` > 1, by cross-validation; then all are fitted.
 
     The features are rotated to their principal axes, which changes neither objective nor optimum, so that each axis
     can be fitted at its own scale: a few dozen steps in place of hundreds.
@@ -59,7 +73,8 @@ def fit_linear(
     inputs = _with_ones(centred @ basis)
     num_classes = int(labels.max()) + 1
     correct = torch.zeros(len(strengths))
-    for kept, out in _splits(labels.cpu().numpy(), folds, seed):
+    splits = _splits(labels.cpu().numpy(), folds, seed, validation_share)
+    for kept, out in splits:
         weight = torch.zeros(inputs.shape[1], num_classes, device=inputs.device)
         for number, strength in enumerate(strengths):
             weight = _fit(inputs[kept], labels[kept], weight, strength, variance)
@@ -68,12 +83,13 @@ def fit_linear(
     weight = torch.zeros(inputs.shape[1], num_classes, device=inputs.device)
     for strength in strengths[: best + 1]:
         weight = _fit(inputs, labels, weight, strength, variance)
-    return LinearProbe(weight, mean, scale, basis, strengths[best])
+    validation = tuple((100 * correct / len(splits)).tolist())
+    return LinearProbe(weight, mean, scale, basis, strengths[best], validation)
 
 
-def _splits(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _splits(labels: np.ndarray, folds: int, seed: int, share: float) -> list[tuple[np.ndarray, np.ndarray]]:
     if folds == 1:
-        return [held_out(labels, 0.2, seed)]
+        return [held_out(labels, share, seed)]
     order = np.random.default_rng(seed).permutation(len(labels))
     fold = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):

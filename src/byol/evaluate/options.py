@@ -6,6 +6,18 @@ from typing import Literal
 Budget = Literal["paper", "default", "smoke"]
 """paper: the papers' whole grid; default: at most 3 rates, 10 epochs and 10,000 training images; smoke: seconds."""
 
+PROTOCOLS = {
+    "knn": "byol.evaluate.knn:knn",
+    "linear": "byol.evaluate.linear_sgd:linear",
+    "linear-fast": "byol.evaluate.linear_fast:linear_fast",
+    "semi": "byol.evaluate.semi:semi",
+    "finetune": "byol.evaluate.finetune:finetune",
+    "supervised": "byol.evaluate.finetune:supervised",
+    "retrieval": "byol.evaluate.knn:retrieval",
+    "cluster": "byol.evaluate.cluster:cluster",
+}
+"""Name -> module:function."""
+
 
 @dataclass(frozen=True)
 class KnnOptions:

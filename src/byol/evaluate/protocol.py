@@ -4,14 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
-from byol.data.source import ImageSource
+from byol.data.source import ImageSource, SkippedImages
+from byol.data.subset import Subset, per_class
 from byol.evaluate.features import Features
 from byol.evaluate.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
 from byol.export.encoder_file import Encoder
+from byol.views.policy import ViewPolicy
+
+TRAINING_IMAGES = {"paper": 0, "default": 10_000, "smoke": 400}
+"""How many training images a protocol that trains may use; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Job:
     untrained: Callable[[int], nn.Module]
     """The same architecture with new weights from a seed."""
     train: ImageSource
+    """Labelled, as is `test`; both have the same classes."""
     test: ImageSource
     budget: Budget
     options: ProtocolOptions
@@ -34,6 +41,32 @@ class Job:
     """Features of all images of a part without augmentation; computed once for all protocols of a call."""
     show: Callable[[str, int, int], None]
     """Progress: (what is being done, done, total)."""
+    pretraining_view: ViewPolicy | None
+    """The distribution T of the pretraining, where it is known."""
+    semantics: Literal["deepmind", "torchvision"]
+    workers: int
+    skipped: SkippedImages
+
+    @property
+    def num_classes(self) -> int:
+        """One more than the highest label."""
+        assert self.train.labels is not None
+        return int(self.train.labels.max()) + 1
+
+    def affordable(self) -> ImageSource:
+        """The training images that the budget allows, as many of every class."""
+        limit, labels = TRAINING_IMAGES[self.budget], self.train.labels
+        assert labels is not None
+        if not limit or len(labels) <= limit:
+            return self.train
+        chosen = per_class(labels, max(1, limit // len(np.unique(labels))), self.seed)
+        return Subset(self.train, chosen, f"{self.train.description}, {len(chosen)} of them")
+
+    def differs(self, *notes: str) -> str:
+        """`Outcome.differs`: the notes, and that of a budget other than the paper's."""
+        if self.budget != "paper":
+            notes = (f"budget {self.budget}", *notes)
+        return f"not the paper's protocol: {'; '.join(notes)}" if notes else ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +79,8 @@ class Outcome:
     """Every setting that led to it, those chosen on validation images among them."""
     differs: str = ""
     """How this differs from the paper's protocol; empty where it does not."""
+    variant: str = ""
+    """What tells it from another run of the protocol, for the file's name."""
     extras: dict[str, Any] = field(default_factory=dict)
     """What else is worth keeping, ready for JSON (the validation accuracy of every cell of a grid, ...)."""
 

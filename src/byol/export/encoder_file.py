@@ -62,6 +62,11 @@ class Encoder(nn.Module):
         return (view - self.mean) / self.std
 
     @torch.no_grad()
+    def encode_views(self, views: Tensor) -> Tensor:
+        """(N, C, S, S) views in [0, 1], not normalised -> (N, num_features) float32."""
+        return self.module((views - self.mean) / self.std).float()
+
+    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32."""
         return self.module(self.preprocess(images)).float()

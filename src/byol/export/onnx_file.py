@@ -37,6 +37,10 @@ class OnnxEncoder(Encoder):
         """(N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S) centre views; the file normalises."""
         return centre_view(images, self.description.image_size, antialias=self.description.antialias)
 
+    def encode_views(self, views: Tensor) -> Tensor:
+        """(N, C, S, S) views in [0, 1], not normalised -> (N, num_features) float32."""
+        return self.module(views)
+
 
 class _OnnxModule(nn.Module):
     def __init__(self, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from byol.diagnostics.collapse import CollapseWatch, verdict
 from byol.engine.metrics import read_metrics
+from byol.evaluate.results import read_results
 from byol.evaluate.scores import Score
 from byol.runtime.duration import in_words
 from byol.runtime.record import RunDirectory
@@ -197,13 +198,12 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _protocols(path: Path) -> list[Measured]:
     found = []
-    for file in sorted(path.glob("*.json")):
-        content = _read_json(file) or {}
-        if isinstance(content.get("accuracy"), dict) and "protocol" in content:
-            accuracy = content["accuracy"]
-            score = Score(*(float(accuracy[name]) for name in ("value", "low", "high")))
-            of = f"{content.get('num_test', 0):,} images of {content.get('test', '')}"
-            found.append(Measured(f"{content['protocol']} accuracy", score, of))
+    for record in read_results(path):
+        metric, values = next(iter(record["metrics"].items()))
+        score = Score(*(float(values[name]) for name in ("value", "low", "high")))
+        of = f"{record['test']['num_images']:,} images of {record['test']['images']}, {record['network']}"
+        name = " ".join(part for part in (record["protocol"], record["variant"], metric) if part)
+        found.append(Measured(name, score, of, record["protocol"] == "supervised"))
     return found
 
 

@@ -1,0 +1,172 @@
+"""The commands that use an encoder: evaluate, its two shorthands knn and linear, and embed. No torch before one runs."""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from byol.errors import ConfigError
+from byol.evaluate.options import PROTOCOLS, Budget, KnnOptions, ProtocolOptions
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which encoder and which images."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, or pixels."""
+    data: str
+    """Labelled images, as for pretrain. Without a test part of its own, a fifth of each class is held out."""
+    test_data: str = ""
+    """Labelled test images, where they are not part of --data."""
+    network: Literal["online", "target"] = "online"
+    """Whose encoder; target needs a run directory."""
+    seed: int = 0
+    """Decides splits, order and views."""
+    out: str = ""
+    """Where results go, in a folder `evaluation`. Default: the run; runs/NAME where the encoder is no folder."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    device: str = "auto"
+    """auto, or a torch device."""
+
+
+@dataclass(frozen=True)
+class Evaluate(Images):
+    """Evaluate an encoder on labelled images, by any of the papers' protocols."""
+
+    protocol: tuple[str, ...] = ("knn", "linear-fast")
+    """knn, linear, linear-fast, semi, finetune, supervised, retrieval, cluster; or all."""
+    budget: Budget = "default"
+    """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
+    workers: int = -1
+    """Processes that decode training images; -1: one per core but one, at most 8."""
+    options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
+
+
+@dataclass(frozen=True)
+class Knn(Images):
+    """Accuracy of the weighted vote of the k nearest training images; `evaluate --protocol knn` chooses k and T."""
+
+    k: int = 200
+    """Neighbours that vote."""
+    temperature: float = 0.1
+    """Temperature of the votes, exp(cosine / temperature)."""
+
+
+@dataclass(frozen=True)
+class Linear(Images):
+    """Accuracy of a linear probe on cached features (`evaluate --protocol linear-fast`; for the paper's: linear)."""
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write the vector of every image to a file."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder with encoder.safetensors and encoder.json."""
+    data: str
+    """Images, as for pretrain; labels are not needed."""
+    out: str
+    """The file to write, .parquet or .npz: name, label (if any), vector."""
+    split: str = "train"
+    """train or test, where the data has both."""
+    data_root: str = ""
+    """Folder that holds the data sets by name."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    device: str = "auto"
+    """auto, or a torch device."""
+
+
+def run_evaluate(options: Evaluate) -> int:
+    """Prints a table line per protocol as it ends."""
+    names = tuple(PROTOCOLS) if options.protocol == ("all",) else options.protocol
+    return _run(options, names, options.budget, options.options, options.workers)
+
+
+def run_knn(options: Knn) -> int:
+    """The protocol with k and temperature given."""
+    if options.k < 1 or options.temperature <= 0:
+        raise ConfigError(f"k must be at least 1 and temperature above 0; found {options.k} and {options.temperature}.")
+    return _run(options, ("knn",), "paper", ProtocolOptions(knn=KnnOptions(options.k, options.temperature)))
+
+
+def run_linear(options: Linear) -> int:
+    """The protocol linear-fast with a ninth of its strengths."""
+    return _run(options, ("linear-fast",), "default", ProtocolOptions())
+
+
+def _run(images: Images, names: tuple[str, ...], budget: Budget, options: ProtocolOptions, workers: int = -1) -> int:
+    from byol.commands.evaluate import evaluate
+    from byol.console import Console
+
+    with Console() as console:
+        results = evaluate(
+            images.run,
+            images.data,
+            names,
+            test_data=images.test_data,
+            budget=budget,
+            network=images.network,
+            options=options,
+            seed=images.seed,
+            out=images.out,
+            root=images.data_root,
+            download=images.download,
+            device=images.device,
+            workers=workers,
+            show=console.do,
+            done=lambda result: console.say(f"{result.protocol} done in {result.record['seconds']:.0f} s"),
+        )
+    first = results[0].record
+    print(
+        f"{first['encoder']} ({first['network']}), {first['test']['num_images']:,} test images of {first['test']['images']}"
+    )
+    rows = [
+        [
+            f"{result.protocol} {result.record['variant']}".strip(),
+            metric,
+            str(score),
+            _chosen(result.record["settings"]),
+        ]
+        for result in results
+        for metric, score in result.metrics.items()
+    ]
+    console.table(["protocol", "metric", "%, 95 % interval", "settings"], rows)
+    for result in results:
+        if result.record["differs"]:
+            print(f"  {result.protocol}: {result.record['differs']}")
+    print("  written to " + ", ".join(str(result.path) for result in results))
+    return 0
+
+
+def _chosen(settings: dict[str, object]) -> str:
+    """The settings that are one value each, in a few words."""
+    short = {n: v for n, v in settings.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return ", ".join(f"{name} {value:.4g}" for name, value in list(short.items())[:3])
+
+
+def run_embed(options: Embed) -> int:
+    """Writes the file, and says what was left out."""
+    from byol.commands.embedding import embed
+    from byol.console import Console
+
+    with Console() as console:
+        count, skipped = embed(
+            options.run,
+            options.data,
+            options.out,
+            split=options.split,
+            root=options.data_root,
+            download=options.download,
+            device=options.device,
+            show=console.count,
+        )
+    print(f"{count} vectors written to {options.out}")
+    for name, reason in skipped.items():
+        print(f"  skipped {name}: {reason}", file=sys.stderr)
+    return 0

@@ -1,0 +1,35 @@
+"""The vectors of all images, written to a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from byol import build
+from byol.data.source import SkippedImages
+from byol.evaluate.embedding import check_format, write_embedding
+from byol.evaluate.features import extract
+from byol.export.encoder_file import load_encoder
+from byol.runtime.hardware import choose_device
+
+
+def embed(
+    run: str | Path,
+    data: str,
+    out: str | Path,
+    *,
+    split: str = "train",
+    root: str = "",
+    download: bool = False,
+    device: str = "auto",
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, dict[str, str]]:
+    """Writes the vectors of all images to `out` (.parquet or .npz); returns their number and what was skipped."""
+    check_format(Path(out))
+    chosen = choose_device(device)
+    encoder = load_encoder(run).to(chosen)
+    source = build.open_source(
+        data, "train" if split == "train" else "test", root=root, download=download, labelled=True
+    )
+    skipped = SkippedImages()
+    features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, show=show)
+    write_embedding(Path(out), features, source)
+    return len(features.vectors), skipped.reasons

@@ -1,0 +1,117 @@
+"""What is evaluated: the encoder of a run or an export, a timm model, or the pixels themselves."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from byol import build
+from byol.commands.diagnose import trained_method
+from byol.config import Config, from_dict
+from byol.data.source import ImageSource, SkippedImages
+from byol.errors import EncoderError, RunError
+from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild
+from byol.export.onnx_file import OnnxEncoder
+from byol.nets.encoder import SMALL_IMAGE, create_encoder
+from byol.runtime.record import RunDirectory
+from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
+
+PIXELS, TIMM = "pixels", "timm:"
+LARGE_IMAGE = 224
+Network = Literal["online", "target"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder and what else of it a protocol may ask for."""
+
+    name: str
+    folder: Path | None
+    """Where its results belong; None where it is no folder."""
+    network: str
+    encoder: Encoder
+    trainable: Callable[[], nn.Module]
+    """Raises EncoderError where it cannot be trained."""
+    untrained: Callable[[int], nn.Module]
+    pretraining_view: ViewPolicy | None = None
+    semantics: Semantics = "deepmind"
+
+
+def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:
+    """A run directory, an encoder folder, `timm:MODEL` (new weights), `timm:MODEL:pretrained`, or `pixels`.
+
+    `train` tells channels and size where the name does not. Raises RunError, EncoderError.
+    """
+    if name == PIXELS or name.startswith(TIMM):
+        if network == "target":
+            raise EncoderError(f"{name} has no target network; leave --network at online.")
+        return _pixels(train) if name == PIXELS else _timm(name, train, seed)
+    folder = Path(name)
+    encoder = load_encoder(folder)
+    is_run = (folder / "run.json").exists()
+    if network == "target":
+        if not is_run:
+            raise RunError(f"{folder} is no run directory, so it holds no target network; leave --network at online.")
+        method = trained_method(RunDirectory.open(folder))
+        target = getattr(method, "target", None)
+        if target is None:
+            raise EncoderError(f"The method of {folder} has no target network; leave --network at online.")
+        encoder = Encoder(target.encoder, encoder.description)
+    config = from_dict(Config, RunDirectory.open(folder).record()["config"]) if is_run else None
+    found = _of(str(folder), folder, encoder)
+    if config is None:
+        return found
+    view = build.policy(config.views.view1)
+    return replace(found, network=network, pretraining_view=view, semantics=config.views.semantics)
+
+
+def _of(name: str, folder: Path | None, encoder: Encoder) -> Subject:
+    description = encoder.description
+
+    def trainable() -> nn.Module:
+        if isinstance(encoder, OnnxEncoder):
+            raise EncoderError(f"{name} is an ONNX file, which cannot be trained; name the run directory.")
+        return copy.deepcopy(encoder.module).requires_grad_(True)
+
+    def untrained(seed: int) -> nn.Module:
+        settings = {**description.settings, "pretrained": False}
+        with build.seeded(seed):
+            return rebuild(replace(description, settings=settings), f"The encoder {name}")
+
+    return Subject(name, folder, "online", encoder, trainable, untrained)
+
+
+def _pixels(train: ImageSource) -> Subject:
+    seen = build.profile(train, SkippedImages())
+    size = min(seen.short_side, 32)
+    description = EncoderDescription(
+        None, {}, seen.channels * size**2, seen.channels, size, (0.0,) * seen.channels, (1.0,) * seen.channels, True
+    )
+
+    def refuse(*_: int) -> nn.Module:
+        raise EncoderError("pixels have no weights to train; this protocol needs an encoder.")
+
+    return Subject(PIXELS, None, "none", Encoder(nn.Flatten(), description), refuse, refuse)
+
+
+def _timm(name: str, train: ImageSource, seed: int) -> Subject:
+    model, _, weights = name.removeprefix(TIMM).partition(":")
+    if weights not in ("", "pretrained"):
+        raise EncoderError(f"{name} ends in {weights!r}; write {TIMM}{model} or {TIMM}{model}:pretrained.")
+    seen = build.profile(train, SkippedImages())
+    size = seen.short_side if seen.short_side <= SMALL_IMAGE else LARGE_IMAGE
+    with build.seeded(seed):
+        module = create_encoder(model, in_channels=seen.channels, image_size=size, pretrained=bool(weights))
+    colour = seen.channels == 3
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if colour else (seen.mean, seen.std)
+    features = build.find_num_features(module, seen.channels, size)
+    description = EncoderDescription(
+        model, {"pretrained": bool(weights)}, features, seen.channels, size, mean, std, True
+    )
+    with torch.no_grad():
+        found = _of(name, None, Encoder(module, description))
+    return replace(found, network=weights or "untrained")

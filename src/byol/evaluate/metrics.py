@@ -1,0 +1,76 @@
+"""Metrics of classification, retrieval and clustering, in percent, with 95 % intervals."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.evaluate.scores import Score, Z, accuracy
+
+RESAMPLES = 1000
+
+
+def top_k(scores: Tensor, labels: Tensor, k: int) -> Score:
+    """The share of (N,) labels among the k highest of (N, C) scores."""
+    best = scores.topk(min(k, scores.shape[1]), dim=1).indices
+    return accuracy((best == labels[:, None]).any(dim=1))
+
+
+def mean_per_class(correct: Tensor, labels: Tensor) -> Score:
+    """Mean over the classes of the share of (N,) bool `correct`; the interval is the normal one of that mean."""
+    shares, variances = [], []
+    for label in labels.unique():
+        inside = correct[labels == label].double()
+        share = float(inside.mean())
+        shares.append(share)
+        variances.append(share * (1 - share) / len(inside))
+    mean, half = sum(shares) / len(shares), Z * math.sqrt(sum(variances)) / len(shares)
+    return Score(100 * mean, 100 * max(0.0, mean - half), 100 * min(1.0, mean + half))
+
+
+def average_precision_11_point(scores: Tensor, positive: Tensor) -> float:
+    """VOC2007's average precision of (N,) scores against (N,) bool: mean over recall 0, 0.1, ..., 1 of the highest
+    precision at that recall or above."""
+    hits = positive[scores.argsort(descending=True, stable=True)].double().cumsum(0)
+    precision = hits / torch.arange(1, len(hits) + 1)
+    recall = hits / hits[-1].clamp_min(1)
+    levels = [precision[recall >= level / 10 - 1e-12] for level in range(11)]
+    return sum(float(p.max()) if len(p) else 0.0 for p in levels) / 11
+
+
+def mean_average_precision(scores: Tensor, positive: Tensor, *, seed: int = 0) -> Score:
+    """Mean over the classes of the 11-point average precision of (N, C) scores against (N, C) bool."""
+
+    def of(rows: Tensor) -> float:
+        kept = [c for c in range(scores.shape[1]) if bool(positive[rows, c].any())]
+        values = [average_precision_11_point(scores[rows, c], positive[rows, c]) for c in kept]
+        return sum(values) / max(len(values), 1)
+
+    return bootstrap(of, len(scores), seed, resamples=200)
+
+
+def bootstrap(statistic: Callable[[Tensor], float], count: int, seed: int, resamples: int = RESAMPLES) -> Score:
+    """The statistic of all rows, with the percentile interval over resampled rows; `statistic` takes (count,) rows."""
+    generator = torch.Generator().manual_seed(seed)
+    values = sorted(statistic(torch.randint(count, (count,), generator=generator)) for _ in range(resamples))
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Score(100 * statistic(torch.arange(count)), 100 * float(low), 100 * float(high))
+
+
+def normalized_mutual_information(cluster: Tensor, labels: Tensor) -> float:
+    """2 I(cluster; label) / (H(cluster) + H(label)) of two (N,) partitions, in [0, 1]; 1 where both are one part."""
+    clusters, classes = int(cluster.max()) + 1, int(labels.max()) + 1
+    joint = torch.bincount(cluster * classes + labels, minlength=clusters * classes).double().view(clusters, classes)
+    joint = joint / joint.sum()
+    entropy_of_clusters, entropy_of_labels = _entropy(joint.sum(1)), _entropy(joint.sum(0))
+    if entropy_of_clusters + entropy_of_labels == 0:
+        return 1.0
+    information = entropy_of_clusters + entropy_of_labels - _entropy(joint.flatten())
+    return 2 * information / (entropy_of_clusters + entropy_of_labels)
+
+
+def _entropy(probabilities: Tensor) -> float:
+    present = probabilities[probabilities > 0]
+    return float(-(present * present.log()).sum())

@@ -1,0 +1,112 @@
+"""Semi-supervised evaluation: all weights fine-tuned on a part of the labels (BYOL section 4, appendix C.1)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from byol.data.source import ImageSource
+from byol.data.subset import Subset, per_class
+from byol.errors import ConfigError, DataError
+from byol.evaluate import training
+from byol.evaluate.metrics import top_k
+from byol.evaluate.options import SemiOptions
+from byol.evaluate.protocol import TRAINING_IMAGES, Job, Outcome
+
+RATES = {"paper": (0.01, 0.02, 0.05, 0.1, 0.005), "default": (0.02, 0.1, 0.5), "smoke": (0.05,)}
+EPOCHS = {"paper": (30, 50), "default": (10,), "smoke": (1,)}
+BATCH_SIZE = {"paper": 1024, "default": 32, "smoke": 32}
+
+
+def semi(job: Job) -> Outcome:
+    """Accuracy after fine-tuning on the labelled images, with the rate and epochs that do best on validation images.
+
+    Those are held out of the images whose labels are not used, as in the paper. The batch is all labelled images
+    where there are fewer than the protocol's. Nesterov 0.9, cosine decay, no weight decay.
+    """
+    labelled = labelled_part(job.train, job.options.semi, job.seed)
+    limit = TRAINING_IMAGES[job.budget]
+    if limit and len(labelled) > limit:
+        raise ConfigError(
+            f"{len(labelled)} labelled images are more than the {limit:,} of budget {job.budget}: take fewer, or --budget paper."
+        )
+    labelled, validation = _with_validation(job, labelled)
+    batch_size = min(BATCH_SIZE[job.budget], len(labelled))
+    cells = [
+        training.Cell(rate, training.steps_for(epochs, len(labelled), batch_size), batch_size)
+        for epochs in EPOCHS[job.budget]
+        for rate in RATES[job.budget]
+    ]
+    best, classifier, tried = training.search(job, job.trainable, labelled, validation, cells)
+    found = training.scores(job, classifier, job.test)
+    assert found.labels is not None
+    return Outcome(
+        metrics={"top-1": top_k(found.vectors, found.labels, 1), "top-5": top_k(found.vectors, found.labels, 5)},
+        settings={
+            "labelled_images": len(labelled),
+            "labels": _words(job.options.semi),
+            "rate": best.rate,
+            "steps": best.steps,
+            "batch_size": best.batch_size,
+            "validation_images": len(validation),
+            "precision": training.precision(job),
+        },
+        differs=job.differs(),
+        variant=_words(job.options.semi).replace(" ", "-").replace("%", "-percent"),
+        extras={"validation": tried},
+    )
+
+
+def _with_validation(job: Job, labelled: Subset) -> tuple[Subset, Subset]:
+    """(labelled, validation) images: a tenth of those without label, or of the labelled where all are."""
+    others = np.setdiff1d(np.arange(len(job.train)), labelled.indices)
+    if not len(others):
+        return training.split(job, labelled)
+    _, validation = training.split(job, Subset(job.train, others, f"{job.train.description}, not labelled"))
+    limit = TRAINING_IMAGES[job.budget] // 5
+    if limit and len(validation) > limit:
+        chosen = np.sort(np.random.default_rng(job.seed).permutation(len(validation))[:limit])
+        validation = Subset(validation, chosen, validation.description)
+    return labelled, validation
+
+
+def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subset:
+    """The images whose labels are used: the same share (or number) of every class, or those that a file names.
+
+    Raises ConfigError for an impossible share, DataError where the file names images that are not there, or where
+    fewer than two classes are left.
+    """
+    labels = source.labels
+    assert labels is not None
+    if options.subset:
+        chosen = _named(source, Path(options.subset))
+    elif options.per_class:
+        chosen = per_class(labels, options.per_class, seed)
+    else:
+        if not 0 < options.fraction <= 1:
+            raise ConfigError(f"semi.fraction must be above 0 and at most 1; found {options.fraction:g}.")
+        generator = np.random.default_rng(seed)
+        parts = [generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+        chosen = np.sort(np.concatenate([part[: max(1, round(options.fraction * len(part)))] for part in parts]))
+    found = Subset(source, chosen, f"{source.description}, {len(chosen)} labelled")
+    if len(np.unique(labels[chosen])) < 2:
+        raise DataError(f"The {len(chosen)} labelled images are of one class; fine-tuning needs at least two.")
+    return found
+
+
+def _named(source: ImageSource, file: Path) -> np.ndarray:
+    """Where the images stand whose file names the file lists, one per line."""
+    try:
+        lines = [line.strip() for line in file.read_text().splitlines()]
+    except OSError as error:
+        raise DataError(f"The list of labelled images {file} cannot be read ({error.strerror}).") from None
+    wanted = {Path(line).name for line in lines if line}
+    chosen = [index for index in range(len(source)) if Path(source.name(index)).name in wanted]
+    if not chosen:
+        raise DataError(f"None of the {len(wanted)} names in {file} is an image of {source.description}.")
+    return np.asarray(chosen, dtype=np.int64)
+
+
+def _words(options: SemiOptions) -> str:
+    if options.subset:
+        return Path(options.subset).stem
+    return f"{options.per_class} per class" if options.per_class else f"{100 * options.fraction:g}%"

@@ -1,0 +1,187 @@
+"""Training on labelled images: the loop, the classifier and the choice among settings that several protocols share."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from byol.data.loader import BatchPlan, DecodingFeed, ResidentFeed
+from byol.data.resident import load_resident
+from byol.data.source import ImageSource
+from byol.data.subset import Subset, held_out
+from byol.errors import ConfigError, NonFiniteError
+from byol.evaluate.features import Features, extract
+from byol.evaluate.protocol import Job
+from byol.runtime.hardware import choose_precision
+from byol.views.evaluation import centre_view
+from byol.views.one_view import CROP_AND_FLIP, OneView
+from byol.views.policy import ViewPolicy
+
+MOMENTUM = 0.9
+PAPER_VALIDATION_IMAGES = 10_009
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of a grid."""
+
+    rate: float
+    """At the start, for a batch of 256; multiplied by batch / 256."""
+    steps: int
+    batch_size: int
+    weight_decay: float = 0.0
+    """As the optimizer gets it, after whatever the protocol divides it by."""
+
+
+class Classifier(nn.Module):
+    """An encoder with a linear layer: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, num_features: int, num_classes: int, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(num_features, num_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("std", std.clone())
+
+    def forward(self, views: Tensor) -> Tensor:
+        return self.head(self.encoder((views - self.mean) / self.std))
+
+
+def split(job: Job, source: ImageSource) -> tuple[Subset, Subset]:
+    """(training, validation) parts: a tenth of every class is held out, at most the paper's 10,009 images."""
+    assert source.labels is not None
+    share = min(0.1, PAPER_VALIDATION_IMAGES / len(source))
+    kept, out = held_out(source.labels, share, job.seed)
+    return (
+        Subset(source, kept, f"{source.description}, without a held-out tenth"),
+        Subset(source, out, f"{source.description}, a held-out tenth"),
+    )
+
+
+def steps_for(epochs: float, num_images: int, batch_size: int) -> int:
+    """Steps of so many passes over the images, at least one."""
+    return max(1, round(epochs * num_images / batch_size))
+
+
+def batches(
+    job: Job, source: ImageSource, batch_size: int, steps: int, policy: ViewPolicy = CROP_AND_FLIP
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """((B, C, S, S) views in [0, 1], (B,) labels) of every step, on the device; the same for the same seed."""
+    about = job.encoder.description
+    views = OneView(policy, about.image_size, batch_size, job.seed, job.semantics, about.antialias)
+    plan = BatchPlan(batch_size, batch_size)
+    resident = load_resident(source, about.in_channels, job.skipped)
+    if resident is None or len(resident[0]) < batch_size:
+        feed = DecodingFeed(source, about.in_channels, views.crop, plan, job.seed, job.workers, job.skipped)
+    else:
+        assert source.labels is not None
+        images, places = resident
+        feed = ResidentFeed(images.to(job.device), torch.from_numpy(source.labels)[places], plan, job.seed)
+    for batch in feed.batches(0, steps):
+        make = views.finish if batch.cropped else views
+        assert batch.labels is not None
+        yield make(batch.images.to(job.device), batch.step, batch.first_row), batch.labels.to(job.device)
+
+
+def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Cell, what: str) -> Classifier:
+    """Trains encoder and a new linear layer: SGD with Nesterov momentum, cosine decay to 0, crop and flip.
+
+    Raises NonFiniteError where loss or weights stop being finite.
+    """
+    describes = job.encoder
+    classifier = Classifier(encoder, describes.num_features, job.num_classes, describes.mean, describes.std)
+    classifier = classifier.to(job.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    classifier.train()
+    optimizer = torch.optim.SGD(
+        classifier.parameters(), lr=1.0, momentum=MOMENTUM, nesterov=True, weight_decay=cell.weight_decay
+    )
+    bf16 = precision(job) == "bf16"
+    for step, (views, labels) in enumerate(batches(job, source, cell.batch_size, cell.steps)):
+        set_rate(optimizer, cell.rate * cell.batch_size / 256, step, cell.steps)
+        views = views.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(job.device.type, torch.bfloat16) if bf16 else nullcontext():
+            logits = classifier(views)
+        loss = functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 10 == 0 or step + 1 == cell.steps:
+            if not math.isfinite(float(loss)):
+                raise NonFiniteError(f"The loss of {what} is not finite at step {step}: its rate is too high.", step)
+            job.show(what, step + 1, cell.steps)
+    if not all(bool(t.isfinite().all()) for t in classifier.state_dict().values()):
+        raise NonFiniteError(f"The weights of {what} are not finite at the end: its rate is too high.", cell.steps)
+    return classifier.eval()
+
+
+def pretraining_view(job: Job) -> ViewPolicy:
+    """The pretraining's distribution T. Raises ConfigError where the encoder does not tell it."""
+    if job.pretraining_view is None:
+        raise ConfigError(
+            "linear.pretraining_views needs a run directory: this encoder does not tell its augmentations."
+        )
+    return job.pretraining_view
+
+
+def precision(job: Job) -> str:
+    """bf16 where the device computes in it."""
+    return choose_precision("auto", job.device)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
+    """Cosine decay from `peak` to 0, without warm-up."""
+    for group in optimizer.param_groups:
+        group["lr"] = peak * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def scores(job: Job, classifier: Callable[[Tensor], Tensor], source: ImageSource) -> Features:
+    """(N, num_classes) logits of the centre views of all images, as `vectors`, with the labels."""
+    about = job.encoder.description
+
+    @torch.no_grad()
+    def logits(images: Tensor) -> Tensor:
+        return classifier(centre_view(images, about.image_size, antialias=about.antialias))
+
+    return extract(logits, source, about.in_channels, job.device, skipped=job.skipped)
+
+
+def percent_correct(found: Features) -> float:
+    """Top-1 accuracy in percent."""
+    assert found.labels is not None
+    return 100 * float((found.vectors.argmax(dim=1) == found.labels).float().mean())
+
+
+def search(
+    job: Job, start: Callable[[], nn.Module], train: ImageSource, validation: ImageSource, cells: Sequence[Cell]
+) -> tuple[Cell, Classifier, list[dict[str, Any]]]:
+    """(best cell, its classifier, what every cell reached on the validation images).
+
+    A cell whose loss stops being finite counts as 0. Raises NonFiniteError where all do.
+    """
+    best: tuple[float, Cell, Classifier] | None = None
+    tried: list[dict[str, Any]] = []
+    for number, cell in enumerate(cells, start=1):
+        what = f"training {number} of {len(cells)}"
+        try:
+            classifier = train_classifier(job, start(), train, cell, what)
+            reached = percent_correct(scores(job, classifier, validation))
+        except NonFiniteError as error:
+            tried.append({**asdict(cell), "accuracy": 0.0, "failed": str(error)})
+            if len(tried) == len(cells) and best is None:
+                raise
+            continue
+        tried.append({**asdict(cell), "accuracy": reached})
+        if best is None or reached > best[0]:
+            best = (reached, cell, classifier)
+    assert best is not None
+    return best[1], best[2], tried

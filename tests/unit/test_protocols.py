@@ -1,0 +1,275 @@
+"""Protocols that train: their grids, their parts by hand, and what they do on pictures that can be told apart."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import byol
+from byol.commands.evaluate import evaluate, labelled_splits
+from byol.errors import ByolError
+from byol.evaluate import finetune, linear_fast, linear_sgd, semi
+from byol.evaluate.options import PROTOCOLS, LinearOptions, ProtocolOptions, SemiOptions
+from byol.export.encoder_file import EncoderDescription, save_encoder
+from byol.nets.encoder import create_encoder
+from byol.views.one_view import CROP_AND_FLIP, OneView
+from byol.views.policy import T
+from tests.conftest import SMALL, encoded, picture
+
+TINY = {"width": 0.125}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(_two_threads: None) -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    module = create_encoder("resnet10", in_channels=3, image_size=16, **TINY)
+    (tmp_path / "encoder").mkdir()
+    description = EncoderDescription("resnet10", TINY, module.num_features, 3, 16, (0.5,) * 3, (0.25,) * 3, True)
+    save_encoder(tmp_path / "encoder", module, description)
+    return tmp_path / "encoder"
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """train (60) and test (30) pictures of 16 px in three classes that a colour tells apart, and noise."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 20), ("test", 10)):
+        for label, name in enumerate(("red", "green", "blue")):
+            folder = tmp_path / "colours" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.integers(0, 120, (16, 16, 3)).astype(np.uint8)
+                pixels[..., label] += 90
+                Image.fromarray(pixels).save(folder / f"{part}-{name}-{i:02d}.png")
+    return tmp_path / "colours"
+
+
+def test_paper_budget_is_the_papers_grid() -> None:
+    assert linear_sgd.RATES["paper"] == (0.4, 0.3, 0.2, 0.1, 0.05)
+    assert (linear_sgd.EPOCHS["paper"], linear_sgd.BATCH_SIZE["paper"]) == (80, 1024)
+    assert set(semi.RATES["paper"]) == {0.005, 0.01, 0.02, 0.05, 0.1}
+    assert (semi.EPOCHS["paper"], semi.BATCH_SIZE["paper"]) == ((30, 50), 1024)
+    cells = finetune.grid(finetune.RATES["paper"], finetune.DECAYS["paper"], "paper", 50_000, finetune.STEPS)
+    assert len(cells) == 7 * 8
+    assert {(cell.steps, cell.batch_size) for cell in cells} == {(20_000, 256)}
+    assert (cells[0].rate, cells[-1].rate) == pytest.approx((1e-4, 1e-1))
+    assert cells[0].weight_decay == 0
+    assert cells[-1].weight_decay == pytest.approx(1e-3 / 1e-1)
+    scratch = finetune.grid(
+        finetune.SCRATCH_RATES["paper"], finetune.SCRATCH_DECAYS["paper"], "paper", 50_000, finetune.SCRATCH_STEPS
+    )
+    assert (len(scratch), scratch[0].steps) == (56, 40_000)
+    assert (scratch[0].rate, scratch[-1].rate) == pytest.approx((1e-3, 1))
+    assert scratch[-1].weight_decay == pytest.approx(10**-1.5)
+    strengths = linear_fast.STRENGTHS["paper"]
+    assert len(strengths) == 45
+    assert (strengths[0], strengths[-1]) == pytest.approx((1e5, 1e-6))
+
+
+def test_small_budgets_are_small() -> None:
+    for rates in (linear_sgd.RATES, semi.RATES, finetune.RATES, finetune.SCRATCH_RATES):
+        assert len(rates["default"]) <= 3
+    assert max(linear_sgd.EPOCHS["default"], *semi.EPOCHS["default"], finetune.EPOCHS["default"]) <= 10
+
+
+def test_clipped_loss_by_hand() -> None:
+    logits = torch.tensor([[0.0, 20.0]])
+    clipped = 20 * np.tanh(1.0)
+    expected = np.log1p(np.exp(clipped)) + 0.01 * clipped**2 / 2
+    assert float(linear_sgd.classification_loss(logits, torch.tensor([0]), clips=True)) == pytest.approx(expected)
+    assert float(linear_sgd.classification_loss(logits, torch.tensor([0]))) == pytest.approx(20.0)
+
+
+def test_layers_side_by_side_are_trained_as_if_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    steps = [(torch.randn(32, 5, generator=generator), torch.randint(3, (32,), generator=generator)) for _ in range(6)]
+
+    def train(rates: tuple[float, ...]) -> nn.ModuleList:
+        heads = linear_sgd.make_heads(len(rates), 5, 3)
+        groups = [{"params": head.parameters()} for head in heads]
+        optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=True)
+        for step, (features, labels) in enumerate(steps):
+            linear_sgd.train_step(heads, optimizer, rates, features, labels, step, len(steps), clips=False)
+        return heads
+
+    rates = (0.4, 0.1, 4.0)
+    for head, rate in zip(train(rates), rates, strict=True):
+        (alone,) = train((rate,))
+        torch.testing.assert_close(head.weight, alone.weight, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(head.bias, alone.bias, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "expected"), [(50, 0.1), (1000, 0.01)])
+def test_norm_momentum_is_what_the_paper_keeps(steps_per_epoch: float, expected: float) -> None:
+    module = finetune.set_norm_momentum(nn.Sequential(nn.BatchNorm1d(3)), steps_per_epoch)
+    assert module[0].momentum == pytest.approx(expected)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_one_view_is_a_pure_function_and_workers_make_the_same() -> None:
+    images = np.stack([picture(i, 24, 24) for i in range(6)])
+    tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+    view = OneView(T, 16, 6, seed=1)
+    whole = view(tensor, 3)
+    assert torch.equal(whole[2:4], view(tensor[2:4], 3, 2))
+    crops = torch.stack([view.crop(image, 3, row) for row, image in enumerate(images)])
+    torch.testing.assert_close(view.finish(crops, 3), whole, rtol=0, atol=1e-5)
+    assert not torch.equal(whole, view(tensor, 4))
+    assert (CROP_AND_FLIP.jitter_probability, CROP_AND_FLIP.blur_probability, CROP_AND_FLIP.crop_area) == (
+        0,
+        0,
+        (0.08, 1.0),
+    )
+
+
+def test_every_protocol_learns_colours_and_writes_its_record(encoder: Path, colours: Path) -> None:
+    before = {file.name: file.read_bytes() for file in encoder.iterdir()}
+    options = ProtocolOptions(semi=SemiOptions(per_class=12))
+    results = evaluate(encoder, str(colours), tuple(PROTOCOLS), options=options)
+    assert [result.protocol for result in results] == list(PROTOCOLS)
+    for result in results:
+        assert result.score.value > (40 if result.protocol == "cluster" else 60), result.protocol
+        assert result.score.low <= result.score.value <= result.score.high
+        record = json.loads(result.path.read_text())
+        assert record["metrics"][next(iter(result.metrics))]["value"] == result.score.value
+        assert record["test"]["num_images"] == 30
+        assert len(record["test"]["fingerprint"]) == 16
+        assert record["differs"], "none of these is the paper's own"
+    assert results[3].path.name == "semi-12-per-class.json"
+    assert before == {file.name: file.read_bytes() for file in encoder.iterdir() if file.is_file()}
+
+
+def test_linear_leaves_the_encoder_as_it_is(encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from byol.commands import evaluate as command
+
+    jobs, make = [], command._job
+    monkeypatch.setattr(command, "_job", lambda *a: jobs.append(make(*a)) or jobs[-1])
+    before = byol.load(encoder).state_dict()
+    options = ProtocolOptions(linear=LinearOptions(clip_logits=True))
+    (result,) = evaluate(encoder, str(colours), ["linear"], budget="smoke", options=options)
+    assert result.path.name == "linear-logits-clipped.json"
+    assert not jobs[0].encoder.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in jobs[0].encoder.state_dict().items())
+
+
+def test_test_labels_choose_nothing(encoder: Path, colours: Path) -> None:
+    protocols = ["knn", "linear", "linear-fast", "semi", "finetune"]
+    options = ProtocolOptions(semi=SemiOptions(fraction=0.5))
+    plain = evaluate(encoder, str(colours), protocols, options=options)
+    (colours / "test" / "red").rename(colours / "test" / "spare")
+    (colours / "test" / "blue").rename(colours / "test" / "red")
+    (colours / "test" / "spare").rename(colours / "test" / "blue")
+    turned = evaluate(encoder, str(colours), protocols, options=options)
+    for one, other in zip(plain, turned, strict=True):
+        assert one.record["settings"] == other.record["settings"]
+        assert one.record["extras"] == other.record["extras"]
+        assert one.score.value > other.score.value
+
+
+def test_same_seed_gives_the_same_result(encoder: Path, colours: Path) -> None:
+    found = [evaluate(encoder, str(colours), ["finetune"], budget="smoke", seed=seed)[0] for seed in (1, 1, 2)]
+    assert found[0].record["extras"] == found[1].record["extras"]
+    assert found[0].metrics == found[1].metrics
+
+
+def test_features_are_read_once_for_all_protocols(
+    encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from byol.commands import evaluate as command
+
+    read, extract = [], command.extract
+    monkeypatch.setattr(command, "extract", lambda *a, **k: read.append(a[1].description) or extract(*a, **k))
+    evaluate(encoder, str(colours), ["knn", "linear-fast", "retrieval", "cluster"])
+    assert len(read) == 2
+
+
+def test_semi_takes_the_same_share_of_every_class_or_the_named_images(colours: Path, tmp_path: Path) -> None:
+    train, _ = labelled_splits(str(colours))
+    part = semi.labelled_part(train, SemiOptions(fraction=0.25), 0)
+    assert np.bincount(part.labels).tolist() == [5, 5, 5]  # pyright: ignore[reportArgumentType]
+    assert len(semi.labelled_part(train, SemiOptions(per_class=2), 0)) == 6
+    listed = tmp_path / "list.txt"
+    listed.write_text("train-red-03.png\nred/train-blue-11.png\n\nmissing.png\n")
+    part = semi.labelled_part(train, SemiOptions(subset=str(listed)), 0)
+    assert sorted(Path(part.name(i)).name for i in range(len(part))) == ["train-blue-11.png", "train-red-03.png"]
+
+
+def test_baselines_by_name(colours: Path, tmp_path: Path) -> None:
+    (pixels,) = evaluate("pixels", str(colours), ["knn"], out=tmp_path / "pixels")
+    assert pixels.record["num_features"] == 3 * 16 * 16
+    assert pixels.path == tmp_path / "pixels" / "evaluation" / "knn.json"
+    one, other = (
+        evaluate("timm:resnet10t", str(colours), ["knn"], out=tmp_path / "timm", seed=seed)[0] for seed in (0, 0)
+    )
+    assert one.record["network"] == "untrained, eval mode"
+    assert one.metrics == other.metrics
+
+
+def test_target_network_is_named_and_is_another_one(photos: Path, tmp_path: Path) -> None:
+    run = byol.pretrain(photos, epochs=2, out=tmp_path / "run", overrides=SMALL, say=lambda _: None)
+    online, target = (
+        evaluate(run.path, str(photos), ["linear-fast"], network=network)[0] for network in ("online", "target")
+    )
+    assert online.record["network"].startswith("online")
+    assert target.record["network"].startswith("target")
+    assert target.path.name == "linear-fast-target.json"
+    (view,) = evaluate(
+        run.path,
+        str(photos),
+        ["linear"],
+        budget="smoke",
+        options=ProtocolOptions(linear=LinearOptions(pretraining_views=True)),
+    )
+    assert view.record["variant"] == "pretraining-views"
+
+
+@pytest.mark.parametrize(
+    ("encoder_name", "protocol", "options", "said"),
+    [
+        ("pixels", "finetune", {}, "pixels have no weights to train"),
+        ("{encoder}", "kn", {}, "no protocol 'kn'. Did you mean 'knn'"),
+        ("{encoder}", "linear", {"linear": LinearOptions(pretraining_views=True)}, "does not tell its augmentations"),
+        ("{encoder}", "semi", {"semi": SemiOptions(fraction=1.5)}, "semi.fraction must be above 0 and at most 1"),
+        ("{encoder}", "semi", {"semi": SemiOptions(subset="nowhere.txt")}, "nowhere.txt cannot be read"),
+        ("timm:resnet10t:best", "knn", {}, "write timm:resnet10t or timm:resnet10t:pretrained"),
+        ("nowhere", "knn", {}, "holds no encoder.json"),
+    ],
+)
+def test_bad_request_is_one_sentence(
+    encoder: Path, colours: Path, encoder_name: str, protocol: str, options: dict, said: str
+) -> None:
+    with pytest.raises(ByolError, match=said):
+        evaluate(encoder_name.format(encoder=encoder), str(colours), [protocol], options=ProtocolOptions(**options))
+
+
+def test_network_target_of_an_encoder_alone_is_refused(encoder: Path, colours: Path) -> None:
+    with pytest.raises(ByolError, match="holds no target network"):
+        evaluate(encoder, str(colours), ["knn"], network="target")
+
+
+def test_labels_that_do_not_allow_it_are_one_sentence(encoder: Path, colours: Path, tmp_path: Path) -> None:
+    column = pa.array([encoded(picture(i)) for i in range(20)])
+    pq.write_table(pa.table({"image": column, "label": pa.array([4] * 20)}), tmp_path / "one.parquet")
+    with pytest.raises(ByolError, match="has one class only"):
+        evaluate(encoder, str(tmp_path / "one.parquet"), ["knn"])
+    (colours / "train" / "red").rename(tmp_path / "red")
+    with pytest.raises(ByolError, match="do not have the same classes; these are in one alone: red"):
+        evaluate(encoder, str(colours), ["knn"])
+    with pytest.raises(ByolError, match="has no labels"):
+        evaluate(encoder, str(colours / "train" / "blue"), ["knn"])
+
+
+def test_all_rates_too_high_is_one_sentence(encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(finetune.RATES, "smoke", (1e30,))
+    with pytest.raises(ByolError, match="its rate is too high"):
+        evaluate(encoder, str(colours), ["finetune"], budget="smoke")
