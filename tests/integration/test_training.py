@@ -50,6 +50,22 @@ def test_training_twenty_steps_give_the_golden_trace(tmp_path: Path) -> None:
     assert losses(tmp_path / "run") == pytest.approx(golden, abs=2e-3)
 
 
+def test_online_probe_changes_nothing_and_is_logged_when_it_is_due(photos: Path, tmp_path: Path) -> None:
+    settings = {"batch_size": 8, "log_interval_steps": 4}  # 25 steps of 8 images
+    run(tmp_path / "without", photos, **settings)
+    run(tmp_path / "with", photos, **settings, online_probe_epochs=2)  # every 10 steps
+    rows = {name: read_metrics(tmp_path / name / "metrics.jsonl") for name in ("with", "without")}
+    probed = {row["step"]: row for row in rows["with"] if "online_knn" in row}
+    assert list(probed) == [9, 19, 24]
+    assert all(0 <= row["online_linear"] <= 100 for row in probed.values())
+    traces = [{row["step"]: row["loss"] for row in rows[name]} for name in ("with", "without")]
+    assert traces[1].items() <= traces[0].items()
+    one, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("with", "without"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(ConfigError, match="online_probe_epochs needs labels"):
+        run(tmp_path / "unlabelled", online_probe_epochs=1)
+
+
 def test_training_writes_a_complete_run_directory(tmp_path: Path) -> None:
     ended = run(tmp_path / "run")
     assert ended.finished

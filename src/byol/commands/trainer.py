@@ -18,7 +18,8 @@ from byol.engine.metrics import MetricsFile
 from byol.engine.state import State
 from byol.engine.wrap import wrap
 from byol.errors import CollapseError, ConfigError, NonFiniteError
-from byol.export.encoder_file import Encoder, load_encoder, save_encoder
+from byol.evaluate.online import OnlineProbe
+from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, save_encoder
 from byol.nets.encoder import find_num_features
 from byol.optim.schedules import total_steps
 from byol.runtime.hardware import choose_device, choose_precision
@@ -61,6 +62,7 @@ class Trainer:
     precision: str
     skipped: SkippedImages
     ranks: Ranks
+    probe: OnlineProbe | None = None
 
     @classmethod
     def create(
@@ -83,7 +85,7 @@ class Trainer:
         state = build.state(config, method, device, ranks)
         feed = build.feed(config, source, channels, views, device, skipped, ranks)
         build.initialize_from_data(config, state.method, feed, views, device)
-        return cls(
+        trainer = cls(
             config,
             len(source),
             channels,
@@ -97,6 +99,14 @@ class Trainer:
             skipped,
             ranks,
         )
+        if config.online_probe_epochs:
+            trainer.probe = OnlineProbe.create(source, trainer.description(), device)
+        return trainer
+
+    def description(self) -> EncoderDescription:
+        """What travels with the encoder."""
+        features = find_num_features(self.state.method.encoder, self.channels, self.config.views.size)
+        return build.encoder_description(self.config, self.channels, features, own_module=self.own_encoder)
 
     def derived(self) -> dict[str, Any]:
         s = self.schedule
@@ -140,10 +150,7 @@ class Trainer:
         told = verdict(end.collapse) if end.collapse is not None else "not looked at: no step was made"
         if self.ranks.is_first:
             run.write_skipped(self.skipped.reasons)
-            description = build.encoder_description(
-                self.config, self.channels, self.derived()["num_features"], own_module=self.own_encoder
-            )
-            save_encoder(run.path, self.state.method.encoder, description)
+            save_encoder(run.path, self.state.method.encoder, self.description())
             run.write("result.json", _result(end, told, self.state, began, len(self.skipped)))
         for line in self._account(run, end, told):
             say(line)
@@ -162,6 +169,7 @@ class Trainer:
             checkpoint_interval_seconds=60 * c.checkpoint_interval_minutes,
             keep_checkpoints=c.keep_checkpoints,
             milestone_steps=total_steps(c.milestone_epochs, self.num_images, c.batch_size),
+            probe_steps=max(1, total_steps(c.online_probe_epochs, self.num_images, c.batch_size)),
             skip_non_finite=c.on_non_finite == "skip",
             stop_on_collapse=c.stop_on_collapse,
         )
@@ -178,6 +186,7 @@ class Trainer:
             checkpoints=run.checkpoints,
             metrics=MetricsFile(run.metrics, self.state.step) if ranks.is_first else None,
             show=show,
+            probe=self.probe,
             ranks=ranks,
         )
 

@@ -226,6 +226,9 @@ class Config:
     """Steps between two lines of metrics, and between two checks for a non-finite loss."""
     collapse_interval_steps: int = 50
     """Steps between two looks at collapse."""
+    online_probe_epochs: float = 0.0
+    """Epochs between two probes (kNN, linear) of the encoder on labelled training images, logged as online_knn and
+    online_linear; 0: none. They change nothing in the training."""
     checkpoint_interval_minutes: float = 5.0
     """Minutes between two checkpoints; one more is always written at the end."""
     keep_checkpoints: int = 2

@@ -36,6 +36,7 @@ def validate(config: "Config") -> None:
         "0 or more",
     )
     _require(c.keep_checkpoints >= 1, "keep_checkpoints", c.keep_checkpoints, "at least 1")
+    _require(c.online_probe_epochs >= 0, "online_probe_epochs", c.online_probe_epochs, "0 or more")
     _require(c.milestone_epochs >= 0, "milestone_epochs", c.milestone_epochs, "0 or more")
     _validate_views(c.views)
     _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")

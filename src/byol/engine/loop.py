@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, is_collapsed, watch
@@ -36,6 +36,7 @@ class LoopSettings:
     checkpoint_interval_seconds: float
     keep_checkpoints: int = 2
     milestone_steps: int = 0
+    probe_steps: int = 0
     skip_non_finite: bool = False
     stop_on_collapse: bool = False
 
@@ -78,11 +79,13 @@ def train(
     checkpoints: Path,
     metrics: MetricsFile | None,
     show: Callable[[Progress], None] = lambda progress: None,
+    probe: Callable[[nn.Module], dict[str, float]] | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008
 ) -> LoopEnd:
     """Trains until `schedule.total_steps` or a signal to any rank; the first rank saves at intervals and at the end.
 
-    `metrics` is None on the other ranks. Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
+    `metrics` is None on the other ranks. `probe` looks at the encoder every `settings.probe_steps` steps and at the end.
+    Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
     """
     total = schedule.total_steps
     log = _Log(state.step, schedule, settings, metrics, show, ranks)
@@ -115,7 +118,9 @@ def train(
             if step % settings.collapse_interval_steps == 0 or state.step == total:
                 state.collapse = watch(result.output.projection1, result.output.target2)
                 collapsed = 1 + int(step >= schedule.warmup_steps and is_collapsed(state.collapse))
-            if state.step % settings.log_interval_steps == 0 or state.step in (log.first_step + 1, total):
+            if probe and ranks.is_first and (state.step % settings.probe_steps == 0 or state.step == total):
+                log.write(state, probe(state.method.encoder))
+            elif state.step % settings.log_interval_steps == 0 or state.step in (log.first_step + 1, total):
                 log.write(state)
 
             due = ranks.is_first and time.monotonic() - saved_at > settings.checkpoint_interval_seconds
@@ -167,18 +172,18 @@ class _Log:
             self.losses, self.newest = [], values[-1]
         return self.newest
 
-    def write(self, state: State) -> None:
+    def write(self, state: State, probed: dict[str, float] | None = None) -> None:
         """One line of metrics after a step, shown too. The first of a resumed run is only shown."""
         loss, now, done, s = self.newest_loss(), time.monotonic(), state.step, self.schedule
         step = done - 1
         rate = (done - self.logged_step) * s.batch_size / max(now - self.logged_at, 1e-9)
         row = {"loss": loss, "learning_rate": s.learning_rate(step), "tau": s.tau(step)}
         is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
-        if self.metrics is not None and not is_extra:
+        if self.metrics is not None and (probed or not is_extra):
             seen = state.collapse.as_dict() if state.collapse is not None else {}
             skipped = {"num_skipped_steps": state.num_skipped_steps} if self.settings.skip_non_finite else {}
             timing = {"images_per_second": rate, "elapsed_seconds": now - self.started}
-            self.metrics.write({"step": step, **row, **seen, **skipped, **timing})
+            self.metrics.write({"step": step, **row, **seen, **(probed or {}), **skipped, **timing})
         self.show(
             Progress(
                 **row,

@@ -5,6 +5,7 @@ const CHARTS = [
   { title: "Spread of the projections", keys: ["std_ratio"], about: "Standard deviation of unit projections: 0 collapsed, 1 isotropic." },
   { title: "Effective rank", keys: ["effective_rank"], about: "How many directions the projections use." },
   { title: "Cosines", keys: ["positive_cosine", "negative_cosine"], about: "Online and target, of one image (line) and of different images (dots). They should part." },
+  { title: "Online probes", keys: ["online_knn", "online_linear"], about: "Accuracy in % on labelled training images: kNN (line) and linear (dots)." },
   { title: "Learning rate", keys: ["learning_rate"], about: "Of the batch as a whole." },
   { title: "Tau", keys: ["tau"], about: "Share of itself that the target keeps at each step." },
   { title: "Throughput", keys: ["images_per_second"], about: "Images per second." },
@@ -46,7 +47,7 @@ function traces(chart) {
       const trace = {
         x: run.metrics.step, y: values, name, type: "scatter", mode: values.length === 1 ? "markers" : "lines", meta: number,
         line: { color: colour(number), width: 1.8, dash: which ? "dot" : "solid" }, marker: { color: colour(number) },
-        connectgaps: WATCHED.has(key),
+        connectgaps: WATCHED.has(key) || key.startsWith("online_"),
         hovertemplate: name ? "%{y:.5~g} %{fullData.name}<extra></extra>" : "%{y:.5~g}<extra></extra>",
         visible: !hidden.has(number),
       };
