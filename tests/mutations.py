@@ -45,6 +45,8 @@ NORMS = "tests/unit/test_norms.py"
 ASYMMETRIC = "tests/unit/test_asymmetric_views.py"
 EXPORT = "tests/integration/test_export.py"
 CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
+PROTOCOLS = "tests/unit/test_protocols.py tests/unit/test_evaluate.py"
+TRANSFER = "tests/integration/test_transfer.py"
 PICKLES = "tests/unit/test_foreign_pickle.py"
 
 MUTATIONS = [
@@ -169,6 +171,19 @@ MUTATIONS = [
     Mutation("copies without end", "export/foreign_pickle.py", "if self.spent > self.size:", "if False:", PICKLES),
     Mutation("fortran order", "export/foreign_pickle.py", 'order="F" if fortran else "C"', 'order="C"', PICKLES),
     Mutation("byte order", "export/foreign_pickle.py", '">": ">"', '">": "<"', PICKLES),
+    # evaluation
+    Mutation("layers share a rate", "evaluate/linear_sgd.py", 'group["lr"] *= rate * len', 'group["lr"] *= rates[0] * len', PROTOCOLS),
+    Mutation("clip without penalty", "evaluate/linear_sgd.py", "clipped.square().mean()", "clipped.mean()", PROTOCOLS),
+    Mutation("decay not divided", "evaluate/finetune.py", "decay / rate)", "decay)", PROTOCOLS),
+    Mutation("pace of averages", "evaluate/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", PROTOCOLS),
+    Mutation("averages start again", "nets/norm.py", "self.hidden_mean.copy_(self.running_mean * self._debias())", "pass", PROTOCOLS),
+    Mutation("validation trained on", "evaluate/protocol.py", "np.setdiff1d(np.arange(len(self.train)), self.validation)", "np.arange(len(self.train))", PROTOCOLS),
+    Mutation("wrong side of the margin", "evaluate/linear.py", "functional.softplus(-signs * logits)", "functional.softplus(signs * logits)", PROTOCOLS),
+    Mutation("unknown labels count", "evaluate/metrics.py", "known = [(column, row != 0, row > 0)", "known = [(column, row < 2, row > 0)", PROTOCOLS),
+    Mutation("votes without temperature", "evaluate/knn.py", "((cosine - 1) / temperature).exp()", "(cosine - 1).exp()", PROTOCOLS),
+    Mutation("labels of the set that asks", "evaluate/semi.py", "indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)", "indices = labelled.indices", PROTOCOLS),
+    Mutation("stale result kept", "commands/transfer.py", "if record[key] != value", "if key not in record", TRANSFER),
+    Mutation("validation part ignored", "commands/transfer.py", "replace(job, validation=validation)", "job", TRANSFER),
 ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from byol.cli_show import (
     run_preview,
     run_report,
 )
+from byol.cli_transfer import Transfer, run_transfer
 from byol.config import Config, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
@@ -256,6 +257,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "evaluate": (Evaluate, run_evaluate),
     "knn": (Knn, run_knn),
     "linear": (Linear, run_linear),
+    "transfer": (Transfer, run_transfer),
     "diagnose": (Diagnose, run_diagnose),
     "embed": (Embed, run_embed),
     "export": (Export, _export),

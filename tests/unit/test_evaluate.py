@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as oracle
+from sklearn.linear_model import LogisticRegression
 
 from byol.evaluate import knn
 from byol.evaluate.knn import knn_predict
@@ -14,6 +15,7 @@ from byol.evaluate.metrics import (
     average_precision_11_point,
     bootstrap,
     mean_average_precision,
+    mean_average_precision_11_point,
     mean_per_class,
     normalized_mutual_information,
     top_k,
@@ -136,9 +138,31 @@ def test_average_precision_agrees_with_scikit_learns_curve() -> None:
         precision, recall, _ = oracle.precision_recall_curve(positive[:, c].numpy(), scores[:, c].numpy())
         precision, recall = precision[:-1], recall[:-1]  # without the point (0, 1), which no image stands for
         values.append(np.mean([precision[recall >= level / 10 - 1e-12].max() for level in range(11)]))
-    found = mean_average_precision(scores, positive)
+    found = mean_average_precision(scores, 2 * positive.int() - 1)
     assert found.value == pytest.approx(100 * float(np.mean(values)), abs=1e-6)
     assert found.low < found.value < found.high
+
+
+def test_unknown_labels_count_neither_way() -> None:
+    scores = torch.tensor([[4.0], [3.0], [2.0], [1.0]])
+    known = mean_average_precision_11_point(scores[[0, 1, 3]], torch.tensor([[-1], [1], [-1]]))
+    assert mean_average_precision_11_point(scores, torch.tensor([[-1], [1], [0], [-1]])) == known == 0.5
+
+
+def test_several_labels_are_one_logistic_regression_per_class() -> None:
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(300, 5, generator=generator)
+    truth = (features @ torch.randn(5, 3, generator=generator) + torch.randn(300, 3, generator=generator)).sign().int()
+    truth[:40, 1] = 0
+    split = (np.arange(200), np.arange(200, 300))
+    probe = fit_linear(features, truth, strengths=(1.0, 0.01), split=split)
+    inputs = ((features - probe.mean) / probe.scale).numpy()
+    for c in range(3):
+        rows = truth[:, c].numpy() != 0
+        model = LogisticRegression(C=1 / (probe.strength * 300), tol=1e-8, max_iter=1000)
+        expected = model.fit(inputs[rows], truth[rows, c]).decision_function(inputs)
+        np.testing.assert_allclose(probe.scores(features)[:, c], expected, atol=0.02)
+    assert max(probe.validation) > 80
 
 
 def test_mutual_information_agrees_with_scikit_learn() -> None:

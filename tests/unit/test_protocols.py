@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,14 @@ from torch import nn
 
 import byol
 from byol.commands.evaluate import evaluate, labelled_splits
+from byol.data.arrays import ArrayImages
 from byol.errors import ByolError
-from byol.evaluate import finetune, linear_fast, linear_sgd, semi
+from byol.evaluate import finetune, linear_fast, linear_sgd, semi, training
 from byol.evaluate.options import PROTOCOLS, LinearOptions, ProtocolOptions, SemiOptions
+from byol.evaluate.protocol import Job
 from byol.export.encoder_file import EncoderDescription, save_encoder
 from byol.nets.encoder import create_encoder
+from byol.nets.norm import DeepMindBatchNorm, set_newest_share
 from byol.views.one_view import CROP_AND_FLIP, OneView
 from byol.views.policy import T
 from tests.conftest import SMALL, encoded, picture
@@ -71,7 +75,8 @@ def test_paper_budget_is_the_papers_grid() -> None:
     )
     assert (len(scratch), scratch[0].steps) == (56, 40_000)
     assert (scratch[0].rate, scratch[-1].rate) == pytest.approx((1e-3, 1))
-    assert scratch[-1].weight_decay == pytest.approx(10**-1.5)
+    decays = sorted({round(cell.weight_decay * cell.rate, 9) for cell in scratch})
+    assert decays == pytest.approx([10**-e for e in (5, 4.5, 4, 3.5, 3, 2.5, 2, 1.5)], rel=1e-3)
     strengths = linear_fast.STRENGTHS["paper"]
     assert len(strengths) == 45
     assert (strengths[0], strengths[-1]) == pytest.approx((1e5, 1e-6))
@@ -111,9 +116,21 @@ def test_layers_side_by_side_are_trained_as_if_alone() -> None:
 
 
 @pytest.mark.parametrize(("steps_per_epoch", "expected"), [(50, 0.1), (1000, 0.01)])
-def test_norm_momentum_is_what_the_paper_keeps(steps_per_epoch: float, expected: float) -> None:
-    module = finetune.set_norm_momentum(nn.Sequential(nn.BatchNorm1d(3)), steps_per_epoch)
-    assert module[0].momentum == pytest.approx(expected)  # pyright: ignore[reportAttributeAccessIssue]
+def test_norm_averages_keep_what_the_paper_says(steps_per_epoch: float, expected: float) -> None:
+    assert finetune.newest_share(steps_per_epoch) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, DeepMindBatchNorm])
+def test_share_of_the_newest_batch_reaches_both_kinds_of_norm(kind: type[nn.Module]) -> None:
+    norm, inputs = kind(3), torch.randn(2, 64, 3) + 2
+    norm(inputs[0])
+    before = norm.get_buffer("running_mean").clone()
+    set_newest_share(norm, 0.02)
+    torch.testing.assert_close(norm.get_buffer("running_mean"), before)
+    norm(inputs[1])
+    share = 0.02 if kind is nn.BatchNorm1d else 0.02 / (1 - 0.98**2)  # Haiku's averages forget that they began at 0
+    expected = before + share * (inputs[1].mean(dim=0) - before)
+    torch.testing.assert_close(norm.get_buffer("running_mean"), expected)
 
 
 def test_one_view_is_a_pure_function_and_workers_make_the_same() -> None:
@@ -152,8 +169,8 @@ def test_every_protocol_learns_colours_and_writes_its_record(encoder: Path, colo
 def test_linear_leaves_the_encoder_as_it_is(encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from byol.commands import evaluate as command
 
-    jobs, make = [], command._job
-    monkeypatch.setattr(command, "_job", lambda *a: jobs.append(make(*a)) or jobs[-1])
+    jobs, make = [], command.make_job
+    monkeypatch.setattr(command, "make_job", lambda *a: jobs.append(make(*a)) or jobs[-1])
     before = byol.load(encoder).state_dict()
     options = ProtocolOptions(linear=LinearOptions(clip_logits=True))
     (result,) = evaluate(encoder, str(colours), ["linear"], budget="smoke", options=options)
@@ -202,6 +219,25 @@ def test_semi_takes_the_same_share_of_every_class_or_the_named_images(colours: P
     listed.write_text("train-red-03.png\nred/train-blue-11.png\n\nmissing.png\n")
     part = semi.labelled_part(train, SemiOptions(subset=str(listed)), 0)
     assert sorted(Path(part.name(i)).name for i in range(len(part))) == ["train-blue-11.png", "train-red-03.png"]
+
+
+def test_semi_from_scratch_has_a_file_of_its_own(encoder: Path, colours: Path) -> None:
+    options = ProtocolOptions(semi=SemiOptions(fraction=0.5, from_scratch=True))
+    (result,) = evaluate(encoder, str(colours), ["semi"], budget="smoke", options=options)
+    assert result.path.name == "semi-from-scratch-50-percent.json"
+
+
+def test_small_budget_cuts_both_parts_and_keeps_the_shares_of_the_classes() -> None:
+    labels = np.repeat([0, 1], [9_000, 3_000])
+    source = ArrayImages(np.zeros((12_000, 1, 1, 1), np.uint8), labels)
+    for own in (None, np.concatenate((np.arange(3_000), np.arange(9_000, 10_000)))):
+        job = SimpleNamespace(train=source, budget="default", seed=0, validation=own)
+        job.held_out = lambda share, job=job: Job.held_out(job, share)
+        train, validation = training.split(job)  # pyright: ignore[reportArgumentType]
+        assert train.labels is not None
+        assert np.mean(train.labels) == pytest.approx(0.25, abs=0.01)
+        assert (len(train), len(validation)) == (9_000 if own is None else 8_000, 1_000)
+        assert not set(train.indices) & set(validation.indices)
 
 
 def test_baselines_by_name(colours: Path, tmp_path: Path) -> None:

@@ -67,16 +67,16 @@ def evaluate(
     evaluation/PROTOCOL.json in the run directory or `out`. Nothing is chosen on the test images.
     Raises ConfigError for an unknown protocol, DataError where labels do not allow it, EncoderError, RunError.
     """
-    functions = [(name, _protocol(name)) for name in protocols]
+    functions = [(name, find_protocol(name)) for name in protocols]
     train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed)
     subject = open_subject(str(encoder), train, network=network, seed=seed)
     folder = _folder(subject, str(out))
-    job = _job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
+    job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
     results = []
     for name, function in functions:
         began = time.monotonic()
         outcome = function(job)
-        record = _record(name, subject, job, outcome, time.monotonic() - began)
+        record = evaluate_record(name, subject, job, outcome, time.monotonic() - began)
         parts = [name, outcome.variant, "" if network == "online" else network]
         path = folder / f"{'-'.join(part for part in parts if part)}.json"
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,8 @@ def _same_classes(train: ImageSource, test: ImageSource) -> None:
         raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
 
 
-def _protocol(name: str) -> Protocol:
+def find_protocol(name: str) -> Protocol:
+    """The protocol's function. Raises ConfigError where there is none of that name."""
     if name not in PROTOCOLS:
         raise ConfigError(f"There is no protocol {name!r}.{nearest(name, PROTOCOLS)} There are {', '.join(PROTOCOLS)}.")
     module, function = PROTOCOLS[name].split(":")
@@ -144,7 +145,7 @@ def _folder(subject: Subject, out: str) -> Path:
     return Path("runs") / subject.name.replace(":", "-").replace("/", "-") / FOLDER
 
 
-def _job(
+def make_job(
     subject: Subject,
     train: ImageSource,
     test: ImageSource,
@@ -155,6 +156,7 @@ def _job(
     workers: int,
     show: Show,
 ) -> Job:
+    """What the protocols get."""
     chosen, skipped = choose_device(device), SkippedImages()
     encoder = subject.encoder.to(chosen)
     cached: dict[str, Features] = {}
@@ -192,7 +194,9 @@ def _job(
     )
 
 
-def _record(name: str, subject: Subject, job: Job, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """What a result file holds."""
+
     def part(source: ImageSource) -> dict[str, Any]:
         return {"images": source.description, "num_images": len(source), "fingerprint": fingerprint(source)}
 

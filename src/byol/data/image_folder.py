@@ -56,12 +56,12 @@ class ListedImages(ImageFolder):
     class_names: list[str] | None
 
     def __init__(
-        self, root: Path, paths: list[str], labels: list[int], class_names: list[str], description: str
+        self, root: Path, paths: list[str], labels: list[int] | None, class_names: list[str], description: str
     ) -> None:
         self.root = root
         self.paths = paths
         self.unreadable = {}
-        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.class_names = class_names
         self.description = description
 

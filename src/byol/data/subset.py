@@ -46,3 +46,10 @@ def per_class(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.in
     generator = np.random.default_rng(seed)
     chosen = [generator.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
     return np.sort(np.concatenate(chosen))
+
+
+def share_of_each(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Indices of a random share of every class, at least one image of each."""
+    generator = np.random.default_rng(seed)
+    members = [generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    return np.sort(np.concatenate([part[: max(1, round(share * len(part)))] for part in members]))

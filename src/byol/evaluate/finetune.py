@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm  # the class of all batch norms, torch's and ours
 
+from byol.data.subset import Subset
 from byol.evaluate import training
 from byol.evaluate.metrics import mean_per_class, top_k
 from byol.evaluate.protocol import Job, Outcome
+from byol.nets.norm import set_newest_share
 
 
 def log_spaced(low: float, high: float, count: int) -> tuple[float, ...]:
@@ -21,7 +23,7 @@ RATES = {"paper": log_spaced(-4, -1, 7), "default": (0.001, 0.01, 0.1), "smoke":
 DECAYS = {"paper": (0.0, *log_spaced(-6, -3, 7)), "default": (1e-6,), "smoke": (0.0,)}
 """Each is divided by the rate (SimCLR B.8)."""
 SCRATCH_RATES = {"paper": log_spaced(-3, 0, 7), "default": (0.01, 0.1, 1.0), "smoke": (0.1,)}
-SCRATCH_DECAYS = {"paper": (0.0, *log_spaced(-5, -1.5, 7)), "default": (1e-5,), "smoke": (0.0,)}
+SCRATCH_DECAYS = {"paper": log_spaced(-5, -1.5, 8), "default": (1e-5,), "smoke": (0.0,)}
 STEPS, SCRATCH_STEPS = 20_000, 40_000
 EPOCHS = {"default": 10, "smoke": 1}
 BATCH_SIZE = {"paper": 256, "default": 64, "smoke": 32}
@@ -53,23 +55,21 @@ def grid(
     return [training.Cell(rate, steps, batch_size, decay / rate) for rate, decay in product(rates, decays)]
 
 
-def set_norm_momentum(encoder: nn.Module, steps_per_epoch: float) -> nn.Module:
-    """Batch norm's averages keep max(1 - 10 / s, 0.9); torch names what is replaced, not what is kept."""
-    for module in encoder.modules():
-        if isinstance(module, _BatchNorm):
-            module.momentum = 1 - max(1 - 10 / steps_per_epoch, 0.9)
-    return encoder
+def newest_share(steps_per_epoch: float) -> float:
+    """Share of the newest batch in batch norm's averages, which keep max(1 - 10 / steps per epoch, 0.9) of themselves."""
+    return 1 - max(1 - 10 / steps_per_epoch, 0.9)
 
 
 def _grid(
     job: Job, start: Callable[[], nn.Module], rates: Sequence[float], decays: Sequence[float], paper_steps: int
 ) -> Outcome:
-    images = job.affordable()
-    train, validation = training.split(job, images)
+    train, validation = training.split(job)
+    both = np.sort(np.concatenate((train.indices, validation.indices)))
+    images = Subset(job.train, both, f"{job.train.description}, {len(both)} to train on")
     cells = grid(rates, decays, job.budget, len(train), paper_steps)
 
     def prepared() -> nn.Module:
-        return set_norm_momentum(start(), len(train) / cells[0].batch_size)
+        return set_newest_share(start(), newest_share(len(train) / cells[0].batch_size))
 
     best, _, tried = training.search(job, prepared, train, validation, cells)
     again = best

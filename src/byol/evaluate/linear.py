@@ -2,16 +2,20 @@
 
 The paper's for transfer (`evaluate.linear_fast`); for linear evaluation it trains by SGD (`evaluate.linear_sgd`).
 Features are centred and divided by one number, their overall scale; the L2 strength is chosen on a part of the
-training images (or by cross-validation where there are few), then the probe is fitted to all of them.
+training images (or by cross-validation where there are few), then the probe is fitted to all of them. Images with
+several labels each get one logistic regression per class, all of one strength.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from byol.data.subset import held_out
+from byol.evaluate.metrics import mean_average_precision_11_point
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(0, -5, -1))
 """L2 strengths tried, strong to weak, so that each fit starts from the one before."""
@@ -22,6 +26,12 @@ TOLERANCE = 3e-4
 """Of the gradient, in coordinates where the curvature is about 1: the objective is then within about 1e-3."""
 CURVATURE = 0.1
 """About p (1 - p) of a class among ten: the Hessian is near CURVATURE * covariance + strength, which scales the fit."""
+
+
+Split = tuple[np.ndarray, np.ndarray]
+"""(kept, held out) indices."""
+Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""(C, N) logits -> (mean loss, N times its gradient); may overwrite the logits."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class LinearProbe:
     """(D, D) principal axes of the training features, by columns."""
     strength: float
     validation: tuple[float, ...]
-    """Accuracy in percent of each strength on the images held out."""
+    """Accuracy (of several labels: mean average precision) in percent of each strength on the images held out."""
 
     def predict(self, features: Tensor) -> Tensor:
         """(M,) predicted classes of (M, D) features."""
@@ -59,10 +69,12 @@ def fit_linear(
     strengths: tuple[float, ...] = STRENGTHS,
     folds: int = 1,
     validation_share: float = 0.2,
+    split: Split | None = None,
 ) -> LinearProbe:
-    """Fits to (N, D) features and (N,) labels. `strengths` go from strong to weak.
+    """Fits to (N, D) features and (N,) labels, or (N, C) of 1, -1 and 0 (unknown) where an image has several.
 
-    The strength is chosen on a share of the images or, with `folds` > 1, by cross-validation; then all are fitted.
+    `strengths` go from strong to weak; the strength is chosen on `split` (kept, held out), a share of the images or,
+    with `folds` > 1, by cross-validation; then all are fitted.
 
     The features are rotated to their principal axes, which changes neither objective nor optimum, so that each axis
     can be fitted at its own scale: a few dozen steps in place of hundreds.
@@ -72,16 +84,22 @@ def fit_linear(
     centred = (features - mean) / scale
     basis, variance = principal_axes(centred)
     inputs = _with_ones(centred @ basis)
-    num_classes = int(labels.max()) + 1
-    correct = torch.zeros(len(strengths))
-    splits = _splits(labels.cpu().numpy(), folds, seed, validation_share)
+    reached = torch.zeros(len(strengths))
+    splits = [split] if split else _splits(labels.cpu().numpy(), folds, seed, validation_share)
+    num_classes = int(labels.max()) + 1 if labels.dim() == 1 else labels.shape[1]
     for kept, out in splits:
         for number, weight in enumerate(path(inputs[kept], labels[kept], num_classes, strengths, variance)):
-            correct[number] += (inputs[out] @ weight).argmax(dim=1).eq(labels[out]).float().mean().cpu()
-    best = int(correct.argmax())
+            reached[number] += _quality(inputs[out] @ weight, labels[out])
+    best = int(reached.argmax())
     weight = path(inputs, labels, num_classes, strengths[: best + 1], variance)[-1]
-    validation = tuple((100 * correct / len(splits)).tolist())
+    validation = tuple((100 * reached / len(splits)).tolist())
     return LinearProbe(weight, mean, scale, basis, strengths[best], validation)
+
+
+def _quality(scores: Tensor, labels: Tensor) -> float:
+    if labels.dim() == 2:
+        return mean_average_precision_11_point(scores, labels)
+    return float(scores.argmax(dim=1).eq(labels).float().mean())
 
 
 def principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,9 +116,10 @@ def path(
     `inputs` are (N, D + 1): features along their principal axes, and a one.
     """
     columns = inputs.T.contiguous()
+    loss = _cross_entropy(labels) if labels.dim() == 1 else _logistic(labels)
     weight, weights = torch.zeros(num_classes, len(columns), device=inputs.device), []
     for strength in strengths:
-        weight = _fit(columns, labels, weight, strength, variance)
+        weight = _fit(columns, loss, weight, strength, variance)
         weights.append(weight.T)
     return weights
 
@@ -116,8 +135,33 @@ def _splits(labels: np.ndarray, folds: int, seed: int, share: float) -> list[tup
     return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
 
 
-def _fit(columns: Tensor, labels: Tensor, start: Tensor, strength: float, variance: Tensor) -> Tensor:
-    """Minimises mean cross-entropy + strength / 2 |W|^2, the bias free, over (C, D + 1) weights, for (D + 1, N) columns.
+def _cross_entropy(labels: Tensor) -> Loss:
+    """Of (N,) labels."""
+    image = torch.arange(len(labels), device=labels.device)
+
+    def loss(logits: Tensor) -> tuple[Tensor, Tensor]:
+        log_shares = logits.log_softmax(dim=0)
+        value = -log_shares[labels, image].mean()
+        residual = log_shares.exp_()
+        residual[labels, image] -= 1
+        return value, residual
+
+    return loss
+
+
+def _logistic(labels: Tensor) -> Loss:
+    """The sum over the classes of the logistic losses of (N, C) labels in 1, -1 and 0, which counts for nothing."""
+    signs = labels.T.float().contiguous()
+
+    def loss(logits: Tensor) -> tuple[Tensor, Tensor]:
+        value = (signs.abs() * functional.softplus(-signs * logits)).sum() / signs.shape[1]
+        return value, -signs * (-signs * logits).sigmoid()
+
+    return loss
+
+
+def _fit(columns: Tensor, loss: Loss, start: Tensor, strength: float, variance: Tensor) -> Tensor:
+    """Minimises the loss + strength / 2 |W|^2, the bias free, over (C, D + 1) weights, for (D + 1, N) columns.
 
     Classes stand in rows and images in columns, since products with ten columns are several times slower; the gradient
     is written out.
@@ -126,7 +170,6 @@ def _fit(columns: Tensor, labels: Tensor, start: Tensor, strength: float, varian
     decay = torch.full_like(scale, strength)
     decay[-1] = 0
     scaled = nn.Parameter(start * scale)
-    image = torch.arange(len(labels), device=labels.device)
     optimizer = torch.optim.LBFGS(
         [scaled],
         max_iter=MAX_ITERATIONS,
@@ -139,12 +182,9 @@ def _fit(columns: Tensor, labels: Tensor, start: Tensor, strength: float, varian
     @torch.no_grad()
     def objective() -> Tensor:
         weight = scaled / scale
-        log_shares = (weight @ columns).log_softmax(dim=0)
-        loss = (decay * weight.square()).sum() / 2 - log_shares[labels, image].mean()
-        residual = log_shares.exp_()
-        residual[labels, image] -= 1
-        scaled.grad = (residual @ columns.T / len(labels) + decay * weight) / scale
-        return loss
+        value, residual = loss(weight @ columns)
+        scaled.grad = (residual @ columns.T / columns.shape[1] + decay * weight) / scale
+        return value + (decay * weight.square()).sum() / 2
 
     optimizer.step(objective)  # pyright: ignore[reportArgumentType]
     return scaled.detach() / scale

@@ -22,7 +22,7 @@ def linear(job: Job) -> Outcome:
     mode, so neither weights nor batch norm's averages move. Nesterov 0.9, cosine decay, no weight decay.
     """
     encoder, options = job.encoder, job.options.linear
-    train, validation = training.split(job, job.affordable())
+    train, validation = training.split(job)
     rates = RATES[job.budget]
     batch_size = min(BATCH_SIZE[job.budget], len(train))
     steps = training.steps_for(EPOCHS[job.budget], len(train), batch_size)

@@ -40,13 +40,18 @@ def average_precision_11_point(scores: Tensor, positive: Tensor) -> float:
     return sum(float(p.max()) if len(p) else 0.0 for p in levels) / 11
 
 
-def mean_average_precision(scores: Tensor, positive: Tensor, *, seed: int = 0) -> Score:
-    """Mean over the classes of the 11-point average precision of (N, C) scores against (N, C) bool."""
+def mean_average_precision_11_point(scores: Tensor, labels: Tensor) -> float:
+    """Mean over the classes with a positive of that of (N, C) scores against (N, C) labels in 1, -1 and 0 (left out)."""
+    known = [(column, row != 0, row > 0) for column, row in zip(scores.T, labels.T, strict=True)]
+    values = [average_precision_11_point(column[k], positive[k]) for column, k, positive in known if positive.any()]
+    return sum(values) / max(len(values), 1)
+
+
+def mean_average_precision(scores: Tensor, labels: Tensor, *, seed: int = 0) -> Score:
+    """The same with its interval, in percent."""
 
     def of(rows: Tensor) -> float:
-        kept = [c for c in range(scores.shape[1]) if bool(positive[rows, c].any())]
-        values = [average_precision_11_point(scores[rows, c], positive[rows, c]) for c in kept]
-        return sum(values) / max(len(values), 1)
+        return mean_average_precision_11_point(scores[rows], labels[rows])
 
     return bootstrap(of, len(scores), seed, resamples=200)
 

@@ -49,6 +49,8 @@ class SemiOptions:
     """In place of the fraction: labelled images per class."""
     subset: str = ""
     """In place of both: a file with the names of the labelled images, one per line."""
+    from_scratch: bool = False
+    """Begin with new weights: the supervised baseline of the same table."""
 
 
 @dataclass(frozen=True)

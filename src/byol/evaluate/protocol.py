@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from byol.data.source import ImageSource, SkippedImages
-from byol.data.subset import Subset, per_class
+from byol.data.subset import held_out
 from byol.evaluate.features import Features
 from byol.evaluate.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
@@ -46,6 +47,10 @@ class Job:
     semantics: Literal["deepmind", "torchvision"]
     workers: int
     skipped: SkippedImages
+    validation: NDArray[np.int64] | None = None
+    """Which training images are the data set's own validation part; None: each protocol holds some out."""
+    label_sets: tuple[Tensor, Tensor] | None = None
+    """(N, C) of the training and of the test images where each has several labels: 1, -1, or 0 where unknown."""
 
     @property
     def num_classes(self) -> int:
@@ -53,14 +58,12 @@ class Job:
         assert self.train.labels is not None
         return int(self.train.labels.max()) + 1
 
-    def affordable(self) -> ImageSource:
-        """The training images that the budget allows, as many of every class."""
-        limit, labels = TRAINING_IMAGES[self.budget], self.train.labels
-        assert labels is not None
-        if not limit or len(labels) <= limit:
-            return self.train
-        chosen = per_class(labels, max(1, limit // len(np.unique(labels))), self.seed)
-        return Subset(self.train, chosen, f"{self.train.description}, {len(chosen)} of them")
+    def held_out(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(kept, validation) indices of training images: the data set's own part, or a share of every class."""
+        if self.validation is not None:
+            return np.setdiff1d(np.arange(len(self.train)), self.validation), self.validation
+        assert self.train.labels is not None
+        return held_out(self.train.labels, share, self.seed)
 
     def differs(self, *notes: str) -> str:
         """`Outcome.differs`: the notes, and that of a budget other than the paper's."""

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from byol.data.source import ImageSource
-from byol.data.subset import Subset, per_class
+from byol.data.subset import Subset, held_out, per_class, share_of_each
 from byol.errors import ConfigError, DataError
 from byol.evaluate import training
 from byol.evaluate.metrics import top_k
@@ -23,7 +24,8 @@ def semi(job: Job) -> Outcome:
     Those are held out of the images whose labels are not used, as in the paper. The batch is all labelled images
     where there are fewer than the protocol's. Nesterov 0.9, cosine decay, no weight decay.
     """
-    labelled = labelled_part(job.train, job.options.semi, job.seed)
+    options = job.options.semi
+    labelled = labelled_part(job.train, options, job.seed)
     limit = TRAINING_IMAGES[job.budget]
     if limit and len(labelled) > limit:
         raise ConfigError(
@@ -36,14 +38,19 @@ def semi(job: Job) -> Outcome:
         for epochs in EPOCHS[job.budget]
         for rate in RATES[job.budget]
     ]
-    best, classifier, tried = training.search(job, job.trainable, labelled, validation, cells)
+
+    def start() -> nn.Module:
+        return job.untrained(job.seed) if options.from_scratch else job.trainable()
+
+    best, classifier, tried = training.search(job, start, labelled, validation, cells)
     found = training.scores(job, classifier, job.test)
     assert found.labels is not None
     return Outcome(
         metrics={"top-1": top_k(found.vectors, found.labels, 1), "top-5": top_k(found.vectors, found.labels, 5)},
         settings={
             "labelled_images": len(labelled),
-            "labels": _words(job.options.semi),
+            "labels": _words(options),
+            "from_scratch": options.from_scratch,
             "rate": best.rate,
             "steps": best.steps,
             "batch_size": best.batch_size,
@@ -51,22 +58,25 @@ def semi(job: Job) -> Outcome:
             "precision": training.precision(job),
         },
         differs=job.differs(),
-        variant=_words(job.options.semi).replace(" ", "-").replace("%", "-percent"),
+        variant=("from-scratch-" if options.from_scratch else "")
+        + _words(options).replace(" ", "-").replace("%", "-percent"),
         extras={"validation": tried},
     )
 
 
 def _with_validation(job: Job, labelled: Subset) -> tuple[Subset, Subset]:
     """(labelled, validation) images: a tenth of those without label, or of the labelled where all are."""
-    others = np.setdiff1d(np.arange(len(job.train)), labelled.indices)
-    if not len(others):
-        return training.split(job, labelled)
-    _, validation = training.split(job, Subset(job.train, others, f"{job.train.description}, not labelled"))
-    limit = TRAINING_IMAGES[job.budget] // 5
-    if limit and len(validation) > limit:
-        chosen = np.sort(np.random.default_rng(job.seed).permutation(len(validation))[:limit])
-        validation = Subset(validation, chosen, validation.description)
-    return labelled, validation
+    assert job.train.labels is not None
+    indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)
+    all_labelled = not len(indices)
+    if all_labelled:
+        indices = labelled.indices
+    share = min(0.1, training.PAPER_VALIDATION_IMAGES / len(indices))
+    if limit := TRAINING_IMAGES[job.budget]:
+        share = min(share, limit / 5 / len(indices))
+    kept, out = (indices[part] for part in held_out(job.train.labels[indices], share, job.seed))
+    validation = Subset(job.train, out, f"{job.train.description}, {len(out)} for validation")
+    return (Subset(job.train, kept, labelled.description) if all_labelled else labelled), validation
 
 
 def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subset:
@@ -84,9 +94,7 @@ def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subse
     else:
         if not 0 < options.fraction <= 1:
             raise ConfigError(f"semi.fraction must be above 0 and at most 1; found {options.fraction:g}.")
-        generator = np.random.default_rng(seed)
-        parts = [generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-        chosen = np.sort(np.concatenate([part[: max(1, round(options.fraction * len(part)))] for part in parts]))
+        chosen = share_of_each(labels, options.fraction, seed)
     found = Subset(source, chosen, f"{source.description}, {len(chosen)} labelled")
     if len(np.unique(labels[chosen])) < 2:
         raise DataError(f"The {len(chosen)} labelled images are of one class; fine-tuning needs at least two.")

@@ -6,17 +6,19 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from byol.data.loader import BatchPlan, DecodingFeed, ResidentFeed
 from byol.data.resident import load_resident
 from byol.data.source import ImageSource
-from byol.data.subset import Subset, held_out
+from byol.data.subset import Subset, share_of_each
 from byol.errors import ConfigError, NonFiniteError
 from byol.evaluate.features import Features, extract
-from byol.evaluate.protocol import Job
+from byol.evaluate.protocol import TRAINING_IMAGES, Job
 from byol.runtime.hardware import choose_precision
 from byol.views.evaluation import centre_view
 from byol.views.one_view import CROP_AND_FLIP, OneView
@@ -57,15 +59,26 @@ class Classifier(nn.Module):
         return self.head(self.encoder((views - self.mean) / self.std))
 
 
-def split(job: Job, source: ImageSource) -> tuple[Subset, Subset]:
-    """(training, validation) parts: a tenth of every class is held out, at most the paper's 10,009 images."""
-    assert source.labels is not None
-    share = min(0.1, PAPER_VALIDATION_IMAGES / len(source))
-    kept, out = held_out(source.labels, share, job.seed)
+def split(job: Job) -> tuple[Subset, Subset]:
+    """(training, validation) images: the data set's own validation part, or a tenth of every class, at most the paper's
+    10,009 images. Where the budget has a limit, a tenth of it are validation images, and each class gives the same share.
+    """
+    kept, out = job.held_out(min(0.1, PAPER_VALIDATION_IMAGES / len(job.train)))
+    limit, labels = TRAINING_IMAGES[job.budget], job.train.labels
+    assert labels is not None
+    if limit:
+        kept = _at_most(limit - limit // 10, kept, labels, job.seed)
+        out = _at_most(limit // 10, out, labels, job.seed)
     return (
-        Subset(source, kept, f"{source.description}, without a held-out tenth"),
-        Subset(source, out, f"{source.description}, a held-out tenth"),
+        Subset(job.train, kept, f"{job.train.description}, {len(kept)} to train on"),
+        Subset(job.train, out, f"{job.train.description}, {len(out)} for validation"),
     )
+
+
+def _at_most(limit: int, indices: NDArray[np.int64], labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    if len(indices) <= limit:
+        return indices
+    return indices[share_of_each(labels[indices], limit / len(indices), seed)]
 
 
 def steps_for(epochs: float, num_images: int, batch_size: int) -> int:
@@ -116,7 +129,7 @@ def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Ce
         loss.backward()
         optimizer.step()
         if step % 10 == 0 or step + 1 == cell.steps:
-            if not math.isfinite(float(loss)):
+            if not math.isfinite(float(loss.detach())):
                 raise NonFiniteError(f"The loss of {what} is not finite at step {step}: its rate is too high.", step)
             job.show(what, step + 1, cell.steps)
     if not all(bool(t.isfinite().all()) for t in classifier.state_dict().values()):

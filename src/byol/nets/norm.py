@@ -109,13 +109,26 @@ class DeepMindBatchNorm(SynchronizedBatchNorm):
     @torch.no_grad()
     def _update_averages(self, mean: Tensor, var: Tensor, count: int) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None
         dtype = self.hidden_mean.dtype
-        self.hidden_mean.lerp_(mean.to(dtype), 0.1)
-        self.hidden_var.lerp_(var.to(dtype), 0.1)
+        self.hidden_mean.lerp_(mean.to(dtype), self.momentum)
+        self.hidden_var.lerp_(var.to(dtype), self.momentum)
         self.num_batches_tracked += 1
-        debias = 1 - 0.9 ** self.num_batches_tracked.to(dtype)
+        debias = self._debias()
         self.running_mean.copy_(self.hidden_mean / debias)
         self.running_var.copy_(self.hidden_var / debias)
+
+    def _debias(self) -> Tensor:
+        assert self.momentum is not None and self.num_batches_tracked is not None
+        return 1 - (1 - self.momentum) ** self.num_batches_tracked.to(self.hidden_mean.dtype)
+
+    @torch.no_grad()
+    def set_newest_share(self, share: float) -> None:
+        """Changes the share of the newest batch; the averages go on from where they are."""
+        assert self.running_mean is not None and self.running_var is not None
+        self.momentum = share
+        self.hidden_mean.copy_(self.running_mean * self._debias())
+        self.hidden_var.copy_(self.running_var * self._debias())
 
 
 def batch_norm_2d(channels: int, conventions: Conventions = "torch") -> nn.Module:
@@ -126,6 +139,16 @@ def batch_norm_2d(channels: int, conventions: Conventions = "torch") -> nn.Modul
 def batch_norm_1d(channels: int, conventions: Conventions = "torch") -> nn.Module:
     """Batch norm of (N, C) vectors: epsilon 1e-5, averages of decay 0.9."""
     return nn.BatchNorm1d(channels) if conventions == "torch" else DeepMindBatchNorm(channels)
+
+
+def set_newest_share(module: nn.Module, share: float) -> nn.Module:
+    """Sets, in place, the share of the newest batch (torch's momentum) in the averages of every batch norm."""
+    for part in module.modules():
+        if isinstance(part, DeepMindBatchNorm):
+            part.set_newest_share(share)
+        elif isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.momentum = share
+    return module
 
 
 def synchronize_batch_norm(module: nn.Module) -> nn.Module:

@@ -1,0 +1,62 @@
+"""The command transfer. Like `cli`, it imports no torch before it runs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from byol.evaluate.options import Budget
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Evaluate an encoder on many labelled data sets, beside the paper's numbers."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, or pixels."""
+    sets: tuple[str, ...] = ()
+    """food101, cifar10, cifar100, cars, aircraft, voc2007, dtd, pets, caltech101, flowers; others as NAME=PATH.
+    Default: all ten."""
+    protocol: Literal["linear-fast", "finetune", "supervised"] = "linear-fast"
+    """linear-fast: the paper's linear one; finetune: all weights; supervised: all weights, from new ones."""
+    budget: Budget = "default"
+    """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
+    out: str = ""
+    """Folder of the results, one file per set; finished ones are kept. Default: transfer/PROTOCOL-BUDGET in the run."""
+    data_root: str = ""
+    """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+    seed: int = 0
+    """Decides validation images, order, views and first weights."""
+    device: str = "auto"
+    """auto, or a torch device."""
+    workers: int = -1
+    """Processes that decode training images; -1: one per core but one, at most 8."""
+
+
+def run_transfer(options: Transfer) -> int:
+    """`byol transfer`: exit code 1 where a set failed."""
+    from byol.commands.transfer import table, transfer
+    from byol.console import Console
+    from byol.data.torchvision_sets import TORCHVISION_SETS
+
+    with Console() as console:
+        rows = transfer(
+            options.run,
+            options.sets or tuple(TORCHVISION_SETS),
+            options.protocol,
+            budget=options.budget,
+            root=options.data_root,
+            download=options.download,
+            seed=options.seed,
+            out=options.out,
+            device=options.device,
+            workers=options.workers,
+            say=console.say,
+            show=console.do,
+        )
+    console.table(*table(rows))
+    for line in sorted({row.record["differs"] for row in rows if row.record and row.record["differs"]}):
+        print(f"  {line}")
+    return 1 if any(row.failure for row in rows) else 0

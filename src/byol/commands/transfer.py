@@ -1,0 +1,213 @@
+"""One encoder on many labelled data sets: a result file per set, and a table with the paper's numbers beside ours."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from byol.commands.evaluate import Show, evaluate_record, find_protocol, labelled_splits, make_job
+from byol.commands.subject import Subject, open_subject
+from byol.data.public import DEFAULT_ROOT
+from byol.data.source import fingerprint
+from byol.data.torchvision_sets import TORCHVISION_SETS, Splits, open_torchvision
+from byol.errors import ByolError, ConfigError, DataError, RunError, nearest
+from byol.evaluate.options import Budget, ProtocolOptions
+from byol.evaluate.scores import Score
+from byol.evaluate.transfer_sets import TRANSFER_SETS, UNKNOWN
+from byol.export.encoder_file import Encoder
+from byol.runtime.record import write_atomically
+
+PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
+    "linear-fast": "linear",
+    "finetune": "finetuned",
+    "supervised": "random",
+}
+"""Protocol -> which of the paper's numbers stands beside its own."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One set's line of the table."""
+
+    name: str
+    record: dict[str, Any] | None
+    """What its result file holds; None where it failed."""
+    failure: str = ""
+
+
+def transfer(
+    encoder: str | Path,
+    sets: Sequence[str] = tuple(TORCHVISION_SETS),
+    protocol: str = "linear-fast",
+    *,
+    budget: Budget = "default",
+    root: str = "",
+    download: bool = False,
+    seed: int = 0,
+    out: str | Path = "",
+    device: str = "auto",
+    workers: int = -1,
+    say: Callable[[str], None] = lambda line: None,
+    show: Show = lambda what, done, total: None,
+) -> list[Row]:
+    """Evaluates an encoder (as for `evaluate`) on each set, `NAME` or `NAME=PATH`, and writes NAME.json into `out`.
+
+    A result that is there already, of the same encoder, data and settings, is kept. A set that fails is told and
+    left out, unless it is the only one. Default for `out`: transfer/PROTOCOL-BUDGET in the run.
+    Raises ConfigError, DataError for sets that cannot be opened by that name, RunError where `out` cannot be written.
+    """
+    if protocol not in PAPER_COLUMN:
+        raise ConfigError(f"There is no protocol {protocol!r} for transfer; there are {', '.join(PAPER_COLUMN)}.")
+    wanted = [_named(entry, protocol) for entry in sets]
+    names = [name for name, _ in wanted]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"{', '.join(sorted(doubled))} is named twice in --sets; give each set a name of its own.")
+    folder = Path(out) if out else _default_folder(str(encoder)) / "transfer" / f"{protocol}-{budget}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made ({error.strerror}). Choose another --out.") from error
+    rows = []
+    for name, path in wanted:
+        try:
+            parts = _open(name, path, root, download, seed)
+            subject = open_subject(str(encoder), parts.train, seed=seed)
+            same = {
+                "set": name,
+                "protocol": protocol,
+                "budget": budget,
+                "seed": seed,
+                "weights": weights_fingerprint(subject.encoder),
+                "data": [fingerprint(parts.train), fingerprint(parts.test)],
+            }
+            file = folder / f"{name}.json"
+            record = _kept(file, same)
+            if record is None:
+                record = same | _measure(subject, name, parts, protocol, budget, seed, device, workers, show)
+                write_atomically(file, (json.dumps(record, indent=2) + "\n").encode())
+                say(f"{name} done in {record['seconds']:.0f} s, written to {file}")
+            else:
+                say(f"{name}: kept the result in {file}")
+            rows.append(Row(name, record))
+        except ByolError as error:
+            if len(wanted) == 1:
+                raise
+            say(f"{name}: {error}")
+            rows.append(Row(name, None, str(error)))
+    return rows
+
+
+def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """(header, lines): our number with its interval, and the paper's with a ResNet-50 pretrained on ImageNet."""
+    header = ["data set", "metric", "this encoder", "BYOL Table 3", "training images", "test images"]
+    lines = []
+    for row in rows:
+        if row.record is None:
+            lines.append([row.name, "-", "failed", "-", "-", "-"])
+            continue
+        paper, metric = row.record["paper"], row.record["metric"]
+        lines.append(
+            [
+                row.name,
+                metric,
+                str(Score(**row.record["metrics"][metric])),
+                "-" if paper is None else f"{paper:.1f}",
+                str(row.record["train"]["num_images"]),
+                str(row.record["test"]["num_images"]),
+            ]
+        )
+    return header, lines
+
+
+def _default_folder(encoder: str) -> Path:
+    return Path(encoder) if Path(encoder).is_dir() else Path("runs") / encoder.replace(":", "-").replace("/", "-")
+
+
+def _named(entry: str, protocol: str) -> tuple[str, str]:
+    """(name, path or empty) of NAME or NAME=PATH. Raises where a name without a path is nothing that can be opened."""
+    name, _, path = entry.partition("=")
+    if not name or name != Path(name).name:
+        raise ConfigError(f"{entry!r} is neither a data set by name nor NAME=PATH.")
+    if name == "voc2007" and (path or protocol != "linear-fast"):
+        raise DataError(
+            "voc2007 has several labels per image: byol reads it by name, for the protocol linear-fast alone."
+        )
+    if not path and name not in TORCHVISION_SETS:
+        hint = f" Give its folder as {name}=PATH, with train and test in it." if name in TRANSFER_SETS else ""
+        raise DataError(
+            f"torchvision has no {name!r} with the published parts ({', '.join(TORCHVISION_SETS)}).{hint or nearest(name, TORCHVISION_SETS)}"
+        )
+    return name, path
+
+
+def _open(name: str, path: str, root: str, download: bool, seed: int) -> Splits:
+    if not path:
+        return open_torchvision(name, Path(root).expanduser() if root else DEFAULT_ROOT, download=download, seed=seed)
+    files = [Path(path).expanduser() / f"{part}.parquet" for part in ("train", "test")]
+    if all(file.is_file() for file in files):
+        return Splits(*labelled_splits(str(files[0]), str(files[1]), seed=seed))
+    return Splits(*labelled_splits(path, seed=seed))
+
+
+def _measure(
+    subject: Subject,
+    name: str,
+    parts: Splits,
+    protocol: str,
+    budget: Budget,
+    seed: int,
+    device: str,
+    workers: int,
+    show: Show,
+) -> dict[str, Any]:
+    known = TRANSFER_SETS.get(name, UNKNOWN)
+    began = time.monotonic()
+
+    def named_show(what: str, done: int, total: int) -> None:
+        show(f"{name}, {what}", done, total)
+
+    job = make_job(subject, parts.train, parts.test, budget, ProtocolOptions(), seed, device, workers, named_show)
+    if parts.label_sets is not None:
+        train, test = parts.label_sets
+        job = replace(job, label_sets=(torch.from_numpy(train), torch.from_numpy(test)))
+    validation = parts.validation
+    if validation is None:
+        assert parts.train.labels is not None
+        validation = known.validation_part(parts.train.labels, seed)
+    outcome = find_protocol(protocol)(replace(job, validation=validation))
+    paper = getattr(known, PAPER_COLUMN[protocol])
+    return evaluate_record(protocol, subject, job, outcome, time.monotonic() - began) | {
+        "metric": known.metric,
+        "paper": None if math.isnan(paper) else paper,
+    }
+
+
+def _kept(file: Path, same: dict[str, Any]) -> dict[str, Any] | None:
+    """The record in `file`, if it was made by the same. Raises RunError where it was not, or cannot be read."""
+    if not file.exists():
+        return None
+    try:
+        record = json.loads(file.read_text())
+        other = [key for key, value in same.items() if record[key] != value]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is no result of byol transfer ({error}). Remove it, or choose another --out.") from None
+    if other:
+        raise RunError(
+            f"{file} holds a result with another {', '.join(other)}. Remove it, or choose another --out for this one."
+        )
+    return record
+
+
+def weights_fingerprint(encoder: Encoder) -> str:
+    """16 hexadecimal digits that change with any weight or average."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
