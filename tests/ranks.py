@@ -6,22 +6,41 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import distributed, multiprocessing
+from torch import multiprocessing
+
+from byol.runtime.ranks import join_ranks
 
 
 def run_ranks(count: int, function: Callable[..., None], *arguments: Any) -> None:
     """`function(rank, *arguments)` on `count` ranks; raises what a rank raises."""
+    start_ranks(count, _joined, function, arguments)
+
+
+def start_ranks(count: int, function: Callable[..., None], *arguments: Any) -> None:
+    """`function(rank, *arguments)` in `count` processes with the environment that torchrun gives; nobody joins them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    multiprocessing.spawn(_rank, args=(count, port, function, arguments), nprocs=count)  # pyright: ignore[reportPrivateImportUsage]
+    multiprocessing.spawn(_started, args=(count, port, function, arguments), nprocs=count)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def _rank(rank: int, count: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _started(rank: int, count: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(count))
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", rank=rank, world_size=count)
-    try:
+    function(rank, *arguments)
+
+
+def _joined(rank: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    with join_ranks():
         function(rank, *arguments)
-    finally:
-        distributed.destroy_process_group()
+
+
+def join_and_leave(rank: int) -> None:
+    """Fails where a thread of gloo is left, though something was imported meanwhile that DDP imports."""
+    with join_ranks() as ranks:
+        import torch._dynamo  # noqa: F401
+
+        assert ranks.maximum(rank) == [1]
+    with os.scandir("/proc/self/task") as tasks:
+        threads = [open(f"{task.path}/comm").read() for task in tasks]  # noqa: SIM115
+    assert [name for name in threads if "gloo" in name] == []

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from byol.cli_evaluate import Embed, Evaluate, Knn, Linear, run_embed, run_evaluate, run_knn, run_linear
+from byol.cli_explore import Explore, run_explore
 from byol.cli_show import (
     CheckData,
     Diagnose,
@@ -262,6 +263,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "embed": (Embed, run_embed),
     "export": (Export, _export),
     "import-deepmind": (ImportDeepmind, _import_deepmind),
+    "explore": (Explore, run_explore),
     "report": (Report, run_report),
     "preview": (Preview, run_preview),
     "doctor": (Doctor, run_doctor),

@@ -26,7 +26,7 @@ from byol.nets.norm import (
     synchronize_batch_norm,
 )
 from tests.conftest import SMALL, picture
-from tests.ranks import run_ranks
+from tests.ranks import join_and_leave, run_ranks, start_ranks
 
 PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
 
@@ -136,6 +136,12 @@ def die_at_four(out: Path) -> None:
 
     loop._Log.write = write
     pretrain(out, checkpoint_interval_minutes=0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+def test_no_thread_of_gloo_outlives_the_training() -> None:
+    """One that does aborts the process at its end, now and then."""
+    start_ranks(2, join_and_leave)
 
 
 def test_torchrun_trains_from_the_command_line(photos: Path, tmp_path: Path) -> None:

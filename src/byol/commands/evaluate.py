@@ -70,7 +70,7 @@ def evaluate(
     functions = [(name, find_protocol(name)) for name in protocols]
     train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed)
     subject = open_subject(str(encoder), train, network=network, seed=seed)
-    folder = _folder(subject, str(out))
+    folder = (Path(out) if out else subject.home) / FOLDER
     job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
     results = []
     for name, function in functions:
@@ -137,14 +137,6 @@ def find_protocol(name: str) -> Protocol:
     return getattr(import_module(module), function)
 
 
-def _folder(subject: Subject, out: str) -> Path:
-    if out:
-        return Path(out) / FOLDER
-    if subject.folder is not None:
-        return subject.folder / FOLDER
-    return Path("runs") / subject.name.replace(":", "-").replace("/", "-") / FOLDER
-
-
 def make_job(
     subject: Subject,
     train: ImageSource,
@@ -206,6 +198,7 @@ def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, sec
         "budget": job.budget,
         "differs": outcome.differs,
         "encoder": subject.name,
+        "weights": subject.encoder.fingerprint(),
         "network": f"{subject.network}, eval mode",
         "num_features": job.encoder.num_features,
         "train": part(job.train),

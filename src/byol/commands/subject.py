@@ -13,7 +13,7 @@ from byol import build
 from byol.commands.diagnose import trained_method
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource, SkippedImages
-from byol.errors import EncoderError, RunError
+from byol.errors import DataError, EncoderError, RunError
 from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild
 from byol.export.onnx_file import OnnxEncoder
 from byol.nets.encoder import SMALL_IMAGE, create_encoder
@@ -30,8 +30,6 @@ class Subject:
     """An encoder and what else of it a protocol may ask for."""
 
     name: str
-    folder: Path | None
-    """Where its results belong; None where it is no folder."""
     network: str
     encoder: Encoder
     trainable: Callable[[], nn.Module]
@@ -39,6 +37,27 @@ class Subject:
     untrained: Callable[[int], nn.Module]
     pretraining_view: ViewPolicy | None = None
     semantics: Semantics = "deepmind"
+
+    @property
+    def home(self) -> Path:
+        """Where what is found of it belongs."""
+        return home(self.name)
+
+
+def home(name: str) -> Path:
+    """The folder that `name` is; else runs/NAME."""
+    return Path(name) if Path(name).is_dir() else Path("runs") / name.replace(":", "-").replace("/", "-")
+
+
+def trained_images(name: str, data: str = "", *, root: str = "", download: bool = False) -> ImageSource:
+    """`data`, or the images that the run `name` was trained on. Raises DataError where it does not tell."""
+    if data:
+        return build.open_source(data, root=root, download=download)
+    folder = Path(name)
+    of = RunDirectory.open(folder).record()["data"] if (folder / "run.json").exists() else {"data": ""}
+    if not of["data"]:
+        raise DataError(f"{name} does not tell which images it was trained on. Name images with --data.")
+    return build.open_source(of["data"], root=root or of["root"])
 
 
 def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:
@@ -62,14 +81,14 @@ def open_subject(name: str, train: ImageSource, *, network: Network = "online", 
             raise EncoderError(f"The method of {folder} has no target network; leave --network at online.")
         encoder = Encoder(target.encoder, encoder.description)
     config = from_dict(Config, RunDirectory.open(folder).record()["config"]) if is_run else None
-    found = _of(str(folder), folder, encoder)
+    found = _of(str(folder), encoder)
     if config is None:
         return found
     view = build.policy(config.views.view1)
     return replace(found, network=network, pretraining_view=view, semantics=config.views.semantics)
 
 
-def _of(name: str, folder: Path | None, encoder: Encoder) -> Subject:
+def _of(name: str, encoder: Encoder) -> Subject:
     description = encoder.description
 
     def trainable() -> nn.Module:
@@ -82,7 +101,7 @@ def _of(name: str, folder: Path | None, encoder: Encoder) -> Subject:
         with build.seeded(seed):
             return rebuild(replace(description, settings=settings), f"The encoder {name}")
 
-    return Subject(name, folder, "online", encoder, trainable, untrained)
+    return Subject(name, "online", encoder, trainable, untrained)
 
 
 def _pixels(train: ImageSource) -> Subject:
@@ -95,7 +114,7 @@ def _pixels(train: ImageSource) -> Subject:
     def refuse(*_: int) -> nn.Module:
         raise EncoderError("pixels have no weights to train; this protocol needs an encoder.")
 
-    return Subject(PIXELS, None, "none", Encoder(nn.Flatten(), description), refuse, refuse)
+    return Subject(PIXELS, "none", Encoder(nn.Flatten(), description), refuse, refuse)
 
 
 def _timm(name: str, train: ImageSource, seed: int) -> Subject:
@@ -113,5 +132,5 @@ def _timm(name: str, train: ImageSource, seed: int) -> Subject:
         model, {"pretrained": bool(weights)}, features, seen.channels, size, mean, std, True
     )
     with torch.no_grad():
-        found = _of(name, None, Encoder(module, description))
+        found = _of(name, Encoder(module, description))
     return replace(found, network=weights or "untrained")

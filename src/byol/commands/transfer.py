@@ -1,6 +1,5 @@
 """One encoder on many labelled data sets: a result file per set, and a table with the paper's numbers beside ours."""
 
-import hashlib
 import json
 import math
 import time
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from byol.commands.evaluate import Show, evaluate_record, find_protocol, labelled_splits, make_job
-from byol.commands.subject import Subject, open_subject
+from byol.commands.subject import Subject, home, open_subject
 from byol.data.public import DEFAULT_ROOT
 from byol.data.source import fingerprint
 from byol.data.torchvision_sets import TORCHVISION_SETS, Splits, open_torchvision
@@ -20,7 +19,6 @@ from byol.errors import ByolError, ConfigError, DataError, RunError, nearest
 from byol.evaluate.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS, UNKNOWN
-from byol.export.encoder_file import Encoder
 from byol.runtime.record import write_atomically
 
 PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
@@ -68,7 +66,7 @@ def transfer(
     names = [name for name, _ in wanted]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"{', '.join(sorted(doubled))} is named twice in --sets; give each set a name of its own.")
-    folder = Path(out) if out else _default_folder(str(encoder)) / "transfer" / f"{protocol}-{budget}"
+    folder = Path(out) if out else home(str(encoder)) / "transfer" / f"{protocol}-{budget}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -83,7 +81,7 @@ def transfer(
                 "protocol": protocol,
                 "budget": budget,
                 "seed": seed,
-                "weights": weights_fingerprint(subject.encoder),
+                "weights": subject.encoder.fingerprint(),
                 "data": [fingerprint(parts.train), fingerprint(parts.test)],
             }
             file = folder / f"{name}.json"
@@ -123,10 +121,6 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return header, lines
-
-
-def _default_folder(encoder: str) -> Path:
-    return Path(encoder) if Path(encoder).is_dir() else Path("runs") / encoder.replace(":", "-").replace("/", "-")
 
 
 def _named(entry: str, protocol: str) -> tuple[str, str]:
@@ -202,12 +196,3 @@ def _kept(file: Path, same: dict[str, Any]) -> dict[str, Any] | None:
             f"{file} holds a result with another {', '.join(other)}. Remove it, or choose another --out for this one."
         )
     return record
-
-
-def weights_fingerprint(encoder: Encoder) -> str:
-    """16 hexadecimal digits that change with any weight or average."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

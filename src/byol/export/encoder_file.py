@@ -3,6 +3,7 @@
 The weights are `encoder.safetensors`; in an export `model.safetensors` (timm, torchvision, hub) or `encoder.onnx`.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,6 +71,17 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32."""
         return self.module(self.preprocess(images)).float()
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any weight, average or line of the description."""
+        digest = hashlib.sha256(json.dumps(asdict(self.description)).encode())
+        self._add_weights(digest)
+        return digest.hexdigest()[:16]
+
+    def _add_weights(self, digest: "hashlib._Hash") -> None:
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
 
 
 def save_encoder(folder: Path, module: nn.Module, description: EncoderDescription, weights: str = WEIGHTS) -> None:

@@ -1,5 +1,6 @@
 """The encoder as an ONNX file: floats in [0, 1] -> features, normalisation inside, any batch size."""
 
+import hashlib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class OnnxEncoder(Encoder):
 
     def __init__(self, path: Path, description: EncoderDescription) -> None:
         super().__init__(_OnnxModule(path), description)
+        self.path = path
 
     def preprocess(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S) centre views; the file normalises."""
@@ -40,6 +42,12 @@ class OnnxEncoder(Encoder):
     def encode_views(self, views: Tensor) -> Tensor:
         """(N, C, S, S) views in [0, 1], not normalised -> (N, num_features) float32."""
         return self.module(views)
+
+    def _add_weights(self, digest: "hashlib._Hash") -> None:
+        for file in (self.path, self.path.with_name(f"{self.path.name}.data")):
+            if file.exists():
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
 
 
 class _OnnxModule(nn.Module):

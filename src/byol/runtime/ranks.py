@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -105,6 +106,9 @@ def join_ranks() -> Iterator[Ranks]:
         if distributed.is_initialized():
             yield _present()
         elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # torch.distributed.nn takes the group of its time as a default argument and DDP imports it: loaded later, it
+            # would keep the group alive past its end, and gloo's threads abort a process that ends with them.
+            import_module("torch.distributed.nn")
             distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
             try:
                 yield _present()

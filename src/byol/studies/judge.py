@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from byol.diagnostics.collapse import CollapseWatch, is_collapsed
+from byol.diagnostics.collapse import LIMITS, CollapseWatch, is_collapsed
 from byol.evaluate.scores import Score, mean_over_runs
 from byol.studies.study import Collapse, Contrast, Shape
 
@@ -56,7 +56,10 @@ def _judge_contrast(shape: Contrast, outcomes: Outcomes) -> Judgement:
 
 def _judge_collapse(shape: Collapse, outcomes: Outcomes) -> Judgement:
     seen = [has_collapsed(outcome) for outcome in outcomes[shape.variant]]
-    evidence = f"{sum(seen)} of {len(seen)} seeds collapsed (std ratio below 0.05 or negative cosine above 0.99)"
+    evidence = (
+        f"{sum(seen)} of {len(seen)} seeds collapsed (same image minus other images below {LIMITS.cosine_gap:g}, "
+        f"and effective rank below {LIMITS.effective_rank:g} or std below {LIMITS.std_ratio:g})"
+    )
     if all(value == shape.expected for value in seen):
         return Judgement(shape.text, "held", evidence)
     if all(value != shape.expected for value in seen):

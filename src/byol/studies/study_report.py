@@ -22,6 +22,8 @@ COLUMNS = {
     "source_variance": "variance over views, source",
     "target_variance": "variance over views, target",
 }
+TITLES = {"knn": "kNN, % (dotted: untrained)"}
+PANELS_PER_ROW = 4
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,13 @@ def plot(result: StudyResult, path: Path) -> None:
     papers = {v.name: v.paper for v in result.study.variants if v.name in result.outcomes and v.paper is not None}
     names = [v.name for v in result.study.chosen(result.scale)]
     panels = [*COLUMNS, *(["paper"] if papers else [])]
-    figure = Figure(figsize=(2.6 * len(panels) + 2, 0.4 * len(names) + 1.6), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, panel in zip(axes, panels, strict=True):
+    rows = math.ceil(len(panels) / PANELS_PER_ROW)
+    size = (2.6 * PANELS_PER_ROW + 2, (0.35 * len(names) + 0.9) * rows + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, PANELS_PER_ROW, sharey=True).flatten()
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for axis, panel in zip(axes[: len(panels)], panels, strict=True):
         for place, name in enumerate(names):
             if panel == "paper":
                 if name in papers:
@@ -127,9 +133,8 @@ def plot(result: StudyResult, path: Path) -> None:
             axis.errorbar(score.value, place, xerr=half, fmt="o", color="tab:blue", capsize=3)
         if panel == "knn":
             untrained = over_seeds([o["knn"] for o in result.outcomes[UNTRAINED]]).value
-            axis.axvline(untrained, color="0.4", linestyle=":", label=UNTRAINED)
-            axis.legend(loc="upper left", bbox_to_anchor=(0, -0.12), frameon=False, fontsize="small")
-        axis.set_title(COLUMNS.get(panel, f"paper:\n{result.study.paper_metric}"), fontsize="small")
+            axis.axvline(untrained, color="0.4", linestyle=":")
+        axis.set_title(TITLES.get(panel) or COLUMNS.get(panel, f"paper: {result.study.paper_metric}"), fontsize="small")
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()

@@ -1,0 +1,201 @@
+"""A small web server for one person on one machine: the page of `byol explore`, and what it asks for.
+
+It listens on 127.0.0.1 alone and answers no other Host, so that no page of the web reaches it under another name (plotly compiles its
+shaders' programs, hence unsafe-eval);
+whatever changes something needs the token that the page was given.
+"""
+
+import json
+import secrets
+from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from byol.errors import BrokenImageError, ByolError, DataError, RunError
+from byol.explore.library import Library, Match
+
+ADDRESS = "127.0.0.1"
+FILES = resources.files("byol.explore") / "page_files"
+MOST_BYTES = 100 * 2**20
+MOST_MATCHES = 200
+MOST_PAIRS = 200
+SIDES = (64, 128)
+
+
+class BadRequest(Exception):  # noqa: N818
+    """What the page asked for makes no sense."""
+
+
+def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
+    """Answers until Ctrl-C; `ready` gets the address. Raises RunError where the port is taken."""
+    server = make_server(library, port)
+    ready(f"http://{ADDRESS}:{server.server_port}/")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+
+
+def make_server(library: Library, port: int = 0) -> ThreadingHTTPServer:
+    """The server, not yet started; port 0: any free one."""
+    handler = type("Handler", (_Handler,), {"library": library, "token": secrets.token_urlsafe(16)})
+    try:
+        server = ThreadingHTTPServer((ADDRESS, port), handler)
+    except OSError as error:
+        raise RunError(f"Port {port} cannot be used ({error.strerror}); choose another --port.") from error
+    server.daemon_threads = True
+    return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    library: Library
+    token: str
+    server_version, sys_version = "byol", ""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        self._answer(self._post)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: the terminal belongs to the user."""
+
+    def _answer(self, act: Callable[[str, dict[str, str]], tuple[bytes, str]]) -> None:
+        try:
+            allowed = {f"{name}:{self.server.server_port}" for name in (ADDRESS, "localhost")}  # pyright: ignore[reportAttributeAccessIssue]
+            if self.headers.get("Host") not in allowed:
+                self._send(HTTPStatus.FORBIDDEN, b"this server answers 127.0.0.1 alone", "text/plain")
+                return
+            address = urlsplit(self.path)
+            query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+            self._send(HTTPStatus.OK, *act(address.path, query))
+        except (BadRequest, ByolError) as error:
+            self._send(HTTPStatus.BAD_REQUEST, _json({"error": str(error)}), "application/json")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the page went away
+
+    def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header(
+            "Content-Security-Policy",
+            "default-src 'self'; script-src 'self' 'unsafe-eval'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'",
+        )
+        self.send_header("Cache-Control", "max-age=3600" if kind == "image/webp" else "no-store")
+        if status != HTTPStatus.OK:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _get(self, path: str, query: dict[str, str]) -> tuple[bytes, str]:
+        library = self.library
+        if path == "/":
+            page = (FILES / "explore.html").read_text(encoding="utf-8")
+            return page.replace("TOKEN", self.token).encode(), "text/html; charset=utf-8"
+        if path == "/plotly.js":
+            return _plotly(), "text/javascript"
+        if path in ("/explore.js", "/explore.css"):
+            kind = "text/javascript" if path.endswith("js") else "text/css"
+            return (FILES / path[1:]).read_bytes(), f"{kind}; charset=utf-8"
+        if path == "/library.json":
+            names = [library.name(image) for image in range(len(library))]
+            about = {"images": library.source.description, "names": names, "maps": library.plane}
+            return _json(about | self._groups()), "application/json"
+        if path == "/thumbnail":
+            return self._picture(library.thumbnail, query, _number(query, "side", 64, SIDES)), "image/webp"
+        if path == "/picture":
+            return self._picture(library.picture, query), "image/webp"
+        if path == "/neighbours":
+            count = _number(query, "count", 24, range(1, MOST_MATCHES + 1))
+            return _matches(library.neighbours(self._image(query), count)), "application/json"
+        if path == "/duplicates":
+            least = _share(query)
+            pairs = library.duplicates(least, MOST_PAIRS)
+            return _json([[a, b, round(s, 4), same] for a, b, s, same in pairs]), "application/json"
+        raise BadRequest(f"there is no {path}")
+
+    def _post(self, path: str, query: dict[str, str]) -> tuple[bytes, str]:
+        library = self.library
+        if not secrets.compare_digest(self.headers.get("X-Token", ""), self.token):
+            raise BadRequest("this page is of an earlier start of byol explore: load it again")
+        body = self._body()
+        if path == "/search":
+            try:
+                return _matches(library.search(body, 24)), "application/json"
+            except BrokenImageError as error:
+                raise BadRequest(f"that is no image that can be read ({error})") from error
+        try:
+            asked = json.loads(body)
+            if path == "/clusters":
+                library.regroup(int(asked["count"]))
+                return _json(self._groups()), "application/json"
+            if path == "/name":
+                library.names_of_clusters[int(asked["cluster"])] = str(asked["name"])[:100]
+                return _json(self._groups()), "application/json"
+            if path == "/export":
+                chosen = asked["images"] if "images" in asked else library.members(int(asked["cluster"]))
+                images = [int(image) for image in chosen]
+                path_written = library.export(str(asked["name"]), images)
+                return _json({"path": str(path_written), "count": len(set(images))}), "application/json"
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadRequest(f"{path} was asked for in a way it cannot be ({error})") from error
+        raise BadRequest(f"there is no {path}")
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit() or int(length) > MOST_BYTES:
+            raise DataError(f"The file is larger than {MOST_BYTES // 2**20} MB.")
+        return self.rfile.read(int(length))
+
+    def _groups(self) -> dict[str, Any]:
+        return {"cluster": self.library.cluster.tolist(), "clusters": self.library.clusters()}
+
+    def _image(self, query: dict[str, str]) -> int:
+        return _number(query, "image", -1, range(len(self.library)))
+
+    def _picture(self, make: Callable[..., bytes], query: dict[str, str], *more: int) -> bytes:
+        try:
+            return make(self._image(query), *more)
+        except BrokenImageError as error:
+            raise BadRequest(f"the image cannot be read any more ({error})") from error
+
+
+def _number(query: dict[str, str], name: str, default: int, allowed: range | tuple[int, ...]) -> int:
+    text = query.get(name, str(default))
+    if not text.isdigit() or int(text) not in allowed:
+        raise BadRequest(f"{name} cannot be {text!r}")
+    return int(text)
+
+
+def _share(query: dict[str, str]) -> float:
+    try:
+        return min(1.0, max(-1.0, float(query.get("least", "0.95"))))
+    except ValueError:
+        raise BadRequest("least is no number") from None
+
+
+def _matches(found: list[Match]) -> bytes:
+    return _json([[match.image, round(match.similarity, 4)] for match in found])
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+@cache
+def _plotly() -> bytes:
+    import plotly
+
+    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
