@@ -30,6 +30,7 @@ NEAREST_OF_EACH = 8
 """Neighbours among which near-duplicates are looked for."""
 MOST_FOR_SLOW_MAPS = 5000
 SHOWN_OF_CLUSTER = 12
+ARRAYS = ("indices", "mean", "unit")
 
 Show = Callable[[int, int], None]
 
@@ -51,8 +52,10 @@ class Library:
     device: torch.device
     indices: Tensor
     """(N,) place of each image in the source."""
+    mean: Tensor
+    """(D,) of all vectors."""
     unit: Tensor
-    """(N, D) unit vectors."""
+    """(N, D) vectors less their mean, then of length 1: what all images share tells none apart."""
     out: Path
     """Where lists go."""
     names_of_clusters: dict[int, str] = field(default_factory=dict)
@@ -90,7 +93,7 @@ class Library:
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         with self._lock:
             vector = self.encoder(images.to(self.device)).float().cpu()
-        return self._most_similar(functional.normalize(vector, dim=1), count)
+        return self._most_similar(functional.normalize(vector - self.mean, dim=1), count)
 
     def duplicates(self, least: float, most: int) -> list[tuple[int, int, float, bool]]:
         """(image, image, cosine, whether their pixels are the same) of the most similar pairs, the closest first."""
@@ -201,23 +204,26 @@ def open_library(
     found = _cached(cache, about)
     if found is None:
         features = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped, show=show)
-        found = features.indices, functional.normalize(features.vectors, dim=1)
+        mean = features.vectors.mean(dim=0)
+        found = features.indices, mean, functional.normalize(features.vectors - mean, dim=1)
         out.mkdir(parents=True, exist_ok=True)
         with replacing(cache) as temporary, temporary.open("wb") as file:
-            np.savez(file, about=np.array(about), indices=found[0].numpy(), unit=found[1].numpy())
+            arrays = dict(zip(ARRAYS, (tensor.numpy() for tensor in found), strict=True))
+            np.savez(file, about=np.array(about), **arrays)
     if len(found[0]) < 2:
         raise DataError(
             f"Only {len(found[0])} image of {source.description} can be read; exploring needs two at least."
         )
     say(f"drawing the map of {len(found[0]):,} images")
-    return Library(source, encoder, device, *found, out), skipped
+    indices, mean, unit = found
+    return Library(source, encoder, device, indices, mean, unit, out), skipped
 
 
-def _cached(path: Path, about: str) -> tuple[Tensor, Tensor] | None:
+def _cached(path: Path, about: str) -> tuple[Tensor, ...] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["about"]) == about:
-                return torch.from_numpy(file["indices"]), torch.from_numpy(file["unit"])
+                return tuple(torch.from_numpy(file[name]) for name in ARRAYS)
     except (OSError, ValueError, KeyError):
         pass
     return None

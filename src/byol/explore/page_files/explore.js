@@ -136,18 +136,19 @@ function drawClusters() {
     open.type = "button";
     open.addEventListener("click", () => show(clusterTitle(cluster), members(cluster.number), { name: cluster.name }));
     const save = make("button", "", "Export");
+    save.type = "submit";
     form.append(title, name, open, save);
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       try {
         const written = await ask("/export", { name: name.value || `cluster ${cluster.number + 1}`, cluster: cluster.number });
-        await rename(cluster.number, name.value);
+        await rename(cluster, name.value, title);
         say(`${written.count} names written to ${written.path}`);
       } catch (error) {
         console.warn(error.message);
       }
     });
-    name.addEventListener("change", () => rename(cluster.number, name.value).catch((error) => console.warn(error.message)));
+    name.addEventListener("change", () => rename(cluster, name.value, title).catch((error) => console.warn(error.message)));
     const thumbs = make("div", "thumbs");
     thumbs.append(...cluster.shown.map((image) => thumb(image)));
     card.append(form, thumbs);
@@ -155,12 +156,12 @@ function drawClusters() {
   }));
 }
 
-async function rename(number, name) {
-  const cluster = library.clusters.find((one) => one.number === number);
+async function rename(cluster, name, title) {
   if (cluster.name === name) return;
-  Object.assign(library, await ask("/name", { cluster: number, name }));
-  drawClusters();
+  cluster.name = name;
+  title.textContent = `${clusterTitle(cluster)}, ${cluster.size}`;
   drawMap();
+  await ask("/name", { cluster: cluster.number, name });
 }
 
 async function findDuplicates() {
@@ -192,7 +193,7 @@ function drawMap() {
   const layout = {
     paper_bgcolor: "transparent", plot_bgcolor: "transparent", margin: { l: 0, r: 0, t: 0, b: 0 }, xaxis: axis, yaxis: axis, hovermode: "closest",
     dragmode: byId("drag-lasso").getAttribute("aria-pressed") === "true" ? "lasso" : "pan", uirevision: kind,
-    showlegend: library.clusters.length <= 20, legend: { orientation: "h", y: -0.02, font: { color: style.color, size: 11 } },
+    showlegend: library.clusters.length <= 20, legend: { orientation: "h", y: -0.02, font: { color: style.color, family: style.fontFamily, size: 11 } },
   };
   Plotly.react("map", traces, layout, { displaylogo: false, responsive: true, displayModeBar: false, scrollZoom: true, doubleClick: "reset" });
 }
