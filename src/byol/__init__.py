@@ -26,10 +26,12 @@ _LAZY = {
     "load": ("byol.export.encoder_file", "load_encoder"),
     "write_report": ("byol.report.write", "write_report"),
     "ByolError": ("byol.errors", "ByolError"),
+    "Estimator": ("byol.estimator", "Estimator"),
 }
 
 __all__ = [
     "ByolError",
+    "Estimator",
     "Run",
     "__version__",
     "diagnose",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from byol.commands.pretrain import pretrain, resume
     from byol.commands.trainer import Run
     from byol.errors import ByolError
+    from byol.estimator import Estimator
     from byol.export.encoder_file import load_encoder as load
     from byol.report.write import write_report
 

@@ -19,6 +19,7 @@ from byol.evaluate.protocol import Job, Outcome, Protocol
 from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
 from byol.runtime.hardware import choose_device, choose_workers, describe_machine
+from byol.runtime.notebook import html_table
 from byol.runtime.record import write_atomically
 
 HELD_OUT = 0.2
@@ -41,6 +42,12 @@ class Result:
     def score(self) -> Score:
         """The protocol's own metric."""
         return next(iter(self.metrics.values()))
+
+    def _repr_html_(self) -> str:
+        rows = [(metric, f"{score} %") for metric, score in self.metrics.items()]
+        rows += [("encoder", f"{self.record['encoder']} ({self.record['network']})"), ("written to", str(self.path))]
+        rows += [("differs", self.record["differs"])] if self.record["differs"] else []
+        return html_table(self.protocol, rows)
 
 
 def evaluate(

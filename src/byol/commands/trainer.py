@@ -14,7 +14,7 @@ from byol.config import Config
 from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import verdict
 from byol.engine.loop import LoopEnd, LoopSettings, Progress, train
-from byol.engine.metrics import MetricsFile
+from byol.engine.metrics import MetricsFile, read_metrics
 from byol.engine.state import State
 from byol.engine.wrap import wrap
 from byol.errors import CollapseError, ConfigError, NonFiniteError
@@ -23,6 +23,7 @@ from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, 
 from byol.nets.encoder import find_num_features
 from byol.optim.schedules import total_steps
 from byol.runtime.hardware import choose_device, choose_precision
+from byol.runtime.notebook import html_table
 from byol.runtime.ranks import Ranks
 from byol.runtime.record import RunDirectory, replacing
 
@@ -44,6 +45,19 @@ class Run:
     def encoder(self, module: nn.Module | None = None) -> Encoder:
         """The trained encoder with its preprocessing."""
         return load_encoder(self.path, module)
+
+    def _repr_html_(self) -> str:
+        rows = [("state", "finished" if self.finished else "stopped; go on with byol.resume(run.path)")]
+        rows += [("verdict", self.verdict), ("directory", str(self.path))]
+        rows += [("last " + name.replace("_", " "), f"{value:.4g}") for name, value in self._last_numbers().items()]
+        report = self.path / "report.html"
+        return html_table("byol run", rows, (report.as_posix(), "report") if report.exists() else None)
+
+    def _last_numbers(self) -> dict[str, float]:
+        last = (read_metrics(RunDirectory(self.path).metrics) or [{}])[-1]
+        return {
+            name: last[name] for name in ("step", "loss", "online_knn", "online_linear") if last.get(name) is not None
+        }
 
 
 @dataclass
