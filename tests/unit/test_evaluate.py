@@ -9,7 +9,7 @@ from sklearn import metrics as oracle
 from sklearn.linear_model import LogisticRegression
 
 from byol.evaluate import knn
-from byol.evaluate.knn import knn_predict
+from byol.evaluate.knn import knn_predict, votes
 from byol.evaluate.linear import fit_linear
 from byol.evaluate.metrics import (
     average_precision_11_point,
@@ -143,10 +143,17 @@ def test_average_precision_agrees_with_scikit_learns_curve() -> None:
     assert found.low < found.value < found.high
 
 
+def test_votes_are_weighted_by_cosine_and_temperature() -> None:
+    cosine, labels = torch.tensor([[0.9, 0.5, 0.4]]), torch.tensor([[0, 1, 1]])
+    found = votes(cosine, labels, 0.1, 3)
+    torch.testing.assert_close(found, torch.tensor([[math.exp(-1), math.exp(-5) + math.exp(-6), 0.0]]))
+    assert int(votes(cosine, labels, 10.0, 3).argmax()) == 1  # warm enough, two weak votes beat a strong one
+
+
 def test_unknown_labels_count_neither_way() -> None:
     scores = torch.tensor([[4.0], [3.0], [2.0], [1.0]])
-    known = mean_average_precision_11_point(scores[[0, 1, 3]], torch.tensor([[-1], [1], [-1]]))
-    assert mean_average_precision_11_point(scores, torch.tensor([[-1], [1], [0], [-1]])) == known == 0.5
+    known = mean_average_precision_11_point(scores[[0, 2, 3]], torch.tensor([[-1], [1], [-1]]))
+    assert mean_average_precision_11_point(scores, torch.tensor([[-1], [0], [1], [-1]])) == known == 0.5
 
 
 def test_several_labels_are_one_logistic_regression_per_class() -> None:

@@ -221,6 +221,18 @@ def test_semi_takes_the_same_share_of_every_class_or_the_named_images(colours: P
     assert sorted(Path(part.name(i)).name for i in range(len(part))) == ["train-blue-11.png", "train-red-03.png"]
 
 
+@pytest.mark.parametrize("labelled_per_class", [5, 20])
+def test_semi_chooses_on_images_it_does_not_train_on(labelled_per_class: int) -> None:
+    labels = np.repeat([0, 1, 2], 20)
+    source = ArrayImages(np.zeros((60, 1, 1, 1), np.uint8), labels)
+    job = SimpleNamespace(train=source, budget="default", seed=0)
+    given = semi.labelled_part(source, SemiOptions(per_class=labelled_per_class), 0)
+    labelled, validation = semi._with_validation(job, given)  # pyright: ignore[reportArgumentType]
+    assert not set(labelled.indices) & set(validation.indices)
+    assert len(labelled) == (15 if labelled_per_class == 5 else 54)  # of 60 labelled, a tenth is held out
+    assert len(validation) == 6 if labelled_per_class == 20 else len(validation) >= 3
+
+
 def test_semi_from_scratch_has_a_file_of_its_own(encoder: Path, colours: Path) -> None:
     options = ProtocolOptions(semi=SemiOptions(fraction=0.5, from_scratch=True))
     (result,) = evaluate(encoder, str(colours), ["semi"], budget="smoke", options=options)
