@@ -1,5 +1,6 @@
 """The objects of one training, put together and run; what `pretrain` and `resume` share."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from byol import build
-from byol.config import Config
+from byol.config import Config, to_dict
 from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import verdict
 from byol.engine.loop import LoopEnd, LoopSettings, Progress, train
@@ -26,6 +27,7 @@ from byol.runtime.hardware import choose_device, choose_precision
 from byol.runtime.notebook import html_table
 from byol.runtime.ranks import Ranks
 from byol.runtime.record import RunDirectory, replacing
+from byol.runtime.track import Tracker, open_tracker
 
 Say = Callable[[str], None]
 Show = Callable[[Progress], None]
@@ -188,7 +190,12 @@ class Trainer:
             stop_on_collapse=c.stop_on_collapse,
         )
         bf16 = self.precision == "bf16"
-        ranks, method = self.ranks, self.state.method
+        tracker = open_tracker(c.track, run.path, to_dict(c), self.state.step) if self.ranks.is_first else None
+        with contextlib.closing(tracker) if tracker else contextlib.nullcontext():
+            return self._loop(run, loop, bf16, tracker, show)
+
+    def _loop(self, run: RunDirectory, loop: LoopSettings, bf16: bool, tracker: Tracker | None, show: Show) -> LoopEnd:
+        c, ranks, method = self.config, self.ranks, self.state.method
         return train(
             self.state,
             self.feed,
@@ -198,7 +205,7 @@ class Trainer:
             loop,
             device=self.device,
             checkpoints=run.checkpoints,
-            metrics=MetricsFile(run.metrics, self.state.step) if ranks.is_first else None,
+            metrics=MetricsFile(run.metrics, self.state.step, tracker) if ranks.is_first else None,
             show=show,
             probe=self.probe,
             ranks=ranks,

@@ -229,6 +229,8 @@ class Config:
     online_probe_epochs: float = 0.0
     """Epochs between two probes (kNN, linear) of the encoder on labelled training images, logged as online_knn and
     online_linear; 0: none. They change nothing in the training."""
+    track: Literal["none", "tensorboard", "wandb"] = "none"
+    """Where the metrics go beside metrics.jsonl (extras `tensorboard` and `wandb`)."""
     checkpoint_interval_minutes: float = 5.0
     """Minutes between two checkpoints; one more is always written at the end."""
     keep_checkpoints: int = 2

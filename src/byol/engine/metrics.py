@@ -5,12 +5,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+from byol.runtime.track import Tracker
+
 
 class MetricsFile:
     """Appends one JSON object a line, after dropping what a resumed run is about to write again."""
 
-    def __init__(self, path: Path, first_step: int) -> None:
+    def __init__(self, path: Path, first_step: int, tracker: Tracker | None = None) -> None:
         self.path = path
+        self.tracker = tracker
         kept = [line for line in _lines(path) if _before(line, first_step)]
         path.write_text("".join(line + "\n" for line in kept))
 
@@ -19,6 +22,8 @@ class MetricsFile:
         with self.path.open("a") as stream:
             finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
             stream.write(json.dumps(finite) + "\n")
+        if self.tracker is not None:
+            self.tracker.write(finite)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,92 @@
+"""The metrics of a run in TensorBoard or Weights & Biases, beside metrics.jsonl."""
+
+import hashlib
+import importlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from byol.errors import DependencyError
+
+TrackerName = Literal["none", "tensorboard", "wandb"]
+
+
+class Tracker(Protocol):
+    """Where rows of metrics go."""
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """One row: `step`, and numbers by name."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more follows."""
+        ...
+
+
+def open_tracker(name: TrackerName, run: Path, config: Mapping[str, Any], first_step: int) -> Tracker | None:
+    """The tracker, its files in `run`; a resumed run goes on with the same one, from `first_step`.
+
+    Raises DependencyError where its library is not installed.
+    """
+    if name == "tensorboard":
+        return _TensorBoard(run, first_step)
+    if name == "wandb":
+        return _WandB(run, config)
+    return None
+
+
+class _TensorBoard:
+    """Event files in `tensorboard/`; what lies after the step a resume begins at is dropped by TensorBoard itself."""
+
+    def __init__(self, run: Path, first_step: int) -> None:
+        _require("tensorboard", "tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first_step or None)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        for name, value in _numbers(row).items():
+            self._writer.add_scalar(name, value, row["step"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WandB:
+    """A W&B run of the directory's name in the project byol; WANDB_MODE=offline keeps it here, WANDB_PROJECT renames."""
+
+    def __init__(self, run: Path, config: Mapping[str, Any]) -> None:
+        wandb = _require("wandb", "wandb")
+
+        logging.getLogger("wandb").setLevel(logging.ERROR)
+        identity = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:12]
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "byol"),
+            name=run.name,
+            id=identity,
+            resume="allow",
+            dir=str(run),
+            config=dict(config),
+        )
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self._run.log(_numbers(row), step=row["step"])
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    return {n: v for n, v in row.items() if n != "step" and isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _require(name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise DependencyError(
+            f"--track {name} needs {name}, which is not installed: pip install 'byol[{extra}]'."
+        ) from None
