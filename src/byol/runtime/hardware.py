@@ -87,8 +87,13 @@ def _cpu_info(field: str) -> str:
     return ""
 
 
+def processor_features() -> str:
+    """The instruction sets that the processor has, as the system lists them; empty where it does not."""
+    return _cpu_info("flags")
+
+
 def _cpu_flags() -> set[str]:
-    return set(_cpu_info("flags").split())
+    return set(processor_features().split())
 
 
 def _cpu_model() -> str:
