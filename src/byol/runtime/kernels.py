@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 
 from byol.runtime.hardware import processor_features
-from byol.runtime.record import replacing
 
 PACKAGE = Path(__file__).parent.parent
 SOURCES = tuple(sorted(PACKAGE.glob("*/*.cpp")))
@@ -58,13 +57,11 @@ def prepare() -> str:
             ctypes.CDLL(str(_place(source, compiler)))
     except (KernelError, OSError, subprocess.SubprocessError) as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
-    except Exception as error:  # RunError of a cache folder that cannot be written
-        return str(error)
     return ""
 
 
 def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
-    """Compiles beside and renames, so that two processes that build at a time do not disturb each other."""
+    """Compiles beside and renames, so that processes that build at the same time do not disturb each other."""
     running = []
     for source, place in missing:
         temporary = place.with_suffix(f".{os.getpid()}.so")
@@ -75,14 +72,13 @@ def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
         _, said = process.communicate(timeout=COMPILE_SECONDS)
         if process.returncode:
             raise KernelError(f"{compiler} cannot build {source.name} ({(said.splitlines() or ['no reason given'])[0]})")
-        with replacing(place) as written:
-            shutil.move(temporary, written)
+        os.replace(temporary, place)
 
 
 def _place(source: Path, compiler: str) -> Path:
     """Where the built file lies: its name holds everything that it depends on."""
-    parts = (source.read_bytes(), repr(FLAGS), _version(compiler), platform.machine(), processor_features())
-    key = hashlib.sha256("\0".join(p.decode() if isinstance(p, bytes) else p for p in parts).encode()).hexdigest()[:24]
+    parts = (source.read_text(), repr(FLAGS), _version(compiler), platform.machine(), processor_features())
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     return DEFAULT_CACHE / f"{source.stem}-{key}.so"
 
 
