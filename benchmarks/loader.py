@@ -3,8 +3,8 @@
     python -m benchmarks.loader --data photos/ [--workers 2] [--batch 32] [--batches 12]
 
 Same work in the same number of processes: read, decode, two random crops resized to float tensors, one batch. Colour and
-blur are not in it (both make them elsewhere). torchvision's rows: on PIL images as its documentation has it, and on
-tensors by `decode_image` and transforms v2. Batches are counted once the first is there, with what was begun by then.
+blur are not in it (both make them elsewhere). torchvision's rows: on PIL images as its documentation has it, and
+with transforms v2 on tensors. Batches are counted once the first is there, with what was begun by then.
 """
 
 import itertools
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
-from torchvision import io, transforms
+from torchvision import transforms
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 from torchvision.transforms import v2
 
@@ -69,10 +70,11 @@ def torchvision_on_tensors(folder: Path, size: int) -> TorchvisionFolder:
         ]
     )
 
-    def read(path: str) -> torch.Tensor:
-        return io.decode_image(io.read_file(path), mode=io.ImageReadMode.RGB)
+    def crops(image: Image.Image) -> torch.Tensor:
+        pixels = transforms.functional.pil_to_tensor(image)
+        return torch.stack([crop(pixels), crop(pixels)])
 
-    return TorchvisionFolder(str(folder), lambda image: torch.stack([crop(image), crop(image)]), loader=read)
+    return TorchvisionFolder(str(folder), crops)
 
 
 def endless(images: TorchvisionFolder, batch: int, workers: int) -> Iterator[Any]:

@@ -254,13 +254,13 @@ def run(work: Training) -> dict[str, Any]:
         if len(marks) == work.warmup + work.steps and work.name != "ours":
             raise _EnoughError
 
-    before = peak_megabytes()
+    imported = peak_megabytes()
     with contextlib.suppress(_EnoughError):
         TRAININGS[work.name](work, mark)
     seconds = [end - start for start, end in itertools.pairwise(marks)][work.warmup - 1 :]
     return {
         "seconds": seconds,
-        "before_megabytes": before,
+        "imported_megabytes": imported,
         "peak_megabytes": peak,
         "matrix_peak": matrix_peak(),
         "training": asdict(work),
