@@ -12,7 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from benchmarks.record import Record, alternate, arguments, publish, record, rounded, timed
-from byol.evaluate.knn import knn_predict, nearest
+from byol.evaluate.knn import knn_predict
+from byol.evaluate.nearest import nearest
 
 
 def vectors(count: int, width: int, centres: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
