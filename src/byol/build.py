@@ -29,7 +29,9 @@ from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
 from byol.nets.encoder import SMALL_IMAGE, find_num_features
+from byol.nets.fused_norm import fuse_batch_norm
 from byol.nets.initialization import initialize_from_data as set_from_data
+from byol.nets.matrix_conv import use_matrix_products
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import total_steps
@@ -298,13 +300,19 @@ def feed(
     return ResidentFeed(images.to(device), chosen, plan, config.seed, np.asarray(indices))
 
 
-def state(config: Config, built: Method, device: torch.device, ranks: Ranks) -> State:
-    """The state at step 0, on its device and in its memory layout; with several ranks batch norm spans them."""
+def state(config: Config, built: Method, device: torch.device, ranks: Ranks, *, fused: bool = False) -> State:
+    """The state at step 0, on its device and in its memory layout; with several ranks batch norm spans them.
+
+    `fused` puts the compiled operators in place of torch's.
+    """
     built = built.to(device)
     if ranks.size > 1:
         synchronize_batch_norm(built)
     if config.channels_last:
         built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if fused:
+        fuse_batch_norm(built)
+        use_matrix_products(built)
     o = config.optimizer
     optimizer = create_optimizer(
         built.trained_modules(),
@@ -313,6 +321,7 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks) -> 
         momentum=o.momentum,
         trust_coefficient=o.trust_coefficient,
         decay_all=o.decay_all,
+        fused=fused,
         rates={
             prefix: rate
             for prefix, rate in (("online.projector.", o.projector_rate), ("predictor.", o.predictor_rate))
