@@ -1,6 +1,6 @@
 """The operations of `views.augment` on a CPU, as one pass over each image (views.cpp).
 
-The same numbers up to float32 rounding. uint8 images, float32 crops; the machine needs a C++ compiler.
+The same numbers up to float32 rounding, of uint8 images and float32 crops. `takes` says whether it can be used.
 """
 
 import ctypes
@@ -34,8 +34,8 @@ def _library() -> ctypes.CDLL:
 
 
 def takes(images: Tensor, kind: torch.dtype) -> bool:
-    """Whether these images can be worked on here: on the CPU, and of the kind that the operation reads."""
-    return images.device.type == "cpu" and images.dtype == kind
+    """Whether these images can be worked on here: on the CPU, of the kind that is read, and with a compiler."""
+    return images.device.type == "cpu" and images.dtype == kind and not kernels.prepare()
 
 
 def augment(
