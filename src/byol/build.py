@@ -246,8 +246,8 @@ def policy(view: ViewConfig) -> ViewPolicy:
     return ViewPolicy(**dataclasses.asdict(view))
 
 
-def plain_views(config: Config) -> TwoViews:
-    """T and T' of a resolved config, whatever its asymmetry."""
+def plain_views(config: Config, *, fused: bool = False) -> TwoViews:
+    """T and T' of a resolved config, whatever its asymmetry; `fused` by the compiled operator where it fits."""
     return TwoViews(
         policy(config.views.view1),
         policy(config.views.view2),
@@ -256,12 +256,14 @@ def plain_views(config: Config) -> TwoViews:
         config.seed,
         config.views.semantics,
         config.views.antialias,
+        "fused" if fused else "native",
+        config.channels_last,
     )
 
 
-def two_views(config: Config) -> TwoViews | AsymmetricViews:
+def two_views(config: Config, *, fused: bool = False) -> TwoViews | AsymmetricViews:
     """The views that a resolved config trains on."""
-    a, plain = config.asymmetry, plain_views(config)
+    a, plain = config.asymmetry, plain_views(config, fused=fused)
     asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, a.scale_mix, a.weak_augmentation, a.mean_encoding)
     differs = a.small_crops or {a.scale_mix, a.weak_augmentation, a.mean_encoding} != {"none"}
     return AsymmetricViews(plain, asymmetry) if differs else plain

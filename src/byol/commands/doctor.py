@@ -159,7 +159,8 @@ def _are_equal(images: Sequence[Image]) -> bool:
 
 
 def _decode(source: ImageSource, channels: int, config: Config, skipped: SkippedImages) -> tuple[list[Image], float]:
-    views = build.two_views(config)
+    fused = choose_kernels(config.kernels, choose_device(config.device)).kind == "fused"
+    views = build.two_views(config, fused=fused)
     chosen = np.random.default_rng(0).permutation(len(source))[:DECODED_IMAGES].tolist()
 
     def read(index: int) -> Image | str:
@@ -195,7 +196,8 @@ def _train_a_little(config: Config, images: Sequence[Image], channels: int) -> t
     compute_loss = wrap(
         state.method, device, bf16=bf16, channels_last=config.channels_last, compiled=kernels.kind == "compile"
     )
-    views, schedule = build.two_views(config), build.schedule(config, max(len(images), config.batch_size))
+    views = build.two_views(config, fused=kernels.kind == "fused")
+    schedule = build.schedule(config, max(len(images), config.batch_size))
     size = min(SMALLEST_TRIAL, largest)
     until = time.perf_counter() + TRIAL_SECONDS
     while True:

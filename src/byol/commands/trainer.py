@@ -98,8 +98,8 @@ class Trainer:
                 raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
             num_classes = int(source.labels.max()) + 1
         method = build.method(config, channels, encoder, num_classes, ranks.gather_rows)
-        views = build.two_views(config)
         kernels = choose_kernels(config.kernels, device)
+        views = build.two_views(config, fused=kernels.kind == "fused")
         keep_freed_memory(device)
         state = build.state(config, method, device, ranks, fused=kernels.kind == "fused")
         feed = build.feed(config, source, channels, views, device, skipped, ranks)
