@@ -15,6 +15,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
 test-full: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[all-maps]" --constraint constraints.txt
 	$(BIN)/python -m pytest -m "not browser"
 	$(BIN)/python -m tests.mutations
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from byol.cli_completion import Completion, script
 from byol.cli_evaluate import Embed, Evaluate, Knn, Linear, run_embed, run_evaluate, run_knn, run_linear
 from byol.cli_explore import Explore, run_explore
 from byol.cli_show import (
@@ -252,6 +253,11 @@ def _recipes(options: Recipes) -> int:
     return 0
 
 
+def _completion(options: Completion) -> int:
+    print(script(options.shell, {name: kind for name, (kind, _) in COMMANDS.items()}), end="")
+    return 0
+
+
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "demo": (Demo, _demo),
     "pretrain": (Pretrain, _pretrain),
@@ -270,4 +276,5 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "check-data": (CheckData, run_check_data),
     "study": (RunStudy, run_study),
     "recipes": (Recipes, _recipes),
+    "completion": (Completion, _completion),
 }
