@@ -22,6 +22,7 @@ TINY = {**SMALL, "epochs": 1, "encoder.name": "resnet10", "encoder.width": 1.0, 
 
 SHORTENED: dict[str, list[str]] = {
     "pretrain": [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()],
+    "doctor": [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()],
     "evaluate": ["--budget", "smoke"],
     "transfer": ["--budget", "smoke"],
     "report": ["--images", "20"],
@@ -29,7 +30,7 @@ SHORTENED: dict[str, list[str]] = {
 }
 """Options that are added to a command; the last of two counts."""
 
-REPLACED = {"dtd pets flowers own=": "own="}
+REPLACED = {"dtd pets flowers own=": "own=", "--data imagenet ": "--data labelled "}
 """Data sets whose images would have to be downloaded."""
 
 NOT_RUN = {
