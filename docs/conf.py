@@ -17,17 +17,15 @@ author = "The byol developers"
 release = version = byol.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 myst_heading_anchors = 3
-myst_enable_extensions: list[str] = []
 nb_execution_mode = "off"  # the notebook carries the outputs of a real run; a test executes it
 default_role = "code"  # docstrings write `name`, as Markdown does
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+python_maximum_signature_line_length = 90
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = f"byol {byol.__version__}"
 html_show_sourcelink = False
 html_copy_source = False
-exclude_patterns: list[str] = []
 
 
 class Names(SphinxDirective):
@@ -57,9 +55,9 @@ class Help(SphinxDirective):
 
 
 def printed_help(command: str) -> str:
-    """What `byol COMMAND --help` prints, 100 columns wide."""
+    """What `byol COMMAND --help` prints, as wide as a page."""
     printed = io.StringIO()
-    os.environ.update(COLUMNS="100", NO_COLOR="1")
+    os.environ.update(COLUMNS="84", NO_COLOR="1")
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         main([command, "--help"])
     return printed.getvalue().rstrip()
