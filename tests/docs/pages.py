@@ -25,8 +25,8 @@ class Command:
 
     @property
     def words(self) -> list[str]:
-        """The command's name and its options, without what starts it (torchrun)."""
-        words = shlex.split(self.text, comments=True)
+        """The command's name and its options, without what starts it (torchrun), and where its output goes."""
+        words = shlex.split(self.text.partition(" > ")[0], comments=True)
         return words[words.index("byol") + 1 :]
 
     @property
