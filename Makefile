@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 DATA ?=
 
-.PHONY: demo test test-full test-browser bench-peers install clean
+.PHONY: demo test test-full test-browser docs bench-peers install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -17,6 +17,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
 test-full: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[all-maps]" --constraint constraints.txt
 	$(BIN)/python -m pytest -m "not browser"
 	$(BIN)/python -m tests.mutations
 
@@ -34,6 +35,9 @@ $(PEERS)/.installed: $(INSTALLED)
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$($(PEERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/same_torch.pth
 	$(PEERS)/bin/python -m pip install --quiet lightly==1.6.0 byol-pytorch==0.9.1 kornia==0.9.0 --constraint constraints.txt
 	touch $@
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/site
+	@echo "the site is build/site/index.html"
 
 install: $(INSTALLED)
 

@@ -27,6 +27,7 @@ from byol.build import open_source, plain_views
 from byol.config import Config, override
 from byol.data.loader import BatchPlan, DecodingFeed
 from byol.data.source import SkippedImages
+from byol.runtime.hardware import choose_kernels
 
 BICUBIC = transforms.InterpolationMode.BICUBIC
 
@@ -44,7 +45,7 @@ def rate(batches: Iterator[Any], batch: int, count: int, workers: int) -> float:
 
 def ours(folder: Path, size: int, batch: int, count: int, workers: int, seed: int) -> Iterator[Any]:
     config = override(Config(), {"views.size": size, "batch_size": batch, "seed": seed})
-    views = plain_views(config)
+    views = plain_views(config, fused=choose_kernels(config.kernels, torch.device("cpu")).kind == "fused")
     source = open_source(str(folder))
     feed = DecodingFeed(source, 3, views.crop, BatchPlan(batch, batch), seed, workers, SkippedImages())
     return feed.batches(0, count)
