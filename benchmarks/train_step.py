@@ -49,7 +49,7 @@ def flops_per_image(encoder: str, stem: str, size: int, hidden: int) -> float:
 def rows(which: str = "") -> dict[str, dict[str, Any]]:
     """Name of each row and what it sets; `which` keeps those whose names hold one of its words."""
     found: dict[str, dict[str, Any]] = {
-        "plain PyTorch, fp32": {"name": "plain", "precision": "fp32"},
+        "plain PyTorch, fp32": {"name": "plain", "precision": "fp32", "steps": 2, "warmup": 1},
         "plain PyTorch, bf16, channels_last": {"name": "plain"},
     }
     for kernels in values_of_kernels() or ("",):
