@@ -78,7 +78,7 @@ def test_nearest_by_bf16_first_is_that_of_float32(spread: float, monkeypatch: py
     asked = torch.nn.functional.normalize(queries.double(), dim=1)
     exact = (asked @ unit.T).topk(20, dim=1).values
     assert torch.allclose((asked @ unit.T).gather(1, candidate_place), exact, atol=2e-7)
-    assert float((candidate_place == place).float().mean()) > (0.99 if spread == 1 else 0.5)
+    assert spread < 1 or float((candidate_place == place).float().mean()) > 0.99  # else float32 itself cannot tell
 
 
 def test_linear_separable_blobs_are_learned_and_strength_is_chosen_by_validation() -> None:
