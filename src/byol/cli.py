@@ -128,13 +128,18 @@ def _run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return USAGE_ERROR
-    kind, run = COMMANDS[name]
+    return COMMANDS[name][1](parse(name, rest))
+
+
+def parse(name: str, arguments: list[str]) -> Any:
+    """The options of the command `name`, as its run takes them. Exits, as `--help` does, where they do not parse."""
+    kind, _ = COMMANDS[name]
     if kind in (Pretrain, Preview, Doctor):
         default = kind(
-            config=recipe(_chosen_recipe(rest)).config, **({"data": tyro.MISSING} if kind is Preview else {})
+            config=recipe(_chosen_recipe(arguments)).config, **({"data": tyro.MISSING} if kind is Preview else {})
         )
-        return run(tyro.cli(kind, prog=f"byol {name}", args=rest, default=default))
-    return run(tyro.cli(kind, prog=f"byol {name}", args=rest))
+        return tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
+    return tyro.cli(kind, prog=f"byol {name}", args=arguments)
 
 
 def _overview() -> str:

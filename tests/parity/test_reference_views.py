@@ -1,4 +1,4 @@
-"""The batched views against the slow per-image reference, over a thousand random images."""
+"""The batched views, torch's and C++'s, against the slow per-image reference, over a thousand random images."""
 
 import numpy as np
 import pytest
@@ -32,10 +32,15 @@ def test_thousand_images_agree_with_the_reference(shard: int) -> None:
         images = random_images(20, (3, 3, 1, 4)[group // 4 % 4], random)
         policy, size, antialias = (T, T_PRIME, BOTH)[group % 3], sizes[group // 3 % 4], group % 5 == 0
         parameters = draw(policy, 20, seed=group, step=7, view=1)
-        batched = augment(torch.from_numpy(images).permute(0, 3, 1, 2), parameters, policy, size, antialias=antialias)
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+        native, fused = (
+            augment(pixels, parameters, policy, size, antialias=antialias, kernels=kernels)
+            for kernels in ("native", "fused")
+        )
         for i, image in enumerate(images):
             expected = reference_view(image, parameters[i : i + 1], policy, size, antialias=antialias)
-            error = np.abs(batched[i].permute(1, 2, 0).numpy() - expected).max()
-            assert error < 2e-4, (group, i, images.shape, size, error)
+            for name, view in (("native", native[i]), ("fused", fused[i])):
+                error = np.abs(view.permute(1, 2, 0).numpy() - expected).max()
+                assert error < 1e-5, (name, group, i, images.shape, size, error)
             compared += 1
     assert compared >= 240

@@ -37,7 +37,7 @@ from byol.data.source import SkippedImages
 from byol.data.subset import held_out, per_class
 from byol.data.tar_shards import TarImages
 from byol.errors import BrokenImageError, DataError
-from byol.views.policy import T_PRIME, T
+from byol.views.policy import T_PRIME, Kernels, T
 from byol.views.two_views import TwoViews
 from tests.conftest import encoded, picture
 
@@ -483,12 +483,13 @@ def test_resident_skips_broken_and_refuses_mixed_sizes(photos: Path) -> None:
     assert list(skipped.reasons) == ["cat/00.jpg"]
 
 
-def test_feeds_decoded_and_resident_give_the_same_views(photos: Path) -> None:
+@pytest.mark.parametrize("kernels", ["native", "fused"])
+def test_feeds_decoded_and_resident_give_the_same_views(photos: Path, kernels: Kernels) -> None:
     for path in photos.rglob("*.jpg"):
         if int(path.stem) % 2:
             path.unlink()
     source, plan = ImageFolder(photos), BatchPlan(8, 4)
-    views = TwoViews(T, T_PRIME, 32, 8, seed=1)
+    views = TwoViews(T, T_PRIME, 32, 8, seed=1, kernels=kernels)
     loaded = load_resident(source, 3, SkippedImages())
     assert loaded is not None
     resident = ResidentFeed(loaded[0], None, plan, seed=5)

@@ -11,14 +11,17 @@ from byol.views.augment import augment, distort
 from byol.views.evaluation import centre_view
 from byol.views.geometry import crop_resize, crop_window, resize_matrix
 from byol.views.parameters import draw
-from byol.views.policy import T_PRIME, T, ViewPolicy
+from byol.views.policy import T_PRIME, Kernels, T, ViewPolicy
 from byol.views.two_views import TwoViews
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 40, 48), dtype=np.uint8))
 
 
-def views(batch_size: int = 12, seed: int = 3) -> TwoViews:
-    return TwoViews(T, T_PRIME, 32, batch_size, seed)
+BOTH_KERNELS = pytest.mark.parametrize("kernels", ["native", "fused"])
+
+
+def views(kernels: Kernels = "native") -> TwoViews:
+    return TwoViews(T, T_PRIME, 32, 12, 3, kernels=kernels)
 
 
 def test_draw_rows_do_not_depend_on_the_batch_size() -> None:
@@ -32,17 +35,20 @@ def test_draw_another_seed_step_or_view_gives_other_numbers(other: tuple[int, in
     assert not torch.equal(draw(T, 8, 7, 11, 1).brightness, draw(T, 8, *other).brightness)
 
 
-def test_two_views_slices_equal_the_whole_batch() -> None:
-    whole = views()(IMAGES, step=5)
-    parts = [views()(IMAGES[i : i + 4], 5, i) for i in (0, 4, 8)]
+@BOTH_KERNELS
+def test_two_views_slices_equal_the_whole_batch(kernels: Kernels) -> None:
+    whole = views(kernels)(IMAGES, step=5)
+    parts = [views(kernels)(IMAGES[i : i + 4], 5, i) for i in (0, 4, 8)]
     for number in (0, 1):
         assert torch.allclose(whole[number], torch.cat([p[number] for p in parts]), atol=1e-6)
 
 
-def test_two_views_cropped_by_a_worker_equal_the_batched() -> None:
-    whole = views()(IMAGES, step=5)
-    crops = torch.stack([views().crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(IMAGES)])
-    for ours, theirs in zip(whole, views().finish(crops, 5), strict=True):
+@BOTH_KERNELS
+def test_two_views_cropped_by_a_worker_equal_the_batched(kernels: Kernels) -> None:
+    made = views(kernels)
+    whole = made(IMAGES, step=5)
+    crops = torch.stack([made.crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(IMAGES)])
+    for ours, theirs in zip(whole, made.finish(crops, 5), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
@@ -126,14 +132,14 @@ def test_blur_torchvision_semantics_agrees_with_torchvision() -> None:
         assert torch.allclose(ours[i], reference.gaussian_blur(images[i], [taps, taps], [sigma, sigma]), atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     channels=st.sampled_from([1, 2, 3, 4, 7]), height=st.integers(1, 40), width=st.integers(1, 40),
     size=st.sampled_from([8, 17, 32]), fill=st.sampled_from([0, 128, 255, None]), semantics=st.sampled_from(["deepmind", "torchvision"]),
-    antialias=st.booleans(),
+    antialias=st.booleans(), kernels=st.sampled_from(["native", "fused"]),
 )  # fmt: skip
 def test_augment_any_image_gives_finite_views_in_range(
-    channels, height, width, size, fill, semantics, antialias
+    channels, height, width, size, fill, semantics, antialias, kernels
 ) -> None:
     if fill is None:
         images = torch.from_numpy(
@@ -143,7 +149,7 @@ def test_augment_any_image_gives_finite_views_in_range(
         images = torch.full((3, channels, height, width), fill, dtype=torch.uint8)
     for policy in (T, T_PRIME):
         drawn = draw(policy, 3, 0, width, 1)
-        view = augment(images, drawn, policy, size, semantics=semantics, antialias=antialias)
+        view = augment(images, drawn, policy, size, semantics=semantics, antialias=antialias, kernels=kernels)
         of_floats = augment(images / 255, drawn, policy, size, semantics=semantics, antialias=antialias)
         assert view.shape == (3, channels, size, size)
         assert view.dtype == of_floats.dtype == torch.float32
@@ -153,10 +159,11 @@ def test_augment_any_image_gives_finite_views_in_range(
         assert float(view.max()) <= 1
 
 
-def test_distort_grey_images_keep_only_what_needs_no_colour() -> None:
+@BOTH_KERNELS
+def test_distort_grey_images_keep_only_what_needs_no_colour(kernels: Kernels) -> None:
     policy = ViewPolicy(jitter_probability=0.0, grayscale_probability=1.0, blur_probability=0.0)
     images = torch.rand(4, 1, 16, 16)
-    assert torch.equal(distort(images, draw(policy, 4, 0, 0, 1), policy), images)
+    assert torch.equal(distort(images, draw(policy, 4, 0, 0, 1), policy, kernels=kernels), images)
 
 
 def test_centre_view_is_the_middle_seven_eighths() -> None:

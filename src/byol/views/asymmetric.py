@@ -116,26 +116,32 @@ class AsymmetricViews:
         """Every draw once, in a fixed order."""
         return tuple(dict.fromkeys(d for views in self.roles.values() for view in views for d in view.draws))
 
-    def _parameters(self, of: _Draw, step: int, rows: slice, device: torch.device) -> ViewParameters:
+    def _parameters(self, of: _Draw, step: int, rows: slice) -> ViewParameters:
         plain = self.plain
-        return _draw_once(of.policy, plain.batch_size, plain.seed, step, of.number)[rows].to(device)
+        return _draw_once(of.policy, plain.batch_size, plain.seed, step, of.number)[rows]
 
     def _crop(self, images: Tensor, of: _Draw, step: int, rows: slice) -> Tensor:
-        parameters = self._parameters(of, step, rows, images.device)
-        return random_crop(images, parameters, of.size, semantics=self.plain.semantics, antialias=self.plain.antialias)
+        plain = self.plain
+        return random_crop(
+            images, self._parameters(of, step, rows), of.size,
+            semantics=plain.semantics, antialias=plain.antialias, kernels=plain.kernels,
+        )  # fmt: skip
 
     def _views(
         self, crops: dict[_Draw, Tensor], step: int, rows: slice
     ) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, ...]]]:
+        plain = self.plain
         made = {
-            d: distort(c, self._parameters(d, step, rows, c.device), d.policy, semantics=self.plain.semantics)
+            d: distort(
+                c, self._parameters(d, step, rows), d.policy,
+                semantics=plain.semantics, kernels=plain.kernels, channels_last=plain.channels_last,
+            )
             for d, c in crops.items()
-        }
+        }  # fmt: skip
 
         def view(of: _View) -> Tensor:
             if of.mixed_in is None:
                 return made[of.draw]
-            plain = self.plain
             inside = boxes(plain.batch_size, plain.seed, step, of.draw.number + BOX, of.draw.size)[rows]
             return torch.where(inside[:, None].to(made[of.draw].device), made[of.mixed_in], made[of.draw])
 

@@ -1,16 +1,22 @@
 """One augmented view of a batch of images: crop and flip, colour, grayscale, blur, solarize, in the paper's order.
 
-Operations that need RGB (saturation, hue, grayscale) are left out for images of any other channel count.
+Operations that need RGB (saturation, hue, grayscale) are left out for images of any other channel count. Parameters
+stay on the CPU, where they are drawn: which images need what is decided there, so that a GPU is never waited for.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from byol.views import color
+from byol.views import color, fused
 from byol.views.blur import gaussian_blur
 from byol.views.geometry import crop_resize, crop_window
 from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
-from byol.views.policy import Semantics, ViewPolicy
+from byol.views.policy import Kernels, Semantics, ViewPolicy
+
+IN_CACHE = 2**18
+"""Values of the views that are worked on together on a CPU, per thread: 1 MiB of float32."""
 
 
 def augment(
@@ -21,10 +27,20 @@ def augment(
     *,
     semantics: Semantics = "deepmind",
     antialias: bool = False,
+    kernels: Kernels = "native",
+    channels_last: bool = False,
 ) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: the view that `parameters` describe of (N, C, H, W) images."""
-    crops = random_crop(images, parameters, size, semantics=semantics, antialias=antialias)
-    return distort(crops, parameters, policy, semantics=semantics)
+    if kernels == "fused" and fused.takes(images, torch.uint8):
+        return fused.augment(
+            images, parameters, policy, size, semantics=semantics, antialias=antialias, channels_last=channels_last
+        )
+
+    def view(rows: slice) -> Tensor:
+        crops = random_crop(images[rows], parameters[rows], size, semantics=semantics, antialias=antialias)
+        return _distort(crops, parameters[rows], policy, semantics)
+
+    return _in_parts(view, (*images.shape[:2], size, size), images.device, channels_last)
 
 
 def random_crop(
@@ -34,57 +50,93 @@ def random_crop(
     *,
     semantics: Semantics = "deepmind",
     antialias: bool = False,
+    kernels: Kernels = "native",
 ) -> Tensor:
     """The first half of `augment`: crop, resize and flip. The only part that sees the images' own sizes."""
-    height, width = images.shape[-2:]
-    ones = torch.ones(len(parameters), device=images.device)
-    windows = crop_window(parameters, ones * height, ones * width, semantics)
+    if kernels == "fused" and fused.takes(images, torch.uint8):
+        return fused.random_crop(images, parameters, size, semantics=semantics, antialias=antialias)
+    height, width = (torch.full((len(parameters),), float(side)) for side in images.shape[-2:])
+    windows = crop_window(parameters, height, width, semantics)
     return crop_resize(images, windows, size, antialias=antialias, flip=parameters.flip)
 
 
 def distort(
-    views: Tensor, parameters: ViewParameters, policy: ViewPolicy, *, semantics: Semantics = "deepmind"
+    views: Tensor,
+    parameters: ViewParameters,
+    policy: ViewPolicy,
+    *,
+    semantics: Semantics = "deepmind",
+    kernels: Kernels = "native",
+    channels_last: bool = False,
 ) -> Tensor:
     """The second half of `augment`: colour, blur and solarize on (N, C, S, S) crops in [0, 1]."""
-    views = jitter(views, parameters, semantics)
+    if kernels == "fused" and fused.takes(views, torch.float32):
+        return fused.distort(views, parameters, policy, semantics=semantics, channels_last=channels_last)
+
+    def view(rows: slice) -> Tensor:
+        return _distort(views[rows].clone(), parameters[rows], policy, semantics)
+
+    return _in_parts(view, views.shape, views.device, channels_last)
+
+
+def _in_parts(
+    view: Callable[[slice], Tensor], shape: tuple[int, ...], device: torch.device, channels_last: bool
+) -> Tensor:
+    """(N, C, S, S): `view` of the rows, on a CPU of so many at a time that they stay in the cache."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    count, channels, size, _ = shape
+    together = count if device.type != "cpu" else max(1, torch.get_num_threads() * IN_CACHE // (channels * size * size))
+    if together >= count:
+        return view(slice(0, count)).contiguous(memory_format=layout)
+    out = torch.empty(shape, device=device, memory_format=layout)
+    for start in range(0, count, together):
+        rows = slice(start, min(start + together, count))
+        out[rows] = view(rows)
+    return out
+
+
+def _distort(views: Tensor, p: ViewParameters, policy: ViewPolicy, semantics: Semantics) -> Tensor:
+    """`distort`, which may change `views`."""
+    views = _jitter(views, p, semantics)
     if views.shape[1] == 3:
-        views = _where(parameters.grayscale, views, color.grayscale)
-    views = views.clamp(0, 1)
-    views = _where(parameters.blur, views, lambda v: gaussian_blur(v, parameters.sigma[parameters.blur], semantics))
-    views = _where(parameters.solarize, views, lambda v: color.solarize(v, policy.solarize_threshold))
-    return views.clamp(0, 1)
+        views = _where(p.grayscale, views, p.grayscale, lambda v, _: color.grayscale(v))
+    views = _where(p.blur, views.clamp(0, 1), p.sigma, lambda v, sigma: gaussian_blur(v, sigma, semantics))
+    views = _where(p.solarize, views, p.solarize, lambda v, _: color.solarize(v, policy.solarize_threshold))
+    return views.clamp_(0, 1)
 
 
-def jitter(views: Tensor, parameters: ViewParameters, semantics: Semantics = "deepmind") -> Tensor:
+def _jitter(views: Tensor, p: ViewParameters, semantics: Semantics) -> Tensor:
     """Brightness, contrast, saturation and hue in each image's own order, where its `jitter` is set."""
     rgb = views.shape[1] == 3
-    views = views.clone()
     for position in range(4):
         for operation in (BRIGHTNESS, CONTRAST, SATURATION, HUE) if rgb else (BRIGHTNESS, CONTRAST):
-            rows = (parameters.jitter & (parameters.order[:, position] == operation)).nonzero()[:, 0]
-            if len(rows):
-                views[rows] = _color_operation(operation, views[rows], parameters[rows], semantics)
+            chosen = p.jitter & (p.order[:, position] == operation)
+            views = _color_operation(operation, chosen, views, p, semantics)
     return views
 
 
-def _color_operation(operation: int, views: Tensor, parameters: ViewParameters, semantics: Semantics) -> Tensor:
+def _color_operation(operation: int, chosen: Tensor, views: Tensor, p: ViewParameters, semantics: Semantics) -> Tensor:
+    torchvision = semantics == "torchvision"
     if operation == BRIGHTNESS:
-        if semantics == "torchvision":
-            return color.scale_brightness_torchvision(views, 1 + parameters.brightness)
-        return color.add_brightness(views, parameters.brightness)
+        if torchvision:
+            return _where(chosen, views, 1 + p.brightness, color.scale_brightness_torchvision)
+        return _where(chosen, views, p.brightness, color.add_brightness)
     if operation == CONTRAST:
-        contrast = color.scale_contrast_torchvision if semantics == "torchvision" else color.scale_contrast
-        return contrast(views, 1 + parameters.contrast)
+        contrast = color.scale_contrast_torchvision if torchvision else color.scale_contrast
+        return _where(chosen, views, 1 + p.contrast, contrast)
     if operation == SATURATION:
-        saturation = color.scale_saturation_torchvision if semantics == "torchvision" else color.scale_saturation
-        return saturation(views, 1 + parameters.saturation)
-    return color.rotate_hue(views, parameters.hue)
+        saturation = color.scale_saturation_torchvision if torchvision else color.scale_saturation
+        return _where(chosen, views, 1 + p.saturation, saturation)
+    return _where(chosen, views, p.hue, color.rotate_hue)
 
 
-def _where(chosen: Tensor, views: Tensor, operation) -> Tensor:
-    """`operation` applied to the chosen images alone."""
-    if not bool(chosen.any()):
-        return views
-    views = views.clone()
-    views[chosen] = operation(views[chosen])
+def _where(chosen: Tensor, views: Tensor, amount: Tensor, operation: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`operation` of the chosen images and their amounts, the others as they are; may change `views`."""
+    rows = chosen.nonzero()[:, 0]
+    if len(rows) == len(views):
+        return operation(views, amount.to(views.device, non_blocking=True))
+    if len(rows):
+        amount = amount[rows].to(views.device, non_blocking=True)
+        rows = rows.to(views.device, non_blocking=True)
+        views.index_copy_(0, rows, operation(views.index_select(0, rows), amount))
     return views

@@ -2,12 +2,19 @@
 
 DeepMind's forms are the paper's. The torchvision forms (`*_torchvision`) differ from the paper: brightness
 multiplies, contrast blends with the mean grey, saturation blends with the grey image.
+
+HSV is never formed. With V the largest channel, m the smallest and span = V - m, S is span / V, so that a factor of S
+moves each channel along its distance from V; and hue times span is piecewise linear in the channels, so that turning
+it needs no division.
 """
 
 import torch
 from torch import Tensor
 
 LUMA = (0.2989, 0.5870, 0.1140)
+TINY = 1e-30
+TOPS = (0.0, 2.0, 4.0)
+"""Hue, in sixths of a turn, at which red, green and blue are largest."""
 
 
 def _per_image(values: Tensor) -> Tensor:
@@ -17,32 +24,40 @@ def _per_image(values: Tensor) -> Tensor:
 def luma(images: Tensor) -> Tensor:
     """(N, 1, H, W) grey values of RGB images: 0.2989 R + 0.5870 G + 0.1140 B."""
     red, green, blue = images.unbind(1)
-    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(1)
+    return (LUMA[0] * red).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2]).unsqueeze(1)
 
 
 def add_brightness(images: Tensor, delta: Tensor) -> Tensor:
     """x + delta, clipped."""
-    return (images + _per_image(delta)).clamp(0, 1)
+    return (images + _per_image(delta)).clamp_(0, 1)
 
 
 def scale_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Distances from each channel's own mean times factor, clipped."""
-    mean = images.mean(dim=(2, 3), keepdim=True)
-    return ((images - mean) * _per_image(factor) + mean).clamp(0, 1)
+    return _scale_about(images, images.mean(dim=(2, 3), keepdim=True), factor)
 
 
 def scale_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """S of HSV times factor, clipped to [0, 1]; RGB only."""
-    hue, saturation, value = rgb_to_hsv(images).unbind(1)
-    saturation = (saturation * factor[:, None, None]).clamp(0, 1)
-    return hsv_to_rgb(torch.stack((hue, saturation, value), dim=1)).clamp(0, 1)
+    value, low = _largest_and_smallest(images)
+    # S' = min(S factor, 1): distances from V times min(factor, 1 / S)
+    ratio = torch.minimum(value / (value - low).clamp_min_(TINY), _per_image(factor.clamp_min(0)))
+    return torch.lerp(value, images, ratio).clamp_(0, 1)
 
 
 def rotate_hue(images: Tensor, delta: Tensor) -> Tensor:
     """H of HSV plus delta turns, modulo 1; RGB only."""
-    hue, saturation, value = rgb_to_hsv(images).unbind(1)
-    hue = (hue + delta[:, None, None]) % 1.0
-    return hsv_to_rgb(torch.stack((hue, saturation, value), dim=1)).clamp(0, 1)
+    value, low = _largest_and_smallest(images)
+    span = value - low
+    red, green, blue = images.split(1, dim=1)
+    hue = torch.where(value == green, (blue - red).add_(span, alpha=2), (red - green).add_(span, alpha=4))
+    hue = torch.where(value == red, green - blue, hue)  # in sixths of a turn, times span; from -1 to 5 of them
+    turned = _per_image(6 * (delta % 1)) - torch.tensor(TOPS, device=delta.device, dtype=delta.dtype)[:, None, None]
+    # distance from the nearest turn that has the channel at its top: a channel falls from 1 to 2 sixths away
+    turned -= 6 * ((turned + 2) / 6).round()
+    distance = torch.addcmul(hue, turned, span).abs_()
+    ramp = distance.sub_(span, alpha=3).abs_().sub_(span).clamp_min_(0)
+    return torch.minimum(ramp, span).add_(low).clamp_(0, 1)
 
 
 def grayscale(images: Tensor) -> Tensor:
@@ -55,50 +70,28 @@ def solarize(images: Tensor, threshold: float = 0.5) -> Tensor:
     return torch.where(images < threshold, images, 1 - images)
 
 
-def rgb_to_hsv(images: Tensor) -> Tensor:
-    """(N, 3, H, W) hue in turns, saturation and value, each in [0, 1]; hue and saturation of a grey pixel are 0."""
-    red, green, blue = images.unbind(1)
-    value = images.amax(dim=1)
-    span = value - images.amin(dim=1)
-    safe_span = torch.where(span > 0, span, torch.ones_like(span))
-    safe_value = torch.where(value > 0, value, torch.ones_like(value))
-    sector = torch.where(
-        value == red,
-        (green - blue) / safe_span,
-        torch.where(value == green, (blue - red) / safe_span + 2, (red - green) / safe_span + 4),
-    )
-    hue = torch.where(span > 0, (sector / 6) % 1.0, torch.zeros_like(span))
-    return torch.stack((hue, span / safe_value, value), dim=1)
+def _largest_and_smallest(images: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, 1, H, W) each: V of HSV, and the smallest channel."""
+    red, green, blue = images.split(1, dim=1)
+    return torch.maximum(red, green).maximum(blue), torch.minimum(red, green).minimum(blue)
 
 
-def hsv_to_rgb(images: Tensor) -> Tensor:
-    """The inverse of `rgb_to_hsv`."""
-    hue, saturation, value = images.unbind(1)
-    chroma = saturation * value
-    floor = value - chroma
-    sixths = (hue % 1.0) * 6
-
-    def channel(shift: float) -> Tensor:
-        ramp = ((sixths + shift) % 6 - 3).abs() - 1
-        return ramp.clamp(0, 1)
-
-    # red falls from 1 at hue 0; green and blue are the same curve, a third of a turn on
-    return torch.stack([channel(shift) * chroma + floor for shift in (0.0, 4.0, 2.0)], dim=1)
+def _scale_about(images: Tensor, centre: Tensor, factor: Tensor) -> Tensor:
+    """Distances from `centre`, one number per image or channel, times factor, clipped."""
+    return (images * _per_image(factor)).add_(centre * (1 - _per_image(factor))).clamp_(0, 1)
 
 
 def scale_brightness_torchvision(images: Tensor, factor: Tensor) -> Tensor:
     """x times factor, clipped."""
-    return (images * _per_image(factor)).clamp(0, 1)
+    return (images * _per_image(factor)).clamp_(0, 1)
 
 
 def scale_contrast_torchvision(images: Tensor, factor: Tensor) -> Tensor:
     """Distances from the mean grey of the image times factor, clipped."""
     grey = luma(images) if images.shape[1] == 3 else images.mean(dim=1, keepdim=True)
-    mean = grey.mean(dim=(1, 2, 3), keepdim=True)
-    return ((images - mean) * _per_image(factor) + mean).clamp(0, 1)
+    return _scale_about(images, grey.mean(dim=(1, 2, 3), keepdim=True), factor)
 
 
 def scale_saturation_torchvision(images: Tensor, factor: Tensor) -> Tensor:
     """Distances from the grey image times factor, clipped; RGB only."""
-    grey = luma(images)
-    return ((images - grey) * _per_image(factor) + grey).clamp(0, 1)
+    return torch.lerp(luma(images), images, _per_image(factor)).clamp_(0, 1)

@@ -10,6 +10,9 @@ from torch import Tensor
 from byol.views.parameters import ViewParameters
 from byol.views.policy import Semantics
 
+TOGETHER = 64 * 64
+"""Pixels of an image up to which a batch is resized together on a CPU; larger ones one by one, the window alone."""
+
 
 def crop_window(parameters: ViewParameters, height: Tensor, width: Tensor, semantics: Semantics) -> Tensor:
     """(N, 4) int64 windows (top, left, height, width) in images of the given (N,) heights and widths.
@@ -71,16 +74,15 @@ def resize_matrix(
     """
     device = start.device
     start, length = start.to(torch.float32)[:, None, None], length.to(torch.float32)[:, None, None]
-    scale = length / size
     output = torch.arange(size, device=device, dtype=torch.float32)[None, :, None]
     if flip is not None:
         output = torch.where(flip[:, None, None], size - 1 - output, output)
-    centre = (output + 0.5) * scale - 0.5 + start
-    pixel = torch.arange(source, device=device, dtype=torch.float32)[None, None, :]
-    distance = (pixel - centre).abs()
-    if antialias:
-        distance = distance / scale.clamp_min(1.0)
-    weight = _cubic(distance) * ((pixel >= start) & (pixel < start + length))
+    # the centre is (output + 0.5) * length / size - 0.5; times 2 size all are whole numbers, exact in float32
+    centre = (2 * output + 1) * length - size
+    pixel = torch.arange(source, device=device, dtype=torch.float32)[None, None, :] - start
+    distance = (2 * size * pixel - centre).abs()
+    distance = distance / (2 * torch.maximum(length, torch.full_like(length, size)) if antialias else 2 * size)
+    weight = _cubic(distance) * ((pixel >= 0) & (pixel < length))
     return weight / weight.sum(dim=2, keepdim=True)
 
 
@@ -96,20 +98,24 @@ def crop_resize(
 ) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: a window of each image, resized; flipped where `flip` is true.
 
-    `images` is (N, C, H, W) uint8, or float in [0, 1]; `windows` as `crop_window` gives them, on the same device.
+    `images` is (N, C, H, W) uint8, or float in [0, 1]; `windows` as `crop_window` gives them. On a GPU nothing waits
+    for it where windows and flips are on the CPU.
     """
-    if len(images) == 1:  # nothing outside the window counts, and one window can be cut out
-        top, left, high, wide = windows[0].tolist()
-        images = images[:, :, top : top + high, left : left + wide]
-        windows = torch.tensor([[0, 0, high, wide]], device=images.device)
-    scale = 255.0 if images.dtype == torch.uint8 else 1.0
-    height, width = images.shape[-2:]
+    count, channels, height, width = images.shape
+    if count > 1 and images.device.type == "cpu" and height * width > TOGETHER:
+        flips = [None] * count if flip is None else flip.split(1)
+        alone = zip(images.split(1), windows.split(1), flips, strict=True)
+        return torch.cat([crop_resize(i, w, size, antialias=antialias, flip=f) for i, w, f in alone])
+    if count == 1:  # nothing outside the window counts, and one window can be cut out
+        top, left, height, width = windows[0].tolist()
+        images = images[:, :, top : top + height, left : left + width]
+        windows = torch.tensor([[0, 0, height, width]])
+    windows = windows.to(images.device, non_blocking=True)
+    flip = None if flip is None else flip.to(images.device, non_blocking=True)
     rows = resize_matrix(windows[:, 0], windows[:, 2], height, size, antialias=antialias)
     columns = resize_matrix(windows[:, 1], windows[:, 3], width, size, antialias=antialias, flip=flip)
-    channels = images.shape[1]
-    pixels = images.to(torch.float32)
     # one matrix product per axis; channels ride along in the rows
-    narrow = torch.bmm(pixels.flatten(1, 2), columns.transpose(1, 2))
+    narrow = torch.bmm(images.to(torch.float32).flatten(1, 2), columns.transpose(1, 2))
     narrow = narrow.view(-1, channels, height, size).transpose(1, 2).reshape(-1, height, channels * size)
     out = torch.bmm(rows, narrow).view(-1, size, channels, size).transpose(1, 2)
-    return (out / scale).clamp(0, 1).contiguous()
+    return (out / 255 if images.dtype == torch.uint8 else out).clamp_(0, 1).contiguous()

@@ -53,9 +53,10 @@ class ViewParameters:
         """The parameters of some of the images."""
         return ViewParameters(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
-    def to(self, device: torch.device) -> "ViewParameters":
-        """A copy on `device`."""
-        return ViewParameters(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+def joined(parts: list[ViewParameters]) -> ViewParameters:
+    """The parameters of the images of one part after the other."""
+    return ViewParameters(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(ViewParameters)})
 
 
 def draw(policy: ViewPolicy, num_images: int, seed: int, step: int, view: int) -> ViewParameters:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Semantics = Literal["deepmind", "torchvision"]
+Kernels = Literal["native", "fused"]
+"""What computes the views: torch, or on a CPU one C++ operator (views.cpp)."""
 
 
 @dataclass(frozen=True)

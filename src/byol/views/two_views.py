@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from byol.views.augment import distort, random_crop
-from byol.views.parameters import ViewParameters, draw
-from byol.views.policy import Semantics, ViewPolicy
+from byol.views.augment import augment, distort, random_crop
+from byol.views.parameters import ViewParameters, draw, joined
+from byol.views.policy import Kernels, Semantics, ViewPolicy
 
 
 @dataclass(frozen=True)
@@ -22,45 +24,50 @@ class TwoViews:
     seed: int
     semantics: Semantics = "deepmind"
     antialias: bool = False
+    kernels: Kernels = "native"
+    channels_last: bool = False
+    """The memory layout of the views."""
 
     def __call__(self, images: Tensor, step: int, first_row: int = 0) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) uint8 images in rows [first_row, first_row + N) -> two (N, C, S, S) float views in [0, 1]."""
-        first, second = (p.to(images.device) for p in self.parameters(step, first_row, len(images)))
-        crop1 = random_crop(images, first, self.size, semantics=self.semantics, antialias=self.antialias)
-        crop2 = random_crop(images, second, self.size, semantics=self.semantics, antialias=self.antialias)
-        return self._distort(crop1, crop2, first, second)
+        first, second = self.parameters(step, first_row, len(images))
+        return self._view(images, first, self.policy1), self._view(images, second, self.policy2)
 
     def finish(self, crops: Tensor, step: int, first_row: int = 0) -> tuple[Tensor, Tensor]:
         """The same from (N, 2, C, S, S) crops that `crop` made elsewhere."""
-        first, second = (p.to(crops.device) for p in self.parameters(step, first_row, len(crops)))
-        return self._distort(crops[:, 0], crops[:, 1], first, second)
+        first, second = self.parameters(step, first_row, len(crops))
+        return self._distorted(crops[:, 0], first, self.policy1), self._distorted(crops[:, 1], second, self.policy2)
 
-    def crop(self, image, step: int, row: int) -> Tensor:
+    def crop(self, image: NDArray[np.uint8], step: int, row: int) -> Tensor:
         """(2, C, S, S) float32: both crops of one (H, W, C) uint8 image; what a worker process does."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-        return torch.cat(
-            [
-                random_crop(pixels, p, self.size, semantics=self.semantics, antialias=self.antialias)
-                for p in self.parameters(step, row, 1)
-            ]
-        )
+        pixels = torch.from_numpy(image).permute(2, 0, 1).expand(2, -1, -1, -1)
+        return random_crop(
+            pixels, _draw_step(self, step)[row :: self.batch_size], self.size,
+            semantics=self.semantics, antialias=self.antialias, kernels=self.kernels,
+        )  # fmt: skip
 
     def parameters(self, step: int, first_row: int, num_images: int) -> tuple[ViewParameters, ViewParameters]:
         """Both views' parameters for some rows of the global batch."""
-        rows = slice(first_row, first_row + num_images)
-        first, second = _draw_step(self, step)
-        return first[rows], second[rows]
+        both, second_row = _draw_step(self, step), self.batch_size + first_row
+        return both[first_row : first_row + num_images], both[second_row : second_row + num_images]
 
-    def _distort(
-        self, crop1: Tensor, crop2: Tensor, first: ViewParameters, second: ViewParameters
-    ) -> tuple[Tensor, Tensor]:
-        view1 = distort(crop1, first, self.policy1, semantics=self.semantics)
-        return view1, distort(crop2, second, self.policy2, semantics=self.semantics)
+    def _view(self, images: Tensor, parameters: ViewParameters, policy: ViewPolicy) -> Tensor:
+        return augment(
+            images, parameters, policy, self.size, semantics=self.semantics, antialias=self.antialias,
+            kernels=self.kernels, channels_last=self.channels_last,
+        )  # fmt: skip
+
+    def _distorted(self, crops: Tensor, parameters: ViewParameters, policy: ViewPolicy) -> Tensor:
+        return distort(
+            crops, parameters, policy,
+            semantics=self.semantics, kernels=self.kernels, channels_last=self.channels_last,
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=8)
-def _draw_step(views: TwoViews, step: int) -> tuple[ViewParameters, ViewParameters]:
-    return (
-        draw(views.policy1, views.batch_size, views.seed, step, view=1),
-        draw(views.policy2, views.batch_size, views.seed, step, view=2),
-    )
+def _draw_step(views: TwoViews, step: int) -> ViewParameters:
+    """Of the first views of all images, then of the second views."""
+    return joined([
+        draw(policy, views.batch_size, views.seed, step, view)
+        for view, policy in ((1, views.policy1), (2, views.policy2))
+    ])  # fmt: skip

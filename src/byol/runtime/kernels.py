@@ -1,0 +1,91 @@
+"""Compiled operators for CPUs: C++ files of this package, built on first use by the machine's own compiler.
+
+Each file has a plain C interface and knows nothing of torch, so that it builds in seconds and fits every version of
+torch. What was built is kept in the cache folder, by content, compiler and processor. Threads are OpenMP's, in the
+library that torch has loaded already, so that `torch.set_num_threads` holds for both.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent
+SOURCES = tuple(sorted(PACKAGE.glob("*/*.cpp")))
+DEFAULT_CACHE = Path("~/.cache/byol/kernels").expanduser()
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC")
+COMPILERS = ("c++", "g++", "clang++")
+COMPILE_SECONDS = 120
+
+
+class KernelError(Exception):
+    """The operators cannot be built here; the message says why. Whoever asks does without them."""
+
+
+def find_compiler() -> str | None:
+    """The C++ compiler: $CXX, or the first of the usual names."""
+    named = os.environ.get("CXX", "")
+    return shutil.which(named) if named else next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+@cache
+def library(source: Path) -> ctypes.CDLL:
+    """The compiled `source`, from the cache folder or built now. Raises KernelError where that cannot be."""
+    if reason := prepare():
+        raise KernelError(reason)
+    return ctypes.CDLL(str(_place(source, find_compiler() or "")))
+
+
+@cache
+def prepare() -> str:
+    """Builds what is not in the cache yet, all files at a time; why that failed, or an empty string."""
+    compiler = find_compiler()
+    if compiler is None:
+        return f"no C++ compiler ({', '.join(COMPILERS)}) is installed"
+    try:
+        missing = [(source, place) for source in SOURCES if not (place := _place(source, compiler)).exists()]
+        if missing:
+            DEFAULT_CACHE.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _build(compiler, missing)
+        for source in SOURCES:
+            ctypes.CDLL(str(_place(source, compiler)))
+    except (KernelError, OSError, subprocess.SubprocessError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return ""
+
+
+def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
+    """Compiles beside and renames, so that processes that build at the same time do not disturb each other."""
+    running = []
+    for source, place in missing:
+        temporary = place.with_suffix(f".{os.getpid()}.so")
+        command = [compiler, *FLAGS, str(source), "-o", str(temporary)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        running.append((process, source, place, temporary))
+    for process, source, place, temporary in running:
+        _, said = process.communicate(timeout=COMPILE_SECONDS)
+        if process.returncode:
+            raise KernelError(
+                f"{compiler} cannot build {source.name} ({(said.splitlines() or ['no reason given'])[0]})"
+            )
+        os.replace(temporary, place)
+
+
+def _place(source: Path, compiler: str) -> Path:
+    """Where the built file lies: its name holds everything that it depends on."""
+    parts = (source.read_text(), repr(FLAGS), _target(compiler))
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    return DEFAULT_CACHE / f"{source.stem}-{key}.so"
+
+
+@cache
+def _target(compiler: str) -> str:
+    """What the compiler predefines here: its version, and the instruction sets of this processor."""
+    command = [compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        raise KernelError(f"{compiler} does not know this processor ({(done.stderr.splitlines() or ['?'])[0]})")
+    return done.stdout

@@ -1,0 +1,119 @@
+"""The operations of `views.augment` on a CPU, as one pass over each image (views.cpp).
+
+The same numbers up to float32 rounding, of uint8 images and float32 crops. `takes` says whether it can be used.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from byol.runtime import kernels
+from byol.views.geometry import crop_window
+from byol.views.parameters import ViewParameters
+from byol.views.policy import Semantics, ViewPolicy
+
+NUMBERS = ("brightness", "contrast", "saturation", "hue", "grayscale", "blur", "sigma", "solarize")
+POINTER, INT, FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
+ARGUMENTS = {
+    "augment": (*[POINTER] * 4, *[INT] * 5, FLOAT, INT, POINTER, POINTER),
+    "random_crop": (*[POINTER] * 4, *[INT] * 5, POINTER),
+    "distort": (*[POINTER] * 3, *[INT] * 4, FLOAT, INT, POINTER, POINTER),
+}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = kernels.library(Path(__file__).with_name("views.cpp"))
+    for name, types in ARGUMENTS.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = types, None
+    return library
+
+
+def takes(images: Tensor, kind: torch.dtype) -> bool:
+    """Whether these images can be worked on here: on the CPU, of the kind that is read, and with a compiler."""
+    return images.device.type == "cpu" and images.dtype == kind and not kernels.prepare()
+
+
+def augment(
+    images: Tensor,
+    parameters: ViewParameters,
+    policy: ViewPolicy,
+    size: int,
+    *,
+    semantics: Semantics = "deepmind",
+    antialias: bool = False,
+    channels_last: bool = False,
+) -> Tensor:
+    """(N, C, size, size) float32 in [0, 1]: `views.augment.augment` of (N, C, H, W) uint8 images in any layout."""
+    windows, settings = windows_of(images, parameters, semantics), table(parameters)
+    out = _empty(images, size, channels_last)
+    _library().augment(
+        images.data_ptr(), _strides(images), windows.data_ptr(), settings.data_ptr(), len(images), images.shape[1],
+        size, antialias, semantics == "torchvision", policy.solarize_threshold, torch.get_num_threads(),
+        out.data_ptr(), _strides(out),
+    )  # fmt: skip
+    return out
+
+
+def random_crop(
+    images: Tensor,
+    parameters: ViewParameters,
+    size: int,
+    *,
+    semantics: Semantics = "deepmind",
+    antialias: bool = False,
+) -> Tensor:
+    """The first half: crop, resize and flip. (N, C, size, size), contiguous."""
+    windows, flips = windows_of(images, parameters, semantics), parameters.flip.contiguous()
+    out = _empty(images, size, False)
+    _library().random_crop(
+        images.data_ptr(), _strides(images), windows.data_ptr(), flips.data_ptr(), len(images), images.shape[1],
+        size, antialias, torch.get_num_threads(), out.data_ptr(),
+    )  # fmt: skip
+    return out
+
+
+def distort(
+    views: Tensor,
+    parameters: ViewParameters,
+    policy: ViewPolicy,
+    *,
+    semantics: Semantics = "deepmind",
+    channels_last: bool = False,
+) -> Tensor:
+    """The second half: colour, blur and solarize on (N, C, S, S) float32 crops in [0, 1]."""
+    settings = table(parameters)
+    out = _empty(views, views.shape[-1], channels_last)
+    _library().distort(
+        views.data_ptr(), _strides(views), settings.data_ptr(), len(views), views.shape[1], views.shape[-1],
+        semantics == "torchvision", policy.solarize_threshold, torch.get_num_threads(), out.data_ptr(), _strides(out),
+    )  # fmt: skip
+    return out
+
+
+def windows_of(images: Tensor, parameters: ViewParameters, semantics: Semantics) -> Tensor:
+    """(N, 4) int64: the crops of images of one size."""
+    height, width = (torch.full((len(parameters),), float(side)) for side in images.shape[-2:])
+    return crop_window(parameters, height, width, semantics).contiguous()
+
+
+def table(parameters: ViewParameters) -> Tensor:
+    """(N, 14) float32: a row as views.cpp's `Settings` has it."""
+    numbers = [getattr(parameters, name)[:, None].float() for name in NUMBERS]
+    return torch.cat(
+        (parameters.flip[:, None].float(), parameters.jitter[:, None].float(), parameters.order.float(), *numbers),
+        dim=1,
+    )
+
+
+def _empty(images: Tensor, size: int, channels_last: bool) -> Tensor:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty((*images.shape[:2], size, size), memory_format=layout)
+
+
+def _strides(images: Tensor) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * 4)(*images.stride())

@@ -1,0 +1,406 @@
+// Augmented views of a batch on a CPU: one image is one thread's work and stays in its cache from crop to solarize.
+//
+// The arithmetic is that of views/augment.py, image by image. HSV is never formed: with the largest channel v, the
+// smallest m and span = v - m, saturation moves each channel along its distance from v, and hue, times span, is
+// piecewise linear in the channels. Loops are plain so that any compiler vectorises them for any processor.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+// The drawn parameters of one image: a row of the table that views/fused.py makes.
+struct Settings {
+    float flip, jitter, order[4], brightness, contrast, saturation, hue, grayscale, blur, sigma, solarize;
+};
+
+struct Strides {  // in elements
+    int64_t image, channel, row, column;
+};
+
+enum Operation { BRIGHTNESS, CONTRAST, SATURATION, HUE };
+
+typedef float Four __attribute__((vector_size(16)));
+typedef float Many __attribute__((vector_size(64)));
+constexpr int MANY = 16;
+
+constexpr float LUMA[3] = {0.2989f, 0.5870f, 0.1140f};
+constexpr float TINY = 1e-30f;
+constexpr double NEGLIGIBLE = 1e-9;  // blur weights below it are left out: the sum of all is 1
+
+inline float smaller(float a, float b) { return a < b ? a : b; }
+inline float larger(float a, float b) { return a > b ? a : b; }
+inline float clip(float x) { return smaller(larger(x, 0.0f), 1.0f); }
+
+inline Many load(const float* from) {
+    Many values;
+    std::memcpy(&values, from, sizeof values);
+    return values;
+}
+
+// A thread's memory, kept between images.
+struct Workspace {
+    std::vector<float> planes, line, ring, sums, padded, rows, kernel;
+    std::vector<const float*> sources;
+
+    float* sized(std::vector<float>& part, size_t size) {
+        if (part.size() < size) part.resize(size);
+        return part.data();
+    }
+};
+
+Workspace& workspace() {
+    static thread_local Workspace mine;
+    return mine;
+}
+
+// ---- crop and resize
+
+double cubic(double x) {  // Keys, a = -0.5
+    x = std::fabs(x);
+    if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+    return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+// Which pixels of a window's axis each output takes, and how much of each: `taps` from `first` on.
+struct Axis {
+    int taps = 0;
+    std::vector<int> first;
+    std::vector<float> weights;
+
+    void set(int length, int size, bool antialias, bool flip, double unit) {
+        const double scale = double(length) / size, stretch = antialias ? std::max(scale, 1.0) : 1.0;
+        taps = int(std::min<double>(length, std::ceil(4 * stretch)));
+        first.resize(size);
+        weights.resize(size_t(size) * taps);
+        std::vector<double> weight(taps);
+        for (int output = 0; output < size; ++output) {
+            const double centre = (output + 0.5) * scale - 0.5;
+            const int start = std::clamp(int(std::floor(centre - 2 * stretch)) + 1, 0, length - taps);
+            double sum = 0;
+            for (int tap = 0; tap < taps; ++tap) sum += weight[tap] = cubic((start + tap - centre) / stretch);
+            const int place = flip ? size - 1 - output : output;
+            first[place] = start;
+            for (int tap = 0; tap < taps; ++tap) weights[size_t(place) * taps + tap] = float(weight[tap] / sum * unit);
+        }
+    }
+};
+
+// (length, 4) floats of one source line of up to four channels.
+template <int STEP>
+void widen(const uint8_t* const from[4], int64_t step, int length, float* line) {
+    const int64_t s = STEP ? STEP : step;
+    const uint8_t *a = from[0], *b = from[1], *c = from[2], *d = from[3];
+    for (int x = 0; x < length; ++x) {
+        line[4 * x] = a[x * s];
+        line[4 * x + 1] = b[x * s];
+        line[4 * x + 2] = c[x * s];
+        line[4 * x + 3] = d[x * s];
+    }
+}
+
+template <int TAPS>
+void narrow(const Four* line, const Axis& axis, int size, Four* out) {
+    const int taps = TAPS ? TAPS : axis.taps;
+    for (int x = 0; x < size; ++x) {
+        const Four* at = line + axis.first[x];
+        const float* weight = &axis.weights[size_t(x) * taps];
+        Four sum = weight[0] * at[0];
+        for (int tap = 1; tap < taps; ++tap) sum += weight[tap] * at[tap];
+        out[x] = sum;
+    }
+}
+
+// sum over `count` of weights[i] * sources[i][0..length); `length` is a multiple of 16, or `sources` reach beyond it.
+void weighted_sum(const float* const* sources, const float* weights, int count, int length, float* out) {
+    int x = 0;
+    for (; x + 4 * MANY <= length; x += 4 * MANY) {
+        Many a = {}, b = {}, c = {}, d = {};
+        for (int i = 0; i < count; ++i) {
+            const float *from = sources[i] + x, weight = weights[i];
+            a += weight * load(from);
+            b += weight * load(from + MANY);
+            c += weight * load(from + 2 * MANY);
+            d += weight * load(from + 3 * MANY);
+        }
+        std::memcpy(out + x, &a, sizeof a);
+        std::memcpy(out + x + MANY, &b, sizeof b);
+        std::memcpy(out + x + 2 * MANY, &c, sizeof c);
+        std::memcpy(out + x + 3 * MANY, &d, sizeof d);
+    }
+    for (; x < length; x += MANY) {
+        Many a = {};
+        for (int i = 0; i < count; ++i) a += weights[i] * load(sources[i] + x);
+        std::memcpy(out + x, &a, sizeof a);
+    }
+}
+
+int whole(int length) { return (length + MANY - 1) / MANY * MANY; }
+
+// Planes (channels, size, size) in [0, 1] of the window (top, left, height, width) of an image.
+void crop(const uint8_t* image, const Strides& at, int channels, const int64_t window[4], bool flip, int size,
+          bool antialias, float* planes) {
+    static thread_local Axis vertical, horizontal;
+    vertical.set(int(window[2]), size, antialias, false, 1.0 / 255);
+    horizontal.set(int(window[3]), size, antialias, flip, 1.0);
+    Workspace& w = workspace();
+    const int length = int(window[3]), taps = vertical.taps, padded = whole(4 * size);
+    float* line = w.sized(w.line, 4 * size_t(length));
+    float* ring = w.sized(w.ring, size_t(taps) * padded);  // the source lines in use, resized
+    float* sums = w.sized(w.sums, padded);
+    w.sources.resize(taps);
+    for (int group = 0; group < channels; group += 4) {
+        const int present = std::min(4, channels - group);
+        int next = 0;  // the first source line not resized yet
+        for (int y = 0; y < size; ++y) {
+            const int first = vertical.first[y];
+            for (next = std::max(next, first); next < first + taps; ++next) {
+                const uint8_t* from[4];
+                for (int c = 0; c < 4; ++c)
+                    from[c] = image + (group + std::min(c, present - 1)) * at.channel + (window[0] + next) * at.row +
+                              window[1] * at.column;
+                if (at.column == 1) widen<1>(from, 1, length, line);
+                else if (at.column == 3) widen<3>(from, 3, length, line);
+                else widen<0>(from, at.column, length, line);
+                Four* into = reinterpret_cast<Four*>(ring + size_t(next % taps) * padded);
+                const Four* row = reinterpret_cast<const Four*>(line);
+                if (horizontal.taps == 4) narrow<4>(row, horizontal, size, into);
+                else narrow<0>(row, horizontal, size, into);
+            }
+            for (int tap = 0; tap < taps; ++tap) w.sources[tap] = ring + size_t((first + tap) % taps) * padded;
+            weighted_sum(w.sources.data(), &vertical.weights[size_t(y) * taps], taps, 4 * size, sums);
+            for (int c = 0; c < present; ++c) {
+                float* out = planes + (size_t(group + c) * size + y) * size;
+                for (int x = 0; x < size; ++x) out[x] = clip(sums[4 * x + c]);
+            }
+        }
+    }
+}
+
+// ---- colour
+
+double mean(const float* values, int count) {
+    double sum = 0;
+    int i = 0;
+    for (; i + 16 * MANY <= count; i += 16 * MANY) {
+        Many part = {};
+        for (int j = 0; j < 16; ++j) part += load(values + i + j * MANY);
+        for (int lane = 0; lane < MANY; ++lane) sum += part[lane];
+    }
+    for (; i < count; ++i) sum += values[i];
+    return sum / count;
+}
+
+// x * factor + offset, clipped: brightness and contrast.
+void scale(float* x, int count, float factor, float offset) {
+    for (int i = 0; i < count; ++i) x[i] = clip(x[i] * factor + offset);
+}
+
+void contrast(float* planes, int channels, int count, float factor, bool torchvision) {
+    std::vector<double> means(channels);
+    double grey = 0;
+    for (int c = 0; c < channels; ++c) {
+        means[c] = mean(planes + size_t(c) * count, count);
+        grey += means[c] * (channels == 3 ? LUMA[c] : 1.0 / channels);
+    }
+    for (int c = 0; c < channels; ++c)
+        scale(planes + size_t(c) * count, count, factor, float((torchvision ? grey : means[c]) * (1.0 - factor)));
+}
+
+void saturate(float* __restrict r, float* __restrict g, float* __restrict b, int count, float factor) {
+    factor = larger(factor, 0.0f);
+    for (int i = 0; i < count; ++i) {
+        const float red = r[i], green = g[i], blue = b[i];
+        const float most = larger(larger(red, green), blue), least = smaller(smaller(red, green), blue);
+        const float by = smaller(factor, most / larger(most - least, TINY));  // saturation at most 1
+        r[i] = clip(most - (most - red) * by);
+        g[i] = clip(most - (most - green) * by);
+        b[i] = clip(most - (most - blue) * by);
+    }
+}
+
+void saturate_torchvision(float* __restrict r, float* __restrict g, float* __restrict b, int count, float factor) {
+    for (int i = 0; i < count; ++i) {
+        const float red = r[i], green = g[i], blue = b[i];
+        const float grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue;
+        r[i] = clip((red - grey) * factor + grey);
+        g[i] = clip((green - grey) * factor + grey);
+        b[i] = clip((blue - grey) * factor + grey);
+    }
+}
+
+void rotate_hue(float* __restrict r, float* __restrict g, float* __restrict b, int count, float turns) {
+    const float sixths = float(6.0 * (turns - std::floor(double(turns))));
+    for (int i = 0; i < count; ++i) {
+        const float red = r[i], green = g[i], blue = b[i];
+        const float most = larger(larger(red, green), blue), least = smaller(smaller(red, green), blue);
+        const float span = most - least, six = 6 * span;
+        const float if_green = blue - red + 2 * span, if_blue = red - green + 4 * span, if_red = green - blue;
+        float hue = most == green ? if_green : if_blue;
+        hue = (most == red ? if_red : hue) + sixths * span;  // in sixths of a turn, times span
+        const float above = hue + six, below = hue - six;
+        hue = hue < 0 ? above : (hue >= six ? below : hue);
+        const float from_three = std::fabs(hue - 3 * span) - span;
+        const float from_two = 2 * span - std::fabs(hue - 2 * span);
+        const float from_four = 2 * span - std::fabs(hue - 4 * span);
+        r[i] = clip(least + smaller(larger(from_three, 0.0f), span));
+        g[i] = clip(least + smaller(larger(from_two, 0.0f), span));
+        b[i] = clip(least + smaller(larger(from_four, 0.0f), span));
+    }
+}
+
+void grayscale(float* __restrict r, float* __restrict g, float* __restrict b, int count) {
+    for (int i = 0; i < count; ++i) {
+        const float grey = clip(LUMA[0] * r[i] + LUMA[1] * g[i] + LUMA[2] * b[i]);
+        r[i] = g[i] = b[i] = grey;
+    }
+}
+
+void recolour(float* planes, int channels, int count, const Settings& s, bool torchvision) {
+    float *r = planes, *g = planes + count, *b = planes + 2 * size_t(count);
+    const bool rgb = channels == 3;
+    for (int position = 0; s.jitter && position < 4; ++position) {
+        switch (int(s.order[position])) {
+            case BRIGHTNESS:
+                scale(planes, channels * count, torchvision ? 1 + s.brightness : 1, torchvision ? 0 : s.brightness);
+                break;
+            case CONTRAST:
+                contrast(planes, channels, count, 1 + s.contrast, torchvision);
+                break;
+            case SATURATION:
+                if (rgb) (torchvision ? saturate_torchvision : saturate)(r, g, b, count, 1 + s.saturation);
+                break;
+            case HUE:
+                if (rgb) rotate_hue(r, g, b, count, s.hue);
+        }
+    }
+    if (s.grayscale && rgb) grayscale(r, g, b, count);
+}
+
+// ---- blur, solarize, and the way out
+
+// The weights of taps -radius..radius, without those that are negligible.
+int gaussian(double sigma, int radius, std::vector<float>& kernel) {
+    double sum = 0;
+    std::vector<double> weight(radius + 1);
+    for (int x = 0; x <= radius; ++x) {
+        weight[x] = std::exp(-(double(x) * x) / (2 * sigma * sigma));
+        sum += x ? 2 * weight[x] : weight[x];
+    }
+    while (radius && weight[radius] / sum < NEGLIGIBLE) --radius;
+    kernel.resize(2 * radius + 1);
+    for (int x = -radius; x <= radius; ++x) kernel[x + radius] = float(weight[std::abs(x)] / sum);
+    return radius;
+}
+
+// Row y of a blurred plane. Outside is zero; with `reflect` the picture mirrored about its outermost pixels.
+void blurred_row(const float* plane, int size, int y, int radius, bool reflect, float* out) {
+    Workspace& w = workspace();
+    const float* kernel = w.kernel.data();
+    const int margin = whole(radius), taps = 2 * radius + 1;
+    float* padded = w.sized(w.padded, size_t(2) * margin + whole(size) + MANY);
+    int used = 0, lowest = 0;
+    w.sources.resize(taps);
+    for (int tap = 0; tap < taps; ++tap) {
+        int row = y + tap - radius;
+        if (reflect) row = row < 0 ? -row : (row >= size ? 2 * size - 2 - row : row);
+        if (row < 0) ++lowest;
+        else if (row < size) w.sources[used++] = plane + size_t(row) * size;
+    }
+    float* line = padded + margin;
+    weighted_sum(w.sources.data(), kernel + lowest, used, size, line);
+    for (int x = 1; x <= radius; ++x) {
+        line[-x] = reflect ? line[x] : 0;
+        line[size - 1 + x] = reflect ? line[size - 1 - x] : 0;
+    }
+    for (int tap = 0; tap < taps; ++tap) w.sources[tap] = line + tap - radius;
+    weighted_sum(w.sources.data(), kernel, taps, size, out);
+}
+
+void store(const float* rows, int channels, int stride, int size, const Strides& at, float* out) {
+    if (at.column == 3 && at.channel == 1 && channels == 3) {
+        const float *r = rows, *g = rows + stride, *b = rows + 2 * stride;
+        for (int x = 0; x < size; ++x) {
+            out[3 * x] = r[x];
+            out[3 * x + 1] = g[x];
+            out[3 * x + 2] = b[x];
+        }
+        return;
+    }
+    for (int c = 0; c < channels; ++c)
+        for (int x = 0; x < size; ++x) out[c * at.channel + x * at.column] = rows[c * stride + x];
+}
+
+// Planes to the output, blurred and solarized where the settings say so.
+void finish(const float* planes, int channels, int size, const Settings& s, float threshold, bool torchvision,
+            const Strides& at, float* out) {
+    Workspace& w = workspace();
+    const int stride = whole(size);
+    float* rows = w.sized(w.rows, size_t(channels) * stride);
+    const int radius = s.blur ? gaussian(s.sigma, size / 20, w.kernel) : 0;
+    for (int y = 0; y < size; ++y) {
+        for (int c = 0; c < channels; ++c) {
+            const float* plane = planes + size_t(c) * size * size;
+            float* row = rows + c * stride;
+            if (radius) blurred_row(plane, size, y, radius, torchvision, row);
+            else std::memcpy(row, plane + size_t(y) * size, size * sizeof(float));
+            if (s.solarize)
+                for (int x = 0; x < size; ++x) row[x] = row[x] < threshold ? row[x] : 1 - row[x];
+            for (int x = 0; x < size; ++x) row[x] = clip(row[x]);
+        }
+        store(rows, channels, stride, size, at, out + y * at.row);
+    }
+}
+
+float* planes_for(int channels, int size) {
+    Workspace& w = workspace();
+    return w.sized(w.planes, size_t(channels) * size * size + 4 * MANY);  // whole vectors are read beyond a row
+}
+
+}  // namespace
+
+extern "C" {
+
+// (count, channels, size, size) views of uint8 images. `windows` (count, 4) int64 and `settings` (count, 14) float32.
+void augment(const uint8_t* images, const Strides* from, const int64_t* windows, const Settings* settings, int count,
+             int channels, int size, int antialias, int torchvision, float threshold, int threads, float* out,
+             const Strides* to) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
+    for (int i = 0; i < count; ++i) {
+        float* planes = planes_for(channels, size);
+        crop(images + i * from->image, *from, channels, windows + 4 * i, settings[i].flip, size, antialias, planes);
+        recolour(planes, channels, size * size, settings[i], torchvision);
+        finish(planes, channels, size, settings[i], threshold, torchvision, *to, out + i * to->image);
+    }
+}
+
+// The first half: crop, resize and flip.
+void random_crop(const uint8_t* images, const Strides* from, const int64_t* windows, const uint8_t* flips, int count,
+                 int channels, int size, int antialias, int threads, float* out) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
+    for (int i = 0; i < count; ++i) {
+        float* planes = out + size_t(i) * channels * size * size;
+        crop(images + i * from->image, *from, channels, windows + 4 * i, flips[i], size, antialias, planes);
+    }
+}
+
+// The second half, on float crops in [0, 1].
+void distort(const float* crops, const Strides* from, const Settings* settings, int count, int channels, int size,
+             int torchvision, float threshold, int threads, float* out, const Strides* to) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
+    for (int i = 0; i < count; ++i) {
+        float* planes = planes_for(channels, size);
+        for (int c = 0; c < channels; ++c)
+            for (int y = 0; y < size; ++y) {
+                const float* row = crops + i * from->image + c * from->channel + y * from->row;
+                float* into = planes + (size_t(c) * size + y) * size;
+                for (int x = 0; x < size; ++x) into[x] = row[x * from->column];
+            }
+        recolour(planes, channels, size * size, settings[i], torchvision);
+        finish(planes, channels, size, settings[i], threshold, torchvision, *to, out + i * to->image);
+    }
+}
+}
