@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-full test-browser install clean
+.PHONY: demo test test-full test-browser docs install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -15,12 +15,17 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
 test-full: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[all-maps]" --constraint constraints.txt
 	$(BIN)/python -m pytest -m "not browser"
 	$(BIN)/python -m tests.mutations
 
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[browser]" --constraint constraints.txt
 	$(BIN)/python -m pytest -m browser tests/browser
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/site
+	@echo "the site is build/site/index.html"
 
 install: $(INSTALLED)
 

@@ -29,7 +29,9 @@ from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
 from byol.nets.encoder import SMALL_IMAGE, find_num_features
+from byol.nets.fused_norm import fuse_batch_norm
 from byol.nets.initialization import initialize_from_data as set_from_data
+from byol.nets.matrix_conv import use_matrix_products
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import total_steps
@@ -244,8 +246,8 @@ def policy(view: ViewConfig) -> ViewPolicy:
     return ViewPolicy(**dataclasses.asdict(view))
 
 
-def plain_views(config: Config) -> TwoViews:
-    """T and T' of a resolved config, whatever its asymmetry."""
+def plain_views(config: Config, *, fused: bool = False) -> TwoViews:
+    """T and T' of a resolved config, whatever its asymmetry; `fused` by the compiled operator where it fits."""
     return TwoViews(
         policy(config.views.view1),
         policy(config.views.view2),
@@ -254,12 +256,14 @@ def plain_views(config: Config) -> TwoViews:
         config.seed,
         config.views.semantics,
         config.views.antialias,
+        "fused" if fused else "native",
+        config.channels_last,
     )
 
 
-def two_views(config: Config) -> TwoViews | AsymmetricViews:
+def two_views(config: Config, *, fused: bool = False) -> TwoViews | AsymmetricViews:
     """The views that a resolved config trains on."""
-    a, plain = config.asymmetry, plain_views(config)
+    a, plain = config.asymmetry, plain_views(config, fused=fused)
     asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, a.scale_mix, a.weak_augmentation, a.mean_encoding)
     differs = a.small_crops or {a.scale_mix, a.weak_augmentation, a.mean_encoding} != {"none"}
     return AsymmetricViews(plain, asymmetry) if differs else plain
@@ -298,13 +302,19 @@ def feed(
     return ResidentFeed(images.to(device), chosen, plan, config.seed, np.asarray(indices))
 
 
-def state(config: Config, built: Method, device: torch.device, ranks: Ranks) -> State:
-    """The state at step 0, on its device and in its memory layout; with several ranks batch norm spans them."""
+def state(config: Config, built: Method, device: torch.device, ranks: Ranks, *, fused: bool = False) -> State:
+    """The state at step 0, on its device and in its memory layout; with several ranks batch norm spans them.
+
+    `fused` puts the compiled operators in place of torch's.
+    """
     built = built.to(device)
     if ranks.size > 1:
         synchronize_batch_norm(built)
     if config.channels_last:
         built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if fused:
+        fuse_batch_norm(built)
+        use_matrix_products(built)
     o = config.optimizer
     optimizer = create_optimizer(
         built.trained_modules(),
@@ -313,6 +323,7 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks) -> 
         momentum=o.momentum,
         trust_coefficient=o.trust_coefficient,
         decay_all=o.decay_all,
+        fused=fused,
         rates={
             prefix: rate
             for prefix, rate in (("online.projector.", o.projector_rate), ("predictor.", o.predictor_rate))

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from byol.config import AsymmetryConfig, Config
-from byol.errors import ConfigError
+from byol.config import AsymmetryConfig, Config, from_dict
+from byol.engine import checkpoint
+from byol.errors import CheckpointError, ConfigError
 from byol.export.encoder_file import copy_weights
 from byol.methods.byol import BYOL
 from byol.methods.contrastive import Gather, alone, info_nce, nt_xent
@@ -21,6 +22,7 @@ from byol.methods.siamese import PairLoss, Siamese, TargetKind
 from byol.nets.encoder import create_encoder, find_num_features
 from byol.nets.heads import mlp_head
 from byol.nets.norm import split_batch_norm
+from byol.runtime.record import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,21 @@ def method(
         classifier=classifier,
         gather=gather,
     )
+
+
+def trained_method(directory: RunDirectory) -> Method:
+    """The networks of a run's newest checkpoint. Raises CheckpointError where there is none, or it does not fit."""
+    record = directory.record()
+    networks = method(from_dict(Config, record["config"]), record["data"]["channels"])
+    newest, state = checkpoint.load_newest(directory.checkpoints)
+    weights = {n: t for n, t in state["method"].items() if not n.startswith("classifier.")}
+    try:
+        networks.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
+        ) from error
+    return networks
 
 
 def _is_the_papers(config: Config, parts: MethodParts) -> bool:

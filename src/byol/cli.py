@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from byol.cli_completion import Completion, script
 from byol.cli_evaluate import Embed, Evaluate, Knn, Linear, run_embed, run_evaluate, run_knn, run_linear
 from byol.cli_explore import Explore, run_explore
 from byol.cli_show import (
@@ -127,13 +128,18 @@ def _run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return USAGE_ERROR
-    kind, run = COMMANDS[name]
+    return COMMANDS[name][1](parse(name, rest))
+
+
+def parse(name: str, arguments: list[str]) -> Any:
+    """The options of the command `name`, as its run takes them. Exits, as `--help` does, where they do not parse."""
+    kind, _ = COMMANDS[name]
     if kind in (Pretrain, Preview, Doctor):
         default = kind(
-            config=recipe(_chosen_recipe(rest)).config, **({"data": tyro.MISSING} if kind is Preview else {})
+            config=recipe(_chosen_recipe(arguments)).config, **({"data": tyro.MISSING} if kind is Preview else {})
         )
-        return run(tyro.cli(kind, prog=f"byol {name}", args=rest, default=default))
-    return run(tyro.cli(kind, prog=f"byol {name}", args=rest))
+        return tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
+    return tyro.cli(kind, prog=f"byol {name}", args=arguments)
 
 
 def _overview() -> str:
@@ -252,6 +258,11 @@ def _recipes(options: Recipes) -> int:
     return 0
 
 
+def _completion(options: Completion) -> int:
+    print(script(options.shell, {name: kind for name, (kind, _) in COMMANDS.items()}), end="")
+    return 0
+
+
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "demo": (Demo, _demo),
     "pretrain": (Pretrain, _pretrain),
@@ -270,4 +281,5 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "check-data": (CheckData, run_check_data),
     "study": (RunStudy, run_study),
     "recipes": (Recipes, _recipes),
+    "completion": (Completion, _completion),
 }

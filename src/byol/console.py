@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from byol.engine.loop import Progress
 
 PLAIN_INTERVAL_SECONDS = 15
+SHORTEST_BAR, LONGEST_BAR = 8, 40
+WORDS_WIDTH = 70
+"""Columns that the words beside the bar take at most."""
+COLOURS = {"healthy": "green", "partially collapsed": "yellow", "collapsed": "bold red"}
 
 
 class Console:
@@ -25,10 +29,11 @@ class Console:
         from rich.progress import Progress as RichProgress
 
         self._console = RichConsole(highlight=False, soft_wrap=True)
+        bar = min(LONGEST_BAR, max(SHORTEST_BAR, self._console.width - WORDS_WIDTH))
         self._live = (
             RichProgress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=bar),
                 TextColumn("{task.percentage:>3.0f} %"),
                 TextColumn("{task.fields[note]}"),
                 console=self._console,
@@ -55,12 +60,15 @@ class Console:
         sys.stdout.flush()
 
     def show(self, progress: "Progress") -> None:
-        """Shows where training stands."""
-        note = (
-            f"loss {progress.loss:.3f}, rate {progress.learning_rate:.3g}, tau {progress.tau:.4f}, "
-            f"{progress.images_per_second:.0f} images/s, {in_words(progress.remaining_seconds)} left"
-        )
-        self._update("pretraining", progress.step, progress.total_steps, note)
+        """Shows where training stands; the live line holds to 80 columns."""
+        p = progress
+        pace = f"{p.images_per_second:.0f} images/s, {in_words(p.remaining_seconds)} left"
+        if self._live:
+            colour = COLOURS.get(p.health, "default")
+            self._update(f"[{colour}]{p.health}[/]", p.step, p.total_steps, f"loss {p.loss:.3f}, {pace}")
+        else:
+            note = f"loss {p.loss:.3f}, {p.health}, rate {p.learning_rate:.3g}, tau {p.tau:.4f}, {pace}"
+            self._update("pretraining", p.step, p.total_steps, note)
 
     def count(self, done: int, total: int) -> None:
         """Shows how many images are read."""

@@ -85,6 +85,19 @@ def test_cluster_is_named_and_exported(page: Page, tmp_path: Path) -> None:
     assert page.locator(".cluster b").first.inner_text().startswith("my <i>birds</i>")
 
 
+def test_map_makes_room_for_a_message(page: Page) -> None:
+    drawn = "document.querySelector('#map .main-svg').getBoundingClientRect().bottom"
+    below = "document.querySelector('.hint').getBoundingClientRect().top"
+    page.evaluate("say('something was written')")
+    page.wait_for_function(f"{drawn} <= {below} + 1")
+
+
+def test_page_fits_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 850})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.querySelector('header').getBoundingClientRect().height") < 120
+
+
 def test_region_is_selected_and_exported(page: Page, tmp_path: Path) -> None:
     page.click("#drag-lasso")
     box = page.locator("#map").bounding_box()

@@ -17,6 +17,7 @@ import torch
 import byol
 from byol.report.write import write_report
 from tests.conftest import SMALL, encoded, picture
+from tests.integration.test_report import study_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -165,6 +166,18 @@ def test_map_buttons_change_run_kind_colours_and_groups(browser: Browser, page_f
         ]
         page.locator("#map-colour .chip").nth(1).click()
         assert page.locator("#map-legend .chip").first.inner_text() == "cluster 1"
+
+
+def test_study_of_a_run_is_drawn(browser: Browser, page_file: Path, tmp_path: Path) -> None:
+    run = study_folder(tmp_path / NASTY, page_file.parent / "plain", ended=True)
+    file = write_report(run, out=tmp_path / "page.html", num_images=30)
+    for width in (1280, 390):
+        with opened(browser, file, width) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.locator("#study .chart svg.main-svg").count() >= 8
+            drawn = page.evaluate("document.querySelector('#study .plot').data[1]")
+            assert drawn["x"][0] == pytest.approx(2.1)
+            assert drawn["error_x"]["array"][0] == pytest.approx(0.248, abs=0.001)
 
 
 def test_view_tells_what_was_done_to_it(browser: Browser, page_file: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from byol.cli import COMMANDS
 from byol.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -43,12 +42,14 @@ def test_map_names_tests_that_exist() -> None:
     assert {name for name in named if f"def {name}(" not in written} == set()
 
 
-def test_readme_commands_exist() -> None:
+def test_every_recipe_is_in_the_table() -> None:
+    text = (ROOT / "docs" / "choosing-a-recipe.md").read_text()
+    assert {name for name in RECIPES if f"`{name}`" not in text} == set()
+
+
+def test_readme_has_its_two_commands_and_every_page_is_in_the_site() -> None:
     text = (ROOT / "README.md").read_text()
-    for command in re.findall(r"^    byol (\w+)", text, re.MULTILINE):
-        assert command in COMMANDS
-    for option in ("--data", "--out"):
-        assert option in text
-    for recipe in ("small", "imagenette", "cifar10", "stl10", "sample"):
-        assert f"`{recipe}`" in text
-        assert recipe in RECIPES
+    for command in ("    make demo ", "    make test ", "    byol pretrain --data ", "    byol embed "):
+        assert f"\n{command}" in text
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert {page.stem for page in PAGES[1:] if f"\n{page.stem}\n" not in index} == {"index"}

@@ -9,14 +9,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 from PIL import Image
 
 import byol
+from byol import build
+from byol.build_networks import trained_method
 from byol.cli import main
+from byol.config import Config, from_dict
 from byol.console import picture_code
 from byol.errors import DataError, RunError
+from byol.evaluate.branch_variance import branch_variance
 from byol.report.summary import RunSummary, config_differences, read_runs
 from byol.report.write import _columns, report_after, write_report
+from byol.runtime.record import RunDirectory
+from byol.studies import find_study
+from byol.studies.judge import judge
+from byol.studies.runs import UNTRAINED
+from byol.studies.study_report import COLUMNS, StudyResult, protocol
+from byol.studies.study_report import write as write_study
 from tests.conftest import SMALL, encoded, picture
 
 NASTY = "<script>alert(1)<"
@@ -129,8 +140,100 @@ def test_report_while_a_run_goes_on_shows_what_there_is(runs: Path, tmp_path: Pa
     assert run.verdict == RunSummary.read(runs / "a").verdict
     assert "still training" in run.next_step()[0]
     page = write_report(tmp_path / "run")
-    assert "wrote no encoder yet" in page.read_text()
+    seen, finished = (content_of(p)["looks"]["0"] for p in (page, write_report(runs / "a", out=tmp_path / "a.html")))
+    assert seen["neighbours"] == finished["neighbours"]  # by the newest checkpoint, which is the last one here
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    page = write_report(tmp_path / "run")
+    assert "wrote no checkpoint yet" in page.read_text()
     assert content_of(page)["grids"]
+
+
+def test_summary_of_a_run_that_went_on_after_a_stop_is_not_the_stops(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "a", tmp_path / "run")
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    (tmp_path / "run/result.json").write_text(json.dumps({**result, "finished": False, "step": 3}))
+    run = RunSummary.read(tmp_path / "run")
+    assert run.step == 5
+    assert "still training" in run.next_step()[0]
+
+
+def test_report_tells_the_variance_over_views_of_both_networks(runs: Path, tmp_path: Path) -> None:
+    def told(text: str) -> list[str]:
+        found = re.search(r'id="branches">.*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+        assert found
+        return re.findall(r"<td[^>]*>(.*?)</td>", found[1])
+
+    page = write_report(runs / "a", runs / "b", out=tmp_path / "page.html").read_text()
+    config = from_dict(Config, RunDirectory.open(runs / "a").record()["config"])
+    wanted = branch_variance(
+        trained_method(RunDirectory.open(runs / "a")),
+        build.open_source(str(runs / "photos")),
+        3,
+        build.two_views(config),
+        16,
+        torch.device("cpu"),
+        32,
+    )
+    cells = told(page)
+    assert cells[:4] == ["a", f"{wanted[0]:.3f}", f"{wanted[1]:.3f}", "32"]
+    assert cells[4] == "b" and cells[7] == "32"
+    assert 0 < wanted[1] < 1
+    shutil.copytree(runs / "a", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    assert "holds no checkpoint" in told(write_report(tmp_path / "run").read_text())[1]
+    assert "takes too long" in told(write_report(runs / "a", out=tmp_path / "b.html", seconds=0).read_text())[1]
+
+
+def study_folder(folder: Path, run: Path, *, ended: bool) -> Path:
+    """Three seeds of a study, made up, with a copy of `run` as one of its runs."""
+    found = find_study("normalization")
+    names = [None, *(variant.name for variant in found.chosen("tiny"))]
+    outcomes: dict[str, list[dict[str, Any]]] = {}
+    for place, name in enumerate(names):
+        for seed in range(3):
+            values = dict.fromkeys(COLUMNS, 1.0 + place + 0.1 * seed) if name else {"knn": 60.0}
+            diverged = place == 2 and seed == 1
+            outcome = {"failed": "so", "knn": float("nan")} if diverged else values
+            outcomes.setdefault(name or UNTRAINED, []).append(outcome)
+            path = folder / f"{place}-seed-{seed}"
+            path.mkdir(parents=True)
+            if ended or (place, seed) == (1, 0):
+                (path / "outcome.json").write_text(json.dumps(outcome))
+    shutil.copytree(run, folder / "1-seed-0", dirs_exist_ok=True)
+    said = protocol(found, "tiny", 3, 5000, f"photos of {NASTY}")
+    (folder / "protocol.txt").write_text("\n".join(said))
+    if ended:
+        judgements = [judge(shape, outcomes) for shape in found.expected("tiny")]
+        write_study(StudyResult(found, "tiny", outcomes, judgements, said), folder)
+    return folder / "1-seed-0"
+
+
+def test_report_of_a_run_of_a_study_shows_the_study(runs: Path, tmp_path: Path) -> None:
+    run = study_folder(tmp_path / "normalization-tiny", runs / "a", ended=True)
+    page = write_report(run, data=str(runs / "photos"))
+    text, (study,) = page.read_text(), content_of(page)["studies"]
+    names = [variant.name for variant in find_study("normalization").chosen("tiny")]
+    assert "Study normalization, scale tiny" in text
+    assert f"All {3 * (len(names) + 1)} runs are done." in text
+    assert study["scores"][names[0]]["knn"]["value"] == pytest.approx(2.1)
+    assert study["scores"][names[1]]["knn"]["value"] is None  # one of its seeds diverged
+    assert ">diverged<" in text and ">2.1 [1.9, 2.3]<" in text
+    for judgement in study["judgements"]:
+        assert str(escape(judgement["evidence"])) in text
+
+
+def test_report_says_that_a_study_is_unfinished(runs: Path, tmp_path: Path) -> None:
+    run = study_folder(tmp_path / "elsewhere", runs / "a", ended=False)
+    page = write_report(run, data=str(runs / "photos"))
+    assert re.search(r"Unfinished: 1 of \d+ runs are done", page.read_text())
+    assert f"byol study normalization --scale tiny --out {tmp_path / 'elsewhere'}" in page.read_text()
+    assert content_of(page)["studies"] == []
+    whole = study_folder(tmp_path / "normalization-tiny", runs / "a", ended=True)
+    (whole.parent / "0-seed-2" / "outcome.json").unlink()
+    assert "the table is of an earlier end" in write_report(whole, data=str(runs / "photos")).read_text()
+    (whole.parent / "study.json").write_text("[torn")
+    assert "there is no table before the last" in write_report(whole, data=str(runs / "photos")).read_text()
+    assert 'id="study"' not in write_report(runs / "a", out=tmp_path / "a.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import base64
 import io
+import sys
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,7 +108,19 @@ def test_spectrum_of_one_dimension_has_a_plane() -> None:
     assert plane.shape == (3, 2)
 
 
-def test_maps_are_within_one_and_tsne_keeps_blobs_together() -> None:
+def only(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
+    """Whatever is installed here, maps find these alone."""
+    monkeypatch.setattr("byol.report.embedding_map.find_spec", lambda name: name if name in libraries else None)
+
+
+def are_kept_together(points: np.ndarray, labels: torch.Tensor) -> bool:
+    plane = torch.from_numpy(points)
+    nearest = torch.cdist(plane, plane).fill_diagonal_(9).argmin(dim=1)
+    return float((labels[nearest] == labels).float().mean()) > 0.95
+
+
+def test_maps_are_within_one_and_tsne_keeps_blobs_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "sklearn")
     unit, labels = blobs(each=40)
     with threadpool_limits(1):
         found = maps(unit, spectrum(unit)[1], slow=True)
@@ -113,10 +128,39 @@ def test_maps_are_within_one_and_tsne_keeps_blobs_together() -> None:
     for points in found.values():
         assert points.shape == (120, 2)
         assert np.abs(points).max() == pytest.approx(1)
-    plane = torch.from_numpy(found["t-SNE"])
-    nearest = torch.cdist(plane, plane).fill_diagonal_(9).argmin(dim=1)
-    assert float((labels[nearest] == labels).float().mean()) > 0.95
+    assert are_kept_together(found["t-SNE"], labels)
     assert list(maps(unit, spectrum(unit)[1], slow=False)) == ["PCA"]
+
+
+def test_libraries_of_maps_may_warn_or_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Warns:
+        def __init__(self, **settings: int) -> None:
+            warnings.warn(f"{settings} overridden", stacklevel=1)
+
+        def fit_transform(self, unit: np.ndarray) -> np.ndarray:
+            return unit[:, :2]
+
+    only(monkeypatch, "umap", "pacmap")
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Warns))
+    monkeypatch.setitem(sys.modules, "pacmap", SimpleNamespace())  # another library of that name, or a broken one
+    unit, _ = blobs(each=40)
+    said: list[str] = []
+    assert list(maps(unit, spectrum(unit)[1], slow=True, say=said.append)) == ["UMAP", "PCA"]
+    assert len(said) == 1 and said[0].startswith("The PaCMAP map is missing, since pacmap failed: ImportError")
+
+
+@pytest.mark.full
+def test_umap_and_pacmap_keep_blobs_together(capfd: pytest.CaptureFixture[str]) -> None:
+    unit, labels = blobs(each=60)
+    said: list[str] = []
+    found = maps(unit, spectrum(unit)[1], slow=True, say=said.append)
+    assert said == []
+    assert list(found) == ["t-SNE", "UMAP", "PaCMAP", "PCA"]
+    for name in ("UMAP", "PaCMAP"):
+        assert found[name].shape == (180, 2)
+        assert np.abs(found[name]).max() == pytest.approx(1)
+        assert are_kept_together(found[name], labels)
+    assert capfd.readouterr().out == ""
 
 
 def test_class_table_equals_leaving_each_image_out() -> None:

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from byol import build
+from byol.build_networks import trained_method
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import judge
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.engine import checkpoint
-from byol.errors import CheckpointError, ConfigError, DataError, EncoderError
+from byol.errors import ConfigError, DataError, EncoderError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
 from byol.export.encoder_file import Encoder, load_encoder
 from byol.methods.network import Method
@@ -153,21 +154,6 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
     method = trained_method(directory)
     batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images // 2)
     return _Subject(_both_modes(method.to(device)), config, channels, batch, [])
-
-
-def trained_method(directory: RunDirectory) -> Method:
-    """The networks of a run's newest checkpoint. Raises CheckpointError where there is none, or it does not fit."""
-    record = directory.record()
-    method = build.method(from_dict(Config, record["config"]), record["data"]["channels"])
-    newest, state = checkpoint.load_newest(directory.checkpoints)
-    weights = {n: t for n, t in state["method"].items() if not n.startswith("classifier.")}
-    try:
-        method.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
-        ) from error
-    return method
 
 
 def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:

@@ -24,10 +24,12 @@ from byol.optim.schedules import total_steps
 from byol.runtime.duration import in_words
 from byol.runtime.hardware import (
     choose_device,
+    choose_kernels,
     choose_precision,
     choose_workers,
     computes_in_bf16,
     describe_machine,
+    keep_freed_memory,
     memory_bytes,
     num_cores,
 )
@@ -76,12 +78,14 @@ def machine_lines(device_name: str = "auto") -> list[str]:
     total, free = memory_bytes(device)
     fp32, bf16 = _product_speed(device, torch.float32), _product_speed(device, torch.bfloat16)
     versions = ", ".join(f"{name} {version}" for name, version in seen["versions"].items())
+    operators = choose_kernels("auto", device)
     missing = [f"{name}: {what}" for name, what in EXTRAS.items() if not find_spec(name)]
     return [
         *_busy(),
         f"device     {seen['device']} ({seen['processor']}, {num_cores()} cores)",
         f"bf16       {'in hardware' if computes_in_bf16(device) else 'not in hardware'}: matrix products at "
         f"{bf16 / 1e9:,.0f} GFLOP/s, {fp32 / 1e9:,.0f} in fp32; precision auto takes {choose_precision('auto', device)}",
+        f"operators  {operators.kind}{f' ({operators.notice})' if operators.notice else ''}",
         f"memory     {free / 2**30:.1f} GiB free of {total / 2**30:.1f}" if total else "memory     unknown",
         f"disk       {shutil.disk_usage(Path.cwd()).free / 2**30:,.0f} GiB free here",
         f"versions   {versions}",
@@ -155,7 +159,8 @@ def _are_equal(images: Sequence[Image]) -> bool:
 
 
 def _decode(source: ImageSource, channels: int, config: Config, skipped: SkippedImages) -> tuple[list[Image], float]:
-    views = build.two_views(config)
+    fused = choose_kernels(config.kernels, choose_device(config.device)).kind == "fused"
+    views = build.two_views(config, fused=fused)
     chosen = np.random.default_rng(0).permutation(len(source))[:DECODED_IMAGES].tolist()
 
     def read(index: int) -> Image | str:
@@ -184,10 +189,15 @@ def _train_a_little(config: Config, images: Sequence[Image], channels: int) -> t
     device = choose_device(config.device)
     largest = min(config.batch_size, config.micro_batch_size)
     config = replace(config, method=replace(config.method, online_classifier=False))
-    state = build.state(config, build.method(config, channels), device, Ranks())
+    kernels = choose_kernels(config.kernels, device)
+    keep_freed_memory(device)
+    state = build.state(config, build.method(config, channels), device, Ranks(), fused=kernels.kind == "fused")
     bf16 = choose_precision(config.precision, device) == "bf16"
-    compute_loss = wrap(state.method, device, bf16=bf16, channels_last=config.channels_last)
-    views, schedule = build.two_views(config), build.schedule(config, max(len(images), config.batch_size))
+    compute_loss = wrap(
+        state.method, device, bf16=bf16, channels_last=config.channels_last, compiled=kernels.kind == "compile"
+    )
+    views = build.two_views(config, fused=kernels.kind == "fused")
+    schedule = build.schedule(config, max(len(images), config.batch_size))
     size = min(SMALLEST_TRIAL, largest)
     until = time.perf_counter() + TRIAL_SECONDS
     while True:

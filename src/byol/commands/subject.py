@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from byol import build
-from byol.commands.diagnose import trained_method
+from byol.build_networks import trained_method
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import DataError, EncoderError, RunError

@@ -23,7 +23,7 @@ from byol.evaluate.online import OnlineProbe
 from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, save_encoder
 from byol.nets.encoder import find_num_features
 from byol.optim.schedules import total_steps
-from byol.runtime.hardware import choose_device, choose_precision
+from byol.runtime.hardware import Kernels, choose_device, choose_kernels, choose_precision, keep_freed_memory
 from byol.runtime.notebook import html_table
 from byol.runtime.ranks import Ranks
 from byol.runtime.record import RunDirectory, replacing
@@ -76,6 +76,7 @@ class Trainer:
     schedule: build.Schedule
     device: torch.device
     precision: str
+    kernels: Kernels
     skipped: SkippedImages
     ranks: Ranks
     probe: OnlineProbe | None = None
@@ -97,8 +98,10 @@ class Trainer:
                 raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
             num_classes = int(source.labels.max()) + 1
         method = build.method(config, channels, encoder, num_classes, ranks.gather_rows)
-        views = build.two_views(config)
-        state = build.state(config, method, device, ranks)
+        kernels = choose_kernels(config.kernels, device)
+        views = build.two_views(config, fused=kernels.kind == "fused")
+        keep_freed_memory(device)
+        state = build.state(config, method, device, ranks, fused=kernels.kind == "fused")
         feed = build.feed(config, source, channels, views, device, skipped, ranks)
         build.initialize_from_data(config, state.method, feed, views, device)
         trainer = cls(
@@ -112,6 +115,7 @@ class Trainer:
             build.schedule(config, len(source)),
             device,
             choose_precision(config.precision, device),
+            kernels,
             skipped,
             ranks,
         )
@@ -131,6 +135,7 @@ class Trainer:
             "warmup_steps": s.warmup_steps,
             "peak_learning_rate": s.base_learning_rate * s.batch_size / 256,
             "precision": self.precision,
+            "kernels": self.kernels.kind,
             "num_ranks": self.ranks.size,
             "num_features": find_num_features(self.state.method.encoder, self.channels, self.config.views.size),
         }
@@ -141,11 +146,12 @@ class Trainer:
         parameters = sum(p.numel() for p in self.state.method.encoder.parameters()) / 1e6
         ranks = f" on {self.ranks.size} ranks" if self.ranks.size > 1 else ""
         whole = c.micro_batch_size * self.ranks.size == c.batch_size
+        notice = f" ({self.kernels.notice})" if self.kernels.notice else ""
         micro = ranks if whole else f"{ranks} in micro-batches of {c.micro_batch_size}"
         return [
             f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {c.views.size} px",
             f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}, tau from {self.schedule.tau(0):.4g}",
-            f"  {self.device.type}, {self.precision}",
+            f"  {self.device.type}, {self.precision}, {self.kernels.kind} operators{notice}",
         ]
 
     def run(self, run: RunDirectory, say: Say, show: Show) -> Run:
@@ -200,7 +206,14 @@ class Trainer:
             self.state,
             self.feed,
             self.views,
-            wrap(method, self.device, bf16=bf16, channels_last=c.channels_last, num_ranks=ranks.size),
+            wrap(
+                method,
+                self.device,
+                bf16=bf16,
+                channels_last=c.channels_last,
+                compiled=self.kernels.kind == "compile",
+                num_ranks=ranks.size,
+            ),
             self.schedule,
             loop,
             device=self.device,

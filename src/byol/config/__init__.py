@@ -218,6 +218,9 @@ class Config:
     """auto (cuda, mps, cpu in this order of preference), or a torch device."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """bf16 autocast or float32; auto: bf16 where the hardware computes in it."""
+    kernels: Literal["auto", "native", "fused", "compile"] = "auto"
+    """Operators: torch's own (native), ours for CPUs, built on first use by a C++ compiler (fused), or torch.compile's.
+    auto: fused on a CPU with a compiler, else native."""
     channels_last: bool = True
     """Memory layout of images and convolutions."""
     workers: int = -1

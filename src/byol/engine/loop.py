@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from byol.data.loader import Feed
-from byol.diagnostics.collapse import CollapseWatch, is_collapsed, watch
+from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
 from byol.engine import checkpoint
 from byol.engine.metrics import MetricsFile
 from byol.engine.state import State
@@ -48,6 +48,8 @@ class Progress:
     step: int
     total_steps: int
     loss: float
+    health: Health
+    """By the newest look at the projections."""
     learning_rate: float
     tau: float
     images_per_second: float
@@ -187,6 +189,7 @@ class _Log:
         self.show(
             Progress(
                 **row,
+                health="unknown" if state.collapse is None else health(state.collapse),
                 step=done,
                 total_steps=s.total_steps,
                 images_per_second=rate,

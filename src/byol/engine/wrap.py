@@ -13,8 +13,10 @@ from byol.methods.network import Method, MethodOutput
 Others = Mapping[str, tuple[Tensor, ...]]
 
 
-def wrap(method: Method, device: torch.device, *, bf16: bool, channels_last: bool, num_ranks: int = 1) -> ComputeLoss:
-    """`method` under bf16 autocast (its loss stays float32) and with channels-last views, where asked for.
+def wrap(
+    method: Method, device: torch.device, *, bf16: bool, channels_last: bool, compiled: bool = False, num_ranks: int = 1
+) -> ComputeLoss:
+    """`method` under bf16 autocast (its loss stays float32), with channels-last views, compiled, where asked for.
 
     With several ranks gradients are averaged over them (DDP), in the last micro-batch of a step alone.
     """
@@ -23,6 +25,9 @@ def wrap(method: Method, device: torch.device, *, bf16: bool, channels_last: boo
         devices = [device] if device.type == "cuda" else None
         forward = DistributedDataParallel(method, devices, gradient_as_bucket_view=True)
         not_yet = forward.no_sync
+
+    if compiled:
+        forward = torch.compile(forward, dynamic=False)
 
     def laid_out(view: Tensor) -> Tensor:
         return view.contiguous(memory_format=torch.channels_last) if channels_last else view

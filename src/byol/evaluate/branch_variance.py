@@ -23,15 +23,16 @@ def branch_variance(
     views: TwoViews | AsymmetricViews,
     micro_batch_size: int,
     device: torch.device,
+    num_images: int = NUM_IMAGES,
 ) -> tuple[float, float]:
-    """(source, target) encoding variance over 8 training steps' views of the first 256 images, by micro-batches.
+    """(source, target) encoding variance over 8 training steps' views of the first images, by micro-batches.
 
     Source: the online projection of view 1; target: what view 2 is compared with; in train mode and float32, on a copy.
     Small crops, which are further sources, are not counted.
     """
     trained = copy.deepcopy(method).train()
     images = []
-    for index in range(min(NUM_IMAGES, len(source))):
+    for index in range(min(num_images, len(source))):
         with contextlib.suppress(BrokenImageError):
             images.append(source.read(index, channels).copy())
     sources, targets = [], []

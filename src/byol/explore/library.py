@@ -59,6 +59,8 @@ class Library:
     out: Path
     """Where lists go."""
     names_of_clusters: dict[int, str] = field(default_factory=dict)
+    say: Callable[[str], None] = field(default=lambda line: None)
+    """Is told what is missing."""
     cluster: Tensor = field(init=False)
     """(N,) number of each image's cluster, the largest being 0."""
     plane: dict[str, list[list[float]]] = field(init=False)
@@ -67,7 +69,8 @@ class Library:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
-        found = maps(self.unit, spectrum(self.unit)[1], slow=len(self) <= MOST_FOR_SLOW_MAPS)
+        slow = len(self) <= MOST_FOR_SLOW_MAPS
+        found = maps(self.unit, spectrum(self.unit)[1], slow=slow, say=self.say)
         self.plane = {name: np.round(points.T, 4).tolist() for name, points in found.items()}
         self.regroup(min(12, max(1, len(self.indices) // 8)))
 
@@ -216,7 +219,7 @@ def open_library(
         )
     say(f"drawing the map of {len(found[0]):,} images")
     indices, mean, unit = found
-    return Library(source, encoder, device, indices, mean, unit, out), skipped
+    return Library(source, encoder, device, indices, mean, unit, out, say=say), skipped
 
 
 def _cached(path: Path, about: str) -> tuple[Tensor, ...] | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from byol.nets.fused_norm import norm_relu
 from byol.nets.initialization import initialize
 from byol.nets.norm import Conventions, batch_norm_2d
 
@@ -62,10 +63,9 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(inputs, channels, stride, conventions) if shortcut else None
 
     def forward(self, input: Tensor) -> Tensor:
-        out = functional.relu(self.bn1(self.conv1(input)), inplace=True)
-        out = self.bn2(self.conv2(out))
+        out = norm_relu(self.bn1, self.conv1(input))
         residual = input if self.downsample is None else self.downsample(input)
-        return functional.relu(out + residual, inplace=True)
+        return norm_relu(self.bn2, self.conv2(out), residual)
 
 
 class Bottleneck(nn.Module):
@@ -85,11 +85,10 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride, conventions) if shortcut else None
 
     def forward(self, input: Tensor) -> Tensor:
-        out = functional.relu(self.bn1(self.conv1(input)), inplace=True)
-        out = functional.relu(self.bn2(self.conv2(out)), inplace=True)
-        out = self.bn3(self.conv3(out))
+        out = norm_relu(self.bn1, self.conv1(input))
+        out = norm_relu(self.bn2, self.conv2(out))
         residual = input if self.downsample is None else self.downsample(input)
-        return functional.relu(out + residual, inplace=True)
+        return norm_relu(self.bn3, self.conv3(out), residual)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, conventions: Conventions) -> nn.Sequential:
@@ -149,6 +148,6 @@ class ResNet(nn.Module):
                     nn.init.zeros_(part.bn2.weight)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor) -> Tensor:
-        out = self.maxpool(functional.relu(self.bn1(self.conv1(images)), inplace=True))
+        out = self.maxpool(norm_relu(self.bn1, self.conv1(images)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         return out.mean(dim=(2, 3))

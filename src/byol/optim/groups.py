@@ -39,11 +39,12 @@ def create_optimizer(
     trust_coefficient: float = 1e-3,
     decay_all: bool = False,
     rates: Mapping[str, float] | None = None,
+    fused: bool = False,
 ) -> Optimizer:
     """An optimizer with two groups: decayed (and adapted) weights, and the rest. The rate is set at every step.
 
     `rates` multiply the rate of the parameters whose names start so, in two more groups each: {"predictor.": 10.0}.
-    `decay_all` decays the rest too, as SimSiam does.
+    `decay_all` decays the rest too, as SimSiam does. `fused`: the update in as few passes over the memory as there are.
     """
     weights, excluded = split_parameters(modules)
     rest_decay = weight_decay if decay_all else 0.0
@@ -58,10 +59,10 @@ def create_optimizer(
                 group["adapt"] = adapt
             groups.append(group)
     if name == "lars":
-        return LARS(groups, momentum=momentum, trust_coefficient=trust_coefficient)
+        return LARS(groups, momentum=momentum, trust_coefficient=trust_coefficient, fused=fused)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=momentum)
-    return torch.optim.AdamW(groups, lr=0.0)
+        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=0.0, fused=fused)
 
 
 def _prefix(name: str, rates: Iterable[str]) -> str | None:

@@ -1,5 +1,7 @@
 """Vectors as points of a plane, and how many directions they use."""
 
+import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import numpy as np
@@ -9,7 +11,9 @@ from torch import Tensor
 
 Plane = NDArray[np.float32]
 """(N, 2), within [-1, 1]."""
-FEWEST_FOR_TSNE = 100
+FEWEST_FOR_SLOW = 100
+Drawing = Callable[[NDArray, int], NDArray]
+"""(N, D) unit vectors and a seed -> (N, 2)."""
 
 
 def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,19 +33,53 @@ def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return values / values.sum().clamp_min(1e-30), plane
 
 
-def maps(unit: Tensor, plane: Tensor, *, slow: bool, seed: int = 0) -> dict[str, Plane]:
+def maps(
+    unit: Tensor, plane: Tensor, *, slow: bool, seed: int = 0, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Plane]:
     """Maps of (N, D) unit vectors by name, the best first. `plane`: their first two principal coordinates.
 
-    `slow` adds t-SNE, where scikit-learn is installed. The axes of PCA are scaled one by one, to fill the plane.
+    `slow` adds those of SLOW_MAPS whose library is installed; one that fails is left out and told to `say`. The axes of
+    PCA are scaled one by one, to fill the plane.
     """
     found: dict[str, Plane] = {}
-    if slow and len(unit) >= FEWEST_FOR_TSNE and find_spec("sklearn"):
-        from sklearn.manifold import TSNE
-
-        points = TSNE(init="pca", random_state=seed).fit_transform(unit.numpy())
-        found["t-SNE"] = _centred(points) / np.abs(_centred(points)).max()
+    for name, (library, draw) in SLOW_MAPS.items() if slow and len(unit) >= FEWEST_FOR_SLOW else ():
+        if find_spec(library) is None:
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about their own parts: nothing that a reader of the page can change
+                points = _centred(draw(unit.numpy(), seed))
+            found[name] = points / np.abs(points).max()
+        except Exception as error:  # whatever goes wrong in there costs that map alone
+            say(f"The {name} map is missing, since {library} failed: {type(error).__name__}: {error}")
     centred = _centred(plane.numpy())
     return found | {"PCA": centred / np.abs(centred).max(axis=0).clip(min=1e-12)}
+
+
+def _tsne(unit: NDArray, seed: int) -> NDArray:
+    from sklearn.manifold import TSNE
+
+    return TSNE(init="pca", random_state=seed).fit_transform(unit)
+
+
+def _umap(unit: NDArray, seed: int) -> NDArray:
+    from umap import UMAP  # pyright: ignore[reportMissingImports]
+
+    return UMAP(random_state=seed, n_jobs=1).fit_transform(unit)
+
+
+def _pacmap(unit: NDArray, seed: int) -> NDArray:
+    from pacmap import PaCMAP  # pyright: ignore[reportMissingImports]
+
+    return PaCMAP(random_state=seed).fit_transform(unit)
+
+
+SLOW_MAPS: dict[str, tuple[str, Drawing]] = {
+    "t-SNE": ("sklearn", _tsne),
+    "UMAP": ("umap", _umap),
+    "PaCMAP": ("pacmap", _pacmap),
+}
+"""(library, how) by name."""
 
 
 def _centred(points: NDArray) -> Plane:

@@ -105,7 +105,9 @@ def embed_sample(encoder: Encoder, sample: Sample, device: torch.device) -> Tens
     return extract(encoder, part, encoder.description.in_channels, device).vectors
 
 
-def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0) -> dict[str, Any]:
+def look(
+    sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """What the page shows of one encoder, as plain lists; galleries are of the images with thumbnails."""
     unit = functional.normalize(vectors, dim=1)
     shown = unit[:MOST_THUMBNAILS]
@@ -117,7 +119,8 @@ def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0) -> dict[
     first = [members[len(members) // 2] for members in seen.members][:NUM_QUERIES]
     return {
         "maps": {
-            name: np.round(points.T, 4).tolist() for name, points in maps(unit, plane, slow=slow, seed=seed).items()
+            name: np.round(points.T, 4).tolist()
+            for name, points in maps(unit, plane, slow=slow, seed=seed, say=say).items()
         },
         "cluster": seen.cluster.tolist(),
         "clusters": [

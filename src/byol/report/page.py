@@ -20,7 +20,7 @@ def render(**content: Any) -> str:
     template = environment.from_string(_text("page.html"))
     return template.render(
         style=Markup(_text("style.css")),
-        scripts=Markup("".join(_text(name) for name in ("start.js", "curves.js", "looks.js"))),
+        scripts=Markup("".join(_text(name) for name in ("start.js", "curves.js", "study.js", "looks.js"))),
         library=Markup(plotting_library()),
         **content,
     )

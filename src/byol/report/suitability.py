@@ -24,7 +24,7 @@ def view_warnings(config: Config, seen: DataProfile) -> list[str]:
     if seen.short_side >= 3 * views.size and not views.antialias:
         found.append(
             f"Images of {seen.short_side} px are sampled down to {views.size} px without antialiasing, as the paper "
-            f"does: fine patterns turn into noise. --views.antialias True avoids it."
+            f"does: fine patterns turn into noise. --views.antialias avoids it."
         )
     for name, view in sides.items():
         found += _blur(name, view, views.size) + _crop(name, view, seen.short_side)

@@ -46,13 +46,15 @@ class RunSummary:
     def read(cls, path: Path) -> "RunSummary":
         """Raises RunError where `path` is no run directory."""
         run = RunDirectory.open(path)
-        found = path.resolve()
+        found, metrics, result = path.resolve(), read_metrics(run.metrics), _read_json(path / "result.json")
+        if result is not None and metrics and int(metrics[-1]["step"]) >= int(result["step"]):
+            result = None  # of a stop after which it went on
         return cls(
             found.name,
             path,
             run.record(),
-            read_metrics(run.metrics),
-            _read_json(path / "result.json"),
+            metrics,
+            result,
             _protocols(path) + _demo(path),
         )
 

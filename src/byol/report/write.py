@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from byol import build
+from byol.build_networks import trained_method
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource
-from byol.errors import BrokenImageError, ByolError, DataError, RunError
+from byol.engine import checkpoint
+from byol.errors import BrokenImageError, ByolError, DataError, EncoderError, RunError
 from byol.export.encoder_file import Encoder, load_encoder
+from byol.report.branches import Branches, branches
 from byol.report.look import MOST_THUMBNAILS, Sample, draw_sample, embed_sample, look
 from byol.report.page import render
+from byol.report.study import studies_of
 from byol.report.summary import RunSummary, config_differences, read_runs, settings
 from byol.report.tile import Sheet, sheet
 from byol.report.view_grid import spread, view_grid
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import write_atomically
+from byol.runtime.record import RunDirectory, write_atomically
 
 REPORT = "report.html"
 MOST_IMAGES = 10_000
@@ -41,6 +45,7 @@ class _Looks:
     sample: Sample | None = None
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of the run."""
+    branches: dict[int, Branches] = field(default_factory=dict)
     grids: dict[int, tuple[Sheet, list[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     description: str = ""
@@ -124,21 +129,38 @@ def _fill(
     show: Count,
 ) -> None:
     chosen = choose_device(device)
+    rate = 0.0
     for number, run in enumerate(runs):
         looks.grids[number] = _grid(run, source)
         try:
-            encoder: Encoder = load_encoder(run.path).to(chosen)
+            encoder = _encoder(run).to(chosen)
             if looks.sample is None:
+                began = time.monotonic()
                 looks.sample, vectors = draw_sample(
                     encoder, source, chosen, most=num_images, seconds=seconds, show=show
                 )
+                rate = len(vectors) / max(time.monotonic() - began, 1e-9)
             else:
                 vectors = embed_sample(encoder, looks.sample, chosen)
             if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
                 raise DataError("too few of the images can be read.")
-            looks.runs[number] = look(looks.sample, vectors, slow=slow)
+            looks.runs[number] = look(looks.sample, vectors, slow=slow, say=looks.notes.append)
+            looks.branches[number] = branches(run, source, chosen, seconds, rate)
         except ByolError as error:
             looks.notes.append(f"What {run.name} learned is not shown: {error}")
+
+
+def _encoder(run: RunSummary) -> Encoder:
+    """The encoder that the run left, or, while it goes on, that of its newest checkpoint."""
+    if run.result is not None or run.record["own_encoder"]:
+        return load_encoder(run.path)
+    directory = RunDirectory.open(run.path)
+    if not checkpoint.saved(directory.checkpoints):
+        raise EncoderError("it wrote no checkpoint yet.")
+    config, channels = from_dict(Config, run.record["config"]), int(run.record["data"]["channels"])
+    module = trained_method(directory).encoder
+    num_features = int(run.record["derived"]["num_features"])
+    return Encoder(module, build.encoder_description(config, channels, num_features, own_module=False))
 
 
 def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
@@ -160,9 +182,12 @@ def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
 def _page(runs: list[RunSummary], looks: _Looks) -> str:
     sample = looks.sample if looks.runs else None
     thumbnails = None if sample is None else sheet(sample.thumbnails)
+    studies = studies_of([run.path for run in runs])
+    shown_studies = [study for study in studies if study.result is not None]
     content = {
         "runs": [{"name": run.name, "metrics": _columns(run.metrics)} for run in runs],
         "looks": looks.runs,
+        "studies": [study.result for study in shown_studies],
         "grids": {number: {"words": words, **place.place()} for number, (place, words) in looks.grids.items()},
         "sheet": None if thumbnails is None else thumbnails.place(),
         "points": None if sample is None else _points(sample),
@@ -172,9 +197,12 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
         differences=config_differences(runs) if len(runs) > 1 else [],
         settings=[settings(run) for run in runs],
         notes=looks.notes,
+        studies=studies,
+        shown_studies=shown_studies,
         thumbnails=None if thumbnails is None else thumbnails.uri,
         grids={number: place.uri for number, (place, _) in looks.grids.items()},
         has_looks=bool(looks.runs),
+        branches=[(runs[number].name, seen) for number, seen in looks.branches.items()],
         num_images=0 if sample is None else len(sample.indices),
         images=looks.description,
         num_source=0 if sample is None else len(sample.source),

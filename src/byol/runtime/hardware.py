@@ -1,13 +1,18 @@
-"""What the machine has, and what follows for device, precision and memory layout."""
+"""What the machine has, and what follows for device, precision, operators and memory."""
 
+import ctypes
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from byol.errors import ConfigError
+from byol.runtime import kernels
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def choose_device(name: str) -> torch.device:
@@ -39,6 +44,40 @@ def computes_in_bf16(device: torch.device) -> bool:
 def choose_precision(name: str, device: torch.device) -> str:
     """`bf16` or `fp32`."""
     return ("bf16" if computes_in_bf16(device) else "fp32") if name == "auto" else name
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Which operators compute the step."""
+
+    kind: Literal["native", "fused", "compile"]
+    """native: torch's own. fused: those that this package compiles for CPUs. compile: what torch.compile makes."""
+    notice: str = ""
+    """Why it is not what was asked for, or could be."""
+
+
+def choose_kernels(name: str, device: torch.device) -> Kernels:
+    """`auto`: fused on a CPU where they can be built, else native. Whatever cannot be had here falls back to native."""
+    if name == "native" or (name == "auto" and device.type != "cpu"):
+        return Kernels("native")
+    if device.type != "cpu":
+        return Kernels("compile") if name == "compile" else Kernels("native", "fused operators are for CPUs")
+    if name == "compile":
+        missing = kernels.find_compiler() is None
+        return Kernels("native", "torch.compile needs a C++ compiler here") if missing else Kernels("compile")
+    reason = kernels.prepare()
+    return Kernels("native", f"fused operators cannot be built here: {reason}") if reason else Kernels("fused")
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """Tells glibc, where a CPU trains, to reuse freed blocks in place of returning them to the system at once.
+
+    A step frees and takes the same large maps again; without this each of their pages is faulted in anew.
+    """
+    if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for setting, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
+            libc.mallopt(setting, value)
 
 
 def choose_workers(number: int) -> int:
@@ -87,13 +126,8 @@ def _cpu_info(field: str) -> str:
     return ""
 
 
-def processor_features() -> str:
-    """The instruction sets that the processor has, as the system lists them; empty where it does not."""
-    return _cpu_info("flags")
-
-
 def _cpu_flags() -> set[str]:
-    return set(processor_features().split())
+    return set(_cpu_info("flags").split())
 
 
 def _cpu_model() -> str:

@@ -8,13 +8,10 @@ library that torch has loaded already, so that `torch.set_num_threads` holds for
 import ctypes
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-
-from byol.runtime.hardware import processor_features
 
 PACKAGE = Path(__file__).parent.parent
 SOURCES = tuple(sorted(PACKAGE.glob("*/*.cpp")))
@@ -71,17 +68,24 @@ def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
     for process, source, place, temporary in running:
         _, said = process.communicate(timeout=COMPILE_SECONDS)
         if process.returncode:
-            raise KernelError(f"{compiler} cannot build {source.name} ({(said.splitlines() or ['no reason given'])[0]})")
+            raise KernelError(
+                f"{compiler} cannot build {source.name} ({(said.splitlines() or ['no reason given'])[0]})"
+            )
         os.replace(temporary, place)
 
 
 def _place(source: Path, compiler: str) -> Path:
     """Where the built file lies: its name holds everything that it depends on."""
-    parts = (source.read_text(), repr(FLAGS), _version(compiler), platform.machine(), processor_features())
+    parts = (source.read_text(), repr(FLAGS), _target(compiler))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     return DEFAULT_CACHE / f"{source.stem}-{key}.so"
 
 
 @cache
-def _version(compiler: str) -> str:
-    return subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
+def _target(compiler: str) -> str:
+    """What the compiler predefines here: its version, and the instruction sets of this processor."""
+    command = [compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        raise KernelError(f"{compiler} does not know this processor ({(done.stderr.splitlines() or ['?'])[0]})")
+    return done.stdout

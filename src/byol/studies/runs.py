@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from byol import build
-from byol.commands.diagnose import trained_method
+from byol.build_networks import trained_method
 from byol.commands.evaluate import labelled_splits
 from byol.commands.pretrain import DataArguments, resume, start
 from byol.commands.trainer import Run, Say, Show

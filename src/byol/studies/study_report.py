@@ -82,6 +82,12 @@ def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
     return f"{score.value:.{digits}f}{interval}"
 
 
+def _scores(outcomes: list[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and interval over the seeds, of the measures that every seed has."""
+    measured = [measure for measure in COLUMNS if all(measure in outcome for outcome in outcomes)]
+    return {measure: asdict(over_seeds([outcome[measure] for outcome in outcomes])) for measure in measured}
+
+
 def lines(result: StudyResult) -> list[str]:
     """Which of the expected shapes were seen."""
     return ["expected, and seen:"] + [f"  {j.state:12}  {j.text}: {j.evidence}" for j in result.judgements]
@@ -93,10 +99,16 @@ def write(result: StudyResult, out: Path) -> None:
     content = {
         "study": result.study.name,
         "scale": result.scale,
+        "question": result.study.question,
         "protocol": result.protocol,
         "source": result.study.source,
         "paper": {v.name: v.paper for v in result.study.variants},
+        "paper_metric": result.study.paper_metric,
+        "measures": {**COLUMNS, "knn": TITLES["knn"]},
+        "untrained": UNTRAINED,
         "outcomes": result.outcomes,
+        "scores": {name: _scores(result.outcomes[name]) for name in result.outcomes},
+        "table": {"header": header, "rows": rows},
         "judgements": [asdict(j) for j in result.judgements],
     }
     write_atomically(out / "study.json", (json.dumps(content, indent=2) + "\n").encode())

@@ -49,6 +49,9 @@ const on = (id, event, act) => byId(id).addEventListener(event, (happened) => {
   Promise.resolve(act(happened)).catch((error) => console.warn(error.message));
 });
 
+/** Text for plotly, which reads a little HTML. */
+const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
 const shortName = (image) => library.names[image].split("/").pop();
 
 function thumb(image, caption = "") {
@@ -167,7 +170,7 @@ async function rename(cluster, name, title) {
 async function findDuplicates() {
   byId("pair-count").textContent = "Comparing…";
   const pairs = await ask(`/duplicates?least=${Number(byId("least").value)}`);
-  byId("pair-count").textContent = pairs.length === 0 ? "No pair is that similar." : `${pairs.length} pairs${pairs.length === 200 ? " (the most similar 200)" : ""}.`;
+  byId("pair-count").textContent = pairs.length === 0 ? "No pair is that similar." : `${pairs.length} pair${pairs.length === 1 ? "" : "s"}${pairs.length === 200 ? " (the most similar 200)" : ""}.`;
   byId("pairs").replaceChildren(...pairs.map(([one, other, similarity, same]) => {
     const pair = make("div", "pair");
     const words = make("p", "", `${similarity.toFixed(3)}${same ? ", the same pixels" : ""}`);
@@ -184,7 +187,7 @@ function drawMap() {
   const traces = library.clusters.map((cluster, place) => {
     const images = members(cluster.number);
     return {
-      x: images.map((image) => xs[image]), y: images.map((image) => ys[image]), customdata: images, name: clusterTitle(cluster).replace(/[<&]/g, "_"),
+      x: images.map((image) => xs[image]), y: images.map((image) => ys[image]), customdata: images, name: plain(clusterTitle(cluster)),
       type: webgl ? "scattergl" : "scatter", mode: "markers", hoverinfo: "none",
       marker: { size: xs.length > 4000 ? 4.5 : 6.5, opacity: 0.85, color: COLOURS[place % COLOURS.length] },
     };
@@ -278,5 +281,6 @@ addEventListener("DOMContentLoaded", async () => {
     say(`${written.count} names written to ${written.path}`);
   });
   dark.addEventListener("change", drawMap);
+  new ResizeObserver(() => Plotly.Plots.resize("map")).observe(byId("map")); // a message makes it lower
   document.body.dataset.ready = "yes";
 });

@@ -125,6 +125,7 @@ addEventListener("DOMContentLoaded", async () => {
     return;
   }
   startCurves();
+  startStudies();
   if (content.sheet !== null) startPlots();
   dark.addEventListener("change", () => atPlots.forEach((draw) => draw()));
   document.body.dataset.ready = "yes";

@@ -1,0 +1,48 @@
+"""How steady the encodings of the online and of the target network are over views, of a run with its checkpoint."""
+
+from dataclasses import dataclass
+
+import torch
+
+from byol import build
+from byol.build_networks import trained_method
+from byol.config import Config, from_dict
+from byol.data.source import ImageSource
+from byol.errors import CheckpointError
+from byol.evaluate.branch_variance import NUM_DRAWS, NUM_IMAGES, branch_variance
+from byol.report.summary import RunSummary
+from byol.runtime.record import RunDirectory
+
+FORWARDS = 4 * NUM_DRAWS
+"""Of an encoder, per image: two networks, two views."""
+FEWEST_IMAGES = 16
+MOST_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Variance over views of unit projections, 0 (all the same) to 1; or why there is none."""
+
+    online: float = 0.0
+    target: float = 0.0
+    num_images: int = 0
+    missing: str = ""
+
+
+def branches(run: RunSummary, source: ImageSource, device: torch.device, seconds: float, rate: float) -> Branches:
+    """Measures up to 256 images, or as many as fit into `seconds` or a minute at `rate` images embedded a second."""
+    if run.record["own_encoder"]:
+        return Branches(missing="the encoder is a module of one's own, which cannot be rebuilt from its name.")
+    config = from_dict(Config, run.record["config"])
+    allowed = int(rate * min(seconds, MOST_SECONDS) / FORWARDS)
+    count, batch = min(NUM_IMAGES, len(source), allowed), config.micro_batch_size
+    if count < FEWEST_IMAGES:
+        return Branches(missing="it takes too long here, or there are too few images (byol report allows a minute).")
+    count -= count % batch if count > batch else 0
+    try:
+        method = trained_method(RunDirectory.open(run.path)).to(device)
+    except CheckpointError as error:
+        return Branches(missing=str(error))
+    channels = int(run.record["data"]["channels"])
+    found = branch_variance(method, source, channels, build.two_views(config), batch, device, count)
+    return Branches(*found, count)

@@ -1,0 +1,82 @@
+"""The study that a run belongs to, from the files beside the run: its table, its expectations, what its chart needs."""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TITLE = re.compile(r"study (?P<name>\S+), scale (?P<scale>\S+): (?P<question>.*)")
+PLANNED = re.compile(r"(?P<variants>\d+) variants x (?P<seeds>\d+) seeds")
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What a report says of a study."""
+
+    name: str
+    scale: str
+    question: str
+    folder: Path
+    num_done: int
+    """Runs with an outcome."""
+    num_planned: int
+    result: dict[str, Any] | None
+    """study.json, numbers that are not finite as None; None where the study has not ended yet."""
+
+    @property
+    def finished(self) -> bool:
+        return self.result is not None and self.num_done >= self.num_planned
+
+    @property
+    def state(self) -> str:
+        """How far it is, in a sentence."""
+        done = f"{self.num_done} of {self.num_planned} runs are done"
+        if self.finished:
+            return f"All {self.num_planned} runs are done."
+        if self.result is None:
+            return f"Unfinished: {done}, and there is no table before the last."
+        return f"Unfinished: {done}; the table is of an earlier end, with fewer seeds."
+
+    @property
+    def command(self) -> str:
+        """What goes on with it."""
+        out = "" if self.folder.name == f"{self.name}-{self.scale}" else f" --out {self.folder}"
+        return f"byol study {self.name} --scale {self.scale}{out}"
+
+
+def studies_of(runs: list[Path]) -> list[StudySummary]:
+    """The studies in whose folders the runs lie, each once."""
+    folders = dict.fromkeys(run.resolve().parent for run in runs)
+    return [found for folder in folders if (found := _read(folder)) is not None]
+
+
+def _read(folder: Path) -> StudySummary | None:
+    try:
+        text = (folder / "protocol.txt").read_text()
+    except (OSError, ValueError):
+        return None
+    title, planned = TITLE.match(text), PLANNED.search(text)
+    if title is None or planned is None:
+        return None
+    num_runs = (int(planned["variants"]) + 1) * int(planned["seeds"])  # and the encoder before training
+    done = len(list(folder.glob("*/outcome.json")))
+    return StudySummary(**title.groupdict(), folder=folder, num_done=done, num_planned=num_runs, result=_result(folder))
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((folder / "study.json").read_text())
+    except (OSError, ValueError):
+        return None
+    needed = {"measures", "scores", "outcomes", "table", "judgements", "paper", "paper_metric", "untrained"}
+    return _finite(content) if isinstance(content, dict) and needed <= set(content) else None
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _finite(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

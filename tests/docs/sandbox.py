@@ -1,0 +1,87 @@
+"""A small place where the pages' commands run: tiny data under the names of the pages, tiny settings for each command.
+
+All that makes a documented command small, or keeps it from running, is in the tables of this file.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import byol
+from tests.conftest import SMALL
+from tests.parity.haiku import GOLDEN
+
+TINY = {**SMALL, "epochs": 1, "encoder.name": "resnet10", "encoder.width": 1.0, "encoder.stem": "imagenet"}
+"""The settings of every training here; an encoder that timm and torchvision have, too."""
+
+SHORTENED: dict[str, list[str]] = {
+    "pretrain": [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()],
+    "doctor": [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()],
+    "evaluate": ["--budget", "smoke"],
+    "transfer": ["--budget", "smoke"],
+    "report": ["--images", "20"],
+    "demo": ["--epochs", "0.02", "--encoder.width", "0.125"],
+}
+"""Options that are added to a command; the last of two counts."""
+
+REPLACED = {"dtd pets flowers own=": "own=", "--data imagenet ": "--data labelled "}
+"""Data sets whose images would have to be downloaded."""
+
+NOT_RUN = {
+    "byol study": "trains an hour or more; tests/unit/test_studies.py runs a study",
+    "byol explore": "serves until Ctrl-C; tests/unit/test_explore.py asks the server, tests/browser the page",
+    "torchrun --nproc-per-node 8": "needs 8 GPUs and ImageNet; tests/integration/test_ranks.py starts torchrun",
+    "srun torchrun": "needs SLURM",
+    "byol pretrain --data photos --encoder.init deepmind": "needs DeepMind's file; the one here is of another width",
+}
+"""Beginnings of commands that are parsed but not run, and why."""
+
+
+def prepare(folder: Path, photos: Path) -> None:
+    """Puts everything that pages name into `folder`, where `photos` lies already."""
+    for name in ("photos", "other"):
+        byol.pretrain(str(photos), out=folder / "runs" / name, overrides=TINY, say=lambda _: None)
+    shutil.copytree(photos, folder / "labelled")
+    os.symlink(folder / "runs" / "photos", folder / "RUN")
+    shutil.copy(GOLDEN / "synthetic_checkpoint_plain.pkl", folder / "pretrain_res50x1.pkl")
+    (folder / "cifar10").mkdir()
+    files = sorted(photos.rglob("*.jpg"))
+    rows = {"image": [file.read_bytes() for file in files], "label": [int(f.parent.name == "dog") for f in files]}
+    for part in ("train", "test"):
+        pq.write_table(pa.table(rows), folder / "cifar10" / f"{part}.parquet")
+
+
+def shortened(words: list[str]) -> list[str]:
+    """A command's words with tiny settings. Whatever run lies where it writes is removed."""
+    words = words + SHORTENED.get(words[0], [])
+    if words[0] in ("pretrain", "demo"):
+        if "--resume" in words:
+            return words[: len(words) - len(SHORTENED["pretrain"])]
+        out = Path(words[words.index("--out") + 1]) if "--out" in words else Path("runs/demo")
+        shutil.rmtree(out, ignore_errors=True)
+    return words
+
+
+def run_python(block: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Runs a Python block where every training is tiny; the names it leaves."""
+    import byol.commands.pretrain
+    import byol.estimator
+
+    real = byol.commands.pretrain.pretrain
+
+    def tiny(data: Any, recipe: str = "small", **given: Any) -> byol.Run:
+        shutil.rmtree(given.get("out") or "runs/none", ignore_errors=True)
+        given["overrides"] = {**(given.get("overrides") or {}), **TINY}
+        return real(data, recipe, **given)
+
+    monkeypatch.setattr(byol.commands.pretrain, "pretrain", tiny)
+    monkeypatch.setattr(byol.estimator, "pretrain", tiny)
+    names: dict[str, Any] = {"images": torch.zeros(2, 3, 40, 40, dtype=torch.uint8)}
+    exec(compile(block, "page", "exec"), names)
+    return names

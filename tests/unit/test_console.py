@@ -1,0 +1,47 @@
+"""What stands in the terminal while a run goes on."""
+
+import re
+
+import pytest
+
+from byol.console import Console
+from byol.engine.loop import Progress
+
+STATE = Progress(
+    step=50,
+    total_steps=100,
+    loss=3.2133,
+    health="partially collapsed",
+    learning_rate=0.0312,
+    tau=0.98123,
+    images_per_second=512,
+    remaining_seconds=754,
+)
+
+
+def test_live_line_of_a_terminal_holds_verdict_and_time_left_in_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm-256color"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)
+    with Console() as console:
+        console.show(STATE)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", shown) if line.strip()]
+    assert lines
+    for line in lines:
+        assert len(line) <= 80
+        assert re.fullmatch(
+            r"partially collapsed .* (0|50) % loss 3\.213, 512 images/s, 12 min 34 s left", line.replace("  ", " ")
+        )
+
+
+def test_plain_line_holds_the_same_and_the_schedules(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with Console() as console:
+        console.show(STATE)
+    assert capsys.readouterr().out == (
+        "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, tau 0.9812, 512 images/s, 12 min 34 s left\n"
+    )

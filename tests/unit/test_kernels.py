@@ -1,0 +1,252 @@
+"""Operators compiled for CPUs: equal to torch's, in float32 closely and in bf16 to its rounding; and how they are built."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from byol.methods.byol import BYOL, Network
+from byol.nets.fused_norm import FusedBatchNorm, add_and_relu, fuse_batch_norm
+from byol.nets.heads import mlp_head
+from byol.nets.matrix_conv import MatrixConv2d, matrix_conv, use_matrix_products
+from byol.nets.norm import Conventions, DeepMindBatchNorm
+from byol.nets.resnet import ResNet
+from byol.optim.groups import create_optimizer
+from byol.optim.lars import LARS
+from byol.runtime import kernels
+from byol.runtime.hardware import choose_kernels, keep_freed_memory
+
+CPU = torch.device("cpu")
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
+
+
+def error(found: Tensor | None, expected: Tensor | None) -> float:
+    """Relative L2 distance."""
+    assert found is not None and expected is not None
+    return float((found.detach().double() - expected.detach().double()).norm() / expected.detach().double().norm())
+
+
+def test_operators_are_built_here() -> None:
+    """All other tests of this file mean something only where there is a compiler; this machine has one."""
+    assert kernels.prepare() == ""
+    assert {source.name for source in kernels.SOURCES} >= {"fused_norm.cpp", "matrix_conv.cpp", "lars.cpp"}
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize(("channels", "make"), [(16, nn.BatchNorm2d), (80, DeepMindBatchNorm)])
+def test_fused_norm_equals_torchs_forward_and_backward(channels, make, with_residual, relu, kind) -> None:
+    torch.manual_seed(0)
+    plain = make(channels)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    fused = nn.Sequential(copy.deepcopy(plain))
+    assert fuse_batch_norm(fused) == 1
+    plain = plain.double()
+    x = (3 * torch.randn(6, channels, 9, 7) + 40).to(kind).requires_grad_()
+    residual = torch.randn(6, channels, 9, 7).to(kind).requires_grad_() if with_residual else None
+    expected_x = x.detach().double().requires_grad_()
+    expected_residual = residual.detach().double().requires_grad_() if residual is not None else None
+    gradient = torch.randn(6, channels, 9, 7).to(kind)
+
+    found = fused[0](x, residual, relu=relu)
+    expected = add_and_relu(plain(expected_x), expected_residual, relu=relu)
+    found.backward(gradient)
+    expected.backward(gradient.double())
+    loose = 30 if kind == torch.float32 else 1  # a mean of 40 and a deviation of 3 cost float32 a digit
+    assert found.dtype == kind
+    assert error(found, expected) < loose * TOLERANCE[kind]
+    assert error(x.grad, expected_x.grad) < loose * TOLERANCE[kind]
+    assert error(fused[0].weight.grad, plain.weight.grad) < loose * TOLERANCE[kind]
+    assert error(fused[0].bias.grad, plain.bias.grad) < loose * TOLERANCE[kind]
+    if residual is not None and expected_residual is not None:
+        assert error(residual.grad, expected_residual.grad) < TOLERANCE[kind]
+    for name in ("running_mean", "running_var"):
+        assert error(getattr(fused[0], name), getattr(plain, name)) < 1e-5
+    assert fused[0].num_batches_tracked == plain.num_batches_tracked == 1
+
+
+def test_fused_norm_passes_nan_on() -> None:
+    fused = nn.Sequential(nn.BatchNorm2d(16))
+    fuse_batch_norm(fused)
+    for kind in (torch.float32, torch.bfloat16):
+        x = torch.randn(2, 16, 3, 3).to(kind)
+        x[0, 3, 1, 1] = float("nan")
+        out = fused[0](x, relu=True)
+        assert out[:, 3].isnan().all() and out[:, [0, 15]].isfinite().all()
+
+
+def test_fused_norm_takes_torchs_way_where_it_does_not_fit() -> None:
+    torch.manual_seed(0)
+    for plain, x in (
+        (nn.BatchNorm2d(12), torch.randn(4, 12, 3, 3)),
+        (nn.BatchNorm2d(16).double(), torch.randn(4, 16, 3, 3).double()),
+        (nn.BatchNorm2d(16).eval(), torch.randn(4, 16, 3, 3)),
+    ):
+        fused = nn.Sequential(copy.deepcopy(plain))
+        fuse_batch_norm(fused)
+        assert torch.equal(fused(x), plain(x))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("size", "channels", "kernel", "stride"),
+    [((7, 5), 16, 3, 1), ((8, 8), 32, 3, 2), ((9, 6), 16, 1, 2), ((9, 7), 16, 3, 2), ((12, 12), 16, 7, 2)],
+)
+def test_matrix_conv_equals_torchs_forward_and_backward(size, channels, kernel, stride, kind) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, channels, *size).to(kind).requires_grad_()
+    weight = torch.randn(48, channels, kernel, kernel).to(kind).requires_grad_()
+    expected_x, expected_weight = x.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
+    found = matrix_conv(x, weight, stride, kernel // 2)
+    expected = functional.conv2d(expected_x, expected_weight, None, stride, kernel // 2)
+    gradient = torch.randn_like(found)
+    found.backward(gradient)
+    expected.backward(gradient.double())
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert error(found, expected) < TOLERANCE[kind]
+    assert error(x.grad, expected_x.grad) < TOLERANCE[kind]
+    assert error(weight.grad, expected_weight.grad) < TOLERANCE[kind]
+
+
+def test_matrix_conv_is_chosen_for_small_maps_in_bf16_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("byol.nets.matrix_conv.matrix_conv", lambda x, *_: seen.append(x.shape[2]) or x)
+    net = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.Conv2d(16, 16, 3, groups=2, bias=False))
+    net.append(nn.Conv2d(3, 16, 3, bias=False))
+    assert use_matrix_products(net) == 1
+    conv = net[0]
+    assert isinstance(conv, MatrixConv2d)
+    for side in (4, 7, 8):
+        conv(torch.zeros(1, 16, side, side))
+        with torch.autocast("cpu", torch.bfloat16):
+            conv(torch.zeros(1, 16, side, side))
+    assert seen == [4, 7]
+
+
+@pytest.mark.parametrize("conventions", ["torch", "deepmind"])
+def test_training_with_fused_operators_in_float32_equals_torchs_in_float64(conventions: Conventions) -> None:
+    """Four steps of BYOL with LARS on a ResNet-10: losses, weights, target, averages. torch's float32 is held to the same."""
+    torch.manual_seed(0)
+    network = Network(ResNet(10, width=0.25, stem="small", conventions=conventions), mlp_head(128, 32, 16, conventions))
+    made = BYOL(network, mlp_head(16, 32, 16, conventions), mean=(0.5,) * 3, std=(0.25,) * 3)
+    fused = copy.deepcopy(made).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    assert fuse_batch_norm(fused) == (2 * 12 if conventions == "torch" else 2 * 13 + 3)  # Haiku's are also in the heads
+    assert fused.state_dict().keys() == made.state_dict().keys()
+    exact = four_steps(copy.deepcopy(made).double(), fused=False)
+    errors = [
+        {name: error(value, exact[name]) for name, value in found.items() if float(exact[name].norm()) > 1e-6}
+        for found in (four_steps(made, fused=False), four_steps(fused, fused=True))
+    ]
+    for found in errors:  # a ReLU now and then decides otherwise in float32, torch's too
+        assert len(found) > 60
+        assert max(found.values()) < 2e-2
+        assert found["losses"] < 1e-3
+
+
+def four_steps(method: BYOL, *, fused: bool) -> dict[str, Tensor]:
+    """The losses, and every weight and average after the last step."""
+    optimizer = create_optimizer(method.trained_modules(), weight_decay=1e-3, trust_coefficient=1e-2, fused=fused)
+    losses = []
+    for step in range(4):
+        views = torch.rand(2, 16, 3, 16, 16, generator=torch.Generator().manual_seed(step))
+        output = method(*views.to(next(method.parameters()).dtype))
+        output.loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1
+        optimizer.step()
+        optimizer.zero_grad()
+        method.update_target(0.9)
+        losses.append(output.loss.detach())
+    assert not 0.95 < losses[3] / losses[0] < 1.05
+    return {"losses": torch.stack(losses), **{n: t for n, t in method.state_dict().items() if t.is_floating_point()}}
+
+
+def test_fused_lars_equals_torchs() -> None:
+    torch.manual_seed(0)
+    shapes = [(40, 30), (7,), (16, 8, 3, 3), (50_001,), (4, 4)]
+
+    def run(fused: bool) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+        weights[2] = nn.Parameter(weights[2].detach().contiguous(memory_format=torch.channels_last))
+        weights[4] = nn.Parameter(torch.zeros(4, 4))  # its norm is 0
+        groups = [
+            {"params": weights[:3] + weights[4:], "adapt": True, "weight_decay": 1e-2},
+            {"params": weights[3:4], "adapt": False},
+        ]
+        optimizer = LARS(groups, lr=0.3, fused=fused)
+        for _ in range(3):
+            for weight in weights:
+                weight.grad = torch.randn(weight.shape, generator=generator)
+            optimizer.step()
+        return [*(w.detach() for w in weights), *(optimizer.state[w]["momentum_buffer"] for w in weights)]
+
+    for found, expected in zip(run(True), run(False), strict=True):
+        assert error(found, expected) < 1e-6
+
+
+def test_fused_lars_does_not_depend_on_the_number_of_threads() -> None:
+    def run(threads: int) -> Tensor:
+        torch.set_num_threads(threads)
+        weight = nn.Parameter(torch.arange(100_000.0).sin())
+        weight.grad = torch.arange(100_000.0).cos()
+        LARS([weight], lr=0.3, fused=True).step()
+        return weight.detach()
+
+    assert torch.equal(run(1), run(2))
+
+
+def test_kernels_are_chosen_by_name_and_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_kernels("auto", CPU).kind == choose_kernels("fused", CPU).kind == "fused"
+    assert choose_kernels("native", CPU).kind == "native"
+    assert choose_kernels("compile", CPU).kind == "compile"
+    assert choose_kernels("auto", torch.device("cuda")).kind == "native"
+    assert "CPU" in choose_kernels("fused", torch.device("cuda")).notice
+    monkeypatch.setattr(kernels, "find_compiler", lambda: None)
+    kernels.prepare.cache_clear()
+    try:
+        for name in ("auto", "fused", "compile"):
+            found = choose_kernels(name, CPU)
+            assert found.kind == "native" and "compiler" in found.notice
+    finally:
+        kernels.prepare.cache_clear()
+
+
+def test_kernels_are_built_once_and_a_broken_compiler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "twice.cpp"
+    source.write_text('extern "C" int twice(int x) { return 2 * x; }\n')
+    monkeypatch.setattr(kernels, "SOURCES", (source,))
+    monkeypatch.setattr(kernels, "DEFAULT_CACHE", tmp_path / "cache")
+    kernels.prepare.cache_clear()
+    try:
+        assert kernels.prepare() == ""
+        (built,) = (tmp_path / "cache").iterdir()
+        assert kernels.library(source).twice(21) == 42
+        when = built.stat().st_mtime_ns
+        kernels.prepare.cache_clear()
+        assert kernels.prepare() == "" and built.stat().st_mtime_ns == when
+        source.write_text("no C++\n")
+        kernels.prepare.cache_clear()
+        assert "cannot build twice.cpp" in kernels.prepare()
+    finally:
+        kernels.prepare.cache_clear()
+
+
+def test_freed_memory_is_kept_where_a_cpu_trains() -> None:
+    """glibc serves large blocks from the heap afterwards: a second one of the size comes from the first's place."""
+    keep_freed_memory(CPU)
+    first = torch.empty(2**24)
+    at = first.data_ptr()
+    del first
+    assert torch.empty(2**24).data_ptr() == at
+
+
+def test_fused_batch_norm_is_left_out_where_batch_norm_is_not_plain() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(16, affine=False), nn.BatchNorm1d(16), nn.GroupNorm(4, 16))
+    assert fuse_batch_norm(net) == 0
+    assert not any(isinstance(part, FusedBatchNorm) for part in net)
