@@ -23,17 +23,25 @@ struct Strides {  // in elements
 
 enum Operation { BRIGHTNESS, CONTRAST, SATURATION, HUE };
 
-typedef float Four __attribute__((vector_size(16)));
-typedef float Many __attribute__((vector_size(64)));
+#if defined(__AVX512F__)
 constexpr int MANY = 16;
+#elif defined(__AVX__)
+constexpr int MANY = 8;
+#else
+constexpr int MANY = 4;
+#endif
+typedef float Four __attribute__((vector_size(16)));
+typedef float Many __attribute__((vector_size(MANY * 4)));  // the widest that the processor has
 
 constexpr float LUMA[3] = {0.2989f, 0.5870f, 0.1140f};
 constexpr float TINY = 1e-30f;
-constexpr double NEGLIGIBLE = 1e-9;  // blur weights below it are left out: the sum of all is 1
+constexpr double NEGLIGIBLE = 1e-8;  // blur weights below it are left out: the sum of all is 1
 
 inline float smaller(float a, float b) { return a < b ? a : b; }
 inline float larger(float a, float b) { return a > b ? a : b; }
 inline float clip(float x) { return smaller(larger(x, 0.0f), 1.0f); }
+// Without a branch, which would keep loops from being vectorised; of finite numbers.
+inline float choose(bool first, float a, float b) { return float(first) * a + (1 - float(first)) * b; }
 
 inline Many load(const float* from) {
     Many values;
@@ -114,7 +122,7 @@ void narrow(const Four* line, const Axis& axis, int size, Four* out) {
     }
 }
 
-// sum over `count` of weights[i] * sources[i][0..length); `length` is a multiple of 16, or `sources` reach beyond it.
+// sum over `count` of weights[i] * sources[i][0..length); Whole vectors are read and written.
 void weighted_sum(const float* const* sources, const float* weights, int count, int length, float* out) {
     int x = 0;
     for (; x + 4 * MANY <= length; x += 4 * MANY) {
@@ -233,22 +241,26 @@ void saturate_torchvision(float* __restrict r, float* __restrict g, float* __res
 }
 
 void rotate_hue(float* __restrict r, float* __restrict g, float* __restrict b, int count, float turns) {
-    const float sixths = float(6.0 * (turns - std::floor(double(turns))));
+    // In sixths of a turn: red is largest at 0, green at 2, blue at 4. What is added makes hue, from -1 to 5, the
+    // distance from the nearest turn that has the channel at its top.
+    float by[3];
+    for (int c = 0; c < 3; ++c) {
+        const double turned = 6 * (turns - std::floor(double(turns))) - 2 * c;
+        by[c] = float(turned - 6 * std::nearbyint((turned + 2) / 6));
+    }
+    const float by_red = by[0], by_green = by[1], by_blue = by[2];
     for (int i = 0; i < count; ++i) {
         const float red = r[i], green = g[i], blue = b[i];
         const float most = larger(larger(red, green), blue), least = smaller(smaller(red, green), blue);
-        const float span = most - least, six = 6 * span;
-        const float if_green = blue - red + 2 * span, if_blue = red - green + 4 * span, if_red = green - blue;
-        float hue = most == green ? if_green : if_blue;
-        hue = (most == red ? if_red : hue) + sixths * span;  // in sixths of a turn, times span
-        const float above = hue + six, below = hue - six;
-        hue = hue < 0 ? above : (hue >= six ? below : hue);
-        const float from_three = std::fabs(hue - 3 * span) - span;
-        const float from_two = 2 * span - std::fabs(hue - 2 * span);
-        const float from_four = 2 * span - std::fabs(hue - 4 * span);
-        r[i] = clip(least + smaller(larger(from_three, 0.0f), span));
-        g[i] = clip(least + smaller(larger(from_two, 0.0f), span));
-        b[i] = clip(least + smaller(larger(from_four, 0.0f), span));
+        const float span = most - least;
+        const float if_red = green - blue, if_green = blue - red + 2 * span, if_blue = red - green + 4 * span;
+        const float hue = choose(most == red, if_red, choose(most == green, if_green, if_blue));  // times span
+        const float for_red = std::fabs(std::fabs(hue + by_red * span) - 3 * span) - span;
+        const float for_green = std::fabs(std::fabs(hue + by_green * span) - 3 * span) - span;
+        const float for_blue = std::fabs(std::fabs(hue + by_blue * span) - 3 * span) - span;
+        r[i] = clip(least + smaller(larger(for_red, 0.0f), span));
+        g[i] = clip(least + smaller(larger(for_green, 0.0f), span));
+        b[i] = clip(least + smaller(larger(for_blue, 0.0f), span));
     }
 }
 
@@ -348,7 +360,7 @@ void finish(const float* planes, int channels, int size, const Settings& s, floa
             if (radius) blurred_row(plane, size, y, radius, torchvision, row);
             else std::memcpy(row, plane + size_t(y) * size, size * sizeof(float));
             if (s.solarize)
-                for (int x = 0; x < size; ++x) row[x] = row[x] < threshold ? row[x] : 1 - row[x];
+                for (int x = 0; x < size; ++x) row[x] = choose(row[x] < threshold, row[x], 1 - row[x]);
             for (int x = 0; x < size; ++x) row[x] = clip(row[x]);
         }
         store(rows, channels, stride, size, at, out + y * at.row);
