@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := build/peers
+DATA ?=
 
-.PHONY: demo test test-full test-browser docs install clean
+.PHONY: demo test test-full test-browser test-gpu docs bench-peers install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -16,13 +18,26 @@ test: $(INSTALLED)
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[all-maps]" --constraint constraints.txt
-	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m "not browser and not gpu"
 	$(BIN)/python -m tests.mutations
 
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[browser]" --constraint constraints.txt
 	$(BIN)/python -m pytest -m browser tests/browser
 
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
+# Trainings beside other projects: DATA=... for images of one's own, else made-up ones
+bench-peers: $(PEERS)/.installed
+	$(BIN)/python -m benchmarks.peers --data "$(DATA)" --out build/peers.json
+
+# An environment of their own that sees the packages of ours, so that torch is the same one
+$(PEERS)/.installed: $(INSTALLED)
+	$(BIN)/python -m venv $(PEERS)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$($(PEERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/same_torch.pth
+	$(PEERS)/bin/python -m pip install --quiet lightly==1.6.0 byol-pytorch==0.9.1 kornia==0.9.0 --constraint constraints.txt
+	touch $@
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/site
 	@echo "the site is build/site/index.html"

@@ -2,24 +2,19 @@
 
     python -m benchmarks.folder_index [--files 1000000] [--folders 1000]
 
-Makes empty files in a temporary folder (indexing reads names only) and prints one JSON object.
+Makes empty files in a temporary folder: indexing reads names only.
 """
 
-import argparse
-import json
-import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import torch
-
+from benchmarks.record import Record, arguments, peak_megabytes, publish, record
 from byol.data.image_folder import ImageFolder
-from byol.runtime.hardware import describe_machine
 
 
-def main(files: int, folders: int) -> dict:
+def time_index(files: int, folders: int) -> dict[str, float]:
+    """Seconds of the first and the second time, and how much the peak of memory grew."""
     with tempfile.TemporaryDirectory() as place:
         root = Path(place) / "images"
         for folder in range(folders):
@@ -27,32 +22,32 @@ def main(files: int, folders: int) -> dict:
             for file in range(files // folders):
                 (root / f"class{folder:04d}" / f"photo_{file:07d}.jpg").touch()
         before = peak_megabytes()
-        seconds, counts = [], []
-        for _ in range(2):
+        found: dict[str, float] = {}
+        for name in ("first", "again"):
             began = time.perf_counter()
-            counts.append(len(ImageFolder(root, Path(place) / "cache")))
-            seconds.append(round(time.perf_counter() - began, 2))
-        grown = peak_megabytes() - before
-    return {
-        "benchmark": "folder_index",
-        "files": counts[0],
-        "folders": folders,
-        "first_seconds": seconds[0],
-        "again_seconds": seconds[1],
-        "memory_growth_megabytes": round(grown),
-        "machine": describe_machine(torch.device("cpu")),
-    }
+            count = len(ImageFolder(root, Path(place) / "cache"))
+            found[name] = time.perf_counter() - began
+            if count != files // folders * folders:
+                raise RuntimeError(f"{count} files found of {files}")
+        return {**found, "growth_megabytes": peak_megabytes() - before}
 
 
-def peak_megabytes() -> float:
-    """The largest resident memory of this process so far."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (1024 * 1024 if sys.platform == "darwin" else 1024)
+def measure(files: int, folders: int, rounds: int) -> Record:
+    found = [time_index(files, folders) for _ in range(rounds)]
+    return record(
+        "folder_index",
+        f"Index of {files} files in {folders} folders",
+        "s",
+        {name: [one[name] for one in found] for name in ("first", "again")},
+        ratios=[("again", "first")],
+        settings={"files": files, "folders": folders},
+        details={"first": {"growth_megabytes": round(max(one["growth_megabytes"] for one in found))}},
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, rounds=1)
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--folders", type=int, default=1_000)
     chosen = parser.parse_args()
-    print(json.dumps(main(chosen.files, chosen.folders), indent=2))
+    publish(measure(chosen.files, chosen.folders, chosen.rounds), chosen.out)

@@ -1,20 +1,18 @@
 """The linear probe's sweep over 45 L2 strengths beside scikit-learn's LogisticRegression on the same features.
 
-    python -m benchmarks.linear_fast [NUM_TRAIN] [NUM_VALIDATION]
+    python -m benchmarks.linear_fast [--num-train 5000] [--num-validation 2000]
 
 Features: a ResNet-18 with new weights (512 features) on the bundled sample, centred and scaled alike for both. Both fit
-mean cross-entropy + strength / 2 |W|^2 (bias free) in float32, from strong to weak, each from the one before. Prints
-both times, the worst excess of each one's objective over the other's, and the validation accuracy of the best strength.
+mean cross-entropy + strength / 2 |W|^2 (bias free) in float32, from strong to weak, each from the one before. `excess` is of
+our objective over scikit-learn's, `accuracy` the best strength's on the validation images.
 """
-
-import sys
-import time
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
+from benchmarks.record import Record, alternate, arguments, publish, record, rounded, timed
 from byol.build_networks import seeded
 from byol.data.sample import open_sample
 from byol.data.subset import Subset
@@ -45,45 +43,55 @@ def objective(inputs: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, 
     return float(functional.cross_entropy(inputs @ weight, labels) + penalty)
 
 
-def main(num_train: int = 5000, num_validation: int = 2000) -> None:
+def measure(num_train: int = 5000, num_validation: int = 2000, rounds: int = 1) -> Record:
     vectors, labels = features(num_train + num_validation)
     mean = vectors[:num_train].mean(dim=0)
     scale = (vectors[:num_train] - mean).square().mean().sqrt()
     inputs = (vectors - mean) / scale
     train, truth, asked = inputs[:num_train], labels[:num_train], labels[num_train:]
+    weights: dict[str, list[torch.Tensor]] = {}
 
-    began = time.perf_counter()
-    basis, variance = linear.principal_axes(train)
-    along = torch.cat((train @ basis, torch.ones(num_train, 1)), dim=1)
-    rotated = linear.path(along, truth, 10, PAPER_STRENGTHS, variance)
-    ours = [torch.cat((basis @ weight[:-1], weight[-1:])) for weight in rotated]
-    ours_seconds = time.perf_counter() - began
+    def ours() -> None:
+        basis, variance = linear.principal_axes(train)
+        along = torch.cat((train @ basis, torch.ones(num_train, 1)), dim=1)
+        rotated = linear.path(along, truth, 10, PAPER_STRENGTHS, variance)
+        weights["ours"] = [torch.cat((basis @ weight[:-1], weight[-1:])) for weight in rotated]
+
+    def theirs() -> None:
+        model = LogisticRegression(tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
+        weights["scikit-learn"] = []
+        for strength in PAPER_STRENGTHS:
+            model.C = 1 / (strength * num_train)
+            model.fit(train.numpy(), truth.numpy())
+            found = np.vstack((model.coef_.T, model.intercept_)).astype(np.float32)
+            weights["scikit-learn"].append(torch.from_numpy(found))
+
+    found = alternate({"ours": timed(ours), "scikit-learn": timed(theirs)}, rounds)
     extended = torch.cat((inputs, torch.ones(len(inputs), 1)), dim=1)
-
-    model = LogisticRegression(tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
-    theirs = []
-    began = time.perf_counter()
-    for strength in PAPER_STRENGTHS:
-        model.C = 1 / (strength * num_train)
-        model.fit(train.numpy(), truth.numpy())
-        theirs.append(torch.from_numpy(np.vstack((model.coef_.T, model.intercept_)).astype(np.float32)))
-    their_seconds = time.perf_counter() - began
-
     excess = [
         objective(extended[:num_train], truth, one, s) - objective(extended[:num_train], truth, other, s)
-        for one, other, s in zip(ours, theirs, PAPER_STRENGTHS, strict=True)
+        for one, other, s in zip(weights["ours"], weights["scikit-learn"], PAPER_STRENGTHS, strict=True)
     ]
-    reached = [
-        max(float((extended[num_train:] @ w).argmax(1).eq(asked).float().mean()) for w in found)
-        for found in (ours, theirs)
-    ]
-    print(f"{num_train} x {vectors.shape[1]}, {len(PAPER_STRENGTHS)} strengths, {torch.get_num_threads()} threads")
-    print(f"byol          {ours_seconds:7.1f} s  best validation accuracy {100 * reached[0]:.2f} %")
-    print(f"scikit-learn  {their_seconds:7.1f} s  best validation accuracy {100 * reached[1]:.2f} %")
-    print(
-        f"{their_seconds / ours_seconds:.1f} times as fast; objective minus scikit-learn's: {min(excess):.1e} to {max(excess):.1e}"
+    reached = {
+        name: max(float((extended[num_train:] @ w).argmax(1).eq(asked).float().mean()) for w in fitted)
+        for name, fitted in weights.items()
+    }
+    details: dict[str, dict[str, float]] = {name: {"accuracy": rounded(100 * value)} for name, value in reached.items()}
+    details["ours"] |= {"least_excess": rounded(min(excess)), "largest_excess": rounded(max(excess))}
+    return record(
+        "linear_fast",
+        f"Linear probe, {len(PAPER_STRENGTHS)} strengths on {num_train} x {vectors.shape[1]}",
+        "s",
+        found,
+        ratios=[("ours", "scikit-learn")],
+        settings={"num_train": num_train, "num_validation": num_validation},
+        details=details,
     )
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    parser = arguments(__doc__, rounds=1)
+    parser.add_argument("--num-train", type=int, default=5000)
+    parser.add_argument("--num-validation", type=int, default=2000)
+    chosen = parser.parse_args()
+    publish(measure(chosen.num_train, chosen.num_validation, chosen.rounds), chosen.out)

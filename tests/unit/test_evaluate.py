@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as oracle
 from sklearn.linear_model import LogisticRegression
 
-from byol.evaluate import knn
+from byol.evaluate import nearest
 from byol.evaluate.knn import knn_predict, votes
 from byol.evaluate.linear import fit_linear
 from byol.evaluate.metrics import (
@@ -40,28 +40,45 @@ def test_knn_by_hand() -> None:
 
 
 def test_knn_chunks_agree_and_match_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn, "QUERY_CHUNK", 16)
-    monkeypatch.setattr(knn, "BANK_CHUNK", 33)
+    monkeypatch.setattr(nearest, "QUERY_CHUNK", 16)
+    monkeypatch.setattr(nearest, "BANK_CHUNK", 33)
     bank, labels = blobs(200)
     queries, _ = blobs(50)
     found = knn_predict(bank, labels, queries, k=7, temperature=0.1)
     unit = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True)  # noqa: E731
     cosine = unit(queries.double().numpy()) @ unit(bank.double().numpy()).T
     for row, predicted in zip(cosine, found.tolist(), strict=True):
-        nearest = np.argsort(-row)[:7]
-        votes = np.bincount(labels.numpy()[nearest], weights=np.exp(row[nearest] / 0.1), minlength=3)
+        places = np.argsort(-row)[:7]
+        votes = np.bincount(labels.numpy()[places], weights=np.exp(row[places] / 0.1), minlength=3)
         assert predicted == votes.argmax()
 
 
 def test_nearest_holds_one_chunk_of_similarities_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn, "QUERY_CHUNK", 8)
-    monkeypatch.setattr(knn, "BANK_CHUNK", 32)
+    monkeypatch.setattr(nearest, "QUERY_CHUNK", 8)
+    monkeypatch.setattr(nearest, "BANK_CHUNK", 32)
     seen, whole = [], torch.Tensor.topk
     monkeypatch.setattr(torch.Tensor, "topk", lambda self, *a, **k: seen.append(self.numel()) or whole(self, *a, **k))
-    cosine, place = knn.nearest(blobs(40)[0], blobs(500)[0], 5)
+    cosine, place = nearest.nearest(blobs(40)[0], blobs(500)[0], 5)
     assert max(seen) == 8 * 32
     assert cosine.shape == place.shape == (40, 5)
     assert bool((cosine[:, :-1] >= cosine[:, 1:]).all())
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3])
+def test_nearest_by_bf16_first_is_that_of_float32(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, bank = (1 + spread * torch.randn(n, 37, generator=GENERATOR) for n in (40, 3000))
+    monkeypatch.setattr(nearest, "QUERY_CHUNK", 16)
+    monkeypatch.setattr(nearest, "BANK_CHUNK", 1100)
+    cosine, place = nearest.nearest(queries, bank, 20)
+    monkeypatch.setattr(nearest, "WORTH_BUILDING", 0)
+    monkeypatch.setattr(nearest, "computes_in_bf16", lambda device: True)  # without the hardware slow, but the same
+    candidate_cosine, candidate_place = nearest.nearest(queries, bank, 20)
+    assert torch.allclose(candidate_cosine, cosine, atol=1e-6)
+    unit = torch.nn.functional.normalize(bank.double(), dim=1)
+    asked = torch.nn.functional.normalize(queries.double(), dim=1)
+    exact = (asked @ unit.T).topk(20, dim=1).values
+    assert torch.allclose((asked @ unit.T).gather(1, candidate_place), exact, atol=2e-7)
+    assert spread < 1 or float((candidate_place == place).float().mean()) > 0.99  # else float32 itself cannot tell
 
 
 def test_linear_separable_blobs_are_learned_and_strength_is_chosen_by_validation() -> None:

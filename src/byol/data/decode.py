@@ -44,8 +44,9 @@ def decode(content: bytes, channels: int, short_side: int = 0) -> Image:
             with PillowImage.open(io.BytesIO(content)) as opened:
                 if short_side:
                     opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
-                image = _to_eight_bits(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
-                pixels = np.array(image, dtype=np.uint8)
+                ImageOps.exif_transpose(opened, in_place=True)
+                image, mode = _to_eight_bits(opened), "L" if channels == 1 else "RGB"
+                pixels = np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
     except (
         OSError,
         ValueError,

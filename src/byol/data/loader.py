@@ -5,7 +5,7 @@ Both give the same rows of the same global batch for a (step, micro-batch), what
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from byol.errors import BrokenImageError, DataError
 
 Crop = Callable[[Image, int, int], Tensor]
 """(decoded image (H, W, C), step, row of the global batch) -> (2, C, S, S) float crops, one per view."""
+PREFETCHED = 2
+"""Micro-batches that a worker may be ahead."""
 
 
 @dataclass
@@ -107,6 +109,8 @@ class ResidentFeed:
 class DecodingFeed:
     """Micro-batches that worker processes decode and crop. A broken image is replaced by the next that is not.
 
+    Workers write into memory that this process shares with them, so that no crop is copied between processes; the
+    memory is used again, and a batch holds its images until the one after the next is asked for.
     `short_side` > 0 lets large JPEG files be decoded smaller (`data.decode`).
     """
 
@@ -121,7 +125,7 @@ class DecodingFeed:
         skipped: SkippedImages,
         short_side: int = 0,
     ) -> None:
-        self.dataset = _CroppedImages(source, channels, crop, short_side)
+        self.images = _CroppedImages(source, channels, crop, short_side)
         self.plan = plan
         self.order = Order(len(source), seed)
         self.num_images = len(source)
@@ -129,22 +133,45 @@ class DecodingFeed:
         self.skipped = skipped
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        pieces = [] if first_step >= last_step else _Pieces(self.plan, self.order, first_step, last_step)
+        if first_step >= last_step:
+            return
+        num_places = 2 + PREFETCHED * self.num_workers  # the two in use, and those that workers may be at
+        pieces = _Pieces(self.plan, self.order, first_step, last_step, num_places)
+        crops = self._memory(next(iter(pieces)), num_places)
         loader = DataLoader(
-            self.dataset,
-            batch_sampler=pieces,  # pyright: ignore[reportArgumentType]
+            _CroppedPieces(self.images, crops),
+            sampler=pieces,
+            batch_size=None,
             num_workers=self.num_workers,
-            collate_fn=_collate,
+            prefetch_factor=PREFETCHED if self.num_workers else None,
+            collate_fn=_as_it_is,
             worker_init_fn=_one_thread,
-            pin_memory=torch.cuda.is_available(),
         )
-        for batch, broken in loader:
+        for piece, labels, broken in loader:
             for name, reason in broken:
                 self.skipped.add(name, reason)
-            yield batch
+            images = crops[piece.place]
+            if torch.cuda.is_available():
+                images = images.pin_memory()
+            yield Batch(piece.step, piece.first_row, images, True, None if labels is None else torch.tensor(labels))
+
+    def _memory(self, piece: "_Piece", num_places: int) -> Tensor:
+        """Shared memory for so many micro-batches, of the shape that the first crop has."""
+        first = self.images.read(int(piece.indices[0]), piece.step, piece.first_row)[0]
+        return torch.empty(num_places, len(piece.indices), *first.shape, dtype=first.dtype).share_memory_()
 
     def image_indices(self, step: int) -> NDArray[np.int64]:
         return self.order.indices(step * self.plan.batch_size, self.plan.batch_size)
+
+
+@dataclass
+class _Piece:
+    """One micro-batch to make, and its place in the shared memory."""
+
+    place: int
+    step: int
+    first_row: int
+    indices: NDArray[np.int64]
 
 
 @dataclass
@@ -153,33 +180,26 @@ class _Pieces:
     order: Order
     first_step: int
     last_step: int
+    num_places: int
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        for step, row, indices in self.plan.pieces(self.first_step, self.last_step, self.order):
-            yield [(int(index), step, row + place) for place, index in enumerate(indices)]
+    def __iter__(self) -> Iterator[_Piece]:
+        cut = self.plan.pieces(self.first_step, self.last_step, self.order)
+        for number, (step, row, indices) in enumerate(cut):
+            yield _Piece(number % self.num_places, step, row, indices)
 
     def __len__(self) -> int:
         return (self.last_step - self.first_step) * self.plan.num_micro_batches
 
 
 @dataclass
-class _Item:
-    crops: Tensor
-    step: int
-    row: int
-    label: int | None
-    broken: list[tuple[str, str]]
+class _CroppedImages:
+    source: ImageSource
+    channels: int
+    crop: Crop
+    short_side: int
 
-
-class _CroppedImages(Dataset):
-    def __init__(self, source: ImageSource, channels: int, crop: Crop, short_side: int) -> None:
-        self.source = source
-        self.channels = channels
-        self.crop = crop
-        self.short_side = short_side
-
-    def __getitem__(self, key: tuple[int, int, int]) -> _Item:
-        index, step, row = key
+    def read(self, index: int, step: int, row: int) -> tuple[Tensor, int | None, list[tuple[str, str]]]:
+        """(crops, label, broken images met on the way, with their reasons)."""
         broken: list[tuple[str, str]] = []
         for attempt in range(len(self.source)):
             candidate = (index + attempt) % len(self.source)
@@ -189,15 +209,30 @@ class _CroppedImages(Dataset):
                 broken.append((self.source.name(candidate), str(error)))
                 continue
             label = None if self.source.labels is None else int(self.source.labels[candidate])
-            return _Item(self.crop(image, step, row), step, row, label, broken)
+            return self.crop(image, step, row), label, broken
         raise DataError(f"No image of {self.source.description} can be decoded; the first says: {broken[0][1]}.")
 
 
-def _collate(items: list[_Item]) -> tuple[Batch, list[tuple[str, str]]]:
-    crops = torch.stack([item.crops for item in items])
-    labels = None if items[0].label is None else torch.tensor([item.label for item in items])
-    broken = [entry for item in items for entry in item.broken]
-    return Batch(items[0].step, items[0].row, crops, True, labels), broken
+class _CroppedPieces(Dataset):
+    """Makes micro-batches in the shared memory; what it gives is small."""
+
+    def __init__(self, images: _CroppedImages, crops: Tensor) -> None:
+        self.images = images
+        self.crops = crops
+
+    def __getitem__(self, piece: _Piece) -> tuple[_Piece, list[int] | None, list[tuple[str, str]]]:
+        labels: list[int] = []
+        broken: list[tuple[str, str]] = []
+        for number, index in enumerate(piece.indices):
+            crops, label, met = self.images.read(int(index), piece.step, piece.first_row + number)
+            self.crops[piece.place, number] = crops
+            labels += [] if label is None else [label]
+            broken += met
+        return piece, labels or None, broken
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 def _one_thread(worker: int) -> None:

@@ -2,17 +2,16 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from byol.data.subset import held_out
 from byol.evaluate.features import labels_of
 from byol.evaluate.metrics import top_k
+from byol.evaluate.nearest import nearest
 from byol.evaluate.protocol import Job, Outcome
 from byol.evaluate.scores import accuracy
 
 NEIGHBOURS = (1, 5, 10, 20, 50, 100, 200)
 TEMPERATURES = (0.02, 0.07, 0.1, 0.2, 0.5)
-QUERY_CHUNK, BANK_CHUNK = 1024, 16384
 RECALLS = (1, 5, 10)
 
 
@@ -62,28 +61,6 @@ def retrieval(job: Job) -> Outcome:
         settings={"similarity": "cosine"},
         differs="the paper has no retrieval protocol",
     )
-
-
-@torch.no_grad()
-def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """((M, k) cosines, (M, k) places in the bank) of the k most similar of (N, D) vectors to each of (M, D), best first.
-
-    Holds 1024 x 16384 similarities at a time, never M x N, and no copy of the bank.
-    """
-    cosines, places = [], []
-    for part in queries.split(QUERY_CHUNK):
-        unit = functional.normalize(part.float(), dim=1)
-        best = torch.full((len(part), 0), 0.0, device=part.device)
-        place = torch.full((len(part), 0), 0, dtype=torch.int64, device=part.device)
-        for start in range(0, len(bank), BANK_CHUNK):
-            piece = functional.normalize(bank[start : start + BANK_CHUNK].float(), dim=1)
-            value, index = (unit @ piece.T).topk(min(k, len(piece)), dim=1)
-            best, place = torch.cat((best, value), dim=1), torch.cat((place, index + start), dim=1)
-            best, order = best.topk(min(k, best.shape[1]), dim=1)
-            place = place.gather(1, order)
-        cosines.append(best)
-        places.append(place)
-    return torch.cat(cosines), torch.cat(places)
 
 
 def votes(cosine: Tensor, labels: Tensor, temperature: float, num_classes: int) -> Tensor:

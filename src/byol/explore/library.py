@@ -20,7 +20,7 @@ from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.errors import BrokenImageError, DataError, RunError
 from byol.evaluate.cluster import spherical_kmeans
 from byol.evaluate.features import extract
-from byol.evaluate.knn import nearest
+from byol.evaluate.nearest import nearest
 from byol.export.encoder_file import Encoder
 from byol.report.embedding_map import maps, spectrum
 from byol.report.tile import as_rgb, tile

@@ -1,0 +1,74 @@
+"""Peak memory of a CIFAR training beside what its tensors need.
+
+    python -m benchmarks.memory [--data cifar.parquet] [--batch 256]
+
+Needed are: what autograd keeps for the backward pass (counted by hooks on a batch of a few images and scaled, since it
+is linear in the batch), weights, target, gradients and momentum. The peak is that of a process of its own, without what
+it held before training.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks.images import write_folder
+from benchmarks.record import Record, arguments, in_child, publish, record, rounded
+from benchmarks.train_step import values_of_kernels
+from byol.build_networks import method
+from byol.config import Config, override
+
+COUNTED_IMAGES = 8
+
+
+def needed_megabytes(encoder: str, size: int, batch: int, hidden: int) -> float:
+    """Of activations in bf16 and of everything that is kept between steps."""
+    settings = {"encoder.name": encoder, "views.size": size, "views.mean": [0.5], "views.std": [0.5]}
+    settings |= {"heads.projector_hidden": hidden, "heads.predictor_hidden": hidden}
+    made = method(override(Config(), settings), 3).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {p.untyped_storage().data_ptr() for p in made.parameters()}
+    views = torch.rand(COUNTED_IMAGES, 3, size, size)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", torch.bfloat16):
+        loss = made(views, views).loss
+    activations = sum(size for place, size in kept.items() if place not in weights) * batch / COUNTED_IMAGES
+    del loss
+    trained = sum(p.nbytes for p in made.parameters() if p.requires_grad)
+    still = sum(p.nbytes for p in made.parameters() if not p.requires_grad)
+    return (activations + 3 * trained + still) / 2**20
+
+
+def measure(data: str, encoder: str, size: int, batch: int, hidden: int, rounds: int, seed: int = 0) -> Record:
+    needed = needed_megabytes(encoder, size, batch, hidden)
+    values: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = write_folder(Path(place), data, max(2 * batch, 256), size, seed)
+        task = {"name": "ours", "data": str(folder), "encoder": encoder, "size": size, "batch": batch}
+        task |= {"hidden": hidden, "steps": 2, "seed": seed}
+        for kernels in values_of_kernels() or ("",):
+            runs = [in_child("benchmarks.trainings", {**task, "kernels": kernels}) for _ in range(rounds)]
+            name = "ours" + (f", {kernels}" if kernels else "")
+            values[name] = [run["peak_megabytes"] - run["imported_megabytes"] for run in runs]
+    values["needed"] = [needed] * rounds
+    return record(
+        "memory",
+        f"Peak memory of training {encoder}, {size} px, batch {batch}, beyond what the imports take",
+        "MiB",
+        values,
+        settings={"data": data, "encoder": encoder, "size": size, "batch": batch, "hidden": hidden},
+        details={name: {"times_needed": rounded(max(row) / needed)} for name, row in values.items()},
+        seed=seed,
+    )
+
+
+if __name__ == "__main__":
+    parser = arguments(__doc__, rounds=2)
+    parser.add_argument("--data", default="", help="as for byol pretrain; default: made-up images")
+    parser.add_argument("--batch", type=int, default=256)
+    chosen = parser.parse_args()
+    publish(measure(chosen.data, "resnet18", 32, chosen.batch, 4096, chosen.rounds, chosen.seed), chosen.out)

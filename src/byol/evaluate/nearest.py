@@ -1,0 +1,89 @@
+"""The most similar vectors, exactly and without the whole matrix of similarities."""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from byol.runtime.hardware import computes_in_bf16
+from byol.runtime.kernels import KernelError, library
+
+QUERY_CHUNK, BANK_CHUNK = 512, 65536
+WORTH_BUILDING = 2**26
+"""Similarities from which the compiled operator is used."""
+FLOAT32_ROUNDING = 2.0**-23
+Choose = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""(M, D) unit vectors -> the k nearest of one piece of the bank, as `nearest` gives them."""
+SOURCE = Path(__file__).with_name("nearest.cpp")
+
+
+@torch.no_grad()
+def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """((M, k) cosines, (M, k) places in the bank) of the k most similar of (N, D) vectors to each of (M, D), best first.
+
+    Holds 512 x 65536 similarities at a time, never M x N, and as much of the bank as unit vectors.
+
+    Cosines are float32. On a CPU with bf16 and a compiler, large ones are first looked at in bf16: whatever may be among
+    the k best by the largest error that the rounding can make is computed in float32 then. The result is that of
+    float32 alone, but for the order of equal cosines.
+    """
+    best = torch.full((len(queries), 0), 0.0, device=queries.device)
+    place = torch.full((len(queries), 0), 0, dtype=torch.int64, device=queries.device)
+    prepare = _in_bf16_first if _is_worth_bf16(queries, bank) else _in_float32
+    for start in range(0, len(bank), BANK_CHUNK):
+        piece = functional.normalize(bank[start : start + BANK_CHUNK].float(), dim=1)
+        choose = prepare(piece, min(k, len(piece)))
+        found = [choose(functional.normalize(part.float(), dim=1)) for part in queries.split(QUERY_CHUNK)]
+        values, places = (torch.cat(parts) for parts in zip(*found, strict=True))
+        best, order = torch.cat((best, values), dim=1).sort(dim=1, descending=True, stable=True)
+        place = torch.cat((place, places + start), dim=1).gather(1, order)[:, :k]
+        best = best[:, :k]
+    return best, place
+
+
+def _is_worth_bf16(queries: Tensor, bank: Tensor) -> bool:
+    if bank.device.type != "cpu" or len(queries) * len(bank) < WORTH_BUILDING or not computes_in_bf16(bank.device):
+        return False
+    try:
+        _operator()
+    except KernelError:
+        return False
+    return True
+
+
+def _in_float32(bank: Tensor, k: int) -> Choose:
+    return lambda queries: tuple((queries @ bank.T).topk(k, dim=1))  # pyright: ignore[reportReturnType]
+
+
+def _in_bf16_first(bank: Tensor, k: int) -> Choose:
+    """The same for unit vectors, by candidates.
+
+    |q.b - q'.b'| <= |q - q'| + |q'| |b - b'| by Cauchy and Schwarz, and sums in float32 add their rounding.
+    """
+    near_bank = bank.bfloat16()
+    bank_error = float((bank - near_bank.float()).norm(dim=1).max())
+
+    def choose(queries: Tensor) -> tuple[Tensor, Tensor]:
+        near = queries.bfloat16()
+        similar = near @ near_bank.T
+        query_error = float((queries - near.float()).norm(dim=1).max())
+        bound = 1.01 * (query_error + bank_error) + FLOAT32_ROUNDING * bank.shape[1]
+        values, places = torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.int64)
+        given, width = (similar.data_ptr(), *similar.shape, queries.data_ptr(), bank.data_ptr()), bank.shape[1]
+        _operator()(*given, width, bound, k, values.data_ptr(), places.data_ptr())
+        return values, places
+
+    return choose
+
+
+@cache
+def _operator() -> Callable[..., None]:
+    function = library(SOURCE).nearest_exact
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    function.argtypes = (pointer, number, number, pointer, pointer, number, ctypes.c_float, number, pointer, pointer)
+    function.restype = None
+    return function

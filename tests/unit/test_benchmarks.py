@@ -1,0 +1,66 @@
+"""Every benchmark runs, at sizes that tell nothing about speed."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from benchmarks import folder_index, knn, linear_fast, loader, memory, optimizer, peers, plot, startup, train_step
+from benchmarks.images import write_folder
+from benchmarks.record import Record, publish, record
+from benchmarks.trainings import Training, run
+
+SCHEMA = {"benchmark", "what", "command", "date", "machine", "seed", "settings", "unit", "higher_is_better", "rows"}
+
+
+def check(found: Record, rows: set[str]) -> None:
+    assert set(found) == SCHEMA | {"times_better"}
+    assert {row["name"] for row in found["rows"]} >= rows
+    assert all(0 <= row["min"] <= row["median"] <= row["max"] and row["n"] > 0 for row in found["rows"])
+    assert found["machine"]["versions"]["torch"]
+    json.dumps(found)
+
+
+def test_record_ratio_is_of_medians_and_says_how_many_times_better(tmp_path: Path) -> None:
+    rates = {"ours": [10.0, 30.0, 20.0], "other": [5.0, 10.0, 10.0]}
+    found = record("x", "what", "images/s", rates, higher_is_better=True, ratios=[("ours", "other"), ("ours", "gone")])
+    assert found["times_better"] == {"ours / other": {"median": 2.0, "min": 2.0, "max": 3.0}}
+    seconds = record("x", "what", "s", rates, ratios=[("other", "ours")])
+    assert seconds["times_better"]["other / ours"]["median"] == 2.0
+    publish(found, str(tmp_path / "new" / "x.json"))
+    plot.main([str(tmp_path / "new" / "x.json")], str(tmp_path / "x.png"))
+    assert (tmp_path / "x.png").stat().st_size > 1000
+
+
+def test_training_makes_the_counted_steps(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, "", 20, 16)
+    found = run(Training("ours", str(folder), size=16, batch=4, hidden=16, workers=0, warmup=1, steps=2))
+    assert len(found["seconds"]) == 2 and min(found["seconds"]) > 0
+    assert found["peak_megabytes"] >= found["imported_megabytes"] and found["matrix_peak"] > 0
+
+
+def test_train_step_measures_in_a_process_of_its_own() -> None:
+    common = {"encoder": "resnet18", "stem": "small", "size": 16, "batch": 4, "hidden": 16, "steps": 1, "workers": 0}
+    found = train_step.measure(train_step.rows("channels_last"), common, rounds=1, num_images=16)
+    check(found, {"plain PyTorch, bf16, channels_last"})
+    assert found["rows"][0]["matrix_fraction"] > 0
+
+
+def test_peer_rows_are_trainings() -> None:
+    for row in peers.peer_rows().values():
+        assert set(row) <= {field.name for field in fields(Training)}
+
+
+def test_train_step_flops_are_those_of_eight_forwards() -> None:
+    # ResNet-18 with the small stem: 0.5559 GMAC a 32 px image; forward on 2 views, twice that backward, target's 2
+    assert train_step.flops_per_image("resnet18", "small", 32, 4096) == pytest.approx(8 * 2 * 0.5559e9, rel=0.02)
+
+
+def test_other_benchmarks_run() -> None:
+    check(knn.measure(200, 20, 8, 5, 1), {"ours", "scikit-learn"})
+    check(loader.measure("", 16, 2, 2, 0, 1), {"ours", "torchvision, PIL", "torchvision, tensors"})
+    check(optimizer.measure("resnet18", 32, 1, repeats=1, step_seconds=1.0), {"loop over tensors"})
+    check(startup.measure(1, demo=False), {"byol --help", "import byol"})
+    check(folder_index.measure(20, 2, 1), {"first", "again"})
+    check(linear_fast.measure(100, 50), {"ours", "scikit-learn"})
+    assert memory.needed_megabytes("resnet18", 16, 8, 16) > 100
