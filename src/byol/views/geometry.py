@@ -82,15 +82,16 @@ def resize_matrix(
     pixel = torch.arange(source, device=device, dtype=torch.float32)[None, None, :] - start
     distance = (2 * size * pixel - centre).abs()
     distance = distance / (2 * torch.maximum(length, torch.full_like(length, size)) if antialias else 2 * size)
-    weight = _cubic(distance) * ((pixel >= 0) & (pixel < length))
+    weight = _cubic(distance) * ((pixel >= 0) & (pixel < length)).float()
     return weight / weight.sum(dim=2, keepdim=True)
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5."""
-    near = (1.5 * distance - 2.5) * distance * distance + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    """Keys' kernel with a = -0.5: a piece up to 1 and one from 1 to 2, both 0 at their ends but for the first at 0."""
+    near, far = distance.clamp_max(1), distance.clamp(1, 2)
+    inner = (1.5 * near).sub_(2.5).mul_(near).mul_(near).add_(1)
+    outer = (-0.5 * far).add_(2.5).mul_(far).sub_(4).mul_(far).add_(2)
+    return inner.add_(outer)
 
 
 def crop_resize(
