@@ -35,6 +35,7 @@ METHOD = "tests/unit/test_methods.py tests/parity/test_train_step.py"
 OPTIM = "tests/unit/test_optim.py tests/parity/test_components.py"
 VIEWS = "tests/unit/test_views.py tests/parity/test_components.py tests/parity/test_reference_views.py"
 FUSED = "tests/unit/test_fused_views.py"
+KERNELS = "tests/unit/test_kernels.py"
 DRAWS = "tests/unit/test_view_statistics.py tests/unit/test_views.py tests/unit/test_config.py"
 NETS = "tests/unit/test_methods.py tests/parity/test_components.py tests/parity/test_train_step.py"
 RANKS = "tests/integration/test_ranks.py"
@@ -51,6 +52,21 @@ TRANSFER = "tests/integration/test_transfer.py"
 PICKLES = "tests/unit/test_foreign_pickle.py"
 
 MUTATIONS = [
+    # compiled operators
+    Mutation("fused ReLU lets all through", "nets/fused_norm.cpp", "where(load(y) > 0, value)", "value", KERNELS),
+    Mutation("fused ReLU of the input", "nets/fused_norm.cpp", "where(load(x) * load(scale) + load(shift) > 0, value)", "where(load(x) > 0, value)", KERNELS),
+    Mutation("fused norm drops the mean's gradient", "nets/fused_norm.cpp", "(along * mean[c] - sums[c] / count)", "(along * mean[c])", KERNELS),
+    Mutation("fused norm counts wrongly", "nets/fused_norm.cpp", "sums[channels + c] / rows - average * average", "sums[channels + c] / rows", KERNELS),
+    Mutation("fused norm eats NaN", "nets/fused_norm.cpp", "(value > 0) | (value != value)", "value > 0", KERNELS),
+    Mutation("fused norm truncates bf16", "nets/fused_norm.cpp", "0x7fffu + ((bits >> 16) & 1u)", "0u", KERNELS),
+    Mutation("fused norm keeps no averages", "nets/fused_norm.py", "        self._update_averages(mean, var, input.numel() // input.shape[1])\n", "", KERNELS),
+    Mutation("fused norm gives no residual gradient", "nets/fused_norm.py", "return to_input, to_residual, to_weight", "return to_input, None, to_weight", KERNELS),
+    Mutation("columns without padding", "nets/matrix_conv.cpp", "const int64_t y = out_y * s.stride + ky - s.padding;", "const int64_t y = out_y * s.stride + ky;", KERNELS),
+    Mutation("scatter ignores the stride", "nets/matrix_conv.cpp", "left < 0 || left % s.stride ||", "left < 0 ||", KERNELS),
+    Mutation("matrix convolutions of all maps", "nets/matrix_conv.py", "LARGEST_MAP = 49", "LARGEST_MAP = 64", KERNELS),
+    Mutation("fused LARS two norms", "optim/lars.cpp", "of_gradient += decayed * decayed", "of_gradient += gradient[k] * gradient[k]", KERNELS),
+    Mutation("fused LARS no decay", "optim/lars.cpp", "by * (gradient[k] + decay * weight[k])", "by * gradient[k]", KERNELS),
+    Mutation("fused LARS rate in the buffer", "optim/lars.cpp", "weight[k] -= rate * buffer[k]", "weight[k] -= buffer[k]", KERNELS),
     # the loss
     Mutation("norm clamp", "methods/losses.py", "NORM_CLAMP = 1e-6", "NORM_CLAMP = 1e-12", LOSS),
     Mutation("target 2 not detached", "methods/losses.py", "target2.detach()", "target2", LOSS),
