@@ -48,6 +48,7 @@ if __name__ == "__main__":
         {**common, "seed": chosen.seed},
         data=chosen.data,
         rounds=chosen.rounds,
+        seconds=chosen.seconds,
         benchmark="peers",
         pythons=pythons,
     )
