@@ -25,7 +25,7 @@ def peer_rows() -> dict[str, dict[str, Any]]:
         "byol-pytorch, fp32": {"name": "byol-pytorch", "precision": "fp32"},
         "lightly, our autocast": {"name": "lightly"},
         "byol-pytorch, our autocast": {"name": "byol-pytorch"},
-        **rows("plain PyTorch, bf16"),
+        **rows("channels_last"),
         "ours, bf16": fastest,
         "lightly as documented (less work), fp32": {"name": "lightly", "precision": "fp32", **DOCUMENTED},
         "ours at lightly's documented sizes, bf16": {**fastest, **DOCUMENTED},
