@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 DATA ?=
 
-.PHONY: demo test test-full test-browser docs bench-peers install clean
+.PHONY: demo test test-full test-browser test-gpu docs bench-peers install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -18,12 +18,15 @@ test: $(INSTALLED)
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[all-maps]" --constraint constraints.txt
-	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m "not browser and not gpu"
 	$(BIN)/python -m tests.mutations
 
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[browser]" --constraint constraints.txt
 	$(BIN)/python -m pytest -m browser tests/browser
+
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 # Trainings beside other projects: DATA=... for images of one's own, else made-up ones
 bench-peers: $(PEERS)/.installed

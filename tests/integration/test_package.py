@@ -1,5 +1,6 @@
 """What is shipped: the sdist, the wheel made from it, and a clean installation of that."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+EXTRAS = {"maps", "tensorboard", "wandb", "browser", "onnx", "docs", "dev"}
 SHIPPED = {
     "byol/py.typed",
     "byol/report/page_files/page.html",
@@ -45,9 +47,26 @@ def test_sdist_and_wheel_install_in_a_clean_environment(tmp_path: Path) -> None:
         about = next(content.read(name).decode() for name in names if name.endswith("METADATA"))
     assert names >= SHIPPED
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
-    for line in ("License-Expression: Apache-2.0", "Requires-Python: >=3.11", "Provides-Extra: onnx", "# byol"):
+    for line in (
+        "Name: byol",
+        "Summary: Bootstrap Your Own Latent",
+        "License-Expression: Apache-2.0",
+        "License-File: LICENSE",
+        "License-File: src/byol/data/sample_files/LICENSE",
+        "Author: ",
+        "Keywords: ",
+        "Classifier: Typing :: Typed",
+        "Requires-Python: >=3.11",
+        "Description-Content-Type: text/markdown",
+        "# byol",
+    ):
         assert line in about, line
+    assert set(re.findall(r"^Provides-Extra: (\S+)$", about, re.MULTILINE)) == EXTRAS
+    assert "Project-URL" not in about  # there is no public place to name
     run(python, "-m", "pip", "install", "-q", wheel, "-c", ROOT / "constraints.txt", cwd=tmp_path)
+    every = f"byol[{','.join(sorted(EXTRAS))}] @ {wheel.as_uri()}"
+    resolve = ("install", "-q", "--dry-run", every, "-c", ROOT / "constraints.txt")
+    run(python, "-m", "pip", *resolve, cwd=tmp_path)
     byol = tmp_path / "venv" / "bin" / "byol"
     assert "pretrain" in run(byol, "--help", cwd=tmp_path)
     assert "written to" in run(byol, "preview", "--data", "sample", "--recipe", "sample", cwd=tmp_path)

@@ -111,6 +111,7 @@ def test_report_of_other_images_and_fewer(runs: Path, tmp_path: Path) -> None:
     page = write_report(runs / "a", data="sample", num_images=70, out=tmp_path / "page.html")
     assert len(content_of(page)["points"]["names"]) == 70
     assert "70 of the 12,000 images" in page.read_text()
+    assert "as many as were embedded" not in page.read_text()
 
 
 def test_report_stops_embedding_when_time_is_up(runs: Path, tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def study_folder(folder: Path, run: Path, *, ended: bool) -> Path:
             path = folder / f"{place}-seed-{seed}"
             path.mkdir(parents=True)
             if ended or (place, seed) == (1, 0):
-                (path / "outcome.json").write_text(json.dumps(outcome))
+                (path / "outcome.json").write_text(json.dumps({"variant": name, **outcome}))
     shutil.copytree(run, folder / "1-seed-0", dirs_exist_ok=True)
     said = protocol(found, "tiny", 3, 5000, f"photos of {NASTY}")
     (folder / "protocol.txt").write_text("\n".join(said))
@@ -217,6 +218,7 @@ def test_report_of_a_run_of_a_study_shows_the_study(runs: Path, tmp_path: Path) 
     assert f"All {3 * (len(names) + 1)} runs are done." in text
     assert study["scores"][names[0]]["knn"]["value"] == pytest.approx(2.1)
     assert study["scores"][names[1]]["knn"]["value"] is None  # one of its seeds diverged
+    assert f"1-seed-0 is a run of the variant <b>{names[0]}</b>." in text
     assert ">diverged<" in text and ">2.1 [1.9, 2.3]<" in text
     for judgement in study["judgements"]:
         assert str(escape(judgement["evidence"])) in text

@@ -63,6 +63,14 @@ def test_gallery_finds_duplicate_odd_and_typical_images() -> None:
     assert len(seen.pairs) == len(seen.odd) == len(seen.typical) == 5
 
 
+def test_gallery_holds_what_lies_between_all_others_odd_and_not_typical() -> None:
+    unit, _ = blobs(num_blobs=3, each=20)
+    unit[30] = functional.normalize(torch.eye(8)[:3].sum(dim=0), dim=0)
+    seen = gallery(unit, num_clusters=3, shown=30)
+    assert int((unit @ unit.mean(dim=0)).argmax()) == seen.odd[0] == 30
+    assert not set(seen.typical) & set(seen.odd)
+
+
 def test_gallery_clusters_are_the_blobs_largest_first() -> None:
     unit, labels = blobs()
     kept = torch.cat((torch.arange(10), torch.arange(20, 60)))
@@ -150,7 +158,9 @@ def test_libraries_of_maps_may_warn_or_fail(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.full
-def test_umap_and_pacmap_keep_blobs_together(capfd: pytest.CaptureFixture[str]) -> None:
+def test_umap_and_pacmap_keep_blobs_together_and_say_nothing(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     unit, labels = blobs(each=60)
     said: list[str] = []
     found = maps(unit, spectrum(unit)[1], slow=True, say=said.append)
@@ -161,6 +171,7 @@ def test_umap_and_pacmap_keep_blobs_together(capfd: pytest.CaptureFixture[str]) 
         assert np.abs(found[name]).max() == pytest.approx(1)
         assert are_kept_together(found[name], labels)
     assert capfd.readouterr().out == ""
+    assert caplog.records == []
 
 
 def test_class_table_equals_leaving_each_image_out() -> None:

@@ -9,13 +9,13 @@ from byol.build_networks import trained_method
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource
 from byol.errors import CheckpointError
-from byol.evaluate.branch_variance import NUM_DRAWS, NUM_IMAGES, branch_variance
+from byol.evaluate.branch_variance import NUM_DRAWS, branch_variance
 from byol.report.summary import RunSummary
 from byol.runtime.record import RunDirectory
 
 FORWARDS = 4 * NUM_DRAWS
 """Of an encoder, per image: two networks, two views."""
-FEWEST_IMAGES = 16
+FEWEST_IMAGES, MOST_IMAGES = 16, 128
 MOST_SECONDS = 60.0
 
 
@@ -30,12 +30,12 @@ class Branches:
 
 
 def branches(run: RunSummary, source: ImageSource, device: torch.device, seconds: float, rate: float) -> Branches:
-    """Measures up to 256 images, or as many as fit into `seconds` or a minute at `rate` images embedded a second."""
+    """Measures up to 128 images, or as many as fit into `seconds` or a minute at `rate` images embedded a second."""
     if run.record["own_encoder"]:
         return Branches(missing="the encoder is a module of one's own, which cannot be rebuilt from its name.")
     config = from_dict(Config, run.record["config"])
     allowed = int(rate * min(seconds, MOST_SECONDS) / FORWARDS)
-    count, batch = min(NUM_IMAGES, len(source), allowed), config.micro_batch_size
+    count, batch = min(MOST_IMAGES, len(source), allowed), config.micro_batch_size
     if count < FEWEST_IMAGES:
         return Branches(missing="it takes too long here, or there are too few images (byol report allows a minute).")
     count -= count % batch if count > batch else 0

@@ -1,5 +1,6 @@
 """Vectors as points of a plane, and how many directions they use."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -71,6 +72,7 @@ def _umap(unit: NDArray, seed: int) -> NDArray:
 def _pacmap(unit: NDArray, seed: int) -> NDArray:
     from pacmap import PaCMAP  # pyright: ignore[reportMissingImports]
 
+    logging.getLogger("pacmap").setLevel(logging.ERROR)  # it warns of every seed
     return PaCMAP(random_state=seed).fit_transform(unit)
 
 

@@ -25,7 +25,7 @@ class Gallery:
     """Some images of each cluster, those nearest to its centre first; the largest cluster first."""
     sizes: list[int]
     typical: list[int]
-    """The images most similar to all others on average."""
+    """The images most similar to all others on average, of the half that is nearest to its ten nearest."""
     odd: list[int]
     """The images least similar to their ten nearest."""
     pairs: list[tuple[int, int, float]]
@@ -48,8 +48,9 @@ def gallery(unit: Tensor, *, num_clusters: int, num_neighbours: int = 6, shown: 
         nearness = unit[inside] @ centres[number]
         members.append(inside[nearness.argsort(descending=True)[:shown]].tolist())
         sizes.append(len(inside))
-    typical = (unit @ unit.mean(dim=0)).argsort(descending=True)[:shown]
-    odd = similarities[:, :CROWD].mean(dim=1).argsort()[:shown]
+    odd = similarities[:, :CROWD].mean(dim=1).argsort()
+    crowded = odd[len(odd) // 2 :]  # what lies between all others, near to none, is not typical
+    typical = crowded[(unit[crowded] @ unit.mean(dim=0)).argsort(descending=True)]
     kept = min(num_neighbours, count - 1)
     return Gallery(
         neighbours[:, :kept],
@@ -57,8 +58,8 @@ def gallery(unit: Tensor, *, num_clusters: int, num_neighbours: int = 6, shown: 
         renumbered[cluster],
         members,
         sizes,
-        typical.tolist(),
-        odd.tolist(),
+        typical[:shown].tolist(),
+        odd[:shown].tolist(),
         _closest_pairs(cosines, shown),
     )
 

@@ -24,6 +24,8 @@ class StudySummary:
     num_planned: int
     result: dict[str, Any] | None
     """study.json, numbers that are not finite as None; None where the study has not ended yet."""
+    variants: dict[str, str]
+    """What the reported runs are of it, by the names of their folders; those that are done."""
 
     @property
     def finished(self) -> bool:
@@ -48,11 +50,12 @@ class StudySummary:
 
 def studies_of(runs: list[Path]) -> list[StudySummary]:
     """The studies in whose folders the runs lie, each once."""
-    folders = dict.fromkeys(run.resolve().parent for run in runs)
-    return [found for folder in folders if (found := _read(folder)) is not None]
+    paths = [run.resolve() for run in runs]
+    folders = {path.parent: [other for other in paths if other.parent == path.parent] for path in paths}
+    return [found for folder, inside in folders.items() if (found := _read(folder, inside)) is not None]
 
 
-def _read(folder: Path) -> StudySummary | None:
+def _read(folder: Path, runs: list[Path]) -> StudySummary | None:
     try:
         text = (folder / "protocol.txt").read_text()
     except (OSError, ValueError):
@@ -62,16 +65,30 @@ def _read(folder: Path) -> StudySummary | None:
         return None
     num_runs = (int(planned["variants"]) + 1) * int(planned["seeds"])  # and the encoder before training
     done = len(list(folder.glob("*/outcome.json")))
-    return StudySummary(**title.groupdict(), folder=folder, num_done=done, num_planned=num_runs, result=_result(folder))
+    outcomes = {run.name: _json(run / "outcome.json") for run in runs}
+    variants = {name: str(outcome["variant"]) for name, outcome in outcomes.items() if outcome and "variant" in outcome}
+    return StudySummary(
+        **title.groupdict(),
+        folder=folder,
+        num_done=done,
+        num_planned=num_runs,
+        result=_result(folder),
+        variants=variants,
+    )
 
 
 def _result(folder: Path) -> dict[str, Any] | None:
+    content = _json(folder / "study.json")
+    needed = {"measures", "scores", "outcomes", "table", "judgements", "paper", "paper_metric", "untrained"}
+    return _finite(content) if content is not None and needed <= set(content) else None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads((folder / "study.json").read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    needed = {"measures", "scores", "outcomes", "table", "judgements", "paper", "paper_metric", "untrained"}
-    return _finite(content) if isinstance(content, dict) and needed <= set(content) else None
+    return content if isinstance(content, dict) else None
 
 
 def _finite(tree: Any) -> Any:

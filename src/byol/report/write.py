@@ -49,6 +49,8 @@ class _Looks:
     grids: dict[int, tuple[Sheet, list[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     description: str = ""
+    cut_short: bool = False
+    """Whether time was up before all images asked for were embedded."""
 
 
 def write_report(
@@ -140,6 +142,7 @@ def _fill(
                     encoder, source, chosen, most=num_images, seconds=seconds, show=show
                 )
                 rate = len(vectors) / max(time.monotonic() - began, 1e-9)
+                looks.cut_short = time.monotonic() - began > seconds and len(vectors) < min(num_images, len(source))
             else:
                 vectors = embed_sample(encoder, looks.sample, chosen)
             if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
@@ -205,6 +208,7 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
         branches=[(runs[number].name, seen) for number, seen in looks.branches.items()],
         num_images=0 if sample is None else len(sample.indices),
         images=looks.description,
+        cut_short=looks.cut_short,
         num_source=0 if sample is None else len(sample.source),
         has_classes=any(seen["classes"] for seen in looks.runs.values()),
         content=content,

@@ -4,12 +4,17 @@ DeepMind's resize: bicubic with a = -0.5, half-pixel centres, no antialiasing, w
 the rest renormalised, result clipped to [0, 1]. Neither of torch's bicubic modes is that.
 """
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from byol.views.parameters import ViewParameters
 from byol.views.policy import Semantics
 
+STRIP = 32
+"""Outputs along an axis that one product gives where an image is resized alone."""
 TOGETHER = 64 * 64
 """Pixels of an image up to which a batch is resized together on a CPU; larger ones one by one, the window alone."""
 
@@ -77,20 +82,26 @@ def resize_matrix(
     output = torch.arange(size, device=device, dtype=torch.float32)[None, :, None]
     if flip is not None:
         output = torch.where(flip[:, None, None], size - 1 - output, output)
+    pixel = torch.arange(source, device=device, dtype=torch.float32)[None, None, :] - start
+    return _weights(output, pixel, length, size, antialias)
+
+
+def _weights(output: Tensor, pixel: Tensor, length: Tensor, size: int, antialias: bool) -> Tensor:
+    """How much of each pixel of a window of some length each of `size` outputs takes; they are whole numbers."""
     # the centre is (output + 0.5) * length / size - 0.5; times 2 size all are whole numbers, exact in float32
     centre = (2 * output + 1) * length - size
-    pixel = torch.arange(source, device=device, dtype=torch.float32)[None, None, :] - start
     distance = (2 * size * pixel - centre).abs()
     distance = distance / (2 * torch.maximum(length, torch.full_like(length, size)) if antialias else 2 * size)
-    weight = _cubic(distance) * ((pixel >= 0) & (pixel < length))
-    return weight / weight.sum(dim=2, keepdim=True)
+    weight = _cubic(distance) * ((pixel >= 0) & (pixel < length)).float()
+    return weight / weight.sum(dim=-1, keepdim=True)
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5."""
-    near = (1.5 * distance - 2.5) * distance * distance + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    """Keys' kernel with a = -0.5: a piece up to 1 and one from 1 to 2, both 0 at their ends but for the first at 0."""
+    near, far = distance.clamp_max(1), distance.clamp(1, 2)
+    inner = (1.5 * near).sub_(2.5).mul_(near).mul_(near).add_(1)
+    outer = (-0.5 * far).add_(2.5).mul_(far).sub_(4).mul_(far).add_(2)
+    return inner.add_(outer)
 
 
 def crop_resize(
@@ -108,8 +119,8 @@ def crop_resize(
         return torch.cat([crop_resize(i, w, size, antialias=antialias, flip=f) for i, w, f in alone])
     if count == 1:  # nothing outside the window counts, and one window can be cut out
         top, left, height, width = windows[0].tolist()
-        images = images[:, :, top : top + height, left : left + width]
-        windows = torch.tensor([[0, 0, height, width]])
+        window = images[0, :, top : top + height, left : left + width]
+        return _resize_alone(window, size, antialias, flip is not None and bool(flip))[None]
     windows = windows.to(images.device, non_blocking=True)
     flip = None if flip is None else flip.to(images.device, non_blocking=True)
     rows = resize_matrix(windows[:, 0], windows[:, 2], height, size, antialias=antialias)
@@ -119,3 +130,31 @@ def crop_resize(
     narrow = narrow.view(-1, channels, height, size).transpose(1, 2).reshape(-1, height, channels * size)
     out = torch.bmm(rows, narrow).view(-1, size, channels, size).transpose(1, 2)
     return (out / 255 if images.dtype == torch.uint8 else out).clamp_(0, 1).contiguous()
+
+
+def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Tensor:
+    """(C, size, size): `crop_resize` of one window (C, H, W), by the bands of its matrices alone."""
+    channels, height, width = window.shape
+    lines = window.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format).view(height, -1)
+    rows = _bands(height, size, antialias, False, window.device)
+    lines = torch.cat([weight @ lines[first : first + weight.shape[1]] for first, weight in rows]).view(-1, width)
+    columns = _bands(width, size, antialias, flip, window.device)
+    out = torch.cat([lines[:, first : first + weight.shape[1]] @ weight.T for first, weight in columns], dim=1)
+    out = out.view(size, channels, size).transpose(0, 1).contiguous()
+    return (out.div_(255) if window.dtype == torch.uint8 else out).clamp_(0, 1)
+
+
+def _bands(length: int, size: int, antialias: bool, flip: bool, device: torch.device) -> list[tuple[int, Tensor]]:
+    """Strips of the matrix that resizes `length` pixels to `size`: (first pixel that counts, (outputs, pixels))."""
+    scale = length / size
+    reach = 2 * max(scale, 1.0) if antialias else 2.0
+    pixels = min(length, math.ceil(STRIP * scale + 2 * reach) + 2)
+    starts = range(0, size, STRIP)
+    lowest = [size - STRIP - start if flip else start for start in starts]
+    firsts = [max(0, min(length - pixels, math.floor((low + 0.5) * scale - 0.5 - reach))) for low in lowest]
+    output = torch.arange(size, device=device, dtype=torch.float32)
+    output = functional.pad(output.flip(0) if flip else output, (0, -size % STRIP)).view(-1, STRIP, 1)
+    first = torch.tensor(firsts, dtype=torch.float32).to(device, non_blocking=True)[:, None, None]
+    pixel = first + torch.arange(pixels, device=device, dtype=torch.float32)
+    weights = _weights(output, pixel, torch.tensor(float(length), device=device), size, antialias)
+    return [(at, weight[: size - start]) for at, start, weight in zip(firsts, starts, weights, strict=True)]

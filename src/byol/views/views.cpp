@@ -2,7 +2,7 @@
 //
 // The arithmetic is that of views/augment.py, image by image. HSV is never formed: with the largest channel v, the
 // smallest m and span = v - m, saturation moves each channel along its distance from v, and hue, times span, is
-// piecewise linear in the channels. Loops are plain so that any compiler vectorises them for any processor.
+// piecewise linear in the channels. Vectors are the compiler's own, of whatever width the processor has.
 
 #include <algorithm>
 #include <cmath>
@@ -23,23 +23,33 @@ struct Strides {  // in elements
 
 enum Operation { BRIGHTNESS, CONTRAST, SATURATION, HUE };
 
-typedef float Four __attribute__((vector_size(16)));
-typedef float Many __attribute__((vector_size(64)));
+#if defined(__AVX512F__)
 constexpr int MANY = 16;
+#elif defined(__AVX__)
+constexpr int MANY = 8;
+#else
+constexpr int MANY = 4;
+#endif
+typedef float Four __attribute__((vector_size(16)));
+typedef float Many __attribute__((vector_size(MANY * 4)));  // the widest that the processor has
 
 constexpr float LUMA[3] = {0.2989f, 0.5870f, 0.1140f};
 constexpr float TINY = 1e-30f;
-constexpr double NEGLIGIBLE = 1e-9;  // blur weights below it are left out: the sum of all is 1
+constexpr double NEGLIGIBLE = 1e-8;  // blur weights below it are left out: the sum of all is 1
 
-inline float smaller(float a, float b) { return a < b ? a : b; }
-inline float larger(float a, float b) { return a > b ? a : b; }
-inline float clip(float x) { return smaller(larger(x, 0.0f), 1.0f); }
+inline Many smaller(Many a, Many b) { return a < b ? a : b; }
+inline Many larger(Many a, Many b) { return a > b ? a : b; }
+inline Many all(float x) { return x - Many{}; }
+inline Many size_of(Many x) { return larger(x, -x); }
+inline Many clip(Many x) { return smaller(larger(x, Many{}), all(1)); }
 
 inline Many load(const float* from) {
     Many values;
     std::memcpy(&values, from, sizeof values);
     return values;
 }
+
+inline void store(float* to, Many values) { std::memcpy(to, &values, sizeof values); }
 
 // A thread's memory, kept between images.
 struct Workspace {
@@ -114,7 +124,7 @@ void narrow(const Four* line, const Axis& axis, int size, Four* out) {
     }
 }
 
-// sum over `count` of weights[i] * sources[i][0..length); `length` is a multiple of 16, or `sources` reach beyond it.
+// sum over `count` of weights[i] * sources[i][0..length); Whole vectors are read and written.
 void weighted_sum(const float* const* sources, const float* weights, int count, int length, float* out) {
     int x = 0;
     for (; x + 4 * MANY <= length; x += 4 * MANY) {
@@ -126,15 +136,15 @@ void weighted_sum(const float* const* sources, const float* weights, int count, 
             c += weight * load(from + 2 * MANY);
             d += weight * load(from + 3 * MANY);
         }
-        std::memcpy(out + x, &a, sizeof a);
-        std::memcpy(out + x + MANY, &b, sizeof b);
-        std::memcpy(out + x + 2 * MANY, &c, sizeof c);
-        std::memcpy(out + x + 3 * MANY, &d, sizeof d);
+        store(out + x, a);
+        store(out + x + MANY, b);
+        store(out + x + 2 * MANY, c);
+        store(out + x + 3 * MANY, d);
     }
     for (; x < length; x += MANY) {
         Many a = {};
         for (int i = 0; i < count; ++i) a += weights[i] * load(sources[i] + x);
-        std::memcpy(out + x, &a, sizeof a);
+        store(out + x, a);
     }
 }
 
@@ -174,7 +184,7 @@ void crop(const uint8_t* image, const Strides& at, int channels, const int64_t w
             weighted_sum(w.sources.data(), &vertical.weights[size_t(y) * taps], taps, 4 * size, sums);
             for (int c = 0; c < present; ++c) {
                 float* out = planes + (size_t(group + c) * size + y) * size;
-                for (int x = 0; x < size; ++x) out[x] = clip(sums[4 * x + c]);
+                for (int x = 0; x < size; ++x) out[x] = std::min(std::max(sums[4 * x + c], 0.0f), 1.0f);
             }
         }
     }
@@ -194,9 +204,34 @@ double mean(const float* values, int count) {
     return sum / count;
 }
 
+// `operation` on whole vectors of the three planes, in place; the last ones are padded.
+template <typename Operation>
+void each(float* planes, int count, const Operation& operation) {
+    float *r = planes, *g = planes + count, *b = planes + 2 * size_t(count);
+    int i = 0;
+    for (; i + MANY <= count; i += MANY) {
+        Many red = load(r + i), green = load(g + i), blue = load(b + i);
+        operation(red, green, blue);
+        store(r + i, clip(red));
+        store(g + i, clip(green));
+        store(b + i, clip(blue));
+    }
+    if (i == count) return;
+    float rest[3][MANY] = {};
+    for (int c = 0; c < 3; ++c) std::copy(planes + c * size_t(count) + i, planes + (c + 1) * size_t(count), rest[c]);
+    Many red = load(rest[0]), green = load(rest[1]), blue = load(rest[2]);
+    operation(red, green, blue);
+    store(rest[0], clip(red));
+    store(rest[1], clip(green));
+    store(rest[2], clip(blue));
+    for (int c = 0; c < 3; ++c) std::copy(rest[c], rest[c] + count - i, planes + c * size_t(count) + i);
+}
+
 // x * factor + offset, clipped: brightness and contrast.
 void scale(float* x, int count, float factor, float offset) {
-    for (int i = 0; i < count; ++i) x[i] = clip(x[i] * factor + offset);
+    int i = 0;
+    for (; i + MANY <= count; i += MANY) store(x + i, clip(load(x + i) * factor + offset));
+    for (; i < count; ++i) x[i] = std::min(std::max(x[i] * factor + offset, 0.0f), 1.0f);
 }
 
 void contrast(float* planes, int channels, int count, float factor, bool torchvision) {
@@ -210,57 +245,57 @@ void contrast(float* planes, int channels, int count, float factor, bool torchvi
         scale(planes + size_t(c) * count, count, factor, float((torchvision ? grey : means[c]) * (1.0 - factor)));
 }
 
-void saturate(float* __restrict r, float* __restrict g, float* __restrict b, int count, float factor) {
-    factor = larger(factor, 0.0f);
-    for (int i = 0; i < count; ++i) {
-        const float red = r[i], green = g[i], blue = b[i];
-        const float most = larger(larger(red, green), blue), least = smaller(smaller(red, green), blue);
-        const float by = smaller(factor, most / larger(most - least, TINY));  // saturation at most 1
-        r[i] = clip(most - (most - red) * by);
-        g[i] = clip(most - (most - green) * by);
-        b[i] = clip(most - (most - blue) * by);
-    }
+void saturate(float* planes, int count, float factor) {
+    const Many wanted = all(std::max(factor, 0.0f));
+    each(planes, count, [=](Many& red, Many& green, Many& blue) {
+        const Many most = larger(larger(red, green), blue), least = smaller(smaller(red, green), blue);
+        const Many by = smaller(wanted, most / larger(most - least, all(TINY)));  // saturation at most 1
+        red = most - (most - red) * by;
+        green = most - (most - green) * by;
+        blue = most - (most - blue) * by;
+    });
 }
 
-void saturate_torchvision(float* __restrict r, float* __restrict g, float* __restrict b, int count, float factor) {
-    for (int i = 0; i < count; ++i) {
-        const float red = r[i], green = g[i], blue = b[i];
-        const float grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue;
-        r[i] = clip((red - grey) * factor + grey);
-        g[i] = clip((green - grey) * factor + grey);
-        b[i] = clip((blue - grey) * factor + grey);
-    }
+void saturate_torchvision(float* planes, int count, float factor) {
+    each(planes, count, [=](Many& red, Many& green, Many& blue) {
+        const Many grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue;
+        red = (red - grey) * factor + grey;
+        green = (green - grey) * factor + grey;
+        blue = (blue - grey) * factor + grey;
+    });
 }
 
-void rotate_hue(float* __restrict r, float* __restrict g, float* __restrict b, int count, float turns) {
-    const float sixths = float(6.0 * (turns - std::floor(double(turns))));
-    for (int i = 0; i < count; ++i) {
-        const float red = r[i], green = g[i], blue = b[i];
-        const float most = larger(larger(red, green), blue), least = smaller(smaller(red, green), blue);
-        const float span = most - least, six = 6 * span;
-        const float if_green = blue - red + 2 * span, if_blue = red - green + 4 * span, if_red = green - blue;
-        float hue = most == green ? if_green : if_blue;
-        hue = (most == red ? if_red : hue) + sixths * span;  // in sixths of a turn, times span
-        const float above = hue + six, below = hue - six;
-        hue = hue < 0 ? above : (hue >= six ? below : hue);
-        const float from_three = std::fabs(hue - 3 * span) - span;
-        const float from_two = 2 * span - std::fabs(hue - 2 * span);
-        const float from_four = 2 * span - std::fabs(hue - 4 * span);
-        r[i] = clip(least + smaller(larger(from_three, 0.0f), span));
-        g[i] = clip(least + smaller(larger(from_two, 0.0f), span));
-        b[i] = clip(least + smaller(larger(from_four, 0.0f), span));
+void rotate_hue(float* planes, int count, float turns) {
+    // In sixths of a turn: red is largest at 0, green at 2, blue at 4. What is added makes hue, from -1 to 5, the
+    // distance from the nearest turn that has the channel at its top.
+    float by[3];
+    for (int c = 0; c < 3; ++c) {
+        const double turned = 6 * (turns - std::floor(double(turns))) - 2 * c;
+        by[c] = float(turned - 6 * std::nearbyint((turned + 2) / 6));
     }
+    const float by_red = by[0], by_green = by[1], by_blue = by[2];
+    each(planes, count, [=](Many& red, Many& green, Many& blue) {
+        const Many most = larger(larger(red, green), blue), least = smaller(smaller(red, green), blue);
+        const Many span = most - least;
+        const Many if_red = green - blue, if_green = blue - red + 2 * span, if_blue = red - green + 4 * span;
+        const Many unless_red = most == green ? if_green : if_blue;
+        const Many hue = most == red ? if_red : unless_red;  // times span
+        const Many for_red = size_of(size_of(hue + by_red * span) - 3 * span) - span;
+        const Many for_green = size_of(size_of(hue + by_green * span) - 3 * span) - span;
+        const Many for_blue = size_of(size_of(hue + by_blue * span) - 3 * span) - span;
+        red = least + smaller(larger(for_red, Many{}), span);
+        green = least + smaller(larger(for_green, Many{}), span);
+        blue = least + smaller(larger(for_blue, Many{}), span);
+    });
 }
 
-void grayscale(float* __restrict r, float* __restrict g, float* __restrict b, int count) {
-    for (int i = 0; i < count; ++i) {
-        const float grey = clip(LUMA[0] * r[i] + LUMA[1] * g[i] + LUMA[2] * b[i]);
-        r[i] = g[i] = b[i] = grey;
-    }
+void grayscale(float* planes, int count) {
+    each(planes, count, [](Many& red, Many& green, Many& blue) {
+        red = green = blue = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue;
+    });
 }
 
 void recolour(float* planes, int channels, int count, const Settings& s, bool torchvision) {
-    float *r = planes, *g = planes + count, *b = planes + 2 * size_t(count);
     const bool rgb = channels == 3;
     for (int position = 0; s.jitter && position < 4; ++position) {
         switch (int(s.order[position])) {
@@ -271,13 +306,13 @@ void recolour(float* planes, int channels, int count, const Settings& s, bool to
                 contrast(planes, channels, count, 1 + s.contrast, torchvision);
                 break;
             case SATURATION:
-                if (rgb) (torchvision ? saturate_torchvision : saturate)(r, g, b, count, 1 + s.saturation);
+                if (rgb) (torchvision ? saturate_torchvision : saturate)(planes, count, 1 + s.saturation);
                 break;
             case HUE:
-                if (rgb) rotate_hue(r, g, b, count, s.hue);
+                if (rgb) rotate_hue(planes, count, s.hue);
         }
     }
-    if (s.grayscale && rgb) grayscale(r, g, b, count);
+    if (s.grayscale && rgb) grayscale(planes, count);
 }
 
 // ---- blur, solarize, and the way out
@@ -320,7 +355,7 @@ void blurred_row(const float* plane, int size, int y, int radius, bool reflect, 
     weighted_sum(w.sources.data(), kernel, taps, size, out);
 }
 
-void store(const float* rows, int channels, int stride, int size, const Strides& at, float* out) {
+void write(const float* rows, int channels, int stride, int size, const Strides& at, float* out) {
     if (at.column == 3 && at.channel == 1 && channels == 3) {
         const float *r = rows, *g = rows + stride, *b = rows + 2 * stride;
         for (int x = 0; x < size; ++x) {
@@ -347,11 +382,12 @@ void finish(const float* planes, int channels, int size, const Settings& s, floa
             float* row = rows + c * stride;
             if (radius) blurred_row(plane, size, y, radius, torchvision, row);
             else std::memcpy(row, plane + size_t(y) * size, size * sizeof(float));
-            if (s.solarize)
-                for (int x = 0; x < size; ++x) row[x] = row[x] < threshold ? row[x] : 1 - row[x];
-            for (int x = 0; x < size; ++x) row[x] = clip(row[x]);
+            for (int x = 0; x < size; x += MANY) {
+                const Many value = load(row + x);
+                store(row + x, clip(s.solarize ? (value < threshold ? value : 1 - value) : value));
+            }
         }
-        store(rows, channels, stride, size, at, out + y * at.row);
+        write(rows, channels, stride, size, at, out + y * at.row);
     }
 }
 
