@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory [--data cifar.parquet] [--batch 256]
 
-Needed are: what autograd keeps for the backward pass (counted by hooks on a batch of a few images and scaled, since it
+Needed are: what autograd keeps for the backward pass (counted by hooks on two small batches and continued, since it
 is linear in the batch), weights, target, gradients and momentum. The peak is that of a process of its own, without what
 it held before training.
 """
@@ -26,6 +26,15 @@ def needed_megabytes(encoder: str, size: int, batch: int, hidden: int) -> float:
     settings = {"encoder.name": encoder, "views.size": size, "views.mean": [0.5], "views.std": [0.5]}
     settings |= {"heads.projector_hidden": hidden, "heads.predictor_hidden": hidden}
     made = method(override(Config(), settings), 3).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    one, two = (kept_for_backward(made, size, count) for count in (COUNTED_IMAGES, 2 * COUNTED_IMAGES))
+    activations = one + (two - one) / COUNTED_IMAGES * (batch - COUNTED_IMAGES)
+    trained = sum(p.nbytes for p in made.parameters() if p.requires_grad)
+    still = sum(p.nbytes for p in made.parameters() if not p.requires_grad)
+    return (activations + 3 * trained + still) / 2**20
+
+
+def kept_for_backward(made: torch.nn.Module, size: int, batch: int) -> int:
+    """Bytes that autograd keeps for two views of so many images, weights apart."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -33,14 +42,12 @@ def needed_megabytes(encoder: str, size: int, batch: int, hidden: int) -> float:
         return tensor
 
     weights = {p.untyped_storage().data_ptr() for p in made.parameters()}
-    views = torch.rand(COUNTED_IMAGES, 3, size, size)
+    views = torch.rand(batch, 3, size, size)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", torch.bfloat16):
         loss = made(views, views).loss
-    activations = sum(size for place, size in kept.items() if place not in weights) * batch / COUNTED_IMAGES
-    del loss
-    trained = sum(p.nbytes for p in made.parameters() if p.requires_grad)
-    still = sum(p.nbytes for p in made.parameters() if not p.requires_grad)
-    return (activations + 3 * trained + still) / 2**20
+    found = sum(count for place, count in kept.items() if place not in weights)
+    del loss  # it held them
+    return found
 
 
 def measure(data: str, encoder: str, size: int, batch: int, hidden: int, rounds: int, seed: int = 0) -> Record:

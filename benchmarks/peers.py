@@ -21,11 +21,11 @@ def peer_rows() -> dict[str, dict[str, Any]]:
     """Name of each row and what it sets."""
     fastest = {"name": "ours", "kernels": "fused" if "fused" in values_of_kernels() else ""}
     return {
-        "lightly, fp32": {"name": "lightly", "precision": "fp32", "steps": 2, "warmup": 1},
-        "byol-pytorch, fp32": {"name": "byol-pytorch", "precision": "fp32", "steps": 2, "warmup": 1},
+        "lightly, fp32": {"name": "lightly", "precision": "fp32"},
+        "byol-pytorch, fp32": {"name": "byol-pytorch", "precision": "fp32"},
         "lightly, our autocast": {"name": "lightly"},
         "byol-pytorch, our autocast": {"name": "byol-pytorch"},
-        **rows("plain PyTorch, bf16"),
+        **rows("channels_last"),
         "ours, bf16": fastest,
         "lightly as documented (less work), fp32": {"name": "lightly", "precision": "fp32", **DOCUMENTED},
         "ours at lightly's documented sizes, bf16": {**fastest, **DOCUMENTED},
@@ -36,11 +36,13 @@ if __name__ == "__main__":
     parser = arguments(__doc__, rounds=2)
     parser.add_argument("--data", default="", help="as for byol pretrain; default: made-up images")
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=2, help="that are counted, after one")
     parser.add_argument("--python", default=str(PYTHON), help="an interpreter that has the other projects")
     chosen = parser.parse_args()
     if not Path(chosen.python).exists():
         parser.error(f"{chosen.python} does not exist; make bench-peers makes it")
-    common = {"encoder": "resnet18", "stem": "small", "size": 32, "batch": chosen.batch, "steps": 3}
+    common = {"encoder": "resnet18", "stem": "small", "size": 32, "batch": chosen.batch}
+    common |= {"steps": chosen.steps, "warmup": 1}
     found = peer_rows()
     pythons = {name: chosen.python for name, row in found.items() if row["name"] in ("lightly", "byol-pytorch")}
     result = measure(
@@ -48,6 +50,7 @@ if __name__ == "__main__":
         {**common, "seed": chosen.seed},
         data=chosen.data,
         rounds=chosen.rounds,
+        seconds=chosen.seconds,
         benchmark="peers",
         pythons=pythons,
     )

@@ -7,6 +7,7 @@ between two rows of one run. `times_better` says how many times as fast (or as s
 import argparse
 import contextlib
 import json
+import math
 import os
 import resource
 import statistics
@@ -30,16 +31,22 @@ def arguments(description: str | None, *, rounds: int = 3) -> argparse.ArgumentP
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="", help="write the JSON object to this file too")
     parser.add_argument("--rounds", type=int, default=rounds, help="how often each row is measured")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="trainings: no round that would end later")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
 
-def alternate(rows: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
-    """What each row gives, round by round: a b c, a b c, ..."""
+def alternate(rows: Mapping[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> dict[str, list[Any]]:
+    """What each row gives, round by round: a b c, a b c, ... No round begins that would not end within `seconds`."""
     found: dict[str, list[Any]] = {name: [] for name in rows}
-    for _ in range(rounds):
+    began = time.perf_counter()
+    for number in range(rounds):
+        spent = time.perf_counter() - began
+        if number and spent * (number + 1) / number > seconds:
+            break
         for name, measure in rows.items():
             found[name].append(measure())
+            print(f"{time.perf_counter() - began:6.0f} s  round {number + 1}: {name}", file=sys.stderr)
     return found
 
 

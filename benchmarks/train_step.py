@@ -7,6 +7,7 @@ Each row of each round is a process of its own. One image is two views. `matrix_
 product or convolution of the same processes, with the operations that torch counts in one step of plain PyTorch.
 """
 
+import math
 import statistics
 import tempfile
 from pathlib import Path
@@ -64,6 +65,7 @@ def measure(
     *,
     data: str = "",
     rounds: int = 3,
+    seconds: float = math.inf,
     num_images: int = 0,
     benchmark: str = "train_step",
     pythons: dict[str, str] | None = None,
@@ -80,7 +82,7 @@ def measure(
             )
             for name, row in chosen.items()
         }
-        found = alternate(children, rounds)
+        found = alternate(children, rounds, seconds)
     peak = max(child["matrix_peak"] for children in found.values() for child in children)
     values, details = {}, {}
     for name, runs in found.items():
@@ -123,4 +125,6 @@ if __name__ == "__main__":
         "steps": chosen.steps,
         "seed": chosen.seed,
     }
-    publish(measure(rows(chosen.rows), common, data=chosen.data, rounds=chosen.rounds), chosen.out)
+    publish(
+        measure(rows(chosen.rows), common, data=chosen.data, rounds=chosen.rounds, seconds=chosen.seconds), chosen.out
+    )

@@ -65,12 +65,13 @@ def _in_bf16_first(bank: Tensor, k: int) -> Choose:
     |q.b - q'.b'| <= |q - q'| + |q'| |b - b'| by Cauchy and Schwarz, and sums in float32 add their rounding.
     """
     near_bank = bank.bfloat16()
-    bank_error = float((bank - near_bank.float()).norm(dim=1).max())
+    bank_error = float((bank - near_bank).norm(dim=1).max())
+    memory = torch.empty(QUERY_CHUNK, len(bank), dtype=torch.bfloat16)
 
     def choose(queries: Tensor) -> tuple[Tensor, Tensor]:
         near = queries.bfloat16()
-        similar = near @ near_bank.T
-        query_error = float((queries - near.float()).norm(dim=1).max())
+        similar = torch.mm(near, near_bank.T, out=memory[: len(near)])
+        query_error = float((queries - near).norm(dim=1).max())
         bound = 1.01 * (query_error + bank_error) + FLOAT32_ROUNDING * bank.shape[1]
         values, places = torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.int64)
         given, width = (similar.data_ptr(), *similar.shape, queries.data_ptr(), bank.data_ptr()), bank.shape[1]
