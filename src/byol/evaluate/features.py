@@ -10,6 +10,7 @@ from torch import Tensor
 
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError
+from byol.runtime.hardware import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def extract(
     Images of one batch that differ in size are encoded one size at a time.
     """
     skipped = SkippedImages() if skipped is None else skipped
+    keep_freed_memory(device)
     vectors: list[Tensor] = []
     indices: list[int] = []
     for numbers, images in _batches(source, channels, batch_size, skipped):
