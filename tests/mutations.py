@@ -142,7 +142,7 @@ MUTATIONS = [
     Mutation("bicubic a", "views/geometry.py", "(-0.5 * far)", "(-0.75 * far)", VIEWS),
     Mutation("corners aligned", "views/geometry.py", "(2 * output + 1) * length - size", "2 * output * length", VIEWS),
     Mutation("weights not renormalised", "views/geometry.py", "weight / weight.sum(dim=-1, keepdim=True)", "weight", VIEWS),
-    Mutation("resize not clipped", "views/geometry.py", "else out).clamp_(0, 1)", "else out)", VIEWS),
+    Mutation("resize not clipped", "views/geometry.py", "else out).clamp_(0, 1).contiguous()", "else out).contiguous()", VIEWS),
     Mutation("pixels outside the crop", "views/geometry.py", " * ((pixel >= 0) & (pixel < length)).float()", "", VIEWS),
     Mutation("antialias ignored", "views/geometry.py", "if antialias else 2 * size", "if False else 2 * size", VIEWS),
     Mutation("flip off by one", "views/geometry.py", "size - 1 - output", "size - output", VIEWS),
