@@ -70,6 +70,15 @@ def test_fused_norm_equals_torchs_forward_and_backward(channels, make, with_resi
     assert fused[0].num_batches_tracked == plain.num_batches_tracked == 1
 
 
+def test_fused_norm_in_bf16_is_that_of_float32_rounded_to_the_nearest() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 32, 5, 5).bfloat16()
+    found = [nn.Sequential(nn.BatchNorm2d(32)) for _ in range(2)]
+    for net in found:
+        fuse_batch_norm(net)
+    assert torch.equal(found[0](x), found[1](x.float()).bfloat16())
+
+
 def test_fused_norm_passes_nan_on() -> None:
     fused = nn.Sequential(nn.BatchNorm2d(16))
     fuse_batch_norm(fused)
