@@ -124,7 +124,7 @@ MUTATIONS = [
     Mutation("tau unhalved", "optim/schedules.py", "total) + 1) / 2", "total) + 1)", OPTIM),
     Mutation("steps rounded up", "optim/schedules.py", "batch_size + 1e-9", "batch_size + 1 - 1e-9", OPTIM),
     # batch norm, networks, heads
-    Mutation("averages too slow", "nets/norm.py", "self.hidden_var.lerp_(var.to(dtype), 0.1)", "self.hidden_var.lerp_(var.to(dtype), 0.01)", NETS),
+    Mutation("averages too slow", "nets/norm.py", "self.hidden_var.lerp_(var.to(dtype), self.momentum)", "self.hidden_var.lerp_(var.to(dtype), self.momentum / 10)", NETS),
     Mutation("averages not debiased", "nets/norm.py", "self.hidden_mean / debias", "self.hidden_mean", NETS),
     Mutation("variance unbiased", "nets/norm.py", "dim=dims, correction=0", "dim=dims, correction=1", NETS),
     Mutation("ranks' means ignored", "nets/norm.py", " + (means - mean).square().mean(dim=0)", "", RANKS),

@@ -88,7 +88,7 @@ def _in_parts(
     together = count if device.type != "cpu" else max(1, torch.get_num_threads() * IN_CACHE // (channels * size * size))
     if together >= count:
         return view(slice(0, count)).contiguous(memory_format=layout)
-    out = torch.empty(shape, device=device, memory_format=layout)
+    out = torch.empty(shape, dtype=torch.float32, device=device, memory_format=layout)
     for start in range(0, count, together):
         rows = slice(start, min(start + together, count))
         out[rows] = view(rows)

@@ -112,7 +112,7 @@ def table(parameters: ViewParameters) -> Tensor:
 
 def _empty(images: Tensor, size: int, channels_last: bool) -> Tensor:
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty((*images.shape[:2], size, size), memory_format=layout)
+    return torch.empty((*images.shape[:2], size, size), dtype=torch.float32, memory_format=layout)
 
 
 def _strides(images: Tensor) -> ctypes.Array[ctypes.c_int64]:

@@ -135,7 +135,7 @@ def crop_resize(
 def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Tensor:
     """(C, size, size): `crop_resize` of one window (C, H, W), by the bands of its matrices alone."""
     channels, height, width = window.shape
-    lines = window.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format).view(height, -1)
+    lines = window.transpose(0, 1).to(torch.float32).reshape(height, -1)
     rows = _bands(height, size, antialias, False, window.device)
     lines = torch.cat([weight @ lines[first : first + weight.shape[1]] for first, weight in rows]).view(-1, width)
     columns = _bands(width, size, antialias, flip, window.device)
