@@ -58,5 +58,6 @@ def python_blocks(page: Path) -> list[str]:
 
 
 def options(text: str) -> set[str]:
-    """Every long option that a text names."""
+    """Every long option that a text names, but for those of the benchmarks' commands."""
+    text = re.sub(r"^    python -m benchmarks.*$", "", text, flags=re.MULTILINE)
     return set(re.findall(r"(?<![\w-])--([a-z][a-z0-9.-]*[a-z0-9])", text))
