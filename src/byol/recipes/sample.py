@@ -1,4 +1,4 @@
-"""The bundled Fashion-MNIST sample in ten minutes on two CPU cores: what `byol demo` runs.
+"""The bundled Fashion-MNIST sample in a few minutes on two CPU cores: what `byol demo` runs.
 
     byol demo
 
