@@ -2,7 +2,8 @@
 
     python -m benchmarks.optimizer [--encoder resnet50]
 
-Rows: ours with each value of `kernels`, and LARS written as a loop over tensors with the moving average as one more.
+Rows: ours with torch's operators and with the compiled one, and LARS written as a loop over tensors with the moving
+average as one more.
 `share_of_step` is of a training step of `--batch` images at `--size` px on this machine, where that is asked for.
 """
 
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import Record, alternate, arguments, publish, record, rounded, timed
-from benchmarks.train_step import values_of_kernels
 from byol import build
 from byol.config import Config, override
 from byol.runtime.ranks import Ranks
@@ -37,12 +37,12 @@ def loop_update(state: Any, buffers: dict[Tensor, Tensor], tau: float) -> None:
             slow.lerp_(fast, 1 - tau)
 
 
-def made(encoder: str, kernels: str, size: int, seed: int) -> Any:
+def made(encoder: str, size: int, seed: int, *, fused: bool = False) -> Any:
     """A state with gradients."""
     settings: dict[str, Any] = {"encoder.name": encoder, "views.size": size, "seed": seed, "device": "cpu"}
-    settings |= {"views.mean": [0.5], "views.std": [0.5]} | ({"kernels": kernels} if kernels else {})
+    settings |= {"views.mean": [0.5], "views.std": [0.5]}
     config = override(Config(), settings)
-    state = build.state(config, build.method(config, 3), torch.device("cpu"), Ranks())
+    state = build.state(config, build.method(config, 3), torch.device("cpu"), Ranks(), fused=fused)
     for group in state.optimizer.param_groups:
         group["lr"] = 1e-3
         for parameter in group["params"]:
@@ -52,16 +52,16 @@ def made(encoder: str, kernels: str, size: int, seed: int) -> Any:
 
 def measure(encoder: str, size: int, rounds: int, repeats: int = 10, seed: int = 0, step_seconds: float = 0) -> Record:
     rows: dict[str, Callable[[], float]] = {}
-    for kernels in values_of_kernels() or ("",):
-        state = made(encoder, kernels, size, seed)
+    for kernels in ("native", "fused"):
+        state = made(encoder, size, seed, fused=kernels == "fused")
 
         def update(state: Any = state) -> None:
             for _ in range(repeats):
                 state.optimizer.step()
                 state.method.update_target(0.99)
 
-        rows["ours" + (f", {kernels}" if kernels else "")] = timed(update)
-    looped, buffers = made(encoder, "", size, seed), {}
+        rows[f"ours, {kernels}"] = timed(update)
+    looped, buffers = made(encoder, size, seed), {}
 
     def loop() -> None:
         for _ in range(repeats):
