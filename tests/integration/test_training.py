@@ -46,13 +46,13 @@ def losses(path: Path) -> list[float]:
 
 @pytest.mark.parametrize("kernels", ["native", "fused"])
 def test_training_twenty_steps_give_the_golden_trace(tmp_path: Path, kernels: str) -> None:
-    """Training is chaotic: a last digit (of another processor, of other operators) grows tenfold in a step or two."""
+    """torch's operators to the end; the compiled ones part: a last digit grows tenfold in a step or two."""
     settings = {"encoder.name": "resnet10", "batch_size": 64, "epochs": 20, "optimizer.base_learning_rate": 0.02}
     run(tmp_path / "run", kernels=kernels, **settings)
     golden = json.loads((Path(__file__).parent / "golden_losses.json").read_text())
     found = losses(tmp_path / "run")
     assert found[:4] == pytest.approx(golden[:4], abs=2e-3)
-    assert found == pytest.approx(golden, abs=0.2)
+    assert found == pytest.approx(golden, abs=2e-3 if kernels == "native" else 0.2)
     assert RunDirectory(tmp_path / "run").record()["derived"]["kernels"] == kernels
 
 

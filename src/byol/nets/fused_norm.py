@@ -1,6 +1,7 @@
 """Batch norm, the addition of a residual and ReLU as one operator for CPUs (`fused_norm.cpp`).
 
-What torch does in three operators and thirteen passes over the map takes eight here, or six without a residual.
+What torch does in thirteen passes over the map, forward and backward, takes eight here; with a residual eleven for
+sixteen.
 """
 
 import ctypes
