@@ -1,6 +1,7 @@
 """The command `byol`. Parsing imports no torch, so that help is quick; each command imports what it needs."""
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,9 @@ class Pretrain:
     """Where the defaults of all settings come from (`byol recipes` lists them)."""
     out: str = ""
     """The run directory; must not exist. Default: runs/NAME-1, runs/NAME-2, ..."""
+    minutes: float | None = None
+    """Wall time from this command to its report, in place of epochs: a short speed test decides the number of steps and,
+    with recipe small, the sizes. The number of steps may be corrected once, after a tenth of them."""
     resume: str = ""
     """Continue this run directory. `auto`: continue --out where it is a run, else begin it (for batch queues)."""
     accept_changes: bool = False
@@ -158,7 +162,8 @@ def _chosen_recipe(arguments: list[str]) -> str:
 
 
 def _pretrain(options: Pretrain) -> int:
-    from byol.commands.pretrain import DataArguments, resume, start
+    began = time.monotonic()
+    from byol.commands.pretrain import DataArguments, TimeLimit, resume, start
     from byol.console import Console
     from byol.report.write import report_after
 
@@ -171,6 +176,9 @@ def _pretrain(options: Pretrain) -> int:
         if options.resume == "auto" and not (Path(path) / "run.json").exists():
             path = ""
         if path:
+            if options.minutes is not None and options.resume != "auto":
+                print("byol: --minutes is for a new run; one that goes on keeps its plan", file=sys.stderr)
+                return USAGE_ERROR
             run = resume(
                 path,
                 overrides=overrides(recipe(options.recipe).config, options.config),
@@ -196,6 +204,7 @@ def _pretrain(options: Pretrain) -> int:
                 arguments,
                 source,
                 out=options.out or None,
+                limit=None if options.minutes is None else TimeLimit(options.minutes, began),
                 say=console.say,
                 show=console.show,
                 command=sys.argv,

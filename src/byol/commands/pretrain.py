@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ import torch
 from torch import nn
 
 from byol import build
+from byol.commands.plan import plan
 from byol.commands.trainer import Run, Say, Show, Trainer
 from byol.config import Config, differences, from_dict, override, to_dict, validate
 from byol.data.arrays import ArrayImages
 from byol.data.dataset import DatasetImages
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.engine import checkpoint
+from byol.engine.pace import Pace
 from byol.errors import CheckpointError, ConfigError, RunError
 from byol.optim.schedules import scale_tau
 from byol.recipes import recipe as find_recipe
@@ -40,6 +43,15 @@ class DataArguments:
     download: bool = False
 
 
+@dataclass(frozen=True)
+class TimeLimit:
+    """What a training may take, from the command to its report."""
+
+    minutes: float
+    began: float
+    """By time.monotonic()."""
+
+
 def pretrain(
     data: Any,
     recipe: str = "small",
@@ -47,6 +59,7 @@ def pretrain(
     out: str | Path | None = None,
     overrides: dict[str, Any] | None = None,
     encoder: nn.Module | None = None,
+    minutes: float | None = None,
     data_root: str = "",
     download: bool = False,
     say: Say = print,
@@ -57,8 +70,9 @@ def pretrain(
 
     `data`: what `byol pretrain --data` takes, or what `as_source` does. `settings` replace
     top-level values of the recipe (epochs=20), `overrides` nested ones ({"optimizer.name": "sgd"}). `encoder`: a
-    module of one's own, (N, C, S, S) -> (N, D). Raises ByolError for everything that a user can put right.
+    module of one's own, (N, C, S, S) -> (N, D). `minutes`: what the whole may take, in place of epochs. Raises ByolError for everything that a user can put right.
     """
+    began = time.monotonic()
     chosen = find_recipe(recipe)
     config = override(chosen.config, {**settings, **(overrides or {})})
     if isinstance(data, str | Path):
@@ -66,7 +80,8 @@ def pretrain(
         source = build.open_source(arguments.data, root=data_root, download=download, say=say)
     else:
         source, arguments = as_source(data), DataArguments("")
-    return start(config, recipe, arguments, source, out=out, encoder=encoder, say=say, show=show)
+    limit = None if minutes is None else TimeLimit(minutes, began)
+    return start(config, recipe, arguments, source, out=out, encoder=encoder, limit=limit, say=say, show=show)
 
 
 def as_source(data: Any) -> ImageSource:
@@ -86,6 +101,7 @@ def start(
     *,
     out: str | Path | None = None,
     encoder: nn.Module | None = None,
+    limit: TimeLimit | None = None,
     say: Say = print,
     show: Show = _silent,
     command: Sequence[str] = (),
@@ -97,7 +113,7 @@ def start(
     with join_ranks() as ranks:
         if not ranks.is_first:
             say = show = _silent
-        return _start(config, recipe_name, arguments, source, out, encoder, say, show, command, ranks)
+        return _start(config, recipe_name, arguments, source, out, encoder, limit, say, show, command, ranks)
 
 
 def _start(
@@ -107,6 +123,7 @@ def _start(
     source: ImageSource,
     out: str | Path | None,
     encoder: nn.Module | None,
+    limit: TimeLimit | None,
     say: Say,
     show: Show,
     command: Sequence[str],
@@ -119,6 +136,15 @@ def _start(
     say(
         f"{source.description}: {len(source)} images, {seen.channels} channel{'s' if seen.channels > 1 else ''}, median short side {seen.short_side} px"
     )
+    planned = None
+    if limit:
+        if encoder is not None:
+            raise ConfigError("A training of an encoder of your own is planned by epochs: leave minutes out.")
+        planned = plan(limit.minutes, limit.began, config, chosen, source, seen, ranks)
+        config = planned.config
+        say(f"  planned for {limit.minutes:g} minutes, by a short speed test")
+        for note in planned.notes:
+            say(f"  {note}")
     batch_is_recipes = config.batch_size == chosen.config.batch_size
     config, notes = build.fit_to_data(
         config,
@@ -153,6 +179,7 @@ def _start(
             },
             "derived": trainer.derived(),
             "own_encoder": encoder is not None,
+            "plan": {"minutes": limit.minutes, "notes": planned.notes} if limit and planned else None,
             "machine": describe_machine(trainer.device),
             "commands": [list(command) or sys.argv],
         }
@@ -160,6 +187,8 @@ def _start(
     run = RunDirectory(ranks.from_first(path))
     for line in trainer.summary():
         say(line)
+    if planned:
+        trainer.pace = Pace(planned.deadline, trainer.schedule.total_steps, say)
     say(f"  run directory {run.path}")
     with run.lock() if ranks.is_first else contextlib.nullcontext():
         return trainer.run(run, say, show)
@@ -250,6 +279,8 @@ def _resume(
             raise CheckpointError(
                 f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
             ) from error
+        if steps := trainer.state.planned_steps:
+            trainer.schedule = dataclasses.replace(trainer.schedule, total_steps=steps)
     if ranks.is_first:
         record["commands"].append(list(command) or sys.argv)
         run.write("run.json", record)

@@ -16,6 +16,7 @@ from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import verdict
 from byol.engine.loop import LoopEnd, LoopSettings, Progress, train
 from byol.engine.metrics import MetricsFile, read_metrics
+from byol.engine.pace import Pace
 from byol.engine.state import State
 from byol.engine.wrap import wrap
 from byol.errors import CollapseError, ConfigError, NonFiniteError
@@ -80,6 +81,7 @@ class Trainer:
     skipped: SkippedImages
     ranks: Ranks
     probe: OnlineProbe | None = None
+    pace: Pace | None = None
 
     @classmethod
     def create(
@@ -221,6 +223,7 @@ class Trainer:
             metrics=MetricsFile(run.metrics, self.state.step, tracker) if ranks.is_first else None,
             show=show,
             probe=self.probe,
+            pace=self.pace,
             ranks=ranks,
         )
 

@@ -1,6 +1,7 @@
 """The loop around the step: batches in, numbers and checkpoints out."""
 
 import contextlib
+import dataclasses
 import itertools
 import math
 import time
@@ -15,6 +16,7 @@ from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
 from byol.engine import checkpoint
 from byol.engine.metrics import MetricsFile
+from byol.engine.pace import Pace
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
@@ -82,12 +84,13 @@ def train(
     metrics: MetricsFile | None,
     show: Callable[[Progress], None] = lambda progress: None,
     probe: Callable[[nn.Module], dict[str, float]] | None = None,
+    pace: Pace | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008
 ) -> LoopEnd:
     """Trains until `schedule.total_steps` or a signal to any rank; the first rank saves at intervals and at the end.
 
-    `metrics` is None on the other ranks. `probe` looks at the encoder every `settings.probe_steps` steps and at the end.
-    Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
+    `metrics` is None on the other ranks. `probe` looks at the encoder every `settings.probe_steps` steps and at the end;
+    `pace` may correct the number of steps, once. Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
     """
     total = schedule.total_steps
     log = _Log(state.step, schedule, settings, metrics, show, ranks)
@@ -129,6 +132,10 @@ def train(
             stopped_by, saves, collapsed = ranks.maximum(stop.signal_number or 0, int(due), collapsed)
             if settings.stop_on_collapse and collapsed:
                 collapsed_looks = collapsed_looks + 1 if collapsed == 2 else 0
+            if pace and (steps := pace.corrected(state.step)):
+                state.planned_steps = total = ranks.from_first(steps)
+                schedule = log.schedule = dataclasses.replace(schedule, total_steps=total)
+                batches = feed.batches(state.step, total)
             if saves or (settings.milestone_steps and state.step % settings.milestone_steps == 0):
                 save()
                 saved_at = time.monotonic()

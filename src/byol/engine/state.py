@@ -18,6 +18,8 @@ class State:
     step: int = 0
     num_skipped_steps: int = 0
     """Steps whose gradient was not finite, where such are skipped."""
+    planned_steps: int = 0
+    """The steps of the whole training where a plan by time was corrected on the way; 0: as many as the config says."""
     collapse: CollapseWatch | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -25,6 +27,7 @@ class State:
         return {
             "step": self.step,
             "num_skipped_steps": self.num_skipped_steps,
+            "planned_steps": self.planned_steps,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "collapse": self.collapse.as_dict() if self.collapse is not None else None,
@@ -36,4 +39,5 @@ class State:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
         self.num_skipped_steps = saved["num_skipped_steps"]
+        self.planned_steps = saved.get("planned_steps", 0)
         self.collapse = CollapseWatch(**saved["collapse"]) if saved["collapse"] is not None else None

@@ -1,8 +1,21 @@
 """What a recipe is: a config, and where its numbers come from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from byol.config import Config
+
+
+@dataclass(frozen=True)
+class Size:
+    """One of the sizes that a recipe chooses from where a time is given (`--minutes`)."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What it changes of the recipe's config."""
+    least_images: int = 0
+    """Images that have to be trained on, counted with every pass, before it is better than the next smaller one."""
 
 
 @dataclass(frozen=True)
@@ -18,3 +31,5 @@ class Recipe:
     """What we measured with it, or that we did not."""
     adapts_batch: bool = False
     """Take a smaller batch where there are few images (the paper's recipes never change theirs)."""
+    sizes: tuple[Size, ...] = ()
+    """From large to small, for trainings by time; empty: the config's alone."""

@@ -1,0 +1,123 @@
+"""What can be trained in a given time: sizes and number of steps, from a short speed test (`--minutes`)."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from byol import build
+from byol.commands.speed import are_equal, decode_some, train_a_little
+from byol.config import Config, override, overrides
+from byol.data.resident import MEMORY_LIMIT_BYTES
+from byol.data.source import Image, ImageSource, SkippedImages
+from byol.errors import ConfigError
+from byol.recipes.recipe import Recipe, Size
+from byol.runtime.ranks import Ranks
+
+END_SECONDS = 12.0
+"""For the last checkpoint, the encoder and the report."""
+FEWEST_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that fits a time."""
+
+    config: Config
+    """With the sizes and the epochs set."""
+    deadline: float
+    """By time.monotonic(), when the last step is to end."""
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A size, and how far it would get."""
+
+    size: Size
+    config: Config
+    batch_size: int
+    images_per_second: float
+    steps: int
+
+
+def plan(
+    minutes: float,
+    began: float,
+    config: Config,
+    recipe: Recipe,
+    source: ImageSource,
+    seen: build.DataProfile,
+    ranks: Ranks,
+) -> Plan:
+    """The largest of the recipe's sizes that trains on enough images in `minutes` after `began` (by time.monotonic()).
+
+    Settings that differ from the recipe's stay. All ranks measure at once, and do what the first one found. Raises
+    ConfigError where the time is too short for anything.
+    """
+    if minutes <= 0:
+        raise ConfigError(f"minutes must be above 0; found {minutes:g}.")
+    if config.epochs != recipe.config.epochs:
+        raise ConfigError(f"Both minutes ({minutes:g}) and epochs ({config.epochs:g}) are given; give one of them.")
+    deadline = began + 60 * minutes - END_SECONDS
+    images, decoded_per_second = decode_some(source, seen.channels, config, SkippedImages())
+    asked = set(overrides(recipe.config, config))
+    tried: list[_Trial] = []
+    for size in recipe.sizes or (Size("the recipe's sizes"),):
+        fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})
+        trial = _try(size, fitting, recipe, images, decoded_per_second, len(source), seen, deadline, ranks)
+        tried.append(ranks.from_first(trial))
+        if tried[-1].steps * tried[-1].batch_size >= size.least_images:
+            break
+    best = tried[-1]
+    if best.steps < FEWEST_STEPS:
+        raise ConfigError(
+            f"In {minutes:g} minutes there is time for {best.steps} steps of {best.batch_size} images at "
+            f"{best.images_per_second:.3g} images/s here; that teaches nothing. Give more minutes, or choose smaller sizes."
+        )
+    epochs = best.steps * best.batch_size / len(source)
+    return Plan(
+        dataclasses.replace(best.config, epochs=epochs),
+        deadline,
+        [_told(trial, len(source), trial is best) for trial in tried],
+    )
+
+
+def _try(
+    size: Size,
+    config: Config,
+    recipe: Recipe,
+    images: Sequence[Image],
+    decoded_per_second: float,
+    num_images: int,
+    seen: build.DataProfile,
+    deadline: float,
+    ranks: Ranks,
+) -> _Trial:
+    """Measures a size for a few seconds."""
+    batch_is_recipes = config.batch_size == recipe.config.batch_size
+    resolved, _ = build.fit_to_data(
+        config,
+        seen,
+        num_images,
+        adapts_batch=recipe.adapts_batch and batch_is_recipes,
+        epochs_overridden=True,
+        num_ranks=ranks.size,
+    )
+    trained_per_second = ranks.size * train_a_little(resolved, images, seen.channels)[0]
+    remaining = deadline - time.monotonic()
+    if are_equal(images) and images[0].nbytes * num_images <= MEMORY_LIMIT_BYTES:  # decoded once, before the training
+        remaining -= num_images / decoded_per_second
+    else:
+        trained_per_second = min(trained_per_second, decoded_per_second)
+    steps = max(0, int(remaining * trained_per_second / resolved.batch_size))
+    return _Trial(size, config, resolved.batch_size, trained_per_second, steps)
+
+
+def _told(trial: _Trial, num_images: int, is_chosen: bool) -> str:
+    passes = trial.steps * trial.batch_size / num_images
+    seen = f"{trial.images_per_second:,.0f} images/s, {passes:.3g} passes over the images in the time"
+    if is_chosen:
+        return f"{trial.size.name}: {seen}, so {trial.steps:,} steps of {trial.batch_size}"
+    least = trial.size.least_images / num_images
+    return f"{trial.size.name}: {seen}, too few for it (from {least:.3g} on)"

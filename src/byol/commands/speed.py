@@ -1,0 +1,101 @@
+"""How fast this machine decodes and trains on some images: measured in seconds, nothing is written."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from byol import build
+from byol.config import Config
+from byol.data.loader import Batch
+from byol.data.source import Image, ImageSource, SkippedImages
+from byol.engine.step import train_step
+from byol.engine.wrap import wrap
+from byol.errors import BrokenImageError, DataError
+from byol.runtime.hardware import choose_device, choose_kernels, choose_precision, keep_freed_memory, num_cores
+from byol.runtime.ranks import Ranks
+
+DECODED_IMAGES = 64
+TRIAL_SECONDS = 5.0
+SMALLEST_TRIAL = 8
+
+
+def are_equal(images: Sequence[Image]) -> bool:
+    """Whether all have one shape, so that they can be kept in memory as one tensor."""
+    return len({image.shape for image in images}) == 1
+
+
+def decode_some(
+    source: ImageSource, channels: int, config: Config, skipped: SkippedImages
+) -> tuple[list[Image], float]:
+    """(some of the images, images a second over all cores, with their crops where sizes differ).
+
+    Raises DataError where fewer than two can be decoded.
+    """
+    fused = choose_kernels(config.kernels, choose_device(config.device)).kind == "fused"
+    views = build.two_views(config, fused=fused)
+    chosen = np.random.default_rng(0).permutation(len(source))[:DECODED_IMAGES].tolist()
+
+    def read(index: int) -> Image | str:
+        try:
+            return source.read(index, channels, config.views.decode_short_side)
+        except BrokenImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(num_cores()) as pool:
+        began = time.perf_counter()
+        found = list(pool.map(read, chosen))
+        images = [image for image in found if not isinstance(image, str)]
+        if images and not are_equal(images):
+            list(pool.map(lambda row: views.crop(images[row], 0, row % config.batch_size), range(len(images))))
+        elapsed = time.perf_counter() - began
+    for index, image in zip(chosen, found, strict=True):
+        if isinstance(image, str):
+            skipped.add(source.name(index), image)
+    if len(images) < 2:
+        raise DataError(f"Fewer than two of the {len(chosen)} images looked at in {source.description} can be decoded.")
+    return images, len(chosen) / max(elapsed, 1e-9)
+
+
+def train_a_little(config: Config, images: Sequence[Image], channels: int) -> tuple[float, int, int]:
+    """(images a second, batch it was measured on, bytes of weights and buffers): batches grow while there is time."""
+    device = choose_device(config.device)
+    largest = min(config.batch_size, config.micro_batch_size)
+    config = replace(config, method=replace(config.method, online_classifier=False))
+    kernels = choose_kernels(config.kernels, device)
+    keep_freed_memory(device)
+    state = build.state(config, build.method(config, channels), device, Ranks(), fused=kernels.kind == "fused")
+    bf16 = choose_precision(config.precision, device) == "bf16"
+    compute_loss = wrap(
+        state.method, device, bf16=bf16, channels_last=config.channels_last, compiled=kernels.kind == "compile"
+    )
+    views = build.two_views(config, fused=kernels.kind == "fused")
+    schedule = build.schedule(config, max(len(images), config.batch_size))
+    size = min(SMALLEST_TRIAL, largest)
+    until = time.perf_counter() + TRIAL_SECONDS
+    while True:
+        times = []
+        for _ in range(3):  # the first of a size warms up
+            batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
+            began = time.perf_counter()
+            train_step(state, [batch], 1, views, compute_loss, schedule, device)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - began)
+        larger = min(4 * size, largest)
+        if size == largest or time.perf_counter() + sum(times) * larger / size > until:
+            break
+        size = larger
+    weights = sum(t.numel() * t.element_size() for t in state.method.state_dict().values())
+    trained = sum(p.numel() * p.element_size() for group in state.optimizer.param_groups for p in group["params"])
+    return size / min(times[1:]), size, weights + 2 * trained
+
+
+def _batch(views: build.TwoViews | build.AsymmetricViews, rows: list[Image], step: int) -> Batch:
+    """As training gets it: whole images where they are equal, else crops."""
+    if are_equal(rows):
+        return Batch(step, 0, torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2), False, None)
+    return Batch(step, 0, torch.stack([views.crop(image, step, row) for row, image in enumerate(rows)]), True, None)

@@ -1,0 +1,31 @@
+"""Keeping a training to a given time: its number of steps may be corrected once, early on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+FIRST_LOOK, CORRECTION = 0.03, 0.1  # of the steps; a fifth is the latest that leaves the schedule its shape
+
+
+@dataclass
+class Pace:
+    """Measures the steps between two early ones, and says how many there can be until `deadline`."""
+
+    deadline: float
+    """By time.monotonic(), when the last step is to end."""
+    planned_steps: int
+    say: Callable[[str], None]
+    now: Callable[[], float] = time.monotonic
+    _began: float | None = field(default=None, init=False)
+
+    def corrected(self, step: int) -> int | None:
+        """The number of steps of the whole training where it is to be corrected now, after `step` steps; else None."""
+        first, last = (max(1, int(share * self.planned_steps)) for share in (FIRST_LOOK, CORRECTION))
+        if step == first:
+            self._began = self.now()
+        if step != last or last <= first or self._began is None:
+            return None
+        seconds_per_step = (self.now() - self._began) / (last - first)
+        steps = max(step + 1, step + int((self.deadline - self.now()) / max(seconds_per_step, 1e-9)))
+        self.say(f"  after {step} steps: {steps} steps fit the time, in place of {self.planned_steps}")
+        return steps

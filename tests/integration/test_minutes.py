@@ -1,0 +1,164 @@
+"""Trainings that are given a time."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import byol
+from byol import build
+from byol.cli import main
+from byol.commands import plan as plan_module
+from byol.commands.plan import plan
+from byol.commands.pretrain import TimeLimit
+from byol.config import override
+from byol.data.arrays import ArrayImages
+from byol.data.source import SkippedImages
+from byol.engine import checkpoint
+from byol.engine.pace import Pace
+from byol.errors import ConfigError
+from byol.recipes.recipe import Recipe, Size
+from byol.runtime.ranks import Ranks
+from tests.conftest import SMALL
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8)
+PICTURES = ArrayImages(PIXELS)
+SIZES = (
+    Size("large", {"encoder.name": "resnet34", "views.size": 24}, least_images=100_000),
+    Size("middle", {"encoder.name": "resnet18", "views.size": 16}, least_images=10_000),
+    Size("small", {"encoder.name": "resnet10"}),
+)
+
+
+def clock(*times: float) -> Any:
+    ticks: Iterator[float] = iter(times)
+    return lambda: next(ticks)
+
+
+def test_pace_measures_between_two_early_steps_and_corrects_once() -> None:
+    said: list[str] = []
+    # looked at after 3 and 10 of 100 steps: 7 steps in 14 s, 40 s are left
+    pace = Pace(deadline=100, planned_steps=100, say=said.append, now=clock(46, 60, 60))
+    assert [pace.corrected(step) for step in range(1, 10)] == [None] * 9
+    assert pace.corrected(10) == 10 + 20
+    assert said == ["  after 10 steps: 30 steps fit the time, in place of 100"]
+    assert [pace.corrected(step) for step in range(11, 30)] == [None] * 19
+
+
+def test_pace_of_a_training_out_of_time_ends_with_the_next_step() -> None:
+    pace = Pace(deadline=50, planned_steps=100, say=lambda line: None, now=clock(46, 60, 60))
+    pace.corrected(3)
+    assert pace.corrected(10) == 11
+
+
+def test_pace_of_few_steps_corrects_nothing() -> None:
+    pace = Pace(deadline=50, planned_steps=12, say=lambda line: None, now=clock(1.0))
+    assert [pace.corrected(step) for step in range(1, 12)] == [None] * 11
+
+
+@pytest.mark.parametrize(
+    ("images_per_second", "settings", "expected"),
+    [
+        (2000, {}, ("resnet34", 24)),
+        (1000, {}, ("resnet18", 16)),
+        (50, {}, ("resnet10", 32)),
+        (2000, {"views.size": 20}, ("resnet34", 20)),
+        (50, {"encoder.name": "resnet50"}, ("resnet50", 32)),
+    ],
+)
+def test_plan_takes_the_largest_size_that_sees_enough_images(
+    images_per_second: float, settings: dict, expected: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 16, 0))
+    base = override(byol.recipes.recipe("small").config, SMALL)
+    recipe = Recipe(base, "", "", "", sizes=SIZES)
+    config = override(base, settings)
+    began = time.monotonic()
+    seen = build.profile(PICTURES, SkippedImages())
+    found = plan(1.2, began, config, recipe, PICTURES, seen, Ranks())  # 72 s, of which 60 are left for training
+    assert (found.config.encoder.name, found.config.views.size) == expected
+    assert found.deadline == began + 60
+    steps = found.config.epochs * len(PICTURES) / 16
+    assert steps == pytest.approx(60 * images_per_second / 16, rel=0.05)
+    assert steps == int(steps)
+    assert found.notes[-1].endswith(f"so {int(steps):,} steps of 16")
+
+
+def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = byol.recipes.recipe("small")
+    config = override(recipe.config, SMALL)
+    seen = build.profile(PICTURES, SkippedImages())
+
+    def refused(minutes: float, sentence: str, **settings: Any) -> None:
+        with pytest.raises(ConfigError, match=sentence):
+            plan(minutes, time.monotonic(), override(config, settings), recipe, PICTURES, seen, Ranks())
+
+    refused(0, "above 0; found 0")
+    refused(10, "give one of them", epochs=7)
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (1.0, 16, 0))
+    refused(1.0, r"time for 2 steps of 16 images at 1 images/s")
+    refused(0.1, r"time for 0 steps")
+
+
+def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (16 * 100 / 48, 16, 0))  # 100 steps in 48 s
+
+    def pace(deadline: float, planned_steps: int, say: Any) -> Pace:
+        assert 90 <= planned_steps <= 100
+        return Pace(100, 100, say, now=clock(46, 60, 60))  # steps take 2 s, and 40 s are left after the tenth
+
+    monkeypatch.setattr("byol.commands.pretrain.Pace", pace)
+    said: list[str] = []
+    run = byol.pretrain(PIXELS, out=tmp_path / "run", overrides=SMALL, minutes=1, say=said.append)
+    assert run.finished
+    record = json.loads((run.path / "run.json").read_text())
+    assert record["plan"]["minutes"] == 1
+    assert f"so {record['derived']['total_steps']} steps of 16" in record["plan"]["notes"][-1]
+    state = checkpoint.load_newest(run.path / "checkpoints", print)[1]
+    assert state["planned_steps"] == state["step"] == 30
+    assert "  after 10 steps: 30 steps fit the time, in place of 100" in said
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 29
+    assert rows[-1]["learning_rate"] < rows[15]["learning_rate"] / 10  # the schedule ends where the steps do
+    assert rows[-1]["tau"] > 0.9999
+
+
+def test_resumed_training_keeps_the_corrected_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pace, "corrected", lambda pace, step: 24 if step == 5 else None)
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (20.0, 16, 0))
+    whole = byol.pretrain(PIXELS, out=tmp_path / "run", overrides=SMALL, minutes=1.0, say=lambda line: None)
+    folder = tmp_path / "run" / "checkpoints"
+    assert checkpoint.load_newest(folder, print)[1]["step"] == 24
+    before = (whole.path / "metrics.jsonl").read_text()
+
+    record = json.loads((whole.path / "run.json").read_text())
+    assert record["derived"]["total_steps"] > 24
+    newest = max(folder.glob("*"), key=lambda path: path.stat().st_mtime)
+    state = checkpoint.load_newest(folder, print)[1]
+    assert state["planned_steps"] == 24
+    said: list[str] = []
+    again = byol.resume(whole.path, source=PIXELS, say=said.append)
+    assert again.finished
+    assert newest.exists()
+    assert (whole.path / "metrics.jsonl").read_text() == before
+    assert any("at step 24 of 24" in line for line in said)
+
+
+def test_command_by_minutes_refuses_a_run_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "--resume", str(tmp_path), "--minutes", "5"])
+    assert ended.value.code == 2
+    assert "--minutes is for a new run" in capsys.readouterr().err
+
+
+def test_time_limit_of_an_own_encoder_is_one_sentence(tmp_path: Path) -> None:
+    from torch import nn
+
+    with pytest.raises(ConfigError, match="leave minutes out"):
+        byol.pretrain(PIXELS, out=tmp_path / "run", encoder=nn.Flatten(), minutes=1, overrides=SMALL)
+    assert TimeLimit(1, 0).minutes == 1
+    assert not (tmp_path / "run").exists()
