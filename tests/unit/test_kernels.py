@@ -13,7 +13,7 @@ from byol.methods.byol import BYOL, Network
 from byol.nets.fused_norm import FusedBatchNorm, add_and_relu, fuse_batch_norm
 from byol.nets.heads import mlp_head
 from byol.nets.matrix_conv import MatrixConv2d, matrix_conv, use_matrix_products
-from byol.nets.norm import Conventions, DeepMindBatchNorm
+from byol.nets.norm import Conventions, DeepMindBatchNorm, batch_norm_2d, set_newest_share
 from byol.nets.resnet import ResNet
 from byol.optim.groups import create_optimizer
 from byol.optim.lars import LARS
@@ -260,3 +260,15 @@ def test_fused_batch_norm_is_left_out_where_batch_norm_is_not_plain() -> None:
     net = nn.Sequential(nn.BatchNorm2d(16, affine=False), nn.BatchNorm1d(16), nn.GroupNorm(4, 16))
     assert fuse_batch_norm(net) == 0
     assert not any(isinstance(part, FusedBatchNorm) for part in net)
+
+
+@pytest.mark.parametrize("conventions", ["torch", "deepmind"])
+def test_fused_norm_keeps_the_share_of_the_newest_batch(conventions: Conventions) -> None:
+    norm = batch_norm_2d(16, conventions)
+    set_newest_share(norm, 0.25)
+    fused = nn.Sequential(norm)
+    fuse_batch_norm(fused)
+    fused(torch.full((2, 16, 3, 3), 4.0))
+    expected = 1.0 if conventions == "torch" else 4.0  # Haiku's average is corrected for its start at 0
+    assert torch.allclose(fused[0].running_mean, torch.tensor(expected))
+    assert fused[0].momentum == 0.25

@@ -19,7 +19,9 @@ from byol.data.subset import Subset, share_of_each
 from byol.errors import ConfigError, NonFiniteError
 from byol.evaluate.features import Features, extract
 from byol.evaluate.protocol import TRAINING_IMAGES, Job
-from byol.runtime.hardware import choose_precision
+from byol.nets.fused_norm import fuse_batch_norm
+from byol.nets.matrix_conv import use_matrix_products
+from byol.runtime.hardware import choose_kernels, choose_precision, keep_freed_memory
 from byol.views.evaluation import centre_view
 from byol.views.one_view import CROP_AND_FLIP, OneView
 from byol.views.policy import ViewPolicy
@@ -91,7 +93,10 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """((B, C, S, S) views in [0, 1], (B,) labels) of every step, on the device; the same for the same seed."""
     about = job.encoder.description
-    views = OneView(policy, about.image_size, batch_size, job.seed, job.semantics, about.antialias)
+    views = OneView(
+        policy, about.image_size, batch_size, job.seed, job.semantics, about.antialias,
+        kernels="fused" if has_fused_operators(job) else "native", channels_last=True,
+    )  # fmt: skip
     plan = BatchPlan(batch_size, batch_size)
     resident = load_resident(source, about.in_channels, job.skipped)
     if resident is None or len(resident[0]) < batch_size:
@@ -114,6 +119,10 @@ def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Ce
     describes = job.encoder
     classifier = Classifier(encoder, describes.num_features, job.num_classes, describes.mean, describes.std)
     classifier = classifier.to(job.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if has_fused_operators(job):
+        fuse_batch_norm(classifier)
+        use_matrix_products(classifier)
+        keep_freed_memory(job.device)
     classifier.train()
     optimizer = torch.optim.SGD(
         classifier.parameters(), lr=1.0, momentum=MOMENTUM, nesterov=True, weight_decay=cell.weight_decay
@@ -121,7 +130,6 @@ def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Ce
     bf16 = precision(job) == "bf16"
     for step, (views, labels) in enumerate(batches(job, source, cell.batch_size, cell.steps)):
         set_rate(optimizer, cell.rate * cell.batch_size / 256, step, cell.steps)
-        views = views.contiguous(memory_format=torch.channels_last)
         with torch.autocast(job.device.type, torch.bfloat16) if bf16 else nullcontext():
             logits = classifier(views)
         loss = functional.cross_entropy(logits.float(), labels)
@@ -144,6 +152,11 @@ def pretraining_view(job: Job) -> ViewPolicy:
             "linear.pretraining_views needs a run directory: this encoder does not tell its augmentations."
         )
     return job.pretraining_view
+
+
+def has_fused_operators(job: Job) -> bool:
+    """Whether views and networks are computed by the operators that this package compiles for CPUs."""
+    return choose_kernels("auto", job.device).kind == "fused"
 
 
 def precision(job: Job) -> str:

@@ -64,13 +64,14 @@ def fuse_batch_norm(module: nn.Module) -> int:
     for name, child in module.named_children():
         made: FusedBatchNorm | None = None
         if type(child) is nn.BatchNorm2d and child.affine and child.track_running_stats and child.momentum is not None:
-            made = FusedBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+            made = FusedBatchNorm(child.num_features, eps=child.eps)
         elif type(child) is DeepMindBatchNorm and not child.synchronized:
             made = FusedDeepMindBatchNorm(child.num_features)
         if made is None:
             count += fuse_batch_norm(child)
             continue
         made._parameters, made._buffers, made.training = child._parameters, child._buffers, child.training
+        made.momentum = child.momentum
         setattr(module, name, made)
         count += 1
     return count

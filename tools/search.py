@@ -1,0 +1,124 @@
+"""Trials of settings at equal wall time, judged on a split of the training images; the test images are never read.
+
+    python tools/search.py LEDGER.jsonl --data cifar10/train --recipe small --minutes 6 \\
+        plain "wide: encoder.width=1" "wide, other views: encoder.width=1 views.view1.blur_probability=0"
+
+Each trial is a name and settings of the recipe. It pretrains on nine tenths of the training images for the given time
+and scores kNN, linear and 10 labels per class on the other tenth, with the online and with the target encoder. `--jobs`
+trials run at a time, with a thread each by default, so that a machine that is slow for a while is so for all of
+them. One line of JSON per trial is appended to the ledger; a trial that stands there already is not repeated.
+"""
+
+import argparse
+import json
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import byol
+from byol.build import open_source
+from byol.commands.subject import open_subject
+from byol.data.subset import Subset, held_out, share_of_each
+from byol.evaluate.probes import probe_correct
+from byol.runtime.record import RunDirectory
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """`name: setting=value setting=value` -> (name, settings); values are JSON, or else words."""
+    name, _, settings = text.partition(":")
+    pairs = (pair.partition("=") for pair in settings.split())
+    return name.strip(), {key: _value(value) for key, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Trains and scores one set of settings."""
+    torch.set_num_threads(chosen.threads)
+    began = time.monotonic()
+    images = open_source(chosen.data, labelled=True)
+    assert images.labels is not None
+    kept, out = held_out(images.labels, 0.1, seed=0)
+    if chosen.images:
+        kept = kept[share_of_each(images.labels[kept], chosen.images / len(kept), seed=0)]
+    train, validation = Subset(images, kept, "train part"), Subset(images, out, "validation part")
+    with tempfile.TemporaryDirectory() as folder:
+        run = byol.pretrain(
+            train,
+            chosen.recipe,
+            out=Path(folder) / "run",
+            overrides=settings,
+            minutes=chosen.minutes,
+            seed=seed,
+            say=lambda line: None,
+        )
+        seconds = time.monotonic() - began
+        record, result = (RunDirectory(run.path).record(), json.loads((run.path / "result.json").read_text()))
+        has_target = record["config"]["method"]["target"] == "average" or record["config"]["method"]["name"] == "byol"
+        scores = {}
+        for network in ("online", "target") if has_target else ("online",):
+            encode = open_subject(str(run.path), train, network=network).encoder
+            found = probe_correct(encode, train, validation, record["data"]["channels"], torch.device("cpu"))
+            scores[network] = {probe: round(100 * float(right.mean()), 2) for probe, right in found.items()}
+    return {
+        "name": name,
+        "settings": settings,
+        "recipe": chosen.recipe,
+        "seed": seed,
+        "minutes": chosen.minutes,
+        "images": chosen.images,
+        "num_images": len(train),
+        "seconds": round(seconds, 1),
+        "steps": result["step"],
+        "passes": round(result["step"] * record["config"]["batch_size"] / len(train), 2),
+        "images_per_second": round(result["images_per_second"], 1),
+        "validation": scores,
+        "verdict": result["verdict"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ledger", type=Path)
+    parser.add_argument("trials", nargs="+", metavar="NAME[: SETTING=VALUE ...]")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--recipe", default="small")
+    parser.add_argument("--minutes", type=float, default=6.0, help="wall time of a trial, as for byol pretrain")
+    parser.add_argument("--images", type=int, default=0, help="train on so many of the images; 0: all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    lines = chosen.ledger.read_text().splitlines() if chosen.ledger.exists() else []
+    done = [json.loads(line) for line in lines]
+    known = {(row["name"], row["seed"], row["minutes"], row["images"]) for row in done}
+    tasks = [(*parse(text), seed) for seed in chosen.seeds for text in chosen.trials]
+    with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running = {
+            pool.submit(trial, name, settings, chosen, seed): name
+            for name, settings, seed in tasks
+            if (name, seed, chosen.minutes, chosen.images) not in known
+        }
+        for future in as_completed(running):
+            try:
+                row = future.result()
+            except Exception as error:
+                print(f"{running[future]} failed: {error}", flush=True)
+                continue
+            with chosen.ledger.open("a") as ledger:
+                ledger.write(json.dumps(row) + "\n")
+            print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
