@@ -1,4 +1,4 @@
-"""The same JPEG files for every row of a benchmark."""
+"""The same image files for every row of a benchmark."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from PIL import Image
 from byol.build import open_source
 
 
-def write_folder(place: Path, data: str, count: int, size: int, seed: int = 0) -> Path:
-    """`count` JPEG files below `place`, in one sub-folder: images of `data`, or smooth noise where it is empty.
+def write_folder(place: Path, data: str, count: int, size: int, seed: int = 0, suffix: str = ".jpg") -> Path:
+    """`count` files below `place`, in one sub-folder: images of `data`, or smooth noise where it is empty.
 
     `data` is whatever `byol pretrain --data` takes; its images are repeated where they are too few. Images are (size,
     size) where they are made, else as they are.
@@ -24,5 +24,5 @@ def write_folder(place: Path, data: str, count: int, size: int, seed: int = 0) -
             image = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
         else:
             image = Image.fromarray(source.read(number % len(source), 3))
-        image.save(folder / f"{number:06d}.jpg", quality=92)
+        image.save(folder / f"{number:06d}{suffix}", quality=92)
     return folder.parent

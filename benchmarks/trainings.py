@@ -49,11 +49,17 @@ class Training:
     warmup: int = 2
     """Steps that are not counted; at least 1."""
     steps: int = 3
+    seconds: float = 0.0
+    """Where above 0: train so long, counted from the start of the process's training, in place of so many steps."""
+    channels_last: bool = False
+    """lightly alone."""
+    save: str = ""
+    """A file for the weights of the encoder at the end; not ours, which writes its own."""
     seed: int = 0
 
 
-Mark = Callable[[], None]
-"""Called after every step."""
+Mark = Callable[..., float]
+"""Called after every step, with the encoder; gives the share of the training that is done."""
 
 
 def ours(work: Training, mark: Mark) -> None:
@@ -163,7 +169,7 @@ def plain(work: Training, mark: Mark) -> None:
         with torch.no_grad():
             for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
                 slow.lerp_(fast, 0.004)
-        mark()
+        mark(network)
 
 
 def loader(work: Training, images: Any, **options: Any) -> torch.utils.data.DataLoader:
@@ -191,11 +197,15 @@ def lightly(work: Training, mark: Mark) -> None:
         BYOLView1Transform(input_size=work.size, **blur), BYOLView2Transform(input_size=work.size, **blur)
     )
     criterion = NegativeCosineSimilarity()
+    layout = torch.channels_last if work.channels_last else torch.contiguous_format
+    for network in (encoder, slow_encoder):
+        network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     trained = [*encoder.parameters(), *projector.parameters(), *predictor.parameters()]
     optimizer = torch.optim.SGD(trained, lr=0.06)
-    momentum = cosine_schedule(0, 10, 0.996, 1)
+    progress, epochs = 0.0, 10
     for batch in endless(loader(work, LightlyDataset(work.data, transform=views))):
-        one, two = batch[0]
+        one, two = (view.to(memory_format=layout) for view in batch[0])
+        momentum = cosine_schedule(int(epochs * progress), epochs, 0.996, 1)
         update_momentum(encoder, slow_encoder, m=momentum)
         update_momentum(projector, slow_projector, m=momentum)
         with autocast(work):
@@ -207,7 +217,7 @@ def lightly(work: Training, mark: Mark) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        mark()
+        progress = mark(encoder)
 
 
 def byol_pytorch(work: Training, mark: Mark) -> None:
@@ -226,7 +236,7 @@ def byol_pytorch(work: Training, mark: Mark) -> None:
         loss.backward()
         optimizer.step()
         learner.update_moving_average()
-        mark()
+        mark(network)
 
 
 TRAININGS: dict[str, Callable[[Training, Mark], None]] = {
@@ -242,24 +252,32 @@ class _EnoughError(Exception):
 
 
 def run(work: Training) -> dict[str, Any]:
-    """Trains, and says how long the counted steps took."""
+    """Trains, and says how long the counted steps took, and how many were made."""
     torch.manual_seed(work.seed)
+    began = time.perf_counter()
     marks: list[float] = []
     peak = 0.0
+    trained: list[nn.Module] = []
 
-    def mark() -> None:
+    def mark(*network: nn.Module) -> float:
         nonlocal peak
         marks.append(time.perf_counter())
         peak = peak_megabytes()
-        if len(marks) == work.warmup + work.steps and work.name != "ours":
+        trained[:] = network
+        share = (marks[-1] - began) / work.seconds if work.seconds else len(marks) / (work.warmup + work.steps)
+        if share >= 1 and work.name != "ours":
             raise _EnoughError
+        return share
 
     imported = peak_megabytes()
     with contextlib.suppress(_EnoughError):
         TRAININGS[work.name](work, mark)
+    if work.save:
+        torch.save(trained[0].state_dict(), work.save)
     seconds = [end - start for start, end in itertools.pairwise(marks)][work.warmup - 1 :]
     return {
         "seconds": seconds,
+        "num_steps": len(marks),
         "imported_megabytes": imported,
         "peak_megabytes": peak,
         "matrix_peak": matrix_peak(),

@@ -1,14 +1,31 @@
 """Every benchmark runs, at sizes that tell nothing about speed."""
 
 import json
+import sys
+from argparse import Namespace
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
-from benchmarks import folder_index, knn, linear_fast, loader, memory, optimizer, peers, plot, startup, train_step
+from benchmarks import (
+    folder_index,
+    knn,
+    linear_fast,
+    loader,
+    memory,
+    optimizer,
+    peers,
+    plot,
+    startup,
+    tonight,
+    train_step,
+)
 from benchmarks.images import write_folder
 from benchmarks.record import Record, publish, record
 from benchmarks.trainings import Training, run
+from PIL import Image
 
 SCHEMA = {"benchmark", "what", "command", "date", "machine", "seed", "settings", "unit", "higher_is_better", "rows"}
 
@@ -37,6 +54,18 @@ def test_training_makes_the_counted_steps(tmp_path: Path) -> None:
     found = run(Training("ours", str(folder), size=16, batch=4, hidden=16, workers=0, warmup=1, steps=2))
     assert len(found["seconds"]) == 2 and min(found["seconds"]) > 0
     assert found["peak_megabytes"] >= found["imported_megabytes"] and found["matrix_peak"] > 0
+
+
+def test_tonight_trains_another_for_the_time_and_scores_it(tmp_path: Path) -> None:
+    labelled = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
+    for split, (label, image) in product(("train", "test"), enumerate(labelled)):
+        path = tmp_path / split / str(label % 2) / f"{label}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    chosen = Namespace(data=str(tmp_path), size=16, seed=0, minutes=0.02, python=sys.executable)
+    found = tonight.lightly(chosen, name="plain", stem="small", batch=4, hidden=16, workers=0)
+    assert found["epochs"] > 0 and found["seconds"] >= 1
+    assert 0 <= found["linear"] <= 100
 
 
 def test_train_step_measures_in_a_process_of_its_own() -> None:
