@@ -28,6 +28,7 @@ from benchmarks.record import Record, arguments, in_child, publish, record
 from benchmarks.trainings import MEAN, STD, Training, backbone
 from byol.build import open_source
 from byol.evaluate.probes import probe_correct
+from byol.runtime.hardware import computes_in_bf16
 
 DOCUMENTED_ROW, TUNED_ROW = "lightly as documented", "lightly, 3x3 stem, bf16, channels_last"
 OURS, EQUAL = "byol pretrain --minutes", "byol, ResNet-18 for as many epochs as the row above"
@@ -67,11 +68,11 @@ def lightly(chosen: argparse.Namespace, **row: Any) -> dict[str, Any]:
         seconds = time.perf_counter() - began
         network, _ = backbone(Training(**work))
         network.load_state_dict(torch.load(weights, weights_only=True))
-    network.eval()
+    network.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
 
     def encode(batch: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bf16(torch.device("cpu"))):
             return network((batch.float() / 255 - mean) / std)
 
     epochs = done["num_steps"] * Training(**work).batch / len(images)

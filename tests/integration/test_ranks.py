@@ -11,12 +11,14 @@ import pytest
 import timm
 import torch
 from torch import distributed, nn
+from torch.nn import functional
 
 import byol
 from byol.commands.pretrain import resume
 from byol.data.arrays import ArrayImages
 from byol.engine.metrics import read_metrics
 from byol.nets.encoder import create_encoder
+from byol.nets.fused_norm import fuse_batch_norm
 from byol.nets.norm import (
     Conventions,
     SynchronizedBatchNorm,
@@ -187,6 +189,45 @@ def compare_batch_norm(rank: int, conventions: Conventions) -> None:
         for name, value in whole.state_dict().items():
             assert torch.allclose(part.state_dict()[name], value, atol=1e-12), name
         assert torch.allclose(part.eval()(data), whole.eval()(data), atol=1e-12)
+
+
+@pytest.mark.parametrize("conventions", ["torch", "deepmind"])
+def test_fused_batch_norm_over_ranks_equals_one_process(conventions: Conventions) -> None:
+    run_ranks(2, compare_fused_batch_norm, conventions)
+
+
+def compare_fused_batch_norm(rank: int, conventions: Conventions) -> None:
+    torch.manual_seed(0)
+    whole = batch_norm_2d(16, conventions).double()
+    part = nn.Sequential(synchronize_batch_norm(batch_norm_2d(16, conventions)))
+    assert fuse_batch_norm(part) == 1
+    rows, shape = slice(4 * rank, 4 * rank + 4), (8, 16, 3, 3)
+    spread = torch.arange(1, 9).double().view(8, 1, 1, 1)
+    for has_residual in (True, False):
+        data, residual, weight = (torch.randn(shape, dtype=torch.float64) * spread for _ in range(3))
+        x, y = data.clone().requires_grad_(), data[rows].float().requires_grad_()
+        out = functional.relu(whole(x) + (residual if has_residual else 0))
+        found = part[0](y, residual[rows].float() if has_residual else None, relu=True)
+        assert "FusedNorm" in type(found.grad_fn).__name__
+        assert torch.allclose(found.double(), out[rows], atol=1e-4)
+        (out * weight).sum().backward()
+        (found * weight[rows].float()).sum().backward()
+        assert x.grad is not None and y.grad is not None
+        assert torch.allclose(y.grad.double(), x.grad[rows], atol=1e-4)
+    for parameter, ours in zip(whole.parameters(), part.parameters(), strict=True):
+        assert ours.grad is not None and parameter.grad is not None
+        distributed.all_reduce(ours.grad)
+        assert torch.allclose(ours.grad.double(), parameter.grad, rtol=1e-5, atol=1e-3)
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(part[0].state_dict()[name].double(), value.double(), rtol=1e-5, atol=1e-6), name
+    few = torch.randn(4, 16)  # not a map: torch's operators, over the ranks too
+    gathered = [torch.empty_like(few) for _ in range(2)]
+    distributed.all_gather(gathered, few)
+    if conventions == "torch":
+        expected = functional.batch_norm(torch.cat(gathered), None, None, training=True)[rows]
+        plain = nn.Sequential(synchronize_batch_norm(batch_norm_1d(16, conventions)))
+        fuse_batch_norm(plain)
+        assert torch.allclose(plain(few), expected, atol=1e-5)
 
 
 def test_synchronize_batch_norm_keeps_timms_activations() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
-from byol.nets.norm import DeepMindBatchNorm, SynchronizedBatchNorm
+from byol.nets.norm import DeepMindBatchNorm, SynchronizedBatchNorm, over_ranks
 from byol.runtime.kernels import library
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -21,20 +21,26 @@ LANES = 16
 
 
 class FusedBatchNorm(SynchronizedBatchNorm):
-    """`nn.BatchNorm2d` that also adds a residual and applies ReLU; same parameters, same names. One process.
+    """`nn.BatchNorm2d` that also adds a residual and applies ReLU; same parameters, same names.
 
-    In training (N, C, H, W) in float32 or bf16, with a multiple of 16 channels, goes through the compiled operator;
+    The batch is that of this process, or where `synchronized` that of all ranks. In training (N, C, H, W) in float32 or bf16, with a multiple of 16 channels, goes through the compiled operator;
     everything else through torch's.
     """
+
+    synchronized: bool = False
 
     def forward(self, input: Tensor, residual: Tensor | None = None, *, relu: bool = False) -> Tensor:
         if not (self.training and fits(input, residual)):
             return add_and_relu(self._plain(input), residual, relu=relu)
-        output, mean, var = _FusedNorm.apply(input, residual, self.weight, self.bias, self.eps, relu)
-        self._update_averages(mean, var, input.numel() // input.shape[1])
+        output, mean, var, count = _FusedNorm.apply(
+            input, residual, self.weight, self.bias, self.eps, relu, self.synchronized
+        )
+        self._update_averages(mean, var, count)
         return output
 
     def _plain(self, input: Tensor) -> Tensor:
+        if self.synchronized:
+            return SynchronizedBatchNorm.forward(self, input)
         return nn.BatchNorm2d.forward(self, input)  # pyright: ignore[reportArgumentType]
 
 
@@ -59,19 +65,26 @@ def add_and_relu(output: Tensor, residual: Tensor | None, *, relu: bool) -> Tens
 
 
 def fuse_batch_norm(module: nn.Module) -> int:
-    """Replaces, in place, every plain 2d batch norm below `module` by its fused form; returns how many there are."""
+    """Replaces, in place, every batch norm below `module` that is plain 2d or synchronized by its fused form.
+
+    Returns how many there are.
+    """
     count = 0
     for name, child in module.named_children():
         made: FusedBatchNorm | None = None
         if type(child) is nn.BatchNorm2d and child.affine and child.track_running_stats and child.momentum is not None:
             made = FusedBatchNorm(child.num_features, eps=child.eps)
-        elif type(child) is DeepMindBatchNorm and not child.synchronized:
+        elif type(child) is SynchronizedBatchNorm:
+            made = FusedBatchNorm(child.num_features, eps=child.eps)
+            made.synchronized = True
+        elif type(child) is DeepMindBatchNorm:
             made = FusedDeepMindBatchNorm(child.num_features)
+            made.synchronized = child.synchronized
         if made is None:
             count += fuse_batch_norm(child)
             continue
         made._parameters, made._buffers, made.training = child._parameters, child._buffers, child.training
-        made.momentum = child.momentum
+        made.momentum = child.momentum  # pyright: ignore[reportAttributeAccessIssue]
         setattr(module, name, made)
         count += 1
     return count
@@ -89,17 +102,25 @@ def fits(input: Tensor, residual: Tensor | None) -> bool:
 
 
 class _FusedNorm(torch.autograd.Function):
-    """(output, mean, biased variance); the last two carry no gradient."""
+    """(output, mean, biased variance, over how many values each); only the output carries a gradient."""
 
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, relu: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx: Any,
+        input: Tensor,
+        residual: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        relu: bool,
+        synchronized: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, int]:
         input = _channels_innermost(input)
         residual = None if residual is None else _channels_innermost(residual)
         rows, channels, half = _shape(input)
         mean, var = weight.new_empty(channels), weight.new_empty(channels)
         _kernels().norm_statistics(_at(input), rows, channels, _at(mean), _at(var), half)
+        mean, var, num_ranks = over_ranks(mean, var) if synchronized else (mean, var, 1)
         inverse_std = torch.rsqrt(var + eps)
         scale = weight * inverse_std
         shift = bias - mean * scale
@@ -107,11 +128,11 @@ class _FusedNorm(torch.autograd.Function):
         _kernels().norm_apply(
             _at(input), _at(residual), _at(output), _at(scale), _at(shift), rows, channels, relu, half
         )
-        ctx.relu, ctx.has_residual = relu, residual is not None
+        ctx.relu, ctx.has_residual, ctx.num_ranks = relu, residual is not None, num_ranks
         kept = output if relu and residual is not None else None  # else ReLU is known from the input
         ctx.save_for_backward(input, kept, scale, shift, mean, inverse_std)
         ctx.mark_non_differentiable(mean, var)
-        return output, mean, var
+        return output, mean, var, rows * num_ranks
 
     @staticmethod
     @once_differentiable
@@ -125,12 +146,15 @@ class _FusedNorm(torch.autograd.Function):
         _kernels().norm_backward_sums(
             _at(gradient), _at(input), _at(output), *of_norm, rows, channels, _at(to_residual), _at(sums), ctx.relu, half
         )  # fmt: skip
+        to_bias, to_weight = sums.float().unbind()  # of this rank's loss: DDP averages them over the ranks
+        if ctx.num_ranks > 1:
+            distributed.all_reduce(sums)
         to_input = torch.empty_like(input)
         _kernels().norm_backward_input(
-            _at(gradient), _at(input), _at(to_residual), *of_norm, _at(sums), rows, rows, channels, _at(to_input), ctx.relu, half
+            _at(gradient), _at(input), _at(to_residual), *of_norm, _at(sums), rows * ctx.num_ranks, rows, channels,
+            _at(to_input), ctx.relu, half
         )  # fmt: skip
-        to_bias, to_weight = sums.float().unbind()
-        return to_input, to_residual, to_weight, to_bias, None, None
+        return to_input, to_residual, to_weight, to_bias, None, None, None
 
 
 @cache

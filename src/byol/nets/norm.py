@@ -185,10 +185,15 @@ def _batch_statistics(input: Tensor, *, synchronized: bool) -> tuple[Tensor, Ten
     count = input.numel() // input.shape[1]
     if not synchronized:
         return mean, var, count
+    mean, var, num_ranks = over_ranks(mean, var)
+    return mean, var, count * num_ranks
+
+
+def over_ranks(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, int]:
+    """(mean, biased variance) of all ranks' values together, from those of each, and the number of ranks."""
     means, variances = gather_with_gradient(torch.stack((mean, var))).unbind(1)
     mean = means.mean(dim=0)
-    var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
-    return mean, var, count * len(means)
+    return mean, variances.mean(dim=0) + (means - mean).square().mean(dim=0), len(means)
 
 
 def _normalize(input: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
