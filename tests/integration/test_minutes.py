@@ -148,6 +148,20 @@ def test_resumed_training_keeps_the_corrected_plan(tmp_path: Path, monkeypatch: 
     assert any("at step 24 of 24" in line for line in said)
 
 
+def test_command_by_minutes_trains_and_says_what_it_chose(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Pace, "corrected", lambda pace, step: 8 if step == 4 else None)
+    settings = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items()]
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "--data", str(photos), "--out", str(tmp_path / "run"), "--minutes", "1", *settings])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "planned for 1 minutes, by a short speed test" in said
+    assert "the recipe's sizes:" in said
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 8
+
+
 def test_command_by_minutes_refuses_a_run_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", "--resume", str(tmp_path), "--minutes", "5"])
