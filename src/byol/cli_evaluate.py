@@ -15,7 +15,7 @@ class Images:
     """Which encoder and which images."""
 
     run: tyro.conf.Positional[str]
-    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, or pixels."""
+    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, pixels, or hog (gradients and colours, nothing learned)."""
     data: str
     """Labelled images, as for pretrain. Without a test part of its own, a fifth of each class is held out."""
     test_data: str = ""

@@ -13,7 +13,7 @@ class Transfer:
     """Evaluate an encoder on many labelled data sets, beside the paper's numbers."""
 
     run: tyro.conf.Positional[str]
-    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, or pixels."""
+    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, pixels, or hog (gradients and colours, nothing learned)."""
     sets: tuple[str, ...] = ()
     """food101, cifar10, cifar100, cars, aircraft, voc2007, dtd, pets, caltech101, flowers; others as NAME=PATH.
     Default: all ten."""

@@ -70,7 +70,7 @@ def evaluate(
 ) -> list[Result]:
     """Runs the protocols one after the other on shared features; `done` hears of each as it ends.
 
-    `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained` or `pixels`. Results go to
+    `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels` or `hog`. Results go to
     evaluation/PROTOCOL.json in the run directory or `out`. Nothing is chosen on the test images.
     Raises ConfigError for an unknown protocol, DataError where labels do not allow it, EncoderError, RunError.
     """

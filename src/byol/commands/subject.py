@@ -1,4 +1,4 @@
-"""What is evaluated: the encoder of a run or an export, a timm model, or the pixels themselves."""
+"""What is evaluated: the encoder of a run or an export, a timm model, or what needs no weights."""
 
 import copy
 from collections.abc import Callable
@@ -14,13 +14,14 @@ from byol.build_networks import trained_method
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import DataError, EncoderError, RunError
+from byol.evaluate.handcrafted import CELLS, Handcrafted, num_handcrafted
 from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild
 from byol.export.onnx_file import OnnxEncoder
 from byol.nets.encoder import SMALL_IMAGE, create_encoder
 from byol.runtime.record import RunDirectory
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
 
-PIXELS, TIMM = "pixels", "timm:"
+PIXELS, HOG, TIMM = "pixels", "hog", "timm:"
 LARGE_IMAGE = 224
 Network = Literal["online", "target"]
 
@@ -61,14 +62,14 @@ def trained_images(name: str, data: str = "", *, root: str = "", download: bool 
 
 
 def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:
-    """A run directory, an encoder folder, `timm:MODEL` (new weights), `timm:MODEL:pretrained`, or `pixels`.
+    """A run directory, an encoder folder, `timm:MODEL` (new weights), `timm:MODEL:pretrained`, `pixels`, or `hog`.
 
     `train` tells channels and size where the name does not. Raises RunError, EncoderError.
     """
-    if name == PIXELS or name.startswith(TIMM):
+    if name in (PIXELS, HOG) or name.startswith(TIMM):
         if network == "target":
             raise EncoderError(f"{name} has no target network; leave --network at online.")
-        return _pixels(train) if name == PIXELS else _timm(name, train, seed)
+        return _timm(name, train, seed) if name.startswith(TIMM) else _without_weights(name, train)
     folder = Path(name)
     encoder = load_encoder(folder)
     is_run = (folder / "run.json").exists()
@@ -104,17 +105,20 @@ def _of(name: str, encoder: Encoder) -> Subject:
     return Subject(name, "online", encoder, trainable, untrained)
 
 
-def _pixels(train: ImageSource) -> Subject:
+def _without_weights(name: str, train: ImageSource) -> Subject:
     seen = build.profile(train, SkippedImages())
-    size = min(seen.short_side, 32)
-    description = EncoderDescription(
-        None, {}, seen.channels * size**2, seen.channels, size, (0.0,) * seen.channels, (1.0,) * seen.channels, True
-    )
+    channels, size = seen.channels, min(seen.short_side, 32)
+    module, features = nn.Flatten(), channels * size**2
+    if name == HOG:
+        size = max(CELLS, min(seen.short_side, 64) // CELLS * CELLS)
+        module, features = Handcrafted(), num_handcrafted(channels)
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    description = EncoderDescription(None, {}, features, channels, size, mean, std, antialias=True)
 
     def refuse(*_: int) -> nn.Module:
-        raise EncoderError("pixels have no weights to train; this protocol needs an encoder.")
+        raise EncoderError(f"{name} has no weights to train; this protocol needs an encoder.")
 
-    return Subject(PIXELS, "none", Encoder(nn.Flatten(), description), refuse, refuse)
+    return Subject(name, "none", Encoder(module, description), refuse, refuse)
 
 
 def _timm(name: str, train: ImageSource, seed: int) -> Subject:

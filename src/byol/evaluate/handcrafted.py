@@ -1,0 +1,60 @@
+"""Features that nobody had to learn: oriented gradients and colours. What a trained encoder should beat."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CELLS = 8
+"""Along a side of the image."""
+ORIENTATIONS = 9
+LEVELS = 4
+"""Of each channel in the histogram of colours."""
+
+
+class Handcrafted(nn.Module):
+    """(N, C, S, S) in [0, 1] -> (N, 1764 + 4^C): two parts of unit length.
+
+    Histograms of oriented gradients in blocks of 2 x 2 cells, contrast-normalised (Dalal and Triggs 2005: 9 unsigned
+    orientations, L2-Hys), and the square root of the joint histogram of colours. S is a multiple of 8.
+    """
+
+    def forward(self, views: Tensor) -> Tensor:
+        gradients = functional.normalize(oriented_gradients(views), dim=1)
+        return torch.cat((gradients, colours(views).sqrt()), dim=1)
+
+
+def num_handcrafted(channels: int) -> int:
+    """How many features there are."""
+    return (CELLS - 1) ** 2 * 4 * ORIENTATIONS + LEVELS**channels
+
+
+def oriented_gradients(views: Tensor) -> Tensor:
+    """(N, 7 * 7 * 36): each block's histogram; of the channels the one that changes most counts at each place."""
+    padded = functional.pad(views, (1, 1, 1, 1), mode="replicate")
+    across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    strongest = (across.square() + down.square()).argmax(dim=1, keepdim=True)
+    across, down = across.gather(1, strongest), down.gather(1, strongest)
+    size = torch.hypot(across, down)
+    place = torch.atan2(down, across).remainder(torch.pi) * (ORIENTATIONS / torch.pi) - 0.5
+    lower = place.floor()
+    votes = views.new_zeros(len(views), ORIENTATIONS, *views.shape[2:])
+    for bin, weight in ((lower, 1 - (place - lower)), (lower + 1, place - lower)):
+        votes.scatter_add_(1, bin.long().remainder(ORIENTATIONS), size * weight)
+    cells = functional.avg_pool2d(votes, views.shape[-1] // CELLS)
+    blocks = functional.unfold(cells, 2)  # (N, 4 * 9, 7 * 7)
+    return _unit(_unit(blocks).clamp(max=0.2)).flatten(1)
+
+
+def _unit(blocks: Tensor) -> Tensor:
+    return blocks / (blocks.square().sum(dim=1, keepdim=True) + 1e-6).sqrt()
+
+
+def colours(views: Tensor) -> Tensor:
+    """(N, 4^C): the share of places of each joint colour."""
+    levels = (views * LEVELS).long().clamp(0, LEVELS - 1).flatten(2)
+    joint = levels[:, 0]
+    for channel in levels.unbind(1)[1:]:
+        joint = joint * LEVELS + channel
+    counts = views.new_zeros(len(views), LEVELS ** views.shape[1])
+    return counts.scatter_add_(1, joint, torch.ones_like(joint, dtype=views.dtype)) / joint.shape[1]
