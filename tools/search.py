@@ -1,10 +1,11 @@
 """Trials of settings at equal wall time, judged on a split of the training images; the test images are never read.
 
-    python tools/search.py LEDGER.jsonl --data cifar10/train --recipe small --minutes 6 \\
+    python tools/search.py LEDGER.jsonl --data cifar10/train --recipe sample --minutes 6 \\
         plain "wide: encoder.width=1" "wide, other views: encoder.width=1 views.view1.blur_probability=0"
+    python tools/search.py LEDGER.jsonl --data cifar10/train --recipe sample --minutes 6 @tools/cifar10_trials.txt
 
-Each trial is a name and settings of the recipe. It pretrains on nine tenths of the training images for the given time
-and scores kNN, linear and 10 labels per class on the other tenth, with the online and with the target encoder. `--jobs`
+Each trial is a name and settings of the recipe; a file holds one a line. It pretrains on nine tenths of the training images for the given time
+and scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and with the target encoder. `--jobs`
 trials run at a time, with a thread each by default, so that a machine that is slow for a while is so for all of
 them. One line of JSON per trial is appended to the ledger; a trial that stands there already is not repeated.
 """
@@ -26,6 +27,9 @@ from byol.commands.subject import open_subject
 from byol.data.subset import Subset, held_out, share_of_each
 from byol.evaluate.probes import probe_correct
 from byol.runtime.record import RunDirectory
+
+PROBED_IMAGES = 20_000
+"""Of the training images, whose labels the probes see."""
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -52,6 +56,9 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
     if chosen.images:
         kept = kept[share_of_each(images.labels[kept], chosen.images / len(kept), seed=0)]
     train, validation = Subset(images, kept, "train part"), Subset(images, out, "validation part")
+    labels = images.labels[kept]
+    few = share_of_each(labels, min(1, PROBED_IMAGES / len(kept)), seed=0)
+    bank = Subset(train, few, "probed part")
     with tempfile.TemporaryDirectory() as folder:
         run = byol.pretrain(
             train,
@@ -68,7 +75,7 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
         scores = {}
         for network in ("online", "target") if has_target else ("online",):
             encode = open_subject(str(run.path), train, network=network).encoder
-            found = probe_correct(encode, train, validation, record["data"]["channels"], torch.device("cpu"))
+            found = probe_correct(encode, bank, validation, record["data"]["channels"], torch.device("cpu"))
             scores[network] = {probe: round(100 * float(right.mean()), 2) for probe, right in found.items()}
     return {
         "name": name,
@@ -88,7 +95,9 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars="@"
+    )
     parser.add_argument("ledger", type=Path)
     parser.add_argument("trials", nargs="+", metavar="NAME[: SETTING=VALUE ...]")
     parser.add_argument("--data", required=True)
