@@ -94,13 +94,26 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
     }
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The ledger in Markdown, best first; the target's linear accuracy beside the online encoder's."""
+    lines = ["| trial | settings | seed | images/s | passes | kNN | linear | 10 labels per class | linear, target |"]
+    lines += ["| --- | --- |" + " ---: |" * 7]
+    for row in sorted(rows, key=lambda row: -row["validation"]["online"]["linear"]):
+        online, target = row["validation"]["online"], row["validation"].get("target", {})
+        settings = " ".join(f"{name}={json.dumps(value)}" for name, value in row["settings"].items())
+        cells = [row["name"], f"`{settings}`" if settings else "", row["seed"], f"{row['images_per_second']:,.0f}"]
+        cells += [f"{row['passes']:.1f}", *(f"{online[p]:.1f}" for p in ("knn", "linear", "few_labels"))]
+        lines.append("| " + " | ".join(map(str, [*cells, target.get("linear", "")])) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars="@"
     )
     parser.add_argument("ledger", type=Path)
-    parser.add_argument("trials", nargs="+", metavar="NAME[: SETTING=VALUE ...]")
-    parser.add_argument("--data", required=True)
+    parser.add_argument("trials", nargs="*", metavar="NAME[: SETTING=VALUE ...]", help="none: print the ledger")
+    parser.add_argument("--data", default="sample")
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--minutes", type=float, default=6.0, help="wall time of a trial, as for byol pretrain")
     parser.add_argument("--images", type=int, default=0, help="train on so many of the images; 0: all")
@@ -110,6 +123,9 @@ def main() -> None:
     chosen = parser.parse_args()
     lines = chosen.ledger.read_text().splitlines() if chosen.ledger.exists() else []
     done = [json.loads(line) for line in lines]
+    if not chosen.trials:
+        print(table(done))
+        return
     known = {(row["name"], row["seed"], row["minutes"], row["images"]) for row in done}
     tasks = [(*parse(text), seed) for seed in chosen.seeds for text in chosen.trials]
     with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
