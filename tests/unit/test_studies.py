@@ -74,6 +74,13 @@ def test_judge_contrast_hand_values() -> None:
     )
 
 
+def test_judge_contrast_with_a_diverged_variant_says_so() -> None:
+    shape = Contrast("a beats b", {"a": 1, "b": -1}, 3.0)
+    failed = {"failed": "The loss became nan", "knn": float("nan")}
+    found = judge(shape, {"a": [{"knn": 50.0}] * 3, "b": [failed, {"knn": 40.0}, failed]})
+    assert (found.state, found.evidence) == ("undecided", "b diverged in 2 of 3 seeds")
+
+
 def test_judge_collapse_needs_every_seed() -> None:
     shape, not_expected = Collapse("a collapses", "a"), Collapse("a does not", "a", False)
     assert judge(shape, {"a": [COLLAPSED, COLLAPSED]}).state == "held"

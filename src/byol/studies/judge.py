@@ -36,6 +36,9 @@ def judge(shape: Shape, outcomes: Outcomes) -> Judgement:
 
 def _judge_contrast(shape: Contrast, outcomes: Outcomes) -> Judgement:
     seeds = min(len(outcomes[name]) for name in shape.weights)
+    diverged = {name: sum("failed" in outcome for outcome in outcomes[name]) for name in shape.weights}
+    if said := "; ".join(f"{name} diverged in {n} of {len(outcomes[name])} seeds" for name, n in diverged.items() if n):
+        return Judgement(shape.text, "undecided", said)
     values = [
         sum(weight * outcomes[name][seed].get(shape.measure, math.nan) for name, weight in shape.weights.items())
         for seed in range(seeds)

@@ -74,8 +74,10 @@ def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
+    if any("failed" in outcome for outcome in outcomes):
+        return "diverged"
     if any(measure not in outcome for outcome in outcomes):
-        return "diverged" if any("failed" in outcome for outcome in outcomes) else ""
+        return ""
     score = over_seeds([outcome[measure] for outcome in outcomes])
     digits = 1 if measure in ("knn", "effective_rank") else 2
     interval = f" [{score.low:.{digits}f}, {score.high:.{digits}f}]" if math.isfinite(score.low) else ""
