@@ -179,6 +179,8 @@ def _pretrain(options: Pretrain) -> int:
             if options.minutes is not None and options.resume != "auto":
                 print("byol: --minutes is for a new run; one that goes on keeps its plan", file=sys.stderr)
                 return USAGE_ERROR
+            if options.minutes is not None:
+                console.say(f"{path} goes on with its own plan, whatever --minutes says")
             run = resume(
                 path,
                 overrides=overrides(recipe(options.recipe).config, options.config),

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from byol.config import override, validate
-from byol.errors import ConfigError
+from byol.errors import ConfigError, EncoderError
 from byol.recipes import recipe
-from byol.studies import STUDIES, find_study
+from byol.studies import STUDIES, find_study, runs
 from byol.studies.command import study
 from byol.studies.judge import judge, over_seeds
-from byol.studies.runs import plan, slug
+from byol.studies.runs import Task, plan, slug
 from byol.studies.study import Collapse, Contrast
 from byol.studies.study_report import StudyResult, lines, table
 from tests.conftest import SMALL
@@ -132,6 +132,26 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
     assert isinstance(more, StudyResult)
     assert len(seen) == 2 * 4 * 2
     assert all(len(values) == 2 for values in more.outcomes.values())
+    other = {**arguments, "settings": {**QUICK, "seed": 5, "encoder.width": 0.25}}
+    with pytest.raises(ConfigError, match=r"another protocol: .*encoder.width 0.0625.* there, .*encoder.width 0.25"):
+        study("loss-normalization", seeds=2, **other)
+    with pytest.raises(ConfigError, match=r"there, .*sample train"):
+        study("loss-normalization", seeds=2, **{**arguments, "data": "sample"})
+
+
+def test_study_counts_an_encoder_that_explodes_as_diverged(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(encoder: object, task: Task) -> dict[str, float]:
+        raise EncoderError("The encoder gives values that are not finite")
+
+    whole = find_study("loss-normalization")
+    part = replace(whole, scales={"tiny": replace(whole.scales["tiny"], variants=("none",))})
+    (task, *_) = [t for t in plan(part, "tiny", 1, tmp_path, data=str(photos), settings=QUICK) if t.variant]
+    monkeypatch.setattr(runs, "_score", explode)
+    assert runs.run_one(task, say=lambda line: None) is None
+    assert task.outcome is not None
+    assert task.outcome["failed"] == "The encoder gives values that are not finite"
 
 
 def test_study_with_two_jobs_gives_the_same_numbers(
@@ -154,6 +174,6 @@ def test_study_refuses_gray_images_unknown_names_and_another_protocol(photos: Pa
     out = tmp_path / "c"
     out.mkdir()
     (out / "protocol.txt").write_text("study heads\n")
-    with pytest.raises(ConfigError, match="another protocol"):
+    with pytest.raises(ConfigError, match="another protocol: 'study heads' there, 'study"):
         study("heads", data=str(photos), out=out, settings=QUICK)
     assert not list(out.glob("*-seed-0"))

@@ -95,7 +95,7 @@ def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, epochs_
     )
     images, decoded_per_second = decode_some(source, seen.channels, resolved, skipped)
     equal = are_equal(images)
-    trained, batch, state_bytes = train_a_little(resolved, images, seen.channels)
+    trained, batch, state_bytes = train_a_little(resolved, images, seen.channels, choose_device(resolved.device))
     return Estimate(
         resolved,
         seen,

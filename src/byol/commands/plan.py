@@ -12,9 +12,10 @@ from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import ConfigError
 from byol.recipes.recipe import Recipe, Size
+from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
 
-END_SECONDS = 12.0
+END_SECONDS = 6.0
 """For the last checkpoint, the encoder and the report."""
 FEWEST_STEPS = 40
 
@@ -55,15 +56,16 @@ def plan(
     Settings that differ from the recipe's stay. All ranks measure at once, and do what the first one found. Raises
     ConfigError where the time is too short for anything.
     """
-    if minutes <= 0:
-        raise ConfigError(f"minutes must be above 0; found {minutes:g}.")
+    if not (isinstance(minutes, int | float) and 0 < minutes < float("inf")):
+        raise ConfigError(f"minutes must be a number above 0; found {minutes}.")
     if config.epochs != recipe.config.epochs:
         raise ConfigError(f"Both minutes ({minutes:g}) and epochs ({config.epochs:g}) are given; give one of them.")
     deadline = began + 60 * minutes - END_SECONDS
     images, decoded_per_second = decode_some(source, seen.channels, config, SkippedImages())
+    decoded_per_second *= ranks.size  # all of them decode at the same time
     asked = set(overrides(recipe.config, config))
     tried: list[_Trial] = []
-    for size in recipe.sizes or (Size("the recipe's sizes"),):
+    for size in recipe.sizes or (Size("measured"),):
         fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})
         trial = _try(size, fitting, recipe, images, decoded_per_second, len(source), seen, deadline, ranks)
         tried.append(ranks.from_first(trial))
@@ -71,9 +73,12 @@ def plan(
             break
     best = tried[-1]
     if best.steps < FEWEST_STEPS:
+        needed = FEWEST_STEPS * best.batch_size / best.images_per_second
+        spent = 60 * minutes - (deadline - time.monotonic())
         raise ConfigError(
-            f"In {minutes:g} minutes there is time for {best.steps} steps of {best.batch_size} images at "
-            f"{best.images_per_second:.3g} images/s here; that teaches nothing. Give more minutes, or choose smaller sizes."
+            f"{60 * minutes:.0f} seconds are too few: {spent:.0f} go to the start, the speed test and the report, and "
+            f"{FEWEST_STEPS} steps of {best.batch_size} images, the least that is tried, take {needed:.0f} at "
+            f"{best.images_per_second:.3g} images/s. Give more minutes, or a smaller --encoder.width, --views.size or --batch-size."
         )
     epochs = best.steps * best.batch_size / len(source)
     return Plan(
@@ -104,7 +109,8 @@ def _try(
         epochs_overridden=True,
         num_ranks=ranks.size,
     )
-    trained_per_second = ranks.size * train_a_little(resolved, images, seen.channels)[0]
+    device = ranks.device(choose_device(config.device))
+    trained_per_second = ranks.size * train_a_little(resolved, images, seen.channels, device)[0]
     remaining = deadline - time.monotonic()
     if are_equal(images) and images[0].nbytes * num_images <= MEMORY_LIMIT_BYTES:  # decoded once, before the training
         remaining -= num_images / decoded_per_second
@@ -119,5 +125,4 @@ def _told(trial: _Trial, num_images: int, is_chosen: bool) -> str:
     seen = f"{trial.images_per_second:,.0f} images/s, {passes:.3g} passes over the images in the time"
     if is_chosen:
         return f"{trial.size.name}: {seen}, so {trial.steps:,} steps of {trial.batch_size}"
-    least = trial.size.least_images / num_images
-    return f"{trial.size.name}: {seen}, too few for it (from {least:.3g} on)"
+    return f"{trial.size.name}: {seen}, too few for it (from {trial.size.least_images / num_images:,.1f} on)"

@@ -142,7 +142,7 @@ def _start(
             raise ConfigError("A training of an encoder of your own is planned by epochs: leave minutes out.")
         planned = plan(limit.minutes, limit.began, config, chosen, source, seen, ranks)
         config = planned.config
-        say(f"  planned for {limit.minutes:g} minutes, by a short speed test")
+        say(f"  planned for {limit.minutes:g} min, by a short speed test")
         for note in planned.notes:
             say(f"  {note}")
     batch_is_recipes = config.batch_size == chosen.config.batch_size
@@ -281,6 +281,8 @@ def _resume(
             ) from error
         if steps := trainer.state.planned_steps:
             trainer.schedule = dataclasses.replace(trainer.schedule, total_steps=steps)
+        elif record.get("plan"):
+            say("  stopped before its number of steps was corrected; the first plan stays, however long it takes")
     if ranks.is_first:
         record["commands"].append(list(command) or sys.argv)
         run.write("run.json", record)

@@ -60,9 +60,10 @@ def decode_some(
     return images, len(chosen) / max(elapsed, 1e-9)
 
 
-def train_a_little(config: Config, images: Sequence[Image], channels: int) -> tuple[float, int, int]:
+def train_a_little(
+    config: Config, images: Sequence[Image], channels: int, device: torch.device
+) -> tuple[float, int, int]:
     """(images a second, batch it was measured on, bytes of weights and buffers): batches grow while there is time."""
-    device = choose_device(config.device)
     largest = min(config.batch_size, config.micro_batch_size)
     config = replace(config, method=replace(config.method, online_classifier=False))
     kernels = choose_kernels(config.kernels, device)
@@ -86,7 +87,7 @@ def train_a_little(config: Config, images: Sequence[Image], channels: int) -> tu
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - began)
         larger = min(4 * size, largest)
-        if size == largest or time.perf_counter() + sum(times) * larger / size > until:
+        if size == largest or time.perf_counter() + 3 * min(times[1:]) * larger / size > until:
             break
         size = larger
     weights = sum(t.numel() * t.element_size() for t in state.method.state_dict().values())

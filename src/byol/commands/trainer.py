@@ -175,6 +175,7 @@ class Trainer:
         if self.ranks.is_first:
             run.write_skipped(self.skipped.reasons)
             save_encoder(run.path, self.state.method.encoder, self.description())
+            self._record_correction(run)
             run.write("result.json", _result(end, told, self.state, began, len(self.skipped)))
         for line in self._account(run, end, told):
             say(line)
@@ -226,6 +227,14 @@ class Trainer:
             pace=self.pace,
             ranks=ranks,
         )
+
+    def _record_correction(self, run: RunDirectory) -> None:
+        """Writes the steps that a plan by time ended up with where those of the first plan stand."""
+        if steps := self.state.planned_steps:
+            record = run.record()
+            record["derived"]["total_steps"] = steps
+            record["config"]["epochs"] = steps * self.config.batch_size / self.num_images
+            run.write("run.json", record)
 
     def _save_fault(self, run: RunDirectory, step: int) -> None:
         """non_finite.pt: the step, its images, and every parameter and average that is not finite by now."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from byol.data.source import ImageSource, SkippedImages
-from byol.errors import BrokenImageError, DataError
+from byol.errors import BrokenImageError, DataError, EncoderError
 from byol.runtime.hardware import keep_freed_memory
 
 
@@ -53,7 +53,7 @@ def extract(
     for numbers, images in _batches(source, channels, batch_size, skipped):
         parts = encode(images.to(device)).float().cpu()
         if not bool(torch.isfinite(parts).all()):
-            raise DataError(
+            raise EncoderError(
                 f"The encoder gives values that are not finite for {source.name(numbers[0])} and its neighbours; its weights are damaged."
             )
         vectors.append(parts)

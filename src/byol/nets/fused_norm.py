@@ -23,14 +23,14 @@ LANES = 16
 class FusedBatchNorm(SynchronizedBatchNorm):
     """`nn.BatchNorm2d` that also adds a residual and applies ReLU; same parameters, same names.
 
-    The batch is that of this process, or where `synchronized` that of all ranks. In training (N, C, H, W) in float32 or bf16, with a multiple of 16 channels, goes through the compiled operator;
-    everything else through torch's.
+    The batch is that of this process, or where `synchronized` that of all ranks. In training, maps (N, C, H, W) in
+    float32 or bf16 with a multiple of 16 channels go through the compiled operator; everything else takes torch's way.
     """
 
     synchronized: bool = False
 
     def forward(self, input: Tensor, residual: Tensor | None = None, *, relu: bool = False) -> Tensor:
-        if not (self.training and fits(input, residual)):
+        if not (self.training and self.weight.dtype == torch.float32 and fits(input, residual)):
             return add_and_relu(self._plain(input), residual, relu=relu)
         output, mean, var, count = _FusedNorm.apply(
             input, residual, self.weight, self.bias, self.eps, relu, self.synchronized

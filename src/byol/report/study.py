@@ -1,11 +1,12 @@
 """The study that a run belongs to, from the files beside the run: its table, its expectations, what its chart needs."""
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from byol.runtime.record import finite
 
 TITLE = re.compile(r"study (?P<name>\S+), scale (?P<scale>\S+): (?P<question>.*)")
 PLANNED = re.compile(r"(?P<variants>\d+) variants x (?P<seeds>\d+) seeds")
@@ -80,7 +81,7 @@ def _read(folder: Path, runs: list[Path]) -> StudySummary | None:
 def _result(folder: Path) -> dict[str, Any] | None:
     content = _json(folder / "study.json")
     needed = {"measures", "scores", "outcomes", "table", "judgements", "paper", "paper_metric", "untrained"}
-    return _finite(content) if content is not None and needed <= set(content) else None
+    return finite(content) if content is not None and needed <= set(content) else None
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -89,11 +90,3 @@ def _json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _finite(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _finite(value) for name, value in tree.items()}
-    if isinstance(tree, list):
-        return [_finite(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

@@ -10,11 +10,12 @@ skipped.jsonl    images that could not be decoded
 
 import contextlib
 import json
+import math
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,12 @@ class RunDirectory:
             for name, reason in reasons.items():
                 if name not in known:
                     stream.write(json.dumps({"name": name, "reason": reason}) + "\n")
+
+
+def finite(tree: Any) -> Any:
+    """The same with None for what JSON has no number for: NaN and the infinities."""
+    if isinstance(tree, Mapping):
+        return {name: finite(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

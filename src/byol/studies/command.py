@@ -1,6 +1,8 @@
 """`byol study`: says what it will do, runs what is missing, and tells what came out."""
 
+import re
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from byol.studies import find_study
 from byol.studies.runs import images_per_run, plan, run_all
 from byol.studies.study import ScaleName
 from byol.studies.study_report import StudyResult, collect, protocol, write
+
+SEEDS = re.compile(r"x \d+ seeds")
+"""What of a protocol may change between two calls."""
 
 
 def study(
@@ -47,7 +52,7 @@ def study(
             f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data."
         )
     num_images = images_per_run(chosen.scales[scale], len(source), settings or {})
-    said = protocol(chosen, scale, seeds, num_images, source.description)
+    said = protocol(chosen, scale, seeds, num_images, source.description, settings or {})
     _keep_protocol(folder, said)
     for line in said:
         say(line)
@@ -64,7 +69,11 @@ def _keep_protocol(folder: Path, said: list[str]) -> None:
     text = "\n".join(said) + "\n"
     if file.exists():
         before = file.read_text().splitlines()
-        if [line for line in before if " seeds on " not in line] != [line for line in said if " seeds on " not in line]:
-            raise ConfigError(f"{folder} holds a study with another protocol ({file}). Choose another --out.")
+        for old, new in zip_longest(before, said, fillvalue="nothing"):
+            if SEEDS.sub("", old) != SEEDS.sub("", new):
+                raise ConfigError(
+                    f"{folder} holds a study with another protocol: {old.strip()!r} there, {new.strip()!r} now. Go on with the "
+                    "same data and settings, or choose another --out."
+                )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, text.encode())

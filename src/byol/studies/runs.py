@@ -22,7 +22,7 @@ from byol.commands.trainer import Run, Say, Show
 from byol.config import Config, from_dict, override
 from byol.data.source import SkippedImages
 from byol.diagnostics.collapse import effective_rank
-from byol.errors import ConfigError, NonFiniteError
+from byol.errors import ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.branch_variance import branch_variance
 from byol.evaluate.features import extract
 from byol.evaluate.knn import knn_predict
@@ -134,12 +134,15 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
             if not run.finished:
                 return run.signal_number
             result = json.loads((run.path / "result.json").read_text())
-            outcome = {
-                **_score(run.encoder(), task),
-                **result["collapse"],
-                "verdict": result["verdict"],
-                **_variances(task),
-            }
+            try:
+                outcome = {
+                    **_score(run.encoder(), task),
+                    **result["collapse"],
+                    "verdict": result["verdict"],
+                    **_variances(task),
+                }
+            except EncoderError as error:  # it exploded without a NaN in its loss
+                outcome = {"failed": str(error), "knn": math.nan}
     content = {"variant": task.variant, "seed": task.config.seed, **outcome, "seconds": time.monotonic() - began}
     write_atomically(task.path / OUTCOME, (json.dumps(content, indent=2) + "\n").encode())
     return None

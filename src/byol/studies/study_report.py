@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from byol.evaluate.branch_variance import NUM_DRAWS, NUM_IMAGES
-from byol.runtime.record import replacing, write_atomically
+from byol.runtime.record import finite, replacing, write_atomically
 from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
 from byol.studies.runs import KNN_NEIGHBOURS, KNN_TEMPERATURE, UNTRAINED, Task
 from byol.studies.study import ScaleName, Study
@@ -37,11 +37,20 @@ class StudyResult:
     protocol: list[str]
 
 
-def protocol(study: Study, scale: ScaleName, num_seeds: int, num_images: int, data: str) -> list[str]:
+def protocol(
+    study: Study,
+    scale: ScaleName,
+    num_seeds: int,
+    num_images: int,
+    data: str,
+    settings: Mapping[str, Any] | None = None,
+) -> list[str]:
     """What is going to be done and what is expected of it, for the user; said and written before the first run."""
+    changed = ", ".join(f"{name} {value}" for name, value in (settings or {}).items())
     lines = [
         f"study {study.name}, scale {scale}: {study.question}",
         f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {num_images:,} images per run, the same for all",
+        *([f"  changed in all variants: {changed}"] if changed else []),
         f"  accuracy: kNN on the encoder's features in eval mode, k {KNN_NEIGHBOURS}, T {KNN_TEMPERATURE}; "
         f"std, rank and cosines: projections of the last batch in train mode; "
         f"variance: unit projections of {NUM_IMAGES} images over {NUM_DRAWS} views of each branch",
@@ -113,7 +122,7 @@ def write(result: StudyResult, out: Path) -> None:
         "table": {"header": header, "rows": rows},
         "judgements": [asdict(j) for j in result.judgements],
     }
-    write_atomically(out / "study.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(out / "study.json", (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode())
     text = [*result.protocol, "", *("\t".join(row) for row in [header, *rows]), "", *lines(result)]
     write_atomically(out / "study.txt", ("\n".join(text) + "\n").encode())
     plot(result, out / "study.png")
