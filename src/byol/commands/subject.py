@@ -116,7 +116,7 @@ def _without_weights(name: str, train: ImageSource) -> Subject:
     description = EncoderDescription(None, {}, features, channels, size, mean, std, antialias=True)
 
     def refuse(*_: int) -> nn.Module:
-        raise EncoderError(f"{name} has no weights to train; this protocol needs an encoder.")
+        raise EncoderError(f"There are no weights to train in {name}; this protocol needs an encoder.")
 
     return Subject(name, "none", Encoder(module, description), refuse, refuse)
 
