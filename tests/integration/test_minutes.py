@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import byol
 from byol import build
@@ -17,12 +18,14 @@ from byol.commands.plan import plan
 from byol.commands.pretrain import TimeLimit
 from byol.config import override
 from byol.data.arrays import ArrayImages
+from byol.data.image_folder import ImageFolder
 from byol.data.source import SkippedImages
 from byol.engine import checkpoint
 from byol.engine.pace import Pace
 from byol.errors import ConfigError
 from byol.recipes.recipe import Recipe, Size
 from byol.runtime.ranks import Ranks
+from byol.views.two_views import TwoViews
 from tests.conftest import SMALL
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8)
@@ -86,6 +89,26 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     assert steps == pytest.approx(60 * images_per_second / 16, rel=0.05)
     assert steps == int(steps)
     assert found.notes[-1].endswith(f"so {int(steps):,} steps of 16")
+
+
+def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (1e9, 16, 0))  # decoding is what takes time
+    cropped = []
+    crop = TwoViews.crop
+
+    def seen_crop(views: TwoViews, image: np.ndarray, step: int, row: int) -> torch.Tensor:
+        cropped.append(views.size)
+        return crop(views, image, step, row)
+
+    monkeypatch.setattr(TwoViews, "crop", seen_crop)
+    source, recipe = ImageFolder(photos, None), byol.recipes.recipe("small")
+    profile = build.profile(source, SkippedImages())
+    found = plan(1, time.monotonic(), recipe.config, recipe, source, profile, Ranks())
+    assert set(cropped) == {profile.short_side} and profile.short_side > 0
+    steps = found.config.epochs * len(source) / 8  # the largest power of two up to a quarter of the 40 images
+    assert 0 < steps < 54 * 1e6 / 8  # at the rate of decoding, not of the made-up training
 
 
 def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,13 @@ def test_fused_norm_passes_nan_on() -> None:
         assert out[:, 3].isnan().all() and out[:, [0, 15]].isfinite().all()
 
 
+def test_fused_norm_never_reads_weights_of_another_type() -> None:
+    fused = nn.Sequential(nn.BatchNorm2d(16).double())
+    fuse_batch_norm(fused)
+    with pytest.raises(RuntimeError, match="type"):  # torch's own refusal
+        fused(torch.rand(2, 16, 3, 3))
+
+
 def test_fused_norm_takes_torchs_way_where_it_does_not_fit() -> None:
     torch.manual_seed(0)
     for plain, x in (

@@ -2,14 +2,13 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from byol import build
 from byol.commands.speed import are_equal, decode_some, train_a_little
 from byol.config import Config, override, overrides
 from byol.data.resident import MEMORY_LIMIT_BYTES
-from byol.data.source import Image, ImageSource, SkippedImages
+from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError
 from byol.recipes.recipe import Recipe, Size
 from byol.runtime.hardware import choose_device
@@ -61,13 +60,23 @@ def plan(
     if config.epochs != recipe.config.epochs:
         raise ConfigError(f"Both minutes ({minutes:g}) and epochs ({config.epochs:g}) are given; give one of them.")
     deadline = began + 60 * minutes - END_SECONDS
-    images, decoded_per_second = decode_some(source, seen.channels, config, SkippedImages())
+    images, decoded_per_second = decode_some(
+        source, seen.channels, _resolved(config, recipe, source, seen, ranks), SkippedImages()
+    )
     decoded_per_second *= ranks.size  # all of them decode at the same time
+    kept = (
+        are_equal(images) and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES
+    )  # decoded once, before the training
     asked = set(overrides(recipe.config, config))
     tried: list[_Trial] = []
     for size in recipe.sizes or (Size("measured"),):
         fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})
-        trial = _try(size, fitting, recipe, images, decoded_per_second, len(source), seen, deadline, ranks)
+        resolved = _resolved(fitting, recipe, source, seen, ranks)
+        device = ranks.device(choose_device(config.device))
+        rate = ranks.size * train_a_little(resolved, images, seen.channels, device)[0]
+        remaining = deadline - time.monotonic() - (len(source) / decoded_per_second if kept else 0.0)
+        rate = rate if kept else min(rate, decoded_per_second)
+        trial = _Trial(size, fitting, resolved.batch_size, rate, max(0, int(remaining * rate / resolved.batch_size)))
         tried.append(ranks.from_first(trial))
         if tried[-1].steps * tried[-1].batch_size >= size.least_images:
             break
@@ -88,36 +97,16 @@ def plan(
     )
 
 
-def _try(
-    size: Size,
-    config: Config,
-    recipe: Recipe,
-    images: Sequence[Image],
-    decoded_per_second: float,
-    num_images: int,
-    seen: build.DataProfile,
-    deadline: float,
-    ranks: Ranks,
-) -> _Trial:
-    """Measures a size for a few seconds."""
-    batch_is_recipes = config.batch_size == recipe.config.batch_size
-    resolved, _ = build.fit_to_data(
+def _resolved(config: Config, recipe: Recipe, source: ImageSource, seen: build.DataProfile, ranks: Ranks) -> Config:
+    """With the sizes that depend on the images."""
+    return build.fit_to_data(
         config,
         seen,
-        num_images,
-        adapts_batch=recipe.adapts_batch and batch_is_recipes,
+        len(source),
+        adapts_batch=recipe.adapts_batch and config.batch_size == recipe.config.batch_size,
         epochs_overridden=True,
         num_ranks=ranks.size,
-    )
-    device = ranks.device(choose_device(config.device))
-    trained_per_second = ranks.size * train_a_little(resolved, images, seen.channels, device)[0]
-    remaining = deadline - time.monotonic()
-    if are_equal(images) and images[0].nbytes * num_images <= MEMORY_LIMIT_BYTES:  # decoded once, before the training
-        remaining -= num_images / decoded_per_second
-    else:
-        trained_per_second = min(trained_per_second, decoded_per_second)
-    steps = max(0, int(remaining * trained_per_second / resolved.batch_size))
-    return _Trial(size, config, resolved.batch_size, trained_per_second, steps)
+    )[0]
 
 
 def _told(trial: _Trial, num_images: int, is_chosen: bool) -> str:
