@@ -1,6 +1,7 @@
 """What has to hold on every device: run on the CPU by `make test`, and on a GPU too by `make test-gpu`."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from byol import build
 from byol.config import Config, from_dict, override, to_dict
 from byol.data.loader import Batch
+from byol.engine.micro_batches import ahead, micro_batches
 from byol.engine.step import Schedule, train_step
 from byol.engine.wrap import wrap
 from byol.recipes import recipe
@@ -48,15 +50,48 @@ def test_step_waits_for_nothing(name: str, optimizer: str) -> None:
     device = torch.device(name)
     c = config(**{"optimizer.name": optimizer, "optimizer.base_learning_rate": 0.01})
     state = build.state(c, build.method(c, 3), device, Ranks())
-    views, schedule = build.two_views(c), Schedule(0.1, BATCH, 100, 2, 0.99)
+    schedule = Schedule(0.1, BATCH, 100, 2, 0.99)
     compute_loss = wrap(state.method, device, bf16=True, channels_last=True)
     batch = images(device)
+    made = micro_batches((Batch(step, 0, batch, False, None) for step in range(4)), build.two_views(c), device)
     losses = []
     for step in range(4):
         with without_waiting(device) if step > 1 else contextlib.nullcontext():
-            losses.append(train_step(state, [Batch(step, 0, batch, False, None)], 1, views, compute_loss, schedule, device).loss)  # fmt: skip
+            losses.append(train_step(state, itertools.islice(made, 1), 1, compute_loss, schedule).loss)
     values = torch.stack(losses).tolist()
     assert len(set(values)) == 4 and all(0 < value < 8 for value in values)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_views_made_ahead_are_not_overwritten(name: str) -> None:
+    """Each is read by a step that is still queued when the memory of the one before is taken again."""
+    device = torch.device(name)
+    views, batch = build.two_views(config()), images(device)
+    work = torch.ones(1024, 1024, device=device)
+    found = []
+    for made in ahead((Batch(step, 0, batch, False, None) for step in range(12)), views, device):
+        for _ in range(20):
+            work = (work @ work).clamp_(0, 1)  # keeps the device busy, so that the sums below are late
+        found.append(made.view1.sum() + made.view2.sum() + 0 * work[0, 0])
+    expected = [sum(view.sum() for view in views(batch, step)) for step in range(12)]
+    assert torch.allclose(torch.stack(found), torch.stack(expected), rtol=1e-5)
+
+
+@pytest.mark.gpu
+def test_step_as_cuda_graphs_is_the_step() -> None:
+    device = torch.device("cuda")
+    c = config(**{"optimizer.name": "sgd", "optimizer.base_learning_rate": 0.01})
+    batch, losses = images(device), {}
+    for compiled in (False, True):
+        state = build.state(c, build.method(c, 3), device, Ranks())
+        compute_loss = wrap(state.method, device, bf16=False, channels_last=True, compiled=compiled)
+        made = micro_batches((Batch(step, 0, batch, False, None) for step in range(8)), build.two_views(c), device)
+        results = [
+            train_step(state, itertools.islice(made, 1), 1, compute_loss, Schedule(0.1, BATCH, 100, 2, 0.99)).loss
+            for _ in range(8)
+        ]
+        losses[compiled] = torch.stack(results)
+    assert torch.allclose(losses[True], losses[False], rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", DEVICES)

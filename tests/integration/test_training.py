@@ -23,6 +23,7 @@ from byol.data.loader import BatchPlan, ResidentFeed
 from byol.data.order import Order
 from byol.engine import checkpoint
 from byol.engine.metrics import read_metrics
+from byol.engine.micro_batches import micro_batches
 from byol.engine.state import State
 from byol.engine.step import Schedule, train_step
 from byol.errors import CheckpointError, CollapseError, ConfigError, EncoderError, NonFiniteError, RunError
@@ -152,8 +153,8 @@ def test_train_step_averages_gradients_over_micro_batches() -> None:
             return MethodOutput(projected.square().mean(), projected.detach(), projected.detach())
 
         schedule = Schedule(0.2, 16, total_steps=10, warmup_steps=0, tau_base=0.9)
-        batches = feed.batches(0, 1)
-        result = train_step(state, batches, 16 // micro, views, linear_loss, schedule, torch.device("cpu"))
+        views_of = micro_batches(feed.batches(0, 1), views, torch.device("cpu"))
+        result = train_step(state, views_of, 16 // micro, linear_loss, schedule)
         made[micro] = (
             result.loss,
             method.online.get_parameter("encoder.conv1.weight"),

@@ -91,6 +91,7 @@ def test_train_step_sets_every_groups_own_rate() -> None:
     from byol.build_networks import method
     from byol.config import Config, override
     from byol.data.loader import Batch
+    from byol.engine.micro_batches import make_views
     from byol.engine.state import State
     from byol.engine.step import Schedule, train_step
     from byol.engine.wrap import wrap
@@ -107,7 +108,8 @@ def test_train_step_sets_every_groups_own_rate() -> None:
     device = torch.device("cpu")
     batch = Batch(0, 0, torch.randint(0, 255, (8, 3, 16, 16), dtype=torch.uint8), False, None)
     wrapped = wrap(made, device, bf16=False, channels_last=False)
-    train_step(state, [batch], 1, TwoViews(T, T, 16, 8, 0), wrapped, Schedule(0.5, 256, 10, 0, 0.9), device)
+    made_views = make_views(batch, TwoViews(T, T, 16, 8, 0), device)
+    train_step(state, [made_views], 1, wrapped, Schedule(0.5, 256, 10, 0, 0.9))
     assert [g["lr"] for g in state.optimizer.param_groups] == [0.5, 0.5, 0.0, 0.0, 1.5, 1.5]
     moved = {
         name.split(".")[0] + name.split(".")[1]

@@ -12,6 +12,7 @@ from byol import build
 from byol.config import Config
 from byol.data.loader import Batch
 from byol.data.source import Image, ImageSource, SkippedImages
+from byol.engine.micro_batches import make_views
 from byol.engine.step import train_step
 from byol.engine.wrap import wrap
 from byol.errors import BrokenImageError, DataError
@@ -82,7 +83,7 @@ def train_a_little(
         for _ in range(3):  # the first of a size warms up
             batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
             began = time.perf_counter()
-            train_step(state, [batch], 1, views, compute_loss, schedule, device)
+            train_step(state, [make_views(batch, views, device)], 1, compute_loss, schedule)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - began)

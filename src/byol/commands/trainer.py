@@ -216,6 +216,7 @@ class Trainer:
                 channels_last=c.channels_last,
                 compiled=self.kernels.kind == "compile",
                 num_ranks=ranks.size,
+                num_micro_batches=loop.num_micro_batches,
             ),
             self.schedule,
             loop,

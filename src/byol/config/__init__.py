@@ -219,7 +219,7 @@ class Config:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """bf16 autocast or float32; auto: bf16 where the hardware computes in it."""
     kernels: Literal["auto", "native", "fused", "compile"] = "auto"
-    """Operators: torch's own (native), ours for CPUs, built on first use by a C++ compiler (fused), or torch.compile's.
+    """Operators: torch's own (native), ours for CPUs, built on first use by a C++ compiler (fused), or torch.compile's (compile; on one GPU, without micro-batches, recorded as CUDA graphs).
     auto: fused on a CPU with a compiler, else native."""
     channels_last: bool = True
     """Memory layout of images and convolutions."""

@@ -98,7 +98,7 @@ class ResidentFeed:
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
         for step, row, indices in self.plan.pieces(first_step, last_step, self.order):
-            chosen = torch.from_numpy(indices).to(self.images.device)
+            chosen = torch.from_numpy(indices).to(self.images.device, non_blocking=True)
             labels = None if self.labels is None else self.labels[chosen]
             yield Batch(step, row, self.images[chosen], False, labels)
 

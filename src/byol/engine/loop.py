@@ -16,6 +16,7 @@ from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
 from byol.engine import checkpoint
 from byol.engine.metrics import MetricsFile
+from byol.engine.micro_batches import micro_batches
 from byol.engine.pace import Pace
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
@@ -95,7 +96,7 @@ def train(
     total = schedule.total_steps
     log = _Log(state.step, schedule, settings, metrics, show, ranks)
     saved_at = time.monotonic()
-    batches = feed.batches(state.step, total)
+    made = micro_batches(feed.batches(state.step, total), views, device)
     stopped_by = collapsed_looks = 0
 
     def save() -> None:
@@ -110,12 +111,10 @@ def train(
             with _clear_memory_errors():
                 result = train_step(
                     state,
-                    itertools.islice(batches, settings.num_micro_batches),
+                    itertools.islice(made, settings.num_micro_batches),
                     settings.num_micro_batches,
-                    views,
                     compute_loss,
                     schedule,
-                    device,
                     skip_non_finite=settings.skip_non_finite,
                 )
             log.losses.append(result.loss)
@@ -135,7 +134,7 @@ def train(
             if pace and (steps := pace.corrected(state.step)):
                 state.planned_steps = total = ranks.from_first(steps)
                 schedule = log.schedule = dataclasses.replace(schedule, total_steps=total)
-                batches = feed.batches(state.step, total)
+                made = micro_batches(feed.batches(state.step, total), views, device)
             if saves or (settings.milestone_steps and state.step % settings.milestone_steps == 0):
                 save()
                 saved_at = time.monotonic()

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from byol.data.loader import Batch
+from byol.engine.micro_batches import MicroBatch
 from byol.engine.state import State
 from byol.methods.network import MethodOutput
 from byol.optim.schedules import learning_rate, scale_tau, target_tau
-from byol.views.asymmetric import AsymmetricViews
-from byol.views.two_views import TwoViews
 
 ComputeLoss = Callable[..., MethodOutput]
 """`state.method` as `engine.wrap` wraps it: (view1, view2, labels, last micro-batch, [other views]) -> output."""
@@ -55,16 +53,14 @@ class StepResult:
 
 def train_step(
     state: State,
-    batches: Iterable[Batch],
+    micro_batches: Iterable[MicroBatch],
     num_micro_batches: int,
-    views: TwoViews | AsymmetricViews,
     compute_loss: ComputeLoss,
     schedule: Schedule,
-    device: torch.device,
     *,
     skip_non_finite: bool = False,
 ) -> StepResult:
-    """One optimizer step on the micro-batches of `state.step`; gradients are averaged over them (BYOL section 5).
+    """One optimizer step on the views of `state.step`; gradients are averaged over micro-batches (BYOL section 5).
 
     With `skip_non_finite` a step whose gradient is not finite changes nothing but the count of such steps; every
     step then waits for the device.
@@ -74,13 +70,8 @@ def train_step(
     averages = [buffer.clone() for buffer in state.method.buffers()] if skip_non_finite else []
 
     losses, output = [], None
-    for number, batch in enumerate(batches, start=1):
-        images = batch.images.to(device, non_blocking=True)
-        labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
-        make = views.finish if batch.cropped else views
-        view1, view2, *others = make(images, step, batch.first_row)
-
-        output = compute_loss(view1, view2, labels, number == num_micro_batches, *others)
+    for number, made in enumerate(micro_batches, start=1):
+        output = compute_loss(made.view1, made.view2, made.labels, number == num_micro_batches, *made.others)
         (output.loss / num_micro_batches).backward()
         losses.append(output.loss.detach())
     assert output is not None

@@ -14,11 +14,20 @@ Others = Mapping[str, tuple[Tensor, ...]]
 
 
 def wrap(
-    method: Method, device: torch.device, *, bf16: bool, channels_last: bool, compiled: bool = False, num_ranks: int = 1
+    method: Method,
+    device: torch.device,
+    *,
+    bf16: bool,
+    channels_last: bool,
+    compiled: bool = False,
+    num_ranks: int = 1,
+    num_micro_batches: int = 1,
 ) -> ComputeLoss:
     """`method` under bf16 autocast (its loss stays float32), with channels-last views, compiled, where asked for.
 
-    With several ranks gradients are averaged over them (DDP), in the last micro-batch of a step alone.
+    With several ranks gradients are averaged over them (DDP), in the last micro-batch of a step alone. Compiled for
+    one GPU and whole batches, forward and backward are recorded as CUDA graphs too: what they give, gradients
+    included, then lies where the next call writes.
     """
     forward, not_yet = method, contextlib.nullcontext
     if num_ranks > 1:
@@ -27,7 +36,8 @@ def wrap(
         not_yet = forward.no_sync
 
     if compiled:
-        forward = torch.compile(forward, dynamic=False)
+        recorded = device.type == "cuda" and num_ranks == num_micro_batches == 1
+        forward = torch.compile(forward, dynamic=False, mode="reduce-overhead" if recorded else "default")
 
     def laid_out(view: Tensor) -> Tensor:
         return view.contiguous(memory_format=torch.channels_last) if channels_last else view

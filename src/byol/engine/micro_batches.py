@@ -1,0 +1,68 @@
+"""What a step gets: the views of its micro-batches, on the device.
+
+On a GPU they are made one micro-batch ahead, on a stream of their own, beside the step that the GPU is at.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from byol.data.loader import Batch
+from byol.views.asymmetric import AsymmetricViews
+from byol.views.two_views import TwoViews
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The views of N images, (N, C, S, S) float in [0, 1] each."""
+
+    view1: Tensor
+    view2: Tensor
+    others: tuple[dict[str, tuple[Tensor, ...]], ...]
+    """What `AsymmetricViews` makes beside the two, or nothing."""
+    labels: Tensor | None
+    """(N,)"""
+
+
+def make_views(batch: Batch, views: TwoViews | AsymmetricViews, device: torch.device) -> MicroBatch:
+    """The views of a batch, where training computes."""
+    images = batch.images.to(device, non_blocking=True)
+    labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
+    make = views.finish if batch.cropped else views
+    view1, view2, *others = make(images, batch.step, batch.first_row)
+    return MicroBatch(view1, view2, tuple(others), labels)
+
+
+def micro_batches(
+    batches: Iterator[Batch], views: TwoViews | AsymmetricViews, device: torch.device
+) -> Iterator[MicroBatch]:
+    """`make_views` of each batch: ahead on a GPU, when asked for elsewhere."""
+    if device.type == "cuda":
+        return ahead(batches, views, device)
+    return (make_views(batch, views, device) for batch in batches)
+
+
+def ahead(batches: Iterator[Batch], views: TwoViews | AsymmetricViews, device: torch.device) -> Iterator[MicroBatch]:
+    """`make_views` of each batch, begun when the one before is asked for, on a stream of its own.
+
+    That stream first waits for what is queued of the training by then: memory of views that were let go is taken
+    again by the next ones, and no step that still reads it may be behind them. What it runs beside is the step queued next.
+    """
+    streams = torch.get_device_module(device)
+    side = streams.Stream()
+    waiting: list[tuple[MicroBatch, torch.Event]] = []
+    while True:
+        side.wait_stream(streams.current_stream())
+        with streams.stream(side):
+            batch = next(batches, None)
+            made = None if batch is None else make_views(batch, views, device)
+        if waiting:
+            before, done = waiting.pop()
+            streams.current_stream().wait_event(done)
+            yield before
+            del before
+        if made is None:
+            return
+        waiting.append((made, side.record_event()))
