@@ -36,9 +36,12 @@ def augment(
             images, parameters, policy, size, semantics=semantics, antialias=antialias, channels_last=channels_last
         )
 
+    windows = _windows(images, parameters, semantics)
+
     def view(rows: slice) -> Tensor:
-        crops = random_crop(images[rows], parameters[rows], size, semantics=semantics, antialias=antialias)
-        return _distort(crops, parameters[rows], policy, semantics)
+        part = parameters[rows]
+        crops = crop_resize(images[rows], windows[rows], size, antialias=antialias, flip=part.flip)
+        return _distort(crops, part, policy, semantics)
 
     return _in_parts(view, (*images.shape[:2], size, size), images.device, channels_last)
 
@@ -55,9 +58,13 @@ def random_crop(
     """The first half of `augment`: crop, resize and flip. The only part that sees the images' own sizes."""
     if kernels == "fused" and fused.takes(images, torch.uint8):
         return fused.random_crop(images, parameters, size, semantics=semantics, antialias=antialias)
-    height, width = (torch.full((len(parameters),), float(side)) for side in images.shape[-2:])
-    windows = crop_window(parameters, height, width, semantics)
+    windows = _windows(images, parameters, semantics)
     return crop_resize(images, windows, size, antialias=antialias, flip=parameters.flip)
+
+
+def _windows(images: Tensor, parameters: ViewParameters, semantics: Semantics) -> Tensor:
+    height, width = (torch.full((len(parameters),), float(side)) for side in images.shape[-2:])
+    return crop_window(parameters, height, width, semantics)
 
 
 def distort(
@@ -108,10 +115,9 @@ def _distort(views: Tensor, p: ViewParameters, policy: ViewPolicy, semantics: Se
 def _jitter(views: Tensor, p: ViewParameters, semantics: Semantics) -> Tensor:
     """Brightness, contrast, saturation and hue in each image's own order, where its `jitter` is set."""
     rgb = views.shape[1] == 3
-    for position in range(4):
+    for order in torch.where(p.jitter[:, None], p.order, -1).unbind(1):
         for operation in (BRIGHTNESS, CONTRAST, SATURATION, HUE) if rgb else (BRIGHTNESS, CONTRAST):
-            chosen = p.jitter & (p.order[:, position] == operation)
-            views = _color_operation(operation, chosen, views, p, semantics)
+            views = _color_operation(operation, order == operation, views, p, semantics)
     return views
 
 
@@ -132,10 +138,11 @@ def _color_operation(operation: int, chosen: Tensor, views: Tensor, p: ViewParam
 
 def _where(chosen: Tensor, views: Tensor, amount: Tensor, operation: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """`operation` of the chosen images and their amounts, the others as they are; may change `views`."""
-    rows = chosen.nonzero()[:, 0]
-    if len(rows) == len(views):
+    found = chosen.numpy().nonzero()[0]
+    if len(found) == len(views):
         return operation(views, amount.to(views.device, non_blocking=True))
-    if len(rows):
+    if len(found):
+        rows = torch.from_numpy(found)
         amount = amount[rows].to(views.device, non_blocking=True)
         rows = rows.to(views.device, non_blocking=True)
         views.index_copy_(0, rows, operation(views.index_select(0, rows), amount))
