@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     lines = chosen.ledger.read_text().splitlines() if chosen.ledger.exists() else []
     done = [json.loads(line) for line in lines]
     if not chosen.trials:

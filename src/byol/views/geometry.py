@@ -5,6 +5,7 @@ the rest renormalised, result clipped to [0, 1]. Neither of torch's bicubic mode
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -144,6 +145,7 @@ def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Ten
     return (out.div_(255) if window.dtype == torch.uint8 else out).clamp_(0, 1)
 
 
+@lru_cache(maxsize=512)  # all lengths of a 256 px image, flipped or not; 20 MB
 def _bands(length: int, size: int, antialias: bool, flip: bool, device: torch.device) -> list[tuple[int, Tensor]]:
     """Strips of the matrix that resizes `length` pixels to `size`: (first pixel that counts, (outputs, pixels))."""
     scale = length / size
