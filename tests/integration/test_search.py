@@ -1,0 +1,49 @@
+"""`tools/search.py`: what is in the ledger is not done again, and the ledger without trials is a table."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.search import parse
+
+ROOT = Path(__file__).parents[2]
+ROW = {
+    "name": "wide",
+    "settings": {"encoder.width": 1},
+    "seed": 0,
+    "minutes": 1.0,
+    "images": 0,
+    "images_per_second": 1234.5,
+    "passes": 2.5,
+    "validation": {"online": {"knn": 40.0, "linear": 50.0, "few_labels": 30.0}, "target": {"linear": 49.0}},
+}
+
+
+def search(*arguments: str) -> str:
+    command = [sys.executable, "tools/search.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_trial_is_a_name_and_settings() -> None:
+    settings = {"views.size": 64, "views.view1.crop_area": [0.1, 1], "optimizer.name": "lars"}
+    assert parse("two: views.size=64 views.view1.crop_area=[0.1,1] optimizer.name=lars") == ("two", settings)
+    assert parse("plain") == ("plain", {})
+
+
+def test_trials_of_the_ledger_are_not_repeated(tmp_path: Path) -> None:
+    ledger, trials = tmp_path / "ledger.jsonl", tmp_path / "trials.txt"
+    ledger.write_text(json.dumps(ROW) + "\n")
+    trials.write_text("wide: encoder.width=1\n")
+    assert search(str(ledger), "--data", "no/such/folder", "--minutes", "1", f"@{trials}") == ""
+    assert len(ledger.read_text().splitlines()) == 1
+
+
+def test_the_ledger_as_a_table(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    better = {**ROW, "name": "better", "settings": {}}
+    better["validation"] = {"online": {"knn": 45.0, "linear": 60.0, "few_labels": 35.0}}
+    ledger.write_text(json.dumps(ROW) + "\n" + json.dumps(better) + "\n")
+    rows = search(str(ledger)).splitlines()[2:]
+    assert rows[0] == "| better |  | 0 | 1,234 | 2.5 | 45.0 | 60.0 | 35.0 |  |"
+    assert rows[1] == "| wide | `encoder.width=1` | 0 | 1,234 | 2.5 | 40.0 | 50.0 | 30.0 | 49.0 |"
