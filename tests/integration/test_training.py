@@ -166,6 +166,13 @@ def test_train_step_averages_gradients_over_micro_batches() -> None:
         assert torch.allclose(whole, parts, atol=1e-5)
 
 
+def test_resuming_a_finished_run_keeps_its_result(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=2)
+    result = (tmp_path / "run" / "result.json").read_text()
+    assert resume(tmp_path / "run", source=ArrayImages(PICTURES), say=lambda line: None).finished
+    assert (tmp_path / "run" / "result.json").read_text() == result
+
+
 def test_classifier_leaves_the_representation_untouched(tmp_path: Path) -> None:
     source = ArrayImages(PICTURES, np.arange(64) % 4)
     run(tmp_path / "plain", source)

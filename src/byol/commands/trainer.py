@@ -161,7 +161,7 @@ class Trainer:
 
         Raises NonFiniteError and CollapseError, with the run left so that it can be looked at and resumed.
         """
-        began = time.strftime("%Y-%m-%dT%H:%M:%S")
+        began, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
         try:
             end = self._train(run, show)
         except NonFiniteError as error:
@@ -176,7 +176,10 @@ class Trainer:
             run.write_skipped(self.skipped.reasons)
             save_encoder(run.path, self.state.method.encoder, self.description())
             self._record_correction(run)
-            run.write("result.json", _result(end, told, self.state, began, len(self.skipped)))
+            if (
+                self.state.step > first_step or not (run.path / "result.json").exists()
+            ):  # not where all was done already
+                run.write("result.json", _result(end, told, self.state, began, len(self.skipped)))
         for line in self._account(run, end, told):
             say(line)
         if end.collapsed:
