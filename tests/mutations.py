@@ -183,6 +183,8 @@ MUTATIONS = [
     # step and collapse watch
     Mutation("tau of the next step", "engine/step.py", "schedule.tau(step))", "schedule.tau(step + 1))", STEP),
     Mutation("rate of the next step", "engine/step.py", '= schedule.learning_rate(step) *', '= schedule.learning_rate(step + 1) *', STEP),
+    Mutation("views made ahead overwrite", "engine/micro_batches.py", "        side.wait_stream(streams.current_stream())\n", "", "tests/unit/test_micro_batches.py"),
+    Mutation("views made ahead not waited for", "engine/micro_batches.py", "            streams.current_stream().wait_event(done)\n", "", "tests/unit/test_micro_batches.py"),
     Mutation("last views made ahead lost", "engine/micro_batches.py", "        if waiting:", "        if waiting and made is not None:", "tests/unit/test_micro_batches.py"),
     Mutation("gradients kept", "engine/step.py", "state.optimizer.zero_grad(set_to_none=True)", "pass", STEP),
     Mutation("micro-batches summed", "engine/step.py", "(output.loss / num_micro_batches)", "(output.loss)", STEP),

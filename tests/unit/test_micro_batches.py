@@ -1,5 +1,6 @@
 """Views made ahead, as on a GPU; a CPU's streams do nothing, so that the order of things can be seen here."""
 
+import contextlib
 from collections.abc import Iterator
 
 import torch
@@ -39,3 +40,43 @@ def test_one_micro_batch_is_made_ahead_on_a_gpu_and_none_elsewhere() -> None:
 
 def test_no_batches_no_views() -> None:
     assert list(ahead(batches(0, []), VIEWS, CPU)) == []
+
+
+def test_views_and_training_wait_for_each_other(monkeypatch) -> None:
+    """The views' stream waits for what is queued, the training for the views; neither for what comes later."""
+    told: list[str] = []
+
+    class Stream:
+        def __init__(self, name: str = "views") -> None:
+            self.name = name
+
+        def wait_stream(self, other: "Stream") -> None:
+            told.append(f"{self.name} wait for {other.name}")
+
+        def wait_event(self, event: str) -> None:
+            told.append(f"{self.name} waits for {event}")
+
+        def record_event(self) -> str:
+            told.append("views are queued")
+            return f"views {told.count('views are queued')}"
+
+    class Streams:
+        Stream: type
+        current_stream = staticmethod(lambda: Stream("training"))
+        stream = staticmethod(contextlib.nullcontext)
+
+    Streams.Stream = Stream
+    monkeypatch.setattr(torch, "get_device_module", lambda device: Streams)
+    for number, _ in enumerate(ahead(batches(2, []), VIEWS, CPU), start=1):
+        told.append(f"step {number}")
+    first, second = "training waits for views 1", "training waits for views 2"
+    waits = "views wait for training"
+    assert [line for line in told if line != "views are queued"] == [
+        waits,
+        waits,
+        first,
+        "step 1",
+        waits,
+        second,
+        "step 2",
+    ]

@@ -72,7 +72,12 @@ def train_a_little(
     state = build.state(config, build.method(config, channels), device, Ranks(), fused=kernels.kind == "fused")
     bf16 = choose_precision(config.precision, device) == "bf16"
     compute_loss = wrap(
-        state.method, device, bf16=bf16, channels_last=config.channels_last, compiled=kernels.kind == "compile"
+        state.method,
+        device,
+        bf16=bf16,
+        channels_last=config.channels_last,
+        compiled=kernels.kind == "compile",
+        num_micro_batches=config.batch_size // config.micro_batch_size,
     )
     views = build.two_views(config, fused=kernels.kind == "fused")
     schedule = build.schedule(config, max(len(images), config.batch_size))

@@ -1,6 +1,7 @@
 """The objects of one training, put together and run; what `pretrain` and `resume` share."""
 
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -176,10 +177,9 @@ class Trainer:
             run.write_skipped(self.skipped.reasons)
             save_encoder(run.path, self.state.method.encoder, self.description())
             self._record_correction(run)
-            if (
-                self.state.step > first_step or not (run.path / "result.json").exists()
-            ):  # not where all was done already
-                run.write("result.json", _result(end, told, self.state, began, len(self.skipped)))
+            result = _result(end, told, self.state, began, len(self.skipped))
+            if self.state.step > first_step or not _is_written(run, result):
+                run.write("result.json", result)
         for line in self._account(run, end, told):
             say(line)
         if end.collapsed:
@@ -264,6 +264,13 @@ class Trainer:
         if end.signal_number:
             lines.append(f"continue with: byol pretrain --resume {run.path}")
         return lines
+
+
+def _is_written(run: RunDirectory, result: dict[str, Any]) -> bool:
+    """Whether result.json tells of this end already: a finished run was resumed."""
+    path = run.path / "result.json"
+    written = json.loads(path.read_text()) if path.exists() else {}
+    return all(written.get(name) == result[name] for name in ("finished", "step"))
 
 
 def _result(end: LoopEnd, told: str, state: State, began: str, num_skipped: int) -> dict[str, Any]:

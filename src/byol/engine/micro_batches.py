@@ -58,6 +58,7 @@ def ahead(batches: Iterator[Batch], views: TwoViews | AsymmetricViews, device: t
         with streams.stream(side):
             batch = next(batches, None)
             made = None if batch is None else make_views(batch, views, device)
+        queued = side.record_event()
         if waiting:
             before, done = waiting.pop()
             streams.current_stream().wait_event(done)
@@ -65,4 +66,4 @@ def ahead(batches: Iterator[Batch], views: TwoViews | AsymmetricViews, device: t
             del before
         if made is None:
             return
-        waiting.append((made, side.record_event()))
+        waiting.append((made, queued))

@@ -88,5 +88,5 @@ def log_partition(
 def _log_partition(anchors: Tensor, same_view: Tensor, other_view: Tensor, first: int, alpha: float) -> Tensor:
     own = torch.arange(len(anchors), device=anchors.device)
     same = anchors @ same_view.T / alpha
-    same = same.index_put((own, own + first), same.new_tensor(float("-inf")))
+    same = same.index_put((own, own + first), same.new_full((), float("-inf")))
     return torch.logsumexp(torch.cat((same, anchors @ other_view.T / alpha), dim=1), dim=1)

@@ -34,7 +34,8 @@ class Ranks:
         """`chosen`, or this rank's own GPU where it is CUDA without a number."""
         if self.size > 1 and chosen.type == "cuda" and chosen.index is None:
             chosen = torch.device("cuda", self.local_rank)
-            torch.cuda.set_device(chosen)
+        if chosen.type == "cuda" and chosen.index is not None:
+            torch.cuda.set_device(chosen)  # whose streams are taken
         return chosen
 
     def mean(self, values: Tensor) -> Tensor:

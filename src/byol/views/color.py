@@ -13,8 +13,6 @@ from torch import Tensor
 
 LUMA = (0.2989, 0.5870, 0.1140)
 TINY = 1e-30
-TOPS = (0.0, 2.0, 4.0)
-"""Hue, in sixths of a turn, at which red, green and blue are largest."""
 
 
 def _per_image(values: Tensor) -> Tensor:
@@ -53,8 +51,8 @@ def rotate_hue(images: Tensor, delta: Tensor) -> Tensor:
     # in sixths of a turn, times span; from -1 to 5 of them
     hue = _where_zero(green - value, (blue - red).add_(span, alpha=2), (red - green).add_(span, alpha=4))
     hue = _where_zero(red - value, green - blue, hue)
-    turned = _per_image(6 * (delta % 1)) - torch.tensor(TOPS, device=delta.device, dtype=delta.dtype)[:, None, None]
-    # distance from the nearest turn that has the channel at its top: a channel falls from 1 to 2 sixths away
+    turned = _per_image(6 * (delta % 1)) - 2 * torch.arange(3, device=delta.device)[:, None, None]
+    # red, green and blue are largest at 0, 2 and 4 sixths; distance from the nearest turn that has the channel at its top: a channel falls from 1 to 2 sixths away
     turned -= 6 * ((turned + 2) / 6).round()
     distance = torch.addcmul(hue, turned, span).abs_()
     ramp = distance.sub_(span, alpha=3).abs_().sub_(span).clamp_min_(0)

@@ -16,6 +16,8 @@ from byol.views.policy import Semantics
 
 STRIP = 32
 """Outputs along an axis that one product gives where an image is resized alone."""
+KEPT_LENGTH = 512
+"""Pixels up to which the matrices of a length are kept: at most 40 MB at 224 px."""
 TOGETHER = 64 * 64
 """Pixels of an image up to which a batch is resized together on a CPU; larger ones one by one, the window alone."""
 
@@ -137,15 +139,16 @@ def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Ten
     """(C, size, size): `crop_resize` of one window (C, H, W), by the bands of its matrices alone."""
     channels, height, width = window.shape
     lines = window.transpose(0, 1).to(torch.float32).reshape(height, -1)
-    rows = _bands(height, size, antialias, False, window.device)
+    bands = _bands if max(height, width) <= KEPT_LENGTH else _bands.__wrapped__
+    rows = bands(height, size, antialias, False, window.device)
     lines = torch.cat([weight @ lines[first : first + weight.shape[1]] for first, weight in rows]).view(-1, width)
-    columns = _bands(width, size, antialias, flip, window.device)
+    columns = bands(width, size, antialias, flip, window.device)
     out = torch.cat([lines[:, first : first + weight.shape[1]] @ weight.T for first, weight in columns], dim=1)
     out = out.view(size, channels, size).transpose(0, 1).contiguous()
     return (out.div_(255) if window.dtype == torch.uint8 else out).clamp_(0, 1)
 
 
-@lru_cache(maxsize=512)  # all lengths of a 256 px image, flipped or not; 20 MB
+@lru_cache(maxsize=512)
 def _bands(length: int, size: int, antialias: bool, flip: bool, device: torch.device) -> list[tuple[int, Tensor]]:
     """Strips of the matrix that resizes `length` pixels to `size`: (first pixel that counts, (outputs, pixels))."""
     scale = length / size
@@ -158,5 +161,5 @@ def _bands(length: int, size: int, antialias: bool, flip: bool, device: torch.de
     output = functional.pad(output.flip(0) if flip else output, (0, -size % STRIP)).view(-1, STRIP, 1)
     first = torch.tensor(firsts, dtype=torch.float32).to(device, non_blocking=True)[:, None, None]
     pixel = first + torch.arange(pixels, device=device, dtype=torch.float32)
-    weights = _weights(output, pixel, torch.tensor(float(length), device=device), size, antialias)
+    weights = _weights(output, pixel, torch.full((), float(length), device=device), size, antialias)
     return [(at, weight[: size - start]) for at, start, weight in zip(firsts, starts, weights, strict=True)]
