@@ -1,11 +1,13 @@
 """What comes of the same wall time: an encoder by `byol pretrain --minutes`, and by lightly's documented BYOL.
 
-    python -m benchmarks.tonight --data cifar10/ --minutes 60
+    python -m benchmarks.tonight --data cifar10/ --minutes 60 --out tonight.json
+    python -m benchmarks.tonight --data cifar10/ --minutes 60 --out tonight.json --rows lightly lightly-tuned
 
 lightly twice: as documented (torchvision's ResNet-18 with its 7x7 stem, heads of 1024, float32), and with a 3x3 stem, our
-autocast and channels_last. Then ours at that encoder, these heads and that number of epochs, so that method and speed
-can be told apart. All are scored alike: kNN and linear on the features of all images, the labels of `train` for the
-probes alone, the images of `test` once. `make bench-peers` makes the interpreter that has lightly.
+autocast and channels_last. Then our BYOL (the recipe `small`) with that encoder, these heads and that number of epochs,
+so that method and speed can be told apart. All are scored alike: kNN and linear on the features of all images, the labels
+of `train` for the probes alone, the images of `test` once. Rows that stand in the file already are not repeated.
+`make bench-peers` makes the interpreter that has lightly.
 """
 
 import argparse
@@ -24,14 +26,18 @@ from torch import Tensor
 import byol
 from benchmarks.images import write_folder
 from benchmarks.peers import DOCUMENTED, PYTHON
-from benchmarks.record import Record, arguments, in_child, publish, record
+from benchmarks.record import arguments, in_child, publish, record
 from benchmarks.trainings import MEAN, STD, Training, backbone
 from byol.build import open_source
 from byol.evaluate.probes import probe_correct
 from byol.runtime.hardware import computes_in_bf16
 
-DOCUMENTED_ROW, TUNED_ROW = "lightly as documented", "lightly, 3x3 stem, bf16, channels_last"
-OURS, EQUAL = "byol pretrain --minutes", "byol, ResNet-18 for as many epochs as the row above"
+ROWS = {
+    "ours": "byol pretrain --recipe tonight --minutes",
+    "lightly": "lightly as documented",
+    "lightly-tuned": "lightly, 3x3 stem, bf16, channels_last",
+    "equal": "byol, ResNet-18 for as many epochs as the row above",
+}
 
 
 def score(encode: Callable[[Tensor], Tensor], chosen: argparse.Namespace) -> dict[str, float]:
@@ -79,26 +85,51 @@ def lightly(chosen: argparse.Namespace, **row: Any) -> dict[str, Any]:
     return {"epochs": round(epochs, 2), "seconds": round(seconds), **score(encode, chosen)}
 
 
-def measure(chosen: argparse.Namespace) -> Record:
-    """All rows, one after the other."""
-    tuned = {"stem": "small", "hidden": 1024, "precision": "bf16", "channels_last": True}
-    found = {
-        OURS: ours(chosen, "--minutes", str(chosen.minutes)),
-        DOCUMENTED_ROW: lightly(chosen, precision="fp32", **DOCUMENTED),
-        TUNED_ROW: lightly(chosen, **tuned),
-    }
+def measured(row: str, chosen: argparse.Namespace, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """One row, by its name; `found` holds those before it."""
+    if row == "ours":
+        return ours(chosen, "--recipe", "tonight", "--minutes", str(chosen.minutes))
+    if row == "lightly":
+        return lightly(chosen, precision="fp32", **DOCUMENTED)
+    if row == "lightly-tuned":
+        return lightly(chosen, stem="small", hidden=1024, precision="bf16", channels_last=True)
+    if ROWS["lightly-tuned"] not in found:
+        raise SystemExit("The row `equal` needs the epochs of `lightly-tuned`: measure that first.")
     same = ["--encoder.name", "resnet18", "--encoder.stem", "small", "--batch-size", "256"]
-    found[EQUAL] = ours(chosen, *same, "--epochs", str(found[TUNED_ROW]["epochs"]))
-    return record(
-        "tonight",
-        f"Linear accuracy after {chosen.minutes:g} minutes on {chosen.data}",
-        "% of the test images",
-        {name: [row["linear"]] for name, row in found.items()},
-        higher_is_better=True,
-        settings={"minutes": chosen.minutes, "data": chosen.data, "size": chosen.size},
-        details=found,
-        seed=chosen.seed,
-    )
+    return ours(chosen, *same, "--epochs", str(found[ROWS["lightly-tuned"]]["epochs"]))
+
+
+def earlier(chosen: argparse.Namespace, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows in the file, where it is of the same settings and seed."""
+    if not chosen.out or not Path(chosen.out).exists():
+        return {}
+    old = json.loads(Path(chosen.out).read_text())
+    if (old["settings"], old["seed"]) != (settings, chosen.seed):
+        raise SystemExit(
+            f"{chosen.out} is of other settings: {old['settings']}, seed {old['seed']}. Name another file."
+        )
+    own = ("name", "median", "min", "max", "n", "values")
+    return {row["name"]: {key: value for key, value in row.items() if key not in own} for row in old["rows"]}
+
+
+def main(chosen: argparse.Namespace) -> None:
+    """The rows one after the other; each is written when it is there."""
+    settings = {"minutes": chosen.minutes, "data": Path(chosen.data).name, "size": chosen.size}
+    found = earlier(chosen, settings)
+    for row in chosen.rows:
+        if ROWS[row] in found:
+            continue
+        found[ROWS[row]] = measured(row, chosen, found)
+        what = f"Linear accuracy after {chosen.minutes:g} minutes on {settings['data']}"
+        values = {name: [details["linear"]] for name, details in found.items()}
+        unit = "% of the test images"
+        publish(
+            record(
+                "tonight", what, unit, values,
+                higher_is_better=True, settings=settings, details=found, seed=chosen.seed,
+            ),
+            chosen.out,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
@@ -106,8 +137,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", required=True, help="a folder with train and test, as for byol evaluate")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--size", type=int, default=32, help="side of lightly's views")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--python", default=str(PYTHON), help="an interpreter that has lightly")
     chosen = parser.parse_args()
     if not Path(chosen.python).exists():
         parser.error(f"{chosen.python} does not exist; make bench-peers makes it")
-    publish(measure(chosen), chosen.out)
+    main(chosen)

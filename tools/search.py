@@ -2,7 +2,7 @@
 
     python tools/search.py LEDGER.jsonl --data cifar10/train --recipe sample --minutes 6 \\
         plain "wide: encoder.width=1" "wide, other views: encoder.width=1 views.view1.blur_probability=0"
-    python tools/search.py LEDGER.jsonl --data cifar10/train --recipe sample --minutes 6 @tools/cifar10_trials.txt
+    python tools/search.py LEDGER.jsonl --data cifar10/train --recipe sample --minutes 4 @tools/trials/cifar10_4_minutes.txt
 
 Each trial is a name and settings of the recipe; a file holds one a line. It pretrains on nine tenths of the training images for the given time
 and scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and with the target encoder. `--jobs`

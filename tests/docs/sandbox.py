@@ -37,6 +37,7 @@ NOT_RUN = {
     "byol study": "trains an hour or more; tests/unit/test_studies.py runs a study",
     "byol explore": "serves until Ctrl-C; tests/unit/test_explore.py asks the server, tests/browser the page",
     "byol pretrain --data photos/ --minutes 60": "takes an hour; tests/integration/test_minutes.py runs the command",
+    "byol pretrain --data cifar10/train.parquet --recipe tonight": "takes the minutes it is given, as the one above",
     "torchrun --nproc-per-node 8": "needs 8 GPUs and ImageNet; tests/integration/test_ranks.py starts torchrun",
     "srun torchrun": "needs SLURM",
     "byol pretrain --data photos --encoder.init deepmind": "needs DeepMind's file; the one here is of another width",
