@@ -5,7 +5,8 @@
     python tools/search.py LEDGER.jsonl --data cifar10/train --recipe sample --minutes 4 @tools/trials/cifar10_4_minutes.txt
 
 Each trial is a name and settings of the recipe; a file holds one a line. It pretrains on nine tenths of the training images for the given time
-and scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and with the target encoder. `--jobs`
+and scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and with the target encoder. A trial
+named `pixels` or `hog` is scored untrained, and `--untrained` adds the untrained encoder to every other. `--jobs`
 trials run at a time, with a thread each by default, so that a machine that is slow for a while is so for all of
 them. One line of JSON per trial is appended to the ledger; a trial that stands there already is not repeated.
 """
@@ -15,17 +16,21 @@ import json
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import byol
-from byol.build import open_source
-from byol.commands.subject import open_subject
+from byol.build import open_source, profile
+from byol.commands.subject import HOG, PIXELS, Network, open_subject
+from byol.data.source import SkippedImages
 from byol.data.subset import Subset, held_out, share_of_each
 from byol.evaluate.probes import probe_correct
+from byol.export.encoder_file import Encoder
 from byol.runtime.record import RunDirectory
 
 PROBED_IMAGES = 20_000
@@ -47,9 +52,8 @@ def _value(text: str) -> Any:
 
 
 def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Trains and scores one set of settings."""
+    """Trains and scores one set of settings, or scores what needs no training."""
     torch.set_num_threads(chosen.threads)
-    began = time.monotonic()
     images = open_source(chosen.data, labelled=True)
     assert images.labels is not None
     kept, out = held_out(images.labels, 0.1, seed=0)
@@ -59,6 +63,18 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
     labels = images.labels[kept]
     few = share_of_each(labels, min(1, PROBED_IMAGES / len(kept)), seed=0)
     bank = Subset(train, few, "probed part")
+    channels = profile(train, SkippedImages()).channels
+
+    def score(encode: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        found = probe_correct(encode, bank, validation, channels, torch.device("cpu"))
+        return {probe: round(100 * float(right.mean()), 2) for probe, right in found.items()}
+
+    row = {"name": name, "settings": settings, "recipe": chosen.recipe, "seed": seed, "minutes": chosen.minutes}
+    row |= {"images": chosen.images, "num_images": len(train)}
+    if name in (PIXELS, HOG):
+        done = {"steps": 0, "passes": 0.0, "images_per_second": 0.0}
+        return row | done | {"validation": {"online": score(open_subject(name, train).encoder)}}
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         run = byol.pretrain(
             train,
@@ -72,19 +88,12 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
         seconds = time.monotonic() - began
         record, result = (RunDirectory(run.path).record(), json.loads((run.path / "result.json").read_text()))
         has_target = record["config"]["method"]["target"] == "average" or record["config"]["method"]["name"] == "byol"
-        scores = {}
-        for network in ("online", "target") if has_target else ("online",):
-            encode = open_subject(str(run.path), train, network=network).encoder
-            found = probe_correct(encode, bank, validation, record["data"]["channels"], torch.device("cpu"))
-            scores[network] = {probe: round(100 * float(right.mean()), 2) for probe, right in found.items()}
-    return {
-        "name": name,
-        "settings": settings,
-        "recipe": chosen.recipe,
-        "seed": seed,
-        "minutes": chosen.minutes,
-        "images": chosen.images,
-        "num_images": len(train),
+        networks: tuple[Network, ...] = ("online", "target") if has_target else ("online",)
+        scores = {n: score(open_subject(str(run.path), train, network=n).encoder) for n in networks}
+        if chosen.untrained:
+            subject = open_subject(str(run.path), train)
+            scores["untrained"] = score(Encoder(subject.untrained(seed).eval(), subject.encoder.description))
+    return row | {
         "seconds": round(seconds, 1),
         "steps": result["step"],
         "passes": round(result["step"] * record["config"]["batch_size"] / len(train), 2),
@@ -117,6 +126,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--minutes", type=float, default=6.0, help="wall time of a trial, as for byol pretrain")
     parser.add_argument("--images", type=int, default=0, help="train on so many of the images; 0: all")
+    parser.add_argument("--untrained", action="store_true", help="score the encoder without training, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)

@@ -39,6 +39,14 @@ def test_trials_of_the_ledger_are_not_repeated(tmp_path: Path) -> None:
     assert len(ledger.read_text().splitlines()) == 1
 
 
+def test_what_needs_no_training_is_scored_on_the_split(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    row = json.loads(search(str(ledger), "pixels", "--images", "200", "--jobs", "1"))
+    assert row["num_images"] == 200 and row["steps"] == 0
+    assert 30 < row["validation"]["online"]["linear"] < 90  # ten kinds of clothing
+    assert json.loads(ledger.read_text()) == row
+
+
 def test_the_ledger_as_a_table(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     better = {**ROW, "name": "better", "settings": {}}
