@@ -26,9 +26,10 @@ from torch import Tensor
 
 import byol
 from byol.build import open_source, profile
-from byol.commands.subject import HOG, PIXELS, Network, open_subject
+from byol.commands.subject import Network, open_subject
 from byol.data.source import SkippedImages
 from byol.data.subset import Subset, held_out, share_of_each
+from byol.evaluate.options import WITHOUT_WEIGHTS
 from byol.evaluate.probes import probe_correct
 from byol.export.encoder_file import Encoder
 from byol.runtime.record import RunDirectory
@@ -71,7 +72,7 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
 
     row = {"name": name, "settings": settings, "recipe": chosen.recipe, "seed": seed, "minutes": chosen.minutes}
     row |= {"images": chosen.images, "num_images": len(train)}
-    if name in (PIXELS, HOG):
+    if name in WITHOUT_WEIGHTS:
         done = {"steps": 0, "passes": 0.0, "images_per_second": 0.0}
         return row | done | {"validation": {"online": score(open_subject(name, train).encoder)}}
     began = time.monotonic()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from byol.errors import ConfigError
-from byol.evaluate.options import PROTOCOLS, Budget, KnnOptions, ProtocolOptions
+from byol.evaluate.options import PROTOCOLS, TRAINS_ENCODER, WITHOUT_WEIGHTS, Budget, KnnOptions, ProtocolOptions
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,12 @@ class Embed:
 
 def run_evaluate(options: Evaluate) -> int:
     """Prints a table line per protocol as it ends."""
-    names = tuple(PROTOCOLS) if options.protocol == ("all",) else options.protocol
+    names = options.protocol
+    if names == ("all",):
+        names = tuple(PROTOCOLS)
+        if options.run in WITHOUT_WEIGHTS:
+            names = tuple(name for name in names if name not in TRAINS_ENCODER)
+            print(f"{options.run} has no weights to train, so without {', '.join(TRAINS_ENCODER)}")
     return _run(options, names, options.budget, options.options, options.workers)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +40,14 @@ def test_study_variants_are_possible_and_named_once(name: str, scale) -> None:
     assert 2 <= len(variants) <= (6 if scale == "tiny" else 40)
     assert chosen.expected(scale), "nothing is expected of it"
     assert set(base.variants) <= {v.name for v in chosen.variants}
-    used = {n for s in chosen.shapes for n in ([s.variant] if isinstance(s, Collapse) else s.weights)}
-    assert used <= {v.name for v in chosen.variants}
     for task in plan(chosen, scale, 1, Path("out")):
         validate(task.config)
         assert task.config.epochs == override(recipe(base.recipe).config, base.settings).epochs
+
+
+def test_study_expects_nothing_of_a_variant_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="predictor expects something of no such, no variant of it"):
+        replace(find_study("predictor"), shapes=(Collapse("", "no such"),))
 
 
 def test_study_settings_differ_between_variants_alone() -> None:
@@ -106,9 +111,6 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
         write(self, state)
         seen.append(state.step)
         if len(seen) == 3:
-            import os
-            import signal
-
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(loop._Log, "write", stop_in_the_second)
@@ -137,6 +139,21 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
         study("loss-normalization", seeds=2, **other)
     with pytest.raises(ConfigError, match=r"there, .*sample train"):
         study("loss-normalization", seeds=2, **{**arguments, "data": "sample"})
+
+
+def test_study_stops_between_two_trainings(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes while the untrained encoder is scored: that is finished, and nothing is begun."""
+    score, said = runs._score, []
+
+    def score_and_stop(encoder, task) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return score(encoder, task)
+
+    monkeypatch.setattr(runs, "_score", score_and_stop)
+    out = tmp_path / "study"
+    assert study("loss-normalization", seeds=1, data=str(photos), out=out, settings=QUICK, say=said.append) == 15
+    assert [path.parent.name for path in out.glob("*/outcome.json")] == ["encoder-untrained-seed-0"]
+    assert [line for line in said if line.startswith("run ")] == ["run 1 of 5: encoder-untrained-seed-0"]
 
 
 def test_study_counts_an_encoder_that_explodes_as_diverged(

@@ -14,14 +14,15 @@ from byol.build_networks import trained_method
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import DataError, EncoderError, RunError
-from byol.evaluate.handcrafted import CELLS, Handcrafted, num_handcrafted
+from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_handcrafted
+from byol.evaluate.options import HOG, WITHOUT_WEIGHTS
 from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild
 from byol.export.onnx_file import OnnxEncoder
 from byol.nets.encoder import SMALL_IMAGE, create_encoder
 from byol.runtime.record import RunDirectory
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
 
-PIXELS, HOG, TIMM = "pixels", "hog", "timm:"
+TIMM = "timm:"
 LARGE_IMAGE = 224
 Network = Literal["online", "target"]
 
@@ -66,7 +67,7 @@ def open_subject(name: str, train: ImageSource, *, network: Network = "online", 
 
     `train` tells channels and size where the name does not. Raises RunError, EncoderError.
     """
-    if name in (PIXELS, HOG) or name.startswith(TIMM):
+    if name in WITHOUT_WEIGHTS or name.startswith(TIMM):
         if network == "target":
             raise EncoderError(f"{name} has no target network; leave --network at online.")
         return _timm(name, train, seed) if name.startswith(TIMM) else _without_weights(name, train)
@@ -110,6 +111,10 @@ def _without_weights(name: str, train: ImageSource) -> Subject:
     channels, size = seen.channels, min(seen.short_side, 32)
     module, features = nn.Flatten(), channels * size**2
     if name == HOG:
+        if channels > MOST_CHANNELS:
+            raise EncoderError(
+                f"hog counts joint colours of at most {MOST_CHANNELS} channels; {train.description} has {channels}. Take pixels."
+            )
         size = max(CELLS, min(seen.short_side, 64) // CELLS * CELLS)
         module, features = Handcrafted(), num_handcrafted(channels)
     mean, std = (0.0,) * channels, (1.0,) * channels

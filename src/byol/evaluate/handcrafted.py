@@ -9,6 +9,8 @@ CELLS = 8
 ORIENTATIONS = 9
 LEVELS = 4
 """Of each channel in the histogram of colours."""
+MOST_CHANNELS = 4
+"""Of the images: the joint histogram has 4^C places."""
 
 
 class Handcrafted(nn.Module):

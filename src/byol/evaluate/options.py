@@ -18,6 +18,13 @@ PROTOCOLS = {
 }
 """Name -> module:function."""
 
+PIXELS, HOG = "pixels", "hog"
+WITHOUT_WEIGHTS = (PIXELS, HOG)
+"""Baselines by name that have nothing to train."""
+
+TRAINS_ENCODER = ("semi", "finetune", "supervised")
+"""The protocols that train the encoder, and so ask for one with weights."""
+
 
 @dataclass(frozen=True)
 class KnnOptions:

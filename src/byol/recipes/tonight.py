@@ -2,7 +2,8 @@
 
     byol pretrain --data cifar10/train.parquet --recipe tonight --minutes 15
 
-Chosen by the trials of docs/recipes.md on a split of CIFAR-10's training images.
+Chosen by the trials of docs/recipes.md on a split of CIFAR-10's training images. In those 15 minutes on two CPU cores it reached
+kNN 70.3 and linear 69.9 on the test images (3 seeds, docs/results.md).
 """
 
 from byol.config import (
@@ -17,7 +18,7 @@ from byol.config import (
 )
 from byol.recipes.recipe import Recipe
 
-MEASURED = "PENDING"
+MEASURED = "CIFAR-10 test kNN 70.3, linear 69.9 after 15 minutes on two CPU cores (3 seeds; docs/results.md)"
 
 
 def tonight() -> Recipe:

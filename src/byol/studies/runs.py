@@ -112,10 +112,11 @@ def run_all(tasks: list[Task], jobs: int, say: Say, show: Show) -> int | None:
     say(f"{len(tasks) - len(waiting)} of {len(tasks)} runs are done already; {len(waiting)} to go")
     if jobs > 1:
         return _run_processes(waiting, jobs, say)
-    for number, task in enumerate(waiting, start=1):
-        say(f"run {number} of {len(waiting)}: {task.path.name}")
-        if stopped_by := run_one(task, say=lambda line: None, show=show):
-            return stopped_by
+    with StopRequest() as stop:  # between two trainings; within one the training's own answers
+        for number, task in enumerate(waiting, start=1):
+            say(f"run {number} of {len(waiting)}: {task.path.name}")
+            if stopped_by := run_one(task, say=lambda line: None, show=show) or stop.signal_number:
+                return stopped_by
     return None
 
 

@@ -61,7 +61,7 @@ class Scale:
 
 
 TINY = Scale("sample", "sample", {"epochs": 6.0})
-"""72,000 images a run: more than two minutes on two cores."""
+"""72,000 images a run: one to four minutes on a core, ten with group norm."""
 TINY_COLOUR = Scale("sample", "cifar10", {"epochs": 1.5})
 """75,000 images a run."""
 SMALL = Scale("sample", "cifar10", {"epochs": 10.0})
@@ -84,6 +84,13 @@ class Study:
     paper_metric: str
     needs_colour: bool = False
 
+    def __post_init__(self) -> None:
+        names = {variant.name for variant in self.variants}
+        for shape in self.shapes:
+            unknown = named(shape) - names
+            if unknown:
+                raise ValueError(f"{self.name} expects something of {', '.join(sorted(unknown))}, no variant of it.")
+
     def chosen(self, scale: ScaleName) -> tuple[Variant, ...]:
         """The variants of a scale."""
         names = self.scales[scale].variants
@@ -92,4 +99,9 @@ class Study:
     def expected(self, scale: ScaleName) -> tuple[Shape, ...]:
         """The shapes that a scale can show."""
         names = {v.name for v in self.chosen(scale)}
-        return tuple(s for s in self.shapes if ({s.variant} if isinstance(s, Collapse) else set(s.weights)) <= names)
+        return tuple(shape for shape in self.shapes if named(shape) <= names)
+
+
+def named(shape: Shape) -> set[str]:
+    """The variants that a shape is about."""
+    return {shape.variant} if isinstance(shape, Collapse) else set(shape.weights)
