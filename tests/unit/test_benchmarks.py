@@ -68,6 +68,33 @@ def test_tonight_trains_another_for_the_time_and_scores_it(tmp_path: Path) -> No
     assert 0 <= found["linear"] <= 100
 
 
+def test_tonight_keeps_its_rows_and_measures_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def measured(row: str, chosen: Namespace, found: dict) -> dict:
+        asked.append((row, len(found)))
+        return {"epochs": 2.5, "seconds": 7, "linear": 40.0 + len(asked), "knn": 30.0}
+
+    monkeypatch.setattr(tonight, "measured", measured)
+    out = tmp_path / "tonight.json"
+    chosen = Namespace(data="cifar10", minutes=1.0, size=32, seed=0, rows=["lightly"], out=str(out))
+    tonight.main(chosen)
+    chosen.rows = list(tonight.ROWS)
+    tonight.main(chosen)
+    assert asked == [("lightly", 0), ("ours", 1), ("lightly-tuned", 2), ("equal", 3)]
+    rows = {row["name"]: row for row in json.loads(out.read_text())["rows"]}
+    assert rows[tonight.ROWS["lightly"]]["values"] == [41.0] and rows[tonight.ROWS["lightly"]]["knn"] == 30.0
+    assert rows[tonight.ROWS["equal"]]["values"] == [44.0] and len(rows) == 4
+    chosen.minutes = 2.0
+    with pytest.raises(SystemExit, match="is of other settings"):
+        tonight.main(chosen)
+
+
+def test_tonight_measures_equal_epochs_after_those_of_lightly() -> None:
+    with pytest.raises(SystemExit, match="measure that first"):
+        tonight.measured("equal", Namespace(), {})
+
+
 def test_train_step_measures_in_a_process_of_its_own() -> None:
     common = {"encoder": "resnet18", "stem": "small", "size": 16, "batch": 4, "hidden": 16, "steps": 1, "workers": 0}
     found = train_step.measure(train_step.rows("channels_last"), common, rounds=1, num_images=16)
