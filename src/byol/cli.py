@@ -12,6 +12,7 @@ import tyro
 from byol.cli_completion import Completion, script
 from byol.cli_evaluate import Embed, Evaluate, Knn, Linear, run_embed, run_evaluate, run_knn, run_linear
 from byol.cli_explore import Explore, run_explore
+from byol.cli_options import DataPlace, Place
 from byol.cli_show import (
     CheckData,
     Diagnose,
@@ -51,10 +52,7 @@ class Pretrain:
     """Continue this run directory. `auto`: continue --out where it is a run, else begin it (for batch queues)."""
     accept_changes: bool = False
     """With --resume: go on although settings differ from the run's."""
-    data_root: str = ""
-    """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
+    place: Place = field(default_factory=DataPlace)
 
 
 @dataclass(frozen=True)
@@ -198,8 +196,10 @@ def _pretrain(options: Pretrain) -> int:
                 return USAGE_ERROR
             from byol.build import open_source
 
-            source = open_source(options.data, root=options.data_root, download=options.download, say=console.say)
-            arguments = DataArguments(options.data, options.data_root, options.download)
+            source = open_source(
+                options.data, root=options.place.data_root, download=options.place.download, say=console.say
+            )
+            arguments = DataArguments(options.data, options.place.data_root, options.place.download)
             run = start(
                 options.config,
                 options.recipe,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from byol.cli_options import DataPlace, Device, Place
 from byol.errors import ConfigError
 from byol.evaluate.options import PROTOCOLS, TRAINS_ENCODER, WITHOUT_WEIGHTS, Budget, KnnOptions, ProtocolOptions
 
@@ -26,12 +27,8 @@ class Images:
     """Decides splits, order and views."""
     out: str = ""
     """Where results go, in a folder `evaluation`. Default: the run; runs/NAME where the encoder is no folder."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
+    place: Place = field(default_factory=DataPlace)
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)
@@ -74,12 +71,8 @@ class Embed:
     """The file to write, .parquet or .npz: name, label (if any), vector."""
     split: str = "train"
     """train or test, where the data has both."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
+    place: Place = field(default_factory=DataPlace)
+    device: Device = "auto"
 
 
 def run_evaluate(options: Evaluate) -> int:
@@ -120,8 +113,8 @@ def _run(images: Images, names: tuple[str, ...], budget: Budget, options: Protoc
             options=options,
             seed=images.seed,
             out=images.out,
-            root=images.data_root,
-            download=images.download,
+            root=images.place.data_root,
+            download=images.place.download,
             device=images.device,
             workers=workers,
             show=console.do,
@@ -166,8 +159,8 @@ def run_embed(options: Embed) -> int:
             options.data,
             options.out,
             split=options.split,
-            root=options.data_root,
-            download=options.download,
+            root=options.place.data_root,
+            download=options.place.download,
             device=options.device,
             show=console.count,
         )

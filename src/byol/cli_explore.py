@@ -1,10 +1,12 @@
 """The command explore. Like `cli`, it imports no torch before it runs."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
+
+from byol.cli_options import DataPlace, Device, Place
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,8 @@ class Explore:
     """Open the page in the browser."""
     port: int = 0
     """Of 127.0.0.1; 0: any free one."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
+    place: Place = field(default_factory=DataPlace)
+    device: Device = "auto"
 
 
 def run_explore(options: Explore) -> int:
@@ -37,7 +35,7 @@ def run_explore(options: Explore) -> int:
     from byol.explore.server import serve
     from byol.runtime.hardware import choose_device
 
-    source = trained_images(options.run, options.data, root=options.data_root, download=options.download)
+    source = trained_images(options.run, options.data, root=options.place.data_root, download=options.place.download)
     subject = open_subject(options.run, source)
     device = choose_device(options.device)
     out = Path(options.out) if options.out else subject.home / "explore"

@@ -1,11 +1,12 @@
 """The commands that show something: report, preview, doctor, diagnose and check-data. Like `cli`, it imports no torch before one runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from byol.cli_options import DataPlace, Device, Place
 from byol.config import Config
 from byol.recipes import recipe
 
@@ -24,12 +25,8 @@ class Report:
     """Open the page in the browser."""
     images: int = 2000
     """Images on the map, at most 10000; the first 2000 have thumbnails."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
+    place: Place = field(default_factory=DataPlace)
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,7 @@ class Preview:
     """Print what was done to each view."""
     terminal: bool = True
     """Show the picture in a terminal that can: iTerm2, WezTerm, kitty, Ghostty."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
+    place: Place = field(default_factory=DataPlace)
 
 
 @dataclass(frozen=True)
@@ -73,12 +67,8 @@ class Diagnose:
     """Decides the views."""
     recipe: str = "small"
     """Whose views an encoder without a run is shown."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
-    device: str = "auto"
-    """auto, or a torch device."""
+    place: Place = field(default_factory=DataPlace)
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)
@@ -90,10 +80,7 @@ class Doctor:
     """Images, as for pretrain."""
     recipe: str = "small"
     """Where the defaults of all settings come from (`byol recipes` lists them)."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
+    place: Place = field(default_factory=DataPlace)
 
 
 @dataclass(frozen=True)
@@ -106,10 +93,7 @@ class CheckData:
     """A JSON file for the whole report; what is printed names ten of each."""
     split: Literal["train", "test"] = "train"
     """Which part, where the data has both."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
+    place: Place = field(default_factory=DataPlace)
 
 
 def run_report(options: Report) -> int:
@@ -121,8 +105,8 @@ def run_report(options: Report) -> int:
             *options.runs,
             data=options.data,
             out=options.out or None,
-            root=options.data_root,
-            download=options.download,
+            root=options.place.data_root,
+            download=options.place.download,
             device=options.device,
             num_images=options.images,
             show=console.count,
@@ -140,7 +124,7 @@ def run_preview(options: Preview) -> int:
     from byol.console import show_picture
     from byol.report.preview import preview
 
-    source = open_source(options.data, root=options.data_root, download=options.download)
+    source = open_source(options.data, root=options.place.data_root, download=options.place.download)
     found = preview(source, options.config, rows=options.rows, draws=options.draws)
     found.save(Path(options.out))
     if options.terminal:
@@ -163,7 +147,7 @@ def run_doctor(options: Doctor) -> int:
     from byol.report.suitability import view_warnings
 
     chosen, config = recipe(options.recipe), options.config
-    source = open_source(options.data, root=options.data_root, download=options.download)
+    source = open_source(options.data, root=options.place.data_root, download=options.place.download)
     found = estimate(
         source,
         config,
@@ -181,7 +165,7 @@ def run_check_data(options: CheckData) -> int:
     from byol.commands.check_data import check_data
     from byol.console import Console
 
-    source = open_source(options.data, options.split, root=options.data_root, download=options.download)
+    source = open_source(options.data, options.split, root=options.place.data_root, download=options.place.download)
     with Console() as console:
         report = check_data(source, out=options.out or None, show=console.count)
     print("\n".join(report.lines()))
@@ -201,8 +185,8 @@ def run_diagnose(options: Diagnose) -> int:
             num_views=options.views,
             seed=options.seed,
             recipe=options.recipe,
-            root=options.data_root,
-            download=options.download,
+            root=options.place.data_root,
+            download=options.place.download,
             device=options.device,
             show=console.count,
         )

@@ -1,10 +1,11 @@
 """The command transfer. Like `cli`, it imports no torch before it runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import tyro
 
+from byol.cli_options import DataPlace, Device, Place
 from byol.evaluate.options import Budget
 
 
@@ -23,14 +24,10 @@ class Transfer:
     """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
     out: str = ""
     """Folder of the results, one file per set; finished ones are kept. Default: transfer/PROTOCOL-BUDGET in the run."""
-    data_root: str = ""
-    """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
+    place: Place = field(default_factory=DataPlace)
     seed: int = 0
     """Decides validation images, order, views and first weights."""
-    device: str = "auto"
-    """auto, or a torch device."""
+    device: Device = "auto"
     workers: int = -1
     """Processes that decode training images; -1: one per core but one, at most 8."""
 
@@ -47,8 +44,8 @@ def run_transfer(options: Transfer) -> int:
             options.sets or tuple(TORCHVISION_SETS),
             options.protocol,
             budget=options.budget,
-            root=options.data_root,
-            download=options.download,
+            root=options.place.data_root,
+            download=options.place.download,
             seed=options.seed,
             out=options.out,
             device=options.device,

@@ -12,7 +12,7 @@ LEVELS = {
     "errors": 0, "config": 0, "recipes": 0, "runtime": 0,
     "data": 1, "views": 1, "nets": 1, "methods": 1, "optim": 1, "diagnostics": 1,
     "engine": 2, "export": 2, "evaluate": 2.5,
-    "build_networks": 3, "build": 3.5, "console": 4, "commands": 4, "report": 4,
+    "build_networks": 3, "build": 3.5, "console": 4, "cli_options": 4, "commands": 4, "report": 4,
     "studies": 5, "cli_show": 5, "cli_transfer": 5, "explore": 4.5, "estimator": 5, "cli_explore": 5, "cli_completion": 5.5, "cli_evaluate": 5, "cli": 6, "__main__": 7, "__init__": 7,
 }  # fmt: skip
 

@@ -1,10 +1,11 @@
 """The options of `byol study`; torch is imported only when it runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
 
+from byol.cli_options import DataPlace, Place
 from byol.studies import STUDIES
 
 
@@ -21,10 +22,7 @@ class RunStudy:
     """Where it is written, or goes on. Default: runs/studies/NAME-SCALE."""
     data: str = ""
     """Labelled images, as for pretrain, in place of the scale's."""
-    data_root: str = ""
-    """Folder that holds the data sets by name."""
-    download: bool = False
-    """Download a data set by name where torchvision can."""
+    place: Place = field(default_factory=DataPlace)
     jobs: int = 1
     """Runs at a time, each with its share of the cores."""
 
@@ -42,8 +40,8 @@ def run_study(options: RunStudy) -> int:
             seeds=options.seeds,
             out=options.out or None,
             data=options.data,
-            data_root=options.data_root,
-            download=options.download,
+            data_root=options.place.data_root,
+            download=options.place.download,
             jobs=options.jobs,
             say=console.say,
             show=console.show,
