@@ -228,7 +228,8 @@ def test_report_says_that_a_study_is_unfinished(runs: Path, tmp_path: Path) -> N
     run = study_folder(tmp_path / "elsewhere", runs / "a", ended=False)
     page = write_report(run, data=str(runs / "photos"))
     assert re.search(r"Unfinished: 1 of \d+ runs are done", page.read_text())
-    assert f"byol study normalization --scale tiny --out {tmp_path / 'elsewhere'}" in page.read_text()
+    command = f"byol study normalization --scale tiny --seeds 3 --data {runs / 'photos'} --out {tmp_path / 'elsewhere'}"
+    assert command in page.read_text()
     assert content_of(page)["studies"] == []
     whole = study_folder(tmp_path / "normalization-tiny", runs / "a", ended=True)
     (whole.parent / "0-seed-2" / "outcome.json").unlink()

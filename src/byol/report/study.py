@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ class StudySummary:
     """study.json, numbers that are not finite as None; None where the study has not ended yet."""
     variants: dict[str, str]
     """What the reported runs are of it, by the names of their folders; those that are done."""
+    data: str
+    """The images it trains on, as `--data` named them."""
+    num_seeds: int
 
     @property
     def finished(self) -> bool:
@@ -45,8 +49,10 @@ class StudySummary:
     @property
     def command(self) -> str:
         """What goes on with it."""
-        out = "" if self.folder.name == f"{self.name}-{self.scale}" else f" --out {self.folder}"
-        return f"byol study {self.name} --scale {self.scale}{out}"
+        words = ["byol", "study", self.name, "--scale", self.scale, "--seeds", str(self.num_seeds), "--data", self.data]
+        if self.folder.name != f"{self.name}-{self.scale}":
+            words += ["--out", str(self.folder)]
+        return shlex.join(words)
 
 
 def studies_of(runs: list[Path]) -> list[StudySummary]:
@@ -67,6 +73,7 @@ def _read(folder: Path, runs: list[Path]) -> StudySummary | None:
     num_runs = (int(planned["variants"]) + 1) * int(planned["seeds"])  # and the encoder before training
     done = len(list(folder.glob("*/outcome.json")))
     outcomes = {run.name: _json(run / "outcome.json") for run in runs}
+    data = (_json(runs[0] / "run.json") or {}).get("data", {}).get("data", "")
     variants = {name: str(outcome["variant"]) for name, outcome in outcomes.items() if outcome and "variant" in outcome}
     return StudySummary(
         **title.groupdict(),
@@ -75,6 +82,8 @@ def _read(folder: Path, runs: list[Path]) -> StudySummary | None:
         num_planned=num_runs,
         result=_result(folder),
         variants=variants,
+        data=str(data),
+        num_seeds=int(planned["seeds"]),
     )
 
 
