@@ -71,7 +71,7 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
         return {probe: round(100 * float(right.mean()), 2) for probe, right in found.items()}
 
     row = {"name": name, "settings": settings, "recipe": chosen.recipe, "seed": seed, "minutes": chosen.minutes}
-    row |= {"images": chosen.images, "num_images": len(train)}
+    row |= {"images": chosen.images, "num_images": len(train), "threads": chosen.threads}
     if name in WITHOUT_WEIGHTS:
         done = {"steps": 0, "passes": 0.0, "images_per_second": 0.0}
         return row | done | {"validation": {"online": score(open_subject(name, train).encoder)}}
@@ -137,13 +137,13 @@ def main() -> None:
     if not chosen.trials:
         print(table(done))
         return
-    known = {(row["name"], row["seed"], row["minutes"], row["images"]) for row in done}
+    known = {(row["recipe"], row["name"], row["seed"], row["minutes"], row["images"]) for row in done}
     tasks = [(*parse(text), seed) for seed in chosen.seeds for text in chosen.trials]
     with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         running = {
             pool.submit(trial, name, settings, chosen, seed): name
             for name, settings, seed in tasks
-            if (name, seed, chosen.minutes, chosen.images) not in known
+            if (chosen.recipe, name, seed, chosen.minutes, chosen.images) not in known
         }
         for future in as_completed(running):
             try:

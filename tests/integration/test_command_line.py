@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from byol.cli import main
 from tests.conftest import encoded, picture
 
 FAST = [
@@ -169,8 +170,15 @@ def _resume_briefly(run: Path) -> str:
         (["demo", "--seeds", "11"], 1, "from 1 to 10"),
     ],
 )  # fmt: skip
-def test_bad_input_gets_one_sentence(arguments: list[str], code: int, says: str) -> None:
-    output = byol(*arguments, code=code)
+def test_bad_input_gets_one_sentence(
+    arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, which is quicker: an error that `main` does not catch fails the test."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    said = capsys.readouterr()
+    output = said.out + said.err
+    assert ended.value.code == code, output
     assert says in output
     assert code == 2 or len(output.strip().splitlines()) == 1 or output.strip().splitlines()[-1].startswith("byol: ")
 

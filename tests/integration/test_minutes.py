@@ -1,5 +1,6 @@
 """Trainings that are given a time."""
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from byol.cli import main
 from byol.commands import plan as plan_module
 from byol.commands.plan import plan
 from byol.commands.pretrain import TimeLimit
-from byol.config import override
+from byol.config import override, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.source import SkippedImages
@@ -89,6 +90,32 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     assert steps == pytest.approx(60 * images_per_second / 16, rel=0.05)
     assert steps == int(steps)
     assert found.notes[-1].endswith(f"so {int(steps):,} steps of 16")
+
+
+def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *given: (measured.append(given), (50, 16, 0))[1])
+    base = override(byol.recipes.recipe("small").config, SMALL)
+    recipe = Recipe(
+        base, "", "", "", sizes=(Size("wide", {"encoder.width": 1.0}, least_images=100_000), Size("narrow"))
+    )
+    asked, seen = override(base, {"encoder.width": 0.25}), build.profile(PICTURES, SkippedImages())
+    found = plan(1.1, time.monotonic(), asked, recipe, PICTURES, seen, Ranks())
+    assert found.config.encoder.width == 0.25
+    assert len(found.notes) == len(measured) == 1
+    assert found.notes[0].startswith("as asked: 50 images/s")
+
+
+def test_sizes_of_recipes_are_settings_that_hold() -> None:
+    sized = [recipe for recipe in map(byol.recipes.recipe, byol.recipes.RECIPES) if recipe.sizes]
+    assert sized
+    for recipe in sized:
+        configs = [override(recipe.config, size.settings) for size in recipe.sizes]
+        for config in configs:
+            validate(config)
+        least = [size.least_images for size in recipe.sizes]
+        assert least == sorted(set(least), reverse=True) and least[-1] == 0
+        assert all(one != other for one, other in itertools.pairwise(configs))
 
 
 def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,9 @@ def same_weights(one: Path, other: Path, tolerance: float) -> bool:
     return all(torch.allclose(value.double(), second[name].double(), atol=tolerance) for name, value in first.items())
 
 
-@pytest.mark.parametrize(("name", "micro"), [("resnet18", 0), ("resnet18", 4), ("convnext_atto", 0)])
+@pytest.mark.parametrize(
+    ("name", "micro"), [("resnet18", 0), ("resnet18", 4), pytest.param("convnext_atto", 0, marks=pytest.mark.full)]
+)
 def test_two_ranks_train_as_one_process_does(tmp_path: Path, name: str, micro: int) -> None:
     """With batch norm and without in the encoder, in one micro-batch and in two."""
     settings = {"encoder.name": name, "encoder.width": 0.125 if name == "resnet18" else 1.0}
@@ -159,9 +161,13 @@ def test_torchrun_trains_from_the_command_line(photos: Path, tmp_path: Path) -> 
     assert byol.load(tmp_path / "run")(torch.zeros(1, 3, 32, 32)).shape == (1, 64)
 
 
-@pytest.mark.parametrize("conventions", ["torch", "deepmind"])
-def test_batch_norm_over_ranks_equals_one_process(conventions: Conventions) -> None:
-    run_ranks(3, compare_batch_norm, conventions)
+def test_batch_norm_over_ranks_equals_one_process() -> None:
+    run_ranks(3, of_both_conventions, compare_batch_norm)
+
+
+def of_both_conventions(rank: int, compare: Callable[[int, Conventions], None]) -> None:
+    compare(rank, "torch")
+    compare(rank, "deepmind")
 
 
 def compare_batch_norm(rank: int, conventions: Conventions) -> None:
@@ -191,9 +197,8 @@ def compare_batch_norm(rank: int, conventions: Conventions) -> None:
         assert torch.allclose(part.eval()(data), whole.eval()(data), atol=1e-12)
 
 
-@pytest.mark.parametrize("conventions", ["torch", "deepmind"])
-def test_fused_batch_norm_over_ranks_equals_one_process(conventions: Conventions) -> None:
-    run_ranks(2, compare_fused_batch_norm, conventions)
+def test_fused_batch_norm_over_ranks_equals_one_process() -> None:
+    run_ranks(2, of_both_conventions, compare_fused_batch_norm)
 
 
 def compare_fused_batch_norm(rank: int, conventions: Conventions) -> None:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 ROW = {
     "name": "wide",
     "settings": {"encoder.width": 1},
+    "recipe": "small",
     "seed": 0,
     "minutes": 1.0,
     "images": 0,

@@ -67,10 +67,8 @@ def plan(
     kept = (
         are_equal(images) and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES
     )  # decoded once, before the training
-    asked = set(overrides(recipe.config, config))
     tried: list[_Trial] = []
-    for size in recipe.sizes or (Size("measured"),):
-        fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})
+    for size, fitting in _sizes(config, recipe):
         resolved = _resolved(fitting, recipe, source, seen, ranks)
         device = ranks.device(choose_device(config.device))
         rate = ranks.size * train_a_little(resolved, images, seen.channels, device)[0]
@@ -95,6 +93,19 @@ def plan(
         deadline,
         [_told(trial, len(source), trial is best) for trial in tried],
     )
+
+
+def _sizes(config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
+    """The recipe's sizes and their configs, each once: those that differ in settings of the user's are one."""
+    asked = set(overrides(recipe.config, config))
+    found: list[tuple[Size, Config]] = []
+    for size in recipe.sizes or (Size("measured"),):
+        fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})
+        if found and found[-1][1] == fitting:
+            found[-1] = (Size("as asked"), fitting)
+        else:
+            found.append((size, fitting))
+    return found
 
 
 def _resolved(config: Config, recipe: Recipe, source: ImageSource, seen: build.DataProfile, ranks: Ranks) -> Config:
