@@ -20,9 +20,9 @@ QUICK = {"README.md", "evaluation.md"}
 """Pages that are run by `make test`, too; all are by `make test-full`."""
 OF_OTHERS = {
     "index-url", "nproc-per-node", "nnodes", "signals-to-handle", "rdzv-backend", "rdzv-endpoint", "rdzv-id",
-    "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version",
+    "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained",
 }  # fmt: skip
-"""Options of pip, torchrun and sbatch, and of `byol` itself."""
+"""Options of pip, torchrun, sbatch and tools/search.py, and of `byol` itself."""
 
 
 def ids(page: Path) -> str:
