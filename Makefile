@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 DATA ?=
+# On several cores at a time; threads that wait for each other's sleep, so that processes do not take each other's cores
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-full test-browser test-gpu docs bench-peers install clean
 
@@ -14,11 +16,11 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[all-maps]" --constraint constraints.txt
-	$(BIN)/python -m pytest -m "not browser and not gpu"
+	$(PYTEST) -m "not browser and not gpu"
 	$(BIN)/python -m tests.mutations
 
 test-browser: $(INSTALLED)

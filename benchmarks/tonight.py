@@ -30,12 +30,12 @@ from benchmarks.record import arguments, in_child, publish, record
 from benchmarks.trainings import MEAN, STD, Training, backbone
 from byol.build import open_source
 from byol.evaluate.probes import probe_correct
-from byol.runtime.hardware import computes_in_bf16
+from byol.runtime.hardware import choose_precision, computes_in_bf16
 
 ROWS = {
     "ours": "byol pretrain --recipe tonight --minutes",
     "lightly": "lightly as documented",
-    "lightly-tuned": "lightly, 3x3 stem, bf16, channels_last",
+    "lightly-tuned": "lightly, 3x3 stem, our autocast, channels_last",
     "equal": "byol, ResNet-18 for as many epochs as the row above",
 }
 
@@ -92,7 +92,8 @@ def measured(row: str, chosen: argparse.Namespace, found: dict[str, dict[str, An
     if row == "lightly":
         return lightly(chosen, precision="fp32", **DOCUMENTED)
     if row == "lightly-tuned":
-        return lightly(chosen, stem="small", hidden=1024, precision="bf16", channels_last=True)
+        precision = choose_precision("auto", torch.device("cpu"))
+        return lightly(chosen, stem="small", hidden=1024, precision=precision, channels_last=True)
     if ROWS["lightly-tuned"] not in found:
         raise SystemExit("The row `equal` needs the epochs of `lightly-tuned`: measure that first.")
     same = ["--encoder.name", "resnet18", "--encoder.stem", "small", "--batch-size", "256"]

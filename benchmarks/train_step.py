@@ -3,8 +3,8 @@
     python -m benchmarks.train_step [--data cifar.parquet] [--batch 256]
     python -m benchmarks.train_step --data photos/ --encoder resnet50 --size 224 --batch 16
 
-Each row of each round is a process of its own. One image is two views. `matrix_fraction` is the share of the best bf16
-product or convolution of the same processes, with the operations that torch counts in one step of plain PyTorch.
+Each row of each round is a process of its own. One image is two views. `matrix_fraction` is the share of the best product
+or convolution of the same processes, with the operations that torch counts in one step of plain PyTorch.
 """
 
 import math

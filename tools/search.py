@@ -4,11 +4,13 @@
         plain "wide: encoder.width=1" "wide, other views: encoder.width=1 views.view1.blur_probability=0"
     python tools/search.py LEDGER.jsonl --data cifar10/train --recipe sample --minutes 4 @tools/trials/cifar10_4_minutes.txt
 
-Each trial is a name and settings of the recipe; a file holds one a line. It pretrains on nine tenths of the training images for the given time
-and scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and with the target encoder. A trial
-named `pixels` or `hog` is scored untrained, and `--untrained` adds the untrained encoder to every other. `--jobs`
-trials run at a time, with a thread each by default, so that a machine that is slow for a while is so for all of
-them. One line of JSON per trial is appended to the ledger; a trial that stands there already is not repeated.
+Each trial is a name and settings of the recipe; a file holds one a line. It pretrains on nine tenths of the training
+images for the given time, or with `--epochs` for so many passes in whatever time (where other work runs beside it). It
+scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and
+with the target encoder. A trial named `pixels` or `hog` is scored untrained, and `--untrained` adds the untrained
+encoder to every other. `--jobs` trials run at a time, with a thread each by default, so that a machine that is slow for
+a while is so for all of them. One line of JSON per trial is appended to the ledger; a trial that stands there already
+is not repeated.
 """
 
 import argparse
@@ -36,6 +38,8 @@ from byol.runtime.record import RunDirectory
 
 PROBED_IMAGES = 20_000
 """Of the training images, whose labels the probes see."""
+CONDITIONS = {"recipe": "", "minutes": 0.0, "epochs": 0.0, "images": 0}
+"""What trials of one comparison share, and what stands for it where an old row does not tell."""
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -70,8 +74,8 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
         found = probe_correct(encode, bank, validation, channels, torch.device("cpu"))
         return {probe: round(100 * float(right.mean()), 2) for probe, right in found.items()}
 
-    row = {"name": name, "settings": settings, "recipe": chosen.recipe, "seed": seed, "minutes": chosen.minutes}
-    row |= {"images": chosen.images, "num_images": len(train), "threads": chosen.threads}
+    row = {"name": name, "settings": settings, "seed": seed, "num_images": len(train), "threads": chosen.threads}
+    row |= {field: getattr(chosen, field) for field in CONDITIONS}
     if name in WITHOUT_WEIGHTS:
         done = {"steps": 0, "passes": 0.0, "images_per_second": 0.0}
         return row | done | {"validation": {"online": score(open_subject(name, train).encoder)}}
@@ -82,8 +86,8 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
             chosen.recipe,
             out=Path(folder) / "run",
             overrides=settings,
-            minutes=chosen.minutes,
             seed=seed,
+            **({"epochs": chosen.epochs} if chosen.epochs else {"minutes": chosen.minutes}),
             say=lambda line: None,
         )
         seconds = time.monotonic() - began
@@ -126,24 +130,28 @@ def main() -> None:
     parser.add_argument("--data", default="sample")
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--minutes", type=float, default=6.0, help="wall time of a trial, as for byol pretrain")
+    parser.add_argument("--epochs", type=float, default=0.0, help="passes over the images, in place of --minutes")
     parser.add_argument("--images", type=int, default=0, help="train on so many of the images; 0: all")
     parser.add_argument("--untrained", action="store_true", help="score the encoder without training, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_intermixed_args()
+    chosen.minutes = 0.0 if chosen.epochs else chosen.minutes
     lines = chosen.ledger.read_text().splitlines() if chosen.ledger.exists() else []
     done = [json.loads(line) for line in lines]
     if not chosen.trials:
         print(table(done))
         return
-    known = {(row["recipe"], row["name"], row["seed"], row["minutes"], row["images"]) for row in done}
+    same = {field: getattr(chosen, field) for field in CONDITIONS}
+    comparable = [row for row in done if {field: row.get(field, CONDITIONS[field]) for field in CONDITIONS} == same]
+    known = {(row["name"], row["seed"]) for row in comparable}
     tasks = [(*parse(text), seed) for seed in chosen.seeds for text in chosen.trials]
     with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         running = {
             pool.submit(trial, name, settings, chosen, seed): name
             for name, settings, seed in tasks
-            if (chosen.recipe, name, seed, chosen.minutes, chosen.images) not in known
+            if (name, seed) not in known
         }
         for future in as_completed(running):
             try:

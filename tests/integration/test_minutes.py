@@ -17,7 +17,7 @@ from byol.cli import main
 from byol.commands import plan as plan_module
 from byol.commands.plan import plan
 from byol.commands.pretrain import TimeLimit
-from byol.config import override, validate
+from byol.config import EncoderConfig, override, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.source import SkippedImages
@@ -104,6 +104,24 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
     assert found.config.encoder.width == 0.25
     assert len(found.notes) == len(measured) == 1
     assert found.notes[0].startswith("as asked: 50 images/s")
+
+
+def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (50, 16, 0))
+    recipe, seen = byol.recipes.recipe("small"), build.profile(PICTURES, SkippedImages())
+
+    def planned(**settings: Any) -> EncoderConfig:
+        config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
+        return plan(1.1, time.monotonic(), config, recipe, PICTURES, seen, Ranks()).config.encoder
+
+    def named(**settings: Any) -> EncoderConfig:
+        return planned(**{f"encoder.{name}": value for name, value in settings.items()})
+
+    assert (named().name, named().width) == ("resnet10", 0.25)
+    assert (named(width=0.5).name, named(width=0.5).width) == ("resnet10", 0.5)
+    assert (named(name="resnet50").name, named(name="resnet50").width) == ("resnet50", 1.0)
+    for weights in ({"pretrained": True}, {"init": "somewhere"}):
+        assert (named(**weights).name, named(**weights).width) == ("resnet18", 1.0)
 
 
 def test_sizes_of_recipes_are_settings_that_hold() -> None:
@@ -210,11 +228,11 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
     monkeypatch.setattr(Pace, "corrected", lambda pace, step: 8 if step == 4 else None)
     settings = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items()]
     with pytest.raises(SystemExit) as ended:
-        main(["pretrain", "--data", str(photos), "--out", str(tmp_path / "run"), "--minutes", "1", *settings])
+        main(["pretrain", "--data", str(photos), "--out", str(tmp_path / "run"), "--minutes", "10", *settings])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "planned for 1 min, by a short speed test" in said
-    assert "measured:" in said
+    assert "planned for 10 min, by a short speed test" in said
+    assert "ResNet-10 of width 16: " in said
     assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 8
 
 

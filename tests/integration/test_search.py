@@ -37,6 +37,8 @@ def test_trials_of_the_ledger_are_not_repeated(tmp_path: Path) -> None:
     ledger.write_text(json.dumps(ROW) + "\n")
     trials.write_text("wide: encoder.width=1\n")
     assert search(str(ledger), "--data", "no/such/folder", "--minutes", "1", f"@{trials}") == ""
+    by_epochs = search(str(ledger), "--data", "no/such/folder", "--epochs", "1", f"@{trials}")
+    assert by_epochs.startswith("wide failed") and "no/such/folder" in by_epochs
     assert len(ledger.read_text().splitlines()) == 1
 
 

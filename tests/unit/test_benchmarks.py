@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from benchmarks import (
     folder_index,
     knn,
@@ -27,6 +28,10 @@ from benchmarks.record import Record, publish, record
 from benchmarks.trainings import Training, run
 from PIL import Image
 
+from byol.runtime.hardware import choose_precision
+
+PRECISION = choose_precision("auto", torch.device("cpu"))
+"""bf16 only where the processor computes in it: a full-size encoder takes minutes in an emulation."""
 SCHEMA = {"benchmark", "what", "command", "date", "machine", "seed", "settings", "unit", "higher_is_better", "rows"}
 
 
@@ -51,7 +56,8 @@ def test_record_ratio_is_of_medians_and_says_how_many_times_better(tmp_path: Pat
 
 def test_training_makes_the_counted_steps(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, "", 20, 16)
-    found = run(Training("ours", str(folder), size=16, batch=4, hidden=16, workers=0, warmup=1, steps=2))
+    sizes = {"size": 16, "batch": 4, "hidden": 16, "workers": 0, "warmup": 1, "steps": 2}
+    found = run(Training("ours", str(folder), precision=PRECISION, **sizes))
     assert len(found["seconds"]) == 2 and min(found["seconds"]) > 0
     assert found["peak_megabytes"] >= found["imported_megabytes"] and found["matrix_peak"] > 0
 
@@ -63,7 +69,7 @@ def test_tonight_trains_another_for_the_time_and_scores_it(tmp_path: Path) -> No
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
     chosen = Namespace(data=str(tmp_path), size=16, seed=0, minutes=0.02, python=sys.executable)
-    found = tonight.lightly(chosen, name="plain", stem="small", batch=4, hidden=16, workers=0)
+    found = tonight.lightly(chosen, name="plain", precision=PRECISION, stem="small", batch=4, hidden=16, workers=0)
     assert found["epochs"] > 0 and found["seconds"] >= 1
     assert 0 <= found["linear"] <= 100
 
@@ -97,13 +103,14 @@ def test_tonight_measures_equal_epochs_after_those_of_lightly() -> None:
 
 def test_train_step_measures_in_a_process_of_its_own() -> None:
     common = {"encoder": "resnet18", "stem": "small", "size": 16, "batch": 4, "hidden": 16, "steps": 1, "workers": 0}
-    found = train_step.measure(train_step.rows("channels_last"), common, rounds=1, num_images=16)
-    check(found, {"plain PyTorch, bf16, channels_last"})
+    found = train_step.measure({"plain": {"name": "plain", "precision": PRECISION}}, common, rounds=1, num_images=16)
+    check(found, {"plain"})
     assert found["rows"][0]["matrix_fraction"] > 0
 
 
 def test_peer_rows_are_trainings() -> None:
-    for row in peers.peer_rows().values():
+    assert set(train_step.rows("channels_last")) == {"plain PyTorch, bf16, channels_last"}
+    for row in (peers.peer_rows() | train_step.rows()).values():
         assert set(row) <= {field.name for field in fields(Training)}
 
 

@@ -96,8 +96,13 @@ def plan(
 
 
 def _sizes(config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
-    """The recipe's sizes and their configs, each once: those that differ in settings of the user's are one."""
+    """The recipe's sizes and their configs, each once: those that differ in settings of the user's are one.
+
+    Whoever names an encoder, or weights to start from, has chosen its width, too.
+    """
     asked = set(overrides(recipe.config, config))
+    if asked & {"encoder.name", "encoder.pretrained", "encoder.init"}:
+        asked |= {name for size in recipe.sizes for name in size.settings if name.startswith("encoder.")}
     found: list[tuple[Size, Config]] = []
     for size in recipe.sizes or (Size("measured"),):
         fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})
