@@ -232,7 +232,7 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "planned for 10 min, by a short speed test" in said
-    assert "ResNet-10 of width 16: " in said
+    assert "ResNet-18: " in said
     assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 8
 
 
