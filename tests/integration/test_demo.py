@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from byol.commands import demo as demo_module
+from byol.commands import plan as plan_module
+from byol.data.sample import open_sample
+from byol.recipes import recipe
+
 
 @pytest.mark.full
 def test_demo_ends_in_ten_minutes_ahead_of_the_untrained_encoder(tmp_path: Path) -> None:
@@ -37,3 +42,14 @@ def test_demo_one_epoch_prints_the_table(tmp_path: Path) -> None:
         assert row in ended.stdout
     scores = json.loads((tmp_path / "demo" / "demo.json").read_text())["scores"]
     assert scores["pixels"]["knn"]["value"] == pytest.approx(81.9, abs=0.2)
+
+
+@pytest.mark.parametrize(("images_per_second", "epochs"), [(1000.0, 16.0), (100.0, 3.9)])
+def test_demo_has_fewer_epochs_where_they_would_take_too_long(
+    images_per_second: float, epochs: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 64, 0))
+    said: list[str] = []
+    config = demo_module.fitting(recipe("sample").config, open_sample("train"), said.append)
+    assert config.epochs == pytest.approx(epochs, abs=0.1)  # of 12,000 images, in 474 seconds
+    assert len(said) == (epochs < 16)

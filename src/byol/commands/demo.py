@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from byol import build
+from byol.commands.plan import plan
 from byol.commands.pretrain import DataArguments, start
 from byol.commands.trainer import Run, Say, Show
 from byol.config import Config
@@ -19,10 +20,14 @@ from byol.evaluate.scores import Score, accuracy, mean_over_runs, paired_differe
 from byol.export.encoder_file import Encoder
 from byol.recipes import recipe
 from byol.runtime.hardware import choose_device
+from byol.runtime.ranks import Ranks
 from byol.runtime.record import write_atomically
 
 PROBES = {"knn": "kNN", "linear": "linear", "few_labels": "linear, 10 labels per class"}
 FEATURES = {"pixels": "raw pixels", "random": "encoder, untrained", "byol": "encoder, BYOL"}
+
+MINUTES = 8.0
+"""Of each training, at most: with the evaluation the demo ends in ten."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,15 @@ def demo(
     say: Say = print,
     show: Show = lambda progress: None,
 ) -> DemoResult:
-    """Runs the `sample` recipe with seeds 0, 1, ... and writes one run directory per seed and `demo.json`."""
+    """Runs the `sample` recipe with seeds 0, 1, ... and writes one run directory per seed and `demo.json`.
+
+    Where its epochs take longer than MINUTES here, there are fewer; whoever sets epochs gets those.
+    """
     began = time.monotonic()
     config = config or recipe("sample").config
     train, test = open_sample("train"), open_sample("test")
+    if config.epochs == recipe("sample").config.epochs:
+        config = fitting(config, train, say)
     folders = [Path(out)] if num_seeds == 1 else [Path(out) / f"seed-{seed}" for seed in range(num_seeds)]
     runs, correct = [], []
     for seed, folder in enumerate(folders):
@@ -75,6 +85,17 @@ def demo(
     }
     write_atomically(Path(out) / "demo.json", (json.dumps(content, indent=2) + "\n").encode())
     return result
+
+
+def fitting(config: Config, train: ArrayImages, say: Say) -> Config:
+    """`config`, with fewer epochs where a short speed test says that its own would take longer than MINUTES."""
+    seen = build.profile(train, SkippedImages())
+    found = plan(MINUTES, time.monotonic(), config, replace(recipe("sample"), config=config), train, seen, Ranks())
+    if found.config.epochs >= config.epochs:
+        return config
+    epochs = round(found.config.epochs, 1)
+    say(f"{epochs:g} epochs in place of {config.epochs:g}, which would take longer than {MINUTES:g} minutes here")
+    return replace(config, epochs=epochs)
 
 
 def _all_probes(
