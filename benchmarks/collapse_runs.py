@@ -43,6 +43,7 @@ COMMON: dict[str, Any] = {
     "device": "cpu",
     "precision": "fp32",
     "views.size": 20,
+    "heads.projector_depth": 2,
     "heads.projector_hidden": 256,
     "heads.projector_output": 64,
     "heads.predictor_hidden": 256,

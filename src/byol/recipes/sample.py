@@ -24,13 +24,14 @@ MEASURED = (
 def sample() -> Recipe:
     """ResNet-10 of width 32, views of 56 px from images of 28, batch 64, SGD.
 
-    Differs from the paper: SGD in place of LARS, small encoder and heads, crops from 25 % of the area.
+    Differs from the paper: SGD in place of LARS, small encoder and heads, a projector of one layer (linear), crops from
+    25 % of the area.
     """
     config = Config(
         epochs=16,
         batch_size=64,
         encoder=EncoderConfig(name="resnet10", width=0.5, stem="imagenet"),
-        heads=HeadsConfig(projector_hidden=1024, projector_output=128, predictor_hidden=1024),
+        heads=HeadsConfig(projector_depth=1, projector_hidden=1024, projector_output=128, predictor_hidden=1024),
         method=MethodConfig(tau_base=0.98),
         optimizer=OptimizerConfig(name="sgd", base_learning_rate=0.6, weight_decay=1e-4, warmup_epochs=1),
         views=ViewsConfig(

@@ -50,7 +50,7 @@ ASYMMETRY = Study(
     scales={
         "tiny": replace(
             TINY,
-            settings={"epochs": 3.0},  # seven forwards more with small crops
+            settings={**TINY.settings, "epochs": 3.0},  # seven forwards more with small crops
             variants=("none", "MultiCrop, source", *(f"{design}, {row[1]}" for design, row in SIDED.items())),
         ),
         "small": SMALL,
