@@ -47,16 +47,14 @@ def losses(path: Path) -> list[float]:
 
 @pytest.mark.parametrize("kernels", ["native", "fused"])
 def test_training_twenty_steps_give_the_golden_trace(tmp_path: Path, kernels: str) -> None:
-    """The same training on every machine, with any number of threads: where they differ in a last digit, it grows tenfold
-    in a step or two, to 2e-6, 3e-4, 2e-3 and 2e-2 after these steps (1 to 4 threads), while the loss falls by 2.3."""
+    """On every machine: with LARS at a low rate, operators and 1 to 4 threads part by 8e-5 at most, where a tenth more
+    of the rate makes 8e-3, a momentum of 0.8 makes 2e-2, and tau from 0.9 makes 7e-4."""
     heads = {"heads.projector_hidden": 256, "heads.projector_output": 64, "heads.predictor_hidden": 256}
-    settings = {"encoder.name": "resnet10", "batch_size": 64, "epochs": 20, "optimizer.base_learning_rate": 0.02}
-    run(tmp_path / "run", kernels=kernels, **settings, **heads)
+    lars = {"optimizer.name": "lars", "optimizer.base_learning_rate": 0.05}
+    settings = {"encoder.name": "resnet10", "batch_size": 64, "epochs": 20}
+    run(tmp_path / "run", kernels=kernels, **settings, **heads, **lars)
     golden = json.loads((Path(__file__).parent / "golden_losses.json").read_text())
-    found = losses(tmp_path / "run")
-    assert len(found) == len(golden) == 20
-    for steps, close in ((2, 2e-5), (4, 2e-3), (8, 1e-2), (20, 5e-2)):
-        assert found[:steps] == pytest.approx(golden[:steps], abs=close)
+    assert losses(tmp_path / "run") == pytest.approx(golden, abs=5e-4)
     assert RunDirectory(tmp_path / "run").record()["derived"]["kernels"] == kernels
 
 
