@@ -7,10 +7,10 @@
 Each trial is a name and settings of the recipe; a file holds one a line. It pretrains on nine tenths of the training
 images for the given time, or with `--epochs` for so many passes in whatever time (where other work runs beside it). It
 scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and
-with the target encoder. A trial named `pixels` or `hog` is scored untrained, and `--untrained` adds the untrained
-encoder to every other. `--jobs` trials run at a time, with a thread each by default, so that a machine that is slow for
-a while is so for all of them. One line of JSON per trial is appended to the ledger; a trial that stands there already
-is not repeated.
+with the target encoder. A trial named `pixels`, `hog`, or as the folder of an encoder is scored as it is, and
+`--untrained` adds the untrained encoder to every other. `--jobs` trials run at a time, with a thread each by default, so
+that a machine that is slow for a while is so for all of them. One line of JSON per trial is appended to the ledger; a
+trial that stands there already is not repeated.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
 
     row = {"name": name, "settings": settings, "seed": seed, "num_images": len(train), "threads": chosen.threads}
     row |= {field: getattr(chosen, field) for field in CONDITIONS}
-    if name in WITHOUT_WEIGHTS:
+    if name in WITHOUT_WEIGHTS or Path(name).is_dir():
         done = {"steps": 0, "passes": 0.0, "images_per_second": 0.0}
         return row | done | {"validation": {"online": score(open_subject(name, train).encoder)}}
     began = time.monotonic()

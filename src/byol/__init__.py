@@ -23,6 +23,7 @@ _LAZY = {
     "embed": ("byol.commands.embedding", "embed"),
     "export_encoder": ("byol.commands.export", "export_encoder"),
     "import_deepmind": ("byol.commands.import_deepmind", "import_deepmind"),
+    "import_timm": ("byol.commands.import_timm", "import_timm"),
     "load": ("byol.export.encoder_file", "load_encoder"),
     "write_report": ("byol.report.write", "write_report"),
     "ByolError": ("byol.errors", "ByolError"),
@@ -39,6 +40,7 @@ __all__ = [
     "evaluate_encoder",
     "export_encoder",
     "import_deepmind",
+    "import_timm",
     "load",
     "pretrain",
     "resume",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from byol.commands.evaluate import evaluate as evaluate_encoder
     from byol.commands.export import export_encoder
     from byol.commands.import_deepmind import import_deepmind
+    from byol.commands.import_timm import import_timm
     from byol.commands.pretrain import pretrain, resume
     from byol.commands.trainer import Run
     from byol.errors import ByolError

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from byol.build_networks import METHODS, encoder, encoder_settings, method, seeded
-from byol.config import Config, ViewConfig
+from byol.config import Config, EncoderConfig, ViewConfig
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
 from byol.data.image_folder import ImageFolder
@@ -24,11 +24,11 @@ from byol.data.tar_shards import TarImages
 from byol.engine.state import State
 from byol.engine.step import Schedule
 from byol.errors import BrokenImageError, ConfigError, DataError, nearest
-from byol.export.encoder_file import EncoderDescription
+from byol.export.encoder_file import EncoderDescription, read_description
 from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
-from byol.nets.encoder import SMALL_IMAGE, find_num_features
+from byol.nets.encoder import SMALL_IMAGE, find_num_features, pretrained_normalization
 from byol.nets.fused_norm import fuse_batch_norm
 from byol.nets.initialization import initialize_from_data as set_from_data
 from byol.nets.matrix_conv import use_matrix_products
@@ -186,13 +186,9 @@ def fit_to_data(
         views = dataclasses.replace(views, size=max(8, size))
         notes.append(f"views of {views.size} px, from the images (median short side {seen.short_side} px)")
     if not views.mean:
-        imagenet = seen.channels == 3
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else (seen.mean, seen.std)
+        mean, std, note = _normalization(config.encoder, seen)
         views = dataclasses.replace(views, mean=mean, std=std)
-        if not imagenet:
-            notes.append(
-                f"mean {mean} and std {std} measured on the images ({seen.channels} channels); saturation, hue and grayscale are left out"
-            )
+        notes += [note] if note else []
     if len(views.mean) not in (1, seen.channels):
         raise ConfigError(f"views.mean has {len(views.mean)} values, the images have {seen.channels} channels.")
     batch_size = config.batch_size
@@ -226,6 +222,29 @@ def fit_to_data(
     return dataclasses.replace(
         config, views=views, optimizer=optimizer, batch_size=batch_size, micro_batch_size=micro
     ), notes
+
+
+def _normalization(encoder: EncoderConfig, seen: DataProfile) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Mean and std that the weights it starts from expect; else ImageNet's, or measured; and a line if not ImageNet's."""
+    if encoder.init:
+        start = read_description(encoder.init)
+        if len(start.mean) in (1, seen.channels):
+            return (
+                start.mean,
+                start.std,
+                f"mean {start.mean} and std {start.std}, those of the encoder in {encoder.init}",
+            )
+    if seen.channels != 3:
+        left_out = "saturation, hue and grayscale are left out"
+        return (
+            seen.mean,
+            seen.std,
+            f"mean {seen.mean} and std {seen.std} measured on the images ({seen.channels} channels); {left_out}",
+        )
+    known = pretrained_normalization(encoder.name) if encoder.pretrained else None
+    if known and known != (IMAGENET_MEAN, IMAGENET_STD):
+        return *known, f"mean {known[0]} and std {known[1]}, those of timm's weights of {encoder.name}"
+    return IMAGENET_MEAN, IMAGENET_STD, ""
 
 
 def schedule(config: Config, num_images: int) -> Schedule:

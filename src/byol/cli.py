@@ -86,6 +86,20 @@ class ImportDeepmind:
 
 
 @dataclass(frozen=True)
+class ImportTimm:
+    """Turn pretrained weights of a timm model into an encoder folder, to start from or to compare with."""
+
+    model: tyro.conf.Positional[str]
+    """The model's timm name (resnet18, vit_small_patch16_224, ...)."""
+    out: str
+    """The folder to write; must not exist, or be empty."""
+    weights: str = ""
+    """A file of its tensors, of timm or torchvision (.safetensors, .pth, .pt); default: those that timm downloads."""
+    image_size: int = 224
+    """Side of the images that the encoder will be given."""
+
+
+@dataclass(frozen=True)
 class Demo:
     """Pretrain on the bundled images and compare with pixels and with the untrained encoder."""
 
@@ -240,6 +254,16 @@ def _import_deepmind(options: ImportDeepmind) -> int:
     return 0
 
 
+def _import_timm(options: ImportTimm) -> int:
+    from byol.commands.import_timm import import_timm
+
+    encoder = import_timm(options.model, options.out, weights=options.weights, image_size=options.image_size)
+    d = encoder.description
+    print(f"{d.name}, {d.num_features} features, written to {options.out}")
+    print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.name {d.name} --encoder.init {options.out}")
+    return 0
+
+
 def _demo(options: Demo) -> int:
     from byol.commands.demo import demo, table
     from byol.console import Console
@@ -285,6 +309,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "embed": (Embed, run_embed),
     "export": (Export, _export),
     "import-deepmind": (ImportDeepmind, _import_deepmind),
+    "import-timm": (ImportTimm, _import_timm),
     "explore": (Explore, run_explore),
     "report": (Report, run_report),
     "preview": (Preview, run_preview),

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import byol
+from byol.nets.encoder import create_encoder
 from tests.conftest import SMALL
 from tests.parity.haiku import GOLDEN
 
@@ -30,8 +31,12 @@ SHORTENED: dict[str, list[str]] = {
 }
 """Options that are added to a command; the last of two counts."""
 
-REPLACED = {"dtd pets flowers own=": "own=", "--data imagenet ": "--data labelled "}
-"""Data sets whose images would have to be downloaded."""
+REPLACED = {
+    "dtd pets flowers own=": "own=",
+    "--data imagenet ": "--data labelled ",
+    "import-timm resnet18": "import-timm resnet10",
+}
+"""Data sets whose images would have to be downloaded, and a smaller network."""
 
 NOT_RUN = {
     "byol study": "trains an hour or more; tests/unit/test_studies.py runs a study",
@@ -52,6 +57,7 @@ def prepare(folder: Path, photos: Path) -> None:
     shutil.copytree(photos, folder / "labelled")
     os.symlink(folder / "runs" / "photos", folder / "RUN")
     shutil.copy(GOLDEN / "synthetic_checkpoint_plain.pkl", folder / "pretrain_res50x1.pkl")
+    torch.save(create_encoder("resnet10", stem="imagenet").state_dict(), folder / "resnet18.pth")
     (folder / "cifar10").mkdir()
     files = sorted(photos.rglob("*.jpg"))
     rows = {"image": [file.read_bytes() for file in files], "label": [int(f.parent.name == "dog") for f in files]}

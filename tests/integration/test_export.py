@@ -108,6 +108,7 @@ def test_export_printed_text_and_load_give_the_features(which: str, to: Kind, tm
     card = (tmp_path / "out" / "README.md").read_text()
     in_card = card.split("```python\n")[1].split("```")[0]
     assert str(tmp_path) not in card
+    assert "pretrained without labels by BYOL" in card
     assert off(run_text(in_card, tmp_path), expected) < 1e-5
     assert oct((tmp_path / "out").stat().st_mode)[-3:] == "755"
 
@@ -202,7 +203,7 @@ def test_load_of_a_description_that_builds_nothing_is_refused(change: dict[str, 
 
 def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
     small = {"encoder.name": "resnet10", "encoder.width": 0.125, "views.size": 32, "precision": "fp32", "workers": 0}
-    heads = {"heads.projector_hidden": 16, "heads.projector_output": 8, "heads.predictor_hidden": 16}
+    heads = {"heads.projector_hidden": 16, "heads.projector_output": 8, "method.name": "simclr"}
     byol.pretrain(
         photos, epochs=1, batch_size=16, out=tmp_path / "run", overrides={**small, **heads}, say=lambda _: None
     )
@@ -215,6 +216,7 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
         card = (folder / "README.md").read_text()
         assert ModelCard.load(folder / "README.md").data.license == "cc-by-4.0"
         for told in (
+            "pretrained without labels by SimCLR: resnet10",
             "photos, 40 images",
             "1 epochs in steps of 16",
             "| knn, top-1 (k 3, temperature 0.1; ",

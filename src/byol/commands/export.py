@@ -31,6 +31,7 @@ from byol.runtime.record import new_folder, write_atomically
 
 Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
 CHECKED_BATCHES = (1, 2, 5)
+TITLES = {"simclr": "SimCLR", "simsiam": "SimSiam", "infonce": "BYOL with negatives (InfoNCE)"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def export_encoder(
     encoder.description = dataclasses.replace(encoder.description, provenance=provenance)
     with new_folder(out) as writing:
         written = WRITERS[to](encoder, writing)
-        title = f"{encoder.description.name or 'encoder'} pretrained by BYOL"
+        title = encoder.description.name or "An encoder of its own"
         card = model_card(title, encoder.description, written.snippet(out.name), written.checked, written.library)
         write_atomically(writing / "README.md", card.encode())
     return Export(out, written.snippet(str(out)), written.checked, written.notes)
@@ -208,7 +209,8 @@ def _provenance(run: Path) -> dict[str, Any]:
         }
     except (ByolError, KeyError, TypeError):
         return {}
-    return {"training": training, "metrics": _measured(run)}
+    how = {} if config.method.name == "byol" else {"how": f"pretrained without labels by {TITLES[config.method.name]}"}
+    return {**how, "training": training, "metrics": _measured(run)}
 
 
 def _start(config: Config) -> str:

@@ -1,16 +1,14 @@
 """From a checkpoint that DeepMind published to an encoder folder, and the whole pretraining state beside it."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
-from byol.errors import CheckpointError, ConfigError
+from byol.errors import ConfigError
 from byol.export.card import model_card
 from byol.export.deepmind import Network, read_checkpoint, resnet_settings
-from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild, save_encoder
+from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild, require_whole, save_encoder
 from byol.export.snippet import byol_snippet
 from byol.nets.encoder import create_encoder
 from byol.runtime.record import new_folder, replacing, write_atomically
@@ -36,7 +34,9 @@ def import_deepmind(
     tensors = checkpoint.encoder(network)
     name, settings = resnet_settings(tensors)
     in_channels = tensors["conv1.weight"].shape[1]
-    num_features = _require_whole(name, settings, in_channels, tensors, file)
+    with torch.device("meta"):
+        empty = create_encoder(name, in_channels=in_channels, **settings)
+    require_whole(name, empty, tensors, file)  # before memory is taken
     training = {
         "imported from": f"{file.name}, the {network} network",
         "steps": checkpoint.step if checkpoint.step is not None else "not in the file",
@@ -46,7 +46,7 @@ def import_deepmind(
     description = EncoderDescription(
         name=name,
         settings=settings,
-        num_features=num_features,
+        num_features=int(empty.num_features),  # pyright: ignore[reportArgumentType]
         in_channels=in_channels,
         image_size=image_size,
         mean=IMAGENET_MEAN,
@@ -66,20 +66,3 @@ def import_deepmind(
         )
         write_atomically(writing / "README.md", card.encode())
     return load_encoder(out)
-
-
-def _require_whole(
-    name: str, settings: dict[str, Any], in_channels: int, tensors: dict[str, Tensor], file: Path
-) -> int:
-    """The number of features. Compares shapes before memory is taken; raises CheckpointError where they differ."""
-    with torch.device("meta"):
-        empty = create_encoder(name, in_channels=in_channels, **settings)
-    expected = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wrong := sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)):
-        n = wrong[0]
-        raise CheckpointError(
-            f"{file} is no whole {name}: {n} is {found.get(n, 'missing')} in it and {expected.get(n, 'unknown')} in the "
-            f"network ({len(wrong)} such tensors)."
-        )
-    return int(empty.num_features)  # pyright: ignore[reportArgumentType]

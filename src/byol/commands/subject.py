@@ -18,7 +18,7 @@ from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_han
 from byol.evaluate.options import HOG, WITHOUT_WEIGHTS
 from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild
 from byol.export.onnx_file import OnnxEncoder
-from byol.nets.encoder import SMALL_IMAGE, create_encoder
+from byol.nets.encoder import SMALL_IMAGE, create_encoder, pretrained_normalization
 from byol.runtime.record import RunDirectory
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
 
@@ -134,8 +134,9 @@ def _timm(name: str, train: ImageSource, seed: int) -> Subject:
     size = seen.short_side if seen.short_side <= SMALL_IMAGE else LARGE_IMAGE
     with build.seeded(seed):
         module = create_encoder(model, in_channels=seen.channels, image_size=size, pretrained=bool(weights))
-    colour = seen.channels == 3
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if colour else (seen.mean, seen.std)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if seen.channels == 3 else (seen.mean, seen.std)
+    if weights and seen.channels == 3:
+        mean, std = pretrained_normalization(model) or (mean, std)
     features = build.find_num_features(module, seen.channels, size)
     description = EncoderDescription(
         model, {"pretrained": bool(weights)}, features, seen.channels, size, mean, std, True

@@ -5,6 +5,7 @@ from typing import Any
 from byol.export.encoder_file import EncoderDescription
 
 NOT_CHOSEN = "not chosen"
+PRETRAINED = "pretrained without labels by BYOL (Bootstrap Your Own Latent)"
 CITATION = """\
     @inproceedings{grill2020bootstrap,
       title = {Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning},
@@ -42,7 +43,7 @@ def _summary(d: EncoderDescription) -> str:
     special = [f"{k} {v}" for k, v in d.settings.items() if k in changed and v and v != changed[k]]
     name = f"{d.name or 'A module of its own'}{' (' + ', '.join(special) + ')' if special else ''}"
     return (
-        f"An image encoder pretrained without labels by BYOL (Bootstrap Your Own Latent): {name}, "
+        f"An image encoder {d.provenance.get('how', PRETRAINED)}: {name}, "
         f"{d.in_channels} channel{'s' if d.in_channels > 1 else ''}, {d.image_size} x {d.image_size} pixels, "
         f"{d.num_features} features per image. No classifier."
     )

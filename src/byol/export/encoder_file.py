@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from byol.errors import EncoderError, RunError
+from byol.errors import CheckpointError, EncoderError, RunError
 from byol.nets.encoder import create_encoder
 from byol.runtime.record import replacing, write_atomically
 from byol.views.evaluation import centre_view
@@ -101,6 +101,30 @@ def write_description(folder: Path, description: EncoderDescription) -> None:
     write_atomically(folder / DESCRIPTION, (json.dumps(asdict(description), indent=2) + "\n").encode())
 
 
+def read_description(folder: str | Path) -> EncoderDescription:
+    """The `encoder.json` in `folder`. Raises RunError where there is none, or a damaged one."""
+    try:
+        content = json.loads((Path(folder) / DESCRIPTION).read_text())
+        content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
+        return EncoderDescription(**content)
+    except FileNotFoundError:
+        raise RunError(f"{folder} holds no {DESCRIPTION}: it is no run, or the run wrote no encoder yet.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
+
+
+def require_whole(name: str, empty: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> None:
+    """Compares names and shapes with a network `name` (on torch's meta device, say). Raises CheckpointError where they differ."""
+    expected = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wrong := sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)):
+        n = wrong[0]
+        raise CheckpointError(
+            f"{file} is no whole {name}: {n} is {found.get(n, 'missing')} in it and {expected.get(n, 'unknown')} in the "
+            f"network ({len(wrong)} such tensors)."
+        )
+
+
 def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder:
     """The encoder of a run directory, of an export, or of any folder that holds weights and `encoder.json`.
 
@@ -110,17 +134,15 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
     folder = Path(folder)
     names = (WEIGHTS, PLAIN_WEIGHTS, ONNX_WEIGHTS)
     weights = folder / next((name for name in names if (folder / name).exists()), WEIGHTS)
+    description = read_description(folder)
     try:
-        description = _read_description(folder)
         if weights.name == ONNX_WEIGHTS:
             from byol.export.onnx_file import OnnxEncoder
 
             return OnnxEncoder(weights, description)
         tensors = load_file(weights)
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{folder} holds no {Path(error.filename or WEIGHTS).name}: it is no run, or the run wrote no encoder yet."
-        ) from None
+    except FileNotFoundError:
+        raise RunError(f"{folder} holds no {weights.name}: it is no run, or the run wrote no encoder yet.") from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
     if module is None:
@@ -163,9 +185,3 @@ def copy_weights(folder: str | Path, module: nn.Module) -> nn.Module:
             f"It has {asked}: set --encoder.name and the like so."
         ) from error
     return module
-
-
-def _read_description(folder: Path) -> EncoderDescription:
-    content = json.loads((folder / DESCRIPTION).read_text())
-    content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
-    return EncoderDescription(**content)

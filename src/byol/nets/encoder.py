@@ -101,6 +101,14 @@ def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretr
     return encoder
 
 
+def pretrained_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation per channel that timm's pretrained weights of `name` expect; None: it has none."""
+    import timm
+
+    known = timm.get_pretrained_cfg(name)
+    return None if known is None else (tuple(known.mean), tuple(known.std))
+
+
 def use_small_stem(encoder: nn.Module) -> None:
     """Replaces, in place, a ResNet's 7x7/2 stem and max-pool by a 3x3/1 convolution (SimCLR appendix B.9).
 
