@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,7 +26,7 @@ from byol.cli_show import (
     run_report,
 )
 from byol.cli_transfer import Transfer, run_transfer
-from byol.config import Config, overrides
+from byol.config import Config, given_settings, overrides
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
 from byol.studies.options import RunStudy, run_study
@@ -53,6 +53,8 @@ class Pretrain:
     accept_changes: bool = False
     """With --resume: go on although settings differ from the run's."""
     place: Place = field(default_factory=DataPlace)
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """The settings that the command line names."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class Demo:
     seeds: int = 1
     """Repeat with that many seeds (at most 10), for intervals over runs."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: recipe("sample").config)
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """The settings that the command line names."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,12 @@ def parse(name: str, arguments: list[str]) -> Any:
         default = kind(
             config=recipe(_chosen_recipe(arguments)).config, **({"data": tyro.MISSING} if kind is Preview else {})
         )
-        return tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
-    return tyro.cli(kind, prog=f"byol {name}", args=arguments)
+        options = tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
+    else:
+        options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
+    if kind in (Pretrain, Demo):
+        options = replace(options, given=given_settings(arguments))
+    return options
 
 
 def _overview() -> str:
@@ -220,7 +228,7 @@ def _pretrain(options: Pretrain) -> int:
                 arguments,
                 source,
                 out=options.out or None,
-                limit=None if options.minutes is None else TimeLimit(options.minutes, began),
+                limit=None if options.minutes is None else TimeLimit(options.minutes, began, options.given),
                 say=console.say,
                 show=console.show,
                 command=sys.argv,
@@ -272,7 +280,14 @@ def _demo(options: Demo) -> int:
     if not 1 <= options.seeds <= 10:
         raise ByolError(f"--seeds must be from 1 to 10; found {options.seeds}.")
     with Console() as console:
-        result = demo(options.out, num_seeds=options.seeds, config=options.config, say=console.say, show=console.show)
+        result = demo(
+            options.out,
+            num_seeds=options.seeds,
+            config=options.config,
+            given=options.given,
+            say=console.say,
+            show=console.show,
+        )
     if not result.scores:
         return 128 + (result.runs[-1].signal_number or 0)
     console.table(*table(result))

@@ -19,7 +19,7 @@ VALUES: dict[str, Sequence[str]] = {"--recipe": tuple(RECIPES), "--protocol": (*
 """Of options whose type does not tell them."""
 POSITIONAL: dict[str, Sequence[str]] = {"study": tuple(STUDIES), "completion": get_args(Shell)}
 """By command; the others name files."""
-POSITIONAL_MARK = get_args(tyro.conf.Positional[str])[1]
+NO_OPTION = {get_args(tyro.conf.Positional[str])[1], get_args(tyro.conf.Suppress[str])[1]}
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Option:
 
 
 def options(kind: type, prefix: str = "") -> Iterator[Option]:
-    """The options that tyro makes of a dataclass; positional arguments are left out."""
+    """The options that tyro makes of a dataclass; positional and hidden arguments are left out."""
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         of, marks = _unwrapped(hints[field.name])
         name = field.name.replace("_", "-")
-        if POSITIONAL_MARK in marks:
+        if any(mark in NO_OPTION for mark in marks):
             continue
         if dataclasses.is_dataclass(of):
             unnamed = any(getattr(mark, "name", None) == "" for mark in marks)

@@ -27,7 +27,6 @@ SHORTENED: dict[str, list[str]] = {
     "evaluate": ["--budget", "smoke"],
     "transfer": ["--budget", "smoke"],
     "report": ["--images", "20"],
-    "demo": ["--epochs", "0.02", "--encoder.width", "0.125"],
 }
 """Options that are added to a command; the last of two counts."""
 
@@ -40,6 +39,7 @@ REPLACED = {
 
 NOT_RUN = {
     "byol study": "trains an hour or more; tests/unit/test_studies.py runs a study",
+    "byol demo": "trains on the bundled images; tests/integration/test_demo.py runs it",
     "byol explore": "serves until Ctrl-C; tests/unit/test_explore.py asks the server, tests/browser the page",
     "byol pretrain --data photos/ --minutes 60": "takes an hour; tests/integration/test_minutes.py runs the command",
     "byol pretrain --data cifar10/train.parquet --recipe tonight": "takes the minutes it is given, as the one above",
@@ -68,11 +68,11 @@ def prepare(folder: Path, photos: Path) -> None:
 def shortened(words: list[str]) -> list[str]:
     """A command's words with tiny settings. Whatever run lies where it writes is removed."""
     words = words + SHORTENED.get(words[0], [])
-    if words[0] in ("pretrain", "demo"):
+    if words[0] == "pretrain":
         if "--resume" in words:
             return words[: len(words) - len(SHORTENED["pretrain"])]
-        out = Path(words[words.index("--out") + 1]) if "--out" in words else Path("runs/demo")
-        shutil.rmtree(out, ignore_errors=True)
+        if "--out" in words:
+            shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
     return words
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from byol.cli import main
 from byol.commands import demo as demo_module
 from byol.commands import plan as plan_module
 from byol.data.sample import open_sample
+from byol.errors import ConfigError
 from byol.recipes import recipe
 
 
@@ -42,6 +44,22 @@ def test_demo_one_epoch_prints_the_table(tmp_path: Path) -> None:
         assert row in ended.stdout
     scores = json.loads((tmp_path / "demo" / "demo.json").read_text())["scores"]
     assert scores["pixels"]["knn"]["value"] == pytest.approx(81.9, abs=0.2)
+
+
+@pytest.mark.parametrize(("arguments", "planned"), [([], True), (["--epochs", "16"], False), (["--epochs=3"], False)])
+def test_demo_keeps_the_epochs_that_the_user_named(
+    arguments: list[str], planned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def stop(*_: object, **__: object) -> None:
+        raise ConfigError("stopped before the training")
+
+    monkeypatch.setattr(demo_module, "fitting", lambda config, *_: (asked.append(config), config)[1])
+    monkeypatch.setattr(demo_module, "start", stop)
+    with pytest.raises(SystemExit):
+        main(["demo", "--out", str(tmp_path / "demo"), *arguments])
+    assert len(asked) == planned
 
 
 @pytest.mark.parametrize(("images_per_second", "epochs"), [(1000.0, 16.0), (100.0, 3.9)])

@@ -83,7 +83,9 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     config = override(base, settings)
     began = time.monotonic()
     seen = build.profile(PICTURES, SkippedImages())
-    found = plan(1.1, began, config, recipe, PICTURES, seen, Ranks())  # 66 s, of which 60 are left for training
+    found = plan(
+        1.1, began, frozenset(settings), config, recipe, PICTURES, seen, Ranks()
+    )  # 66 s, of which 60 are left for training
     assert (found.config.encoder.name, found.config.views.size) == expected
     assert found.deadline == began + 60
     steps = found.config.epochs * len(PICTURES) / 16
@@ -99,11 +101,14 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
     recipe = Recipe(
         base, "", "", "", sizes=(Size("wide", {"encoder.width": 1.0}, least_images=100_000), Size("narrow"))
     )
-    asked, seen = override(base, {"encoder.width": 0.25}), build.profile(PICTURES, SkippedImages())
-    found = plan(1.1, time.monotonic(), asked, recipe, PICTURES, seen, Ranks())
-    assert found.config.encoder.width == 0.25
-    assert len(found.notes) == len(measured) == 1
-    assert found.notes[0].startswith("as asked: 50 images/s")
+    seen = build.profile(PICTURES, SkippedImages())
+    for width in (0.25, base.encoder.width):  # the recipe's own, too, where the user names it
+        asked = override(base, {"encoder.width": width})
+        found = plan(1.1, time.monotonic(), frozenset({"encoder.width"}), asked, recipe, PICTURES, seen, Ranks())
+        assert found.config.encoder.width == width
+        assert len(found.notes) == len(measured) == 1
+        assert found.notes[0].startswith("as asked: 50 images/s")
+        measured.clear()
 
 
 def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +117,8 @@ def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPa
 
     def planned(**settings: Any) -> EncoderConfig:
         config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
-        return plan(1.1, time.monotonic(), config, recipe, PICTURES, seen, Ranks()).config.encoder
+        given = frozenset(settings)
+        return plan(1.1, time.monotonic(), given, config, recipe, PICTURES, seen, Ranks()).config.encoder
 
     def named(**settings: Any) -> EncoderConfig:
         return planned(**{f"encoder.{name}": value for name, value in settings.items()})
@@ -150,7 +156,7 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
     monkeypatch.setattr(TwoViews, "crop", seen_crop)
     source, recipe = ImageFolder(photos, None), byol.recipes.recipe("small")
     profile = build.profile(source, SkippedImages())
-    found = plan(1, time.monotonic(), recipe.config, recipe, source, profile, Ranks())
+    found = plan(1, time.monotonic(), frozenset(), recipe.config, recipe, source, profile, Ranks())
     assert set(cropped) == {profile.short_side} and profile.short_side > 0
     steps = found.config.epochs * len(source) / 8  # the largest power of two up to a quarter of the 40 images
     assert 0 < steps < 54 * 1e6 / 8  # at the rate of decoding, not of the made-up training
@@ -162,8 +168,9 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = build.profile(PICTURES, SkippedImages())
 
     def refused(minutes: float, sentence: str, **settings: Any) -> None:
+        asked = override(config, settings)
         with pytest.raises(ConfigError, match=sentence):
-            plan(minutes, time.monotonic(), override(config, settings), recipe, PICTURES, seen, Ranks())
+            plan(minutes, time.monotonic(), frozenset(settings), asked, recipe, PICTURES, seen, Ranks())
 
     refused(0, "above 0; found 0")
     refused(float("nan"), "above 0; found nan")
@@ -232,7 +239,7 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "planned for 10 min, by a short speed test" in said
-    assert "ResNet-18: " in said
+    assert "as asked: " in said
     assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 8
 
 

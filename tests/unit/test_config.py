@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from byol import recipes
-from byol.config import Config, ViewConfig, differences, from_dict, override, to_dict, validate
+from byol.config import Config, ViewConfig, differences, from_dict, given_settings, override, to_dict, validate
 from byol.errors import ConfigError
 from byol.views.policy import T_PRIME, T, ViewPolicy
 
@@ -108,3 +108,19 @@ def test_validate_lars_rate_with_adamw_is_refused() -> None:
 def test_override_wrong_type_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match="batch_size"):
         override(Config(), {"batch_size": value})
+
+
+def test_given_settings_are_those_of_the_command_line() -> None:
+    words = [
+        "--data",
+        "photos",
+        "--epochs",
+        "3",
+        "--optimizer.base-learning-rate=0.1",
+        "--no-channels-last",
+        "--out",
+        "epochs",
+    ]
+    words += ["--heads.no-projector-output-norm", "--view", "--views.size", "-1"]
+    expected = {"epochs", "optimizer.base_learning_rate", "channels_last", "heads.projector_output_norm", "views.size"}
+    assert given_settings(words) == expected

@@ -47,17 +47,19 @@ def demo(
     *,
     num_seeds: int = 1,
     config: Config | None = None,
+    given: frozenset[str] = frozenset(),
     say: Say = print,
     show: Show = lambda progress: None,
 ) -> DemoResult:
     """Runs the `sample` recipe with seeds 0, 1, ... and writes one run directory per seed and `demo.json`.
 
-    Where its epochs take longer than MINUTES here, there are fewer; whoever sets epochs gets those.
+    Where its epochs take longer than MINUTES here, there are fewer, unless epochs are among the `given` settings, those
+    that the user named.
     """
     began = time.monotonic()
     config = config or recipe("sample").config
     train, test = open_sample("train"), open_sample("test")
-    if config.epochs == recipe("sample").config.epochs:
+    if "epochs" not in given:
         config = fitting(config, train, say)
     folders = [Path(out)] if num_seeds == 1 else [Path(out) / f"seed-{seed}" for seed in range(num_seeds)]
     runs, correct = [], []
@@ -90,7 +92,7 @@ def demo(
 def fitting(config: Config, train: ArrayImages, say: Say) -> Config:
     """`config`, with fewer epochs where a short speed test says that its own would take longer than MINUTES."""
     seen = build.profile(train, SkippedImages())
-    found = plan(MINUTES, time.monotonic(), config, replace(recipe("sample"), config=config), train, seen, Ranks())
+    found = plan(MINUTES, time.monotonic(), frozenset(), config, recipe("sample"), train, seen, Ranks())
     if found.config.epochs >= config.epochs:
         return config
     epochs = round(found.config.epochs, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from byol import build
 from byol.commands.speed import are_equal, decode_some, train_a_little
-from byol.config import Config, override, overrides
+from byol.config import Config, override
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError
@@ -44,6 +44,7 @@ class _Trial:
 def plan(
     minutes: float,
     began: float,
+    given: frozenset[str],
     config: Config,
     recipe: Recipe,
     source: ImageSource,
@@ -52,24 +53,25 @@ def plan(
 ) -> Plan:
     """The largest of the recipe's sizes that trains on enough images in `minutes` after `began` (by time.monotonic()).
 
-    Settings that differ from the recipe's stay. All ranks measure at once, and do what the first one found. Raises
+    `given`: the dotted settings that the user named, which stay. All ranks measure at once, and do what the first one found. Raises
     ConfigError where the time is too short for anything.
     """
     if not (isinstance(minutes, int | float) and 0 < minutes < float("inf")):
         raise ConfigError(f"minutes must be a number above 0; found {minutes}.")
-    if config.epochs != recipe.config.epochs:
+    if "epochs" in given:
         raise ConfigError(f"Both minutes ({minutes:g}) and epochs ({config.epochs:g}) are given; give one of them.")
     deadline = began + 60 * minutes - END_SECONDS
+    adapts_batch = recipe.adapts_batch and config.batch_size == recipe.config.batch_size
     images, decoded_per_second = decode_some(
-        source, seen.channels, _resolved(config, recipe, source, seen, ranks), SkippedImages()
+        source, seen.channels, _resolved(config, adapts_batch, source, seen, ranks), SkippedImages()
     )
     decoded_per_second *= ranks.size  # all of them decode at the same time
     kept = (
         are_equal(images) and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES
     )  # decoded once, before the training
     tried: list[_Trial] = []
-    for size, fitting in _sizes(config, recipe):
-        resolved = _resolved(fitting, recipe, source, seen, ranks)
+    for size, fitting in _sizes(given, config, recipe):
+        resolved = _resolved(fitting, adapts_batch, source, seen, ranks)
         device = ranks.device(choose_device(config.device))
         rate = ranks.size * train_a_little(resolved, images, seen.channels, device)[0]
         remaining = deadline - time.monotonic() - (len(source) / decoded_per_second if kept else 0.0)
@@ -95,12 +97,12 @@ def plan(
     )
 
 
-def _sizes(config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
+def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
     """The recipe's sizes and their configs, each once: those that differ in settings of the user's are one.
 
     Whoever names an encoder, or weights to start from, has chosen its width, too.
     """
-    asked = set(overrides(recipe.config, config))
+    asked = set(given)
     if asked & {"encoder.name", "encoder.pretrained", "encoder.init"}:
         asked |= {name for size in recipe.sizes for name in size.settings if name.startswith("encoder.")}
     found: list[tuple[Size, Config]] = []
@@ -113,13 +115,13 @@ def _sizes(config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
     return found
 
 
-def _resolved(config: Config, recipe: Recipe, source: ImageSource, seen: build.DataProfile, ranks: Ranks) -> Config:
+def _resolved(config: Config, adapts_batch: bool, source: ImageSource, seen: build.DataProfile, ranks: Ranks) -> Config:
     """With the sizes that depend on the images."""
     return build.fit_to_data(
         config,
         seen,
         len(source),
-        adapts_batch=recipe.adapts_batch and config.batch_size == recipe.config.batch_size,
+        adapts_batch=adapts_batch,
         epochs_overridden=True,
         num_ranks=ranks.size,
     )[0]

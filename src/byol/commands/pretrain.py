@@ -50,6 +50,8 @@ class TimeLimit:
     minutes: float
     began: float
     """By time.monotonic()."""
+    given: frozenset[str] = frozenset()
+    """Dotted settings that the user named, whatever their value: a plan leaves them alone."""
 
 
 def pretrain(
@@ -80,7 +82,7 @@ def pretrain(
         source = build.open_source(arguments.data, root=data_root, download=download, say=say)
     else:
         source, arguments = as_source(data), DataArguments("")
-    limit = None if minutes is None else TimeLimit(minutes, began)
+    limit = None if minutes is None else TimeLimit(minutes, began, frozenset({**settings, **(overrides or {})}))
     return start(config, recipe, arguments, source, out=out, encoder=encoder, limit=limit, say=say, show=show)
 
 
@@ -140,17 +142,16 @@ def _start(
     if limit:
         if encoder is not None:
             raise ConfigError("A training of an encoder of your own is planned by epochs: leave minutes out.")
-        planned = plan(limit.minutes, limit.began, config, chosen, source, seen, ranks)
+        planned = plan(limit.minutes, limit.began, limit.given, config, chosen, source, seen, ranks)
         config = planned.config
         say(f"  planned for {limit.minutes:g} min, by a short speed test")
         for note in planned.notes:
             say(f"  {note}")
-    batch_is_recipes = config.batch_size == chosen.config.batch_size
     config, notes = build.fit_to_data(
         config,
         seen,
         len(source),
-        adapts_batch=chosen.adapts_batch and batch_is_recipes,
+        adapts_batch=chosen.adapts_batch and asked.batch_size == chosen.config.batch_size,
         epochs_overridden=config.epochs != chosen.config.epochs,
         num_ranks=ranks.size,
     )

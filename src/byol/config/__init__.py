@@ -4,7 +4,8 @@ Imports nothing of the package but `errors`, and no torch: the command line's he
 """
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -295,6 +296,14 @@ def overrides(old: Config, new: Config) -> dict[str, Any]:
     """What `override` needs to make `new` from `old`."""
     before, after = _dotted_names(to_dict(old)), _dotted_names(to_dict(new))
     return {name: after[name] for name in before if before[name] != after[name]}
+
+
+def given_settings(arguments: Sequence[str]) -> frozenset[str]:
+    """The dotted settings that a command line names, as `--optimizer.name sgd` or `--optimizer.name=sgd`."""
+    named = {word.partition("=")[0].removeprefix("--") for word in arguments if word.startswith("--")}
+    names = {name.replace("-", "_") for name in named}
+    plain = {re.sub(r"(^|\.)no_", r"\1", name) for name in names}  # of a flag: --no-channels-last
+    return frozenset((names | plain) & _dotted_names(to_dict(Config())).keys())
 
 
 def differences(old: Config, new: Config) -> list[str]:
