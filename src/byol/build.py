@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from byol.build_networks import METHODS, encoder, encoder_settings, method, seeded
+from byol.build_networks import METHODS, encoder, encoder_settings, method, method_parts, seeded
 from byol.config import Config, EncoderConfig, ViewConfig
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
@@ -41,7 +41,15 @@ from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
 from byol.views.two_views import TwoViews
 
-__all__ = ["METHODS", "encoder", "encoder_settings", "find_num_features", "method", "seeded"]  # and everything below
+__all__ = [
+    "METHODS",
+    "encoder",
+    "encoder_settings",
+    "find_num_features",
+    "method",
+    "method_parts",
+    "seeded",
+]  # and everything below
 
 PROBED_IMAGES = 256
 MIN_IMAGES = 16
@@ -370,7 +378,7 @@ def encoder_description(config: Config, channels: int, num_features: int, *, own
     """What has to travel with the encoder."""
     return EncoderDescription(
         name=None if own_module else config.encoder.name,
-        settings=encoder_settings(config),
+        settings=encoder_settings(config) | ({"norm": "batch"} if config.encoder.norm == "frozen" else {}),
         num_features=num_features,
         in_channels=channels,
         image_size=config.views.size,

@@ -17,7 +17,7 @@ from byol.cli import main
 from byol.commands import plan as plan_module
 from byol.commands.plan import plan
 from byol.commands.pretrain import TimeLimit
-from byol.config import EncoderConfig, override, validate
+from byol.config import Config, EncoderConfig, override, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.source import SkippedImages
@@ -111,23 +111,33 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
         measured.clear()
 
 
-def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def planned_small(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Config:
+    """What the recipe `small` plans where little can be trained on."""
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (50, 16, 0))
     recipe, seen = byol.recipes.recipe("small"), build.profile(PICTURES, SkippedImages())
+    config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
+    return plan(1.1, time.monotonic(), frozenset(settings), config, recipe, PICTURES, seen, Ranks()).config
 
-    def planned(**settings: Any) -> EncoderConfig:
-        config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
-        given = frozenset(settings)
-        return plan(1.1, time.monotonic(), given, config, recipe, PICTURES, seen, Ranks()).config.encoder
 
+def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def named(**settings: Any) -> EncoderConfig:
-        return planned(**{f"encoder.{name}": value for name, value in settings.items()})
+        given = {f"encoder.{name}": value for name, value in settings.items()}
+        return planned_small(monkeypatch, **given).encoder
 
     assert (named().name, named().width) == ("resnet10", 0.25)
     assert (named(width=0.5).name, named(width=0.5).width) == ("resnet10", 0.5)
     assert (named(name="resnet50").name, named(name="resnet50").width) == ("resnet50", 1.0)
     for weights in ({"pretrained": True}, {"init": "somewhere"}):
         assert (named(**weights).name, named(**weights).width) == ("resnet18", 1.0)
+
+
+def test_plan_leaves_a_method_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = byol.recipes.recipe("small").config
+    free = planned_small(monkeypatch)
+    assert (free.method.name, free.batch_size, free.encoder.name) == ("simclr", 128, "resnet10")
+    kept = planned_small(monkeypatch, **{"method.name": "byol"})
+    assert (kept.method, kept.heads, kept.optimizer) == (recipes.method, recipes.heads, recipes.optimizer)
+    assert (kept.batch_size, kept.encoder.name, kept.encoder.width) == (256, "resnet10", 0.25)
 
 
 def test_sizes_of_recipes_are_settings_that_hold() -> None:
@@ -170,7 +180,16 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(minutes: float, sentence: str, **settings: Any) -> None:
         asked = override(config, settings)
         with pytest.raises(ConfigError, match=sentence):
-            plan(minutes, time.monotonic(), frozenset(settings), asked, recipe, PICTURES, seen, Ranks())
+            plan(
+                minutes,
+                time.monotonic(),
+                frozenset(SMALL) | frozenset(settings),
+                asked,
+                recipe,
+                PICTURES,
+                seen,
+                Ranks(),
+            )
 
     refused(0, "above 0; found 0")
     refused(float("nan"), "above 0; found nan")

@@ -130,3 +130,30 @@ def test_command_says_how_to_go_on_and_the_export_claims_no_training(
     assert "with weights that were not trained here: resnet18" in card
     assert "imported from: weights.pth" in card
     assert "by BYOL" not in card
+
+
+def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
+    tmp_path: Path, resnet18: torch.nn.Module
+) -> None:
+    torch.save(resnet18.state_dict(), tmp_path / "weights.pth")
+    started = byol.import_timm("resnet18", tmp_path / "start", weights=tmp_path / "weights.pth", image_size=64)
+    settings = {
+        "encoder.name": "resnet18",
+        "encoder.stem": "imagenet",
+        "encoder.init": str(tmp_path / "start"),
+        "views.size": 64,
+        "views.antialias": True,
+        "optimizer.base_learning_rate": 1e-30,
+        "heads.projector_hidden": 8,
+        "heads.predictor_hidden": 8,
+        "precision": "fp32",
+    }
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+
+    def features(norm: str) -> torch.Tensor:
+        own = {**settings, "encoder.norm": norm}
+        run = byol.pretrain(pictures, epochs=1, batch_size=16, out=tmp_path / norm, overrides=own, say=lambda _: None)
+        return byol.load(run.path)(IMAGES)
+
+    assert torch.allclose(features("frozen"), started(IMAGES), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(features("batch"), started(IMAGES), rtol=1e-2, atol=1e-2)

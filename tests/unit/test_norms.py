@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 import byol
-from byol.errors import EncoderError
+from byol.errors import ConfigError, EncoderError
 from byol.nets.encoder import create_encoder
+from byol.nets.fused_norm import fuse_batch_norm
 from byol.nets.heads import mlp_head
 from byol.nets.initialization import initialize_from_data
 from byol.nets.norm import LocalBatchNorm2d, SynchronizedBatchNorm, synchronize_batch_norm
@@ -48,6 +49,34 @@ def test_replace_norm_hand_values() -> None:
         ("none", MAPS),
     ):
         assert torch.allclose(replaced(kind)(MAPS), expected, atol=1e-10), kind
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_efficientnet"])  # the second holds activations in its norms
+def test_frozen_norm_is_batch_norm_in_eval_mode_and_keeps_its_averages(name: str) -> None:
+    torch.manual_seed(0)
+    plain, images = create_encoder(name, image_size=32, stem="imagenet"), torch.randn(4, 3, 32, 32)
+    for part in plain.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.running_mean, std=0.1)  # pyright: ignore[reportArgumentType]
+    plain.eval()
+    frozen = create_encoder(name, image_size=32, stem="imagenet", norm="frozen")
+    frozen.load_state_dict(plain.state_dict())
+    frozen.train()
+    assert torch.allclose(frozen(images), plain(images), atol=1e-5)
+    frozen(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in frozen.parameters())
+    synchronize_batch_norm(frozen)
+    fuse_batch_norm(frozen)
+    frozen(images)
+    for key, kept in plain.state_dict().items():
+        assert torch.equal(frozen.state_dict()[key], kept), key
+
+
+def test_frozen_norm_needs_averages_to_keep() -> None:
+    with pytest.raises(ConfigError, match=r"encoder.norm must be another where it starts from no"):
+        byol.pretrain(PICTURES, overrides={**SMALL, "encoder.norm": "frozen"})
+    with pytest.raises(EncoderError, match=r"needs encoder.conventions torch"):
+        create_encoder("resnet18", conventions="deepmind", norm="frozen")
 
 
 def test_replace_norm_of_vectors_standardises_each_and_refuses_instance() -> None:

@@ -100,11 +100,13 @@ def plan(
 def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
     """The recipe's sizes and their configs, each once: those that differ in settings of the user's are one.
 
-    Whoever names an encoder, or weights to start from, has chosen its width, too.
+    Whoever names an encoder, or weights to start from, has chosen its width, too; who names a method, all but the encoder.
     """
-    asked = set(given)
+    asked, sized = set(given), {name for size in recipe.sizes for name in size.settings}
     if asked & {"encoder.name", "encoder.pretrained", "encoder.init"}:
-        asked |= {name for size in recipe.sizes for name in size.settings if name.startswith("encoder.")}
+        asked |= {name for name in sized if name.startswith("encoder.")}
+    if "method.name" in asked:
+        asked |= {name for name in sized if not name.startswith("encoder.")}
     found: list[tuple[Size, Config]] = []
     for size in recipe.sizes or (Size("measured"),):
         fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})

@@ -155,7 +155,8 @@ def _start(
         epochs_overridden=config.epochs != chosen.config.epochs,
         num_ranks=ranks.size,
     )
-    if config.batch_size != chosen.config.batch_size and not config.method.tau_reference_batch:
+    has_average = build.method_parts(config).target == "average"
+    if has_average and config.batch_size != chosen.config.batch_size and not config.method.tau_reference_batch:
         scaled = scale_tau(config.method.tau_base, config.batch_size, chosen.config.batch_size)
         notes.append(
             f"tau_base {config.method.tau_base:g} is the recipe's for a batch of {chosen.config.batch_size}; at this one "

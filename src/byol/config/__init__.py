@@ -115,8 +115,8 @@ class EncoderConfig:
     """Start from the encoder in this folder (a run, an export, an import). Differs from the paper: it starts from random weights."""
     zero_init_residual: bool = False
     """Start the last batch-norm scale of each residual block at 0 (the paper's results used 1)."""
-    norm: Norm = "batch"
-    """batch (over all ranks), local-batch (of each rank), group, layer, instance, affine (scale and shift alone), none. Differs from the paper where it is not batch."""
+    norm: Literal[Norm, "frozen"] = "batch"
+    """batch (over all ranks), local-batch (of each rank), group, layer, instance, affine (scale and shift alone), none; frozen: batch norm by the averages of the weights it starts from. Differs from the paper where it is not batch."""
     norm_groups: int = 32
     """Groups of channels of norm group."""
     weight_standardization: bool = False

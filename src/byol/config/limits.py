@@ -41,6 +41,10 @@ def validate(config: "Config") -> None:
     _validate_views(c.views)
     _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
     _require(c.encoder.norm_groups >= 1, "encoder.norm_groups", c.encoder.norm_groups, "at least 1")
+    frozen, has_start = c.encoder.norm == "frozen", bool(c.encoder.init) or c.encoder.pretrained
+    _require(
+        has_start or not frozen, "encoder.norm", "frozen", "another where it starts from no encoder.init or pretrained"
+    )
     for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
     _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")

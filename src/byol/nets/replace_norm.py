@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from byol.errors import EncoderError
-from byol.nets.norm import LocalBatchNorm1d, LocalBatchNorm2d, SynchronizedBatchNorm
+from byol.nets.norm import DeepMindBatchNorm, LocalBatchNorm1d, LocalBatchNorm2d, SynchronizedBatchNorm
 
-NormKind = Literal["batch", "local-batch", "group", "layer", "instance", "affine", "none"]
+NormKind = Literal["batch", "local-batch", "group", "layer", "instance", "affine", "none", "frozen"]
 
 
 class ChannelAffineNorm(nn.Module):
@@ -26,13 +26,34 @@ class ChannelAffineNorm(nn.Module):
         return input * self.weight.view(shape) + self.bias.view(shape)
 
 
+class FrozenBatchNorm(nn.Module):
+    """A batch norm (and timm's activation after it) by the averages that it has, in training too; the same names."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, old: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        self.eps = old.eps
+        self._parameters, self._buffers = old._parameters, old._buffers
+        self.drop, self.act = (getattr(old, name, None) or nn.Identity() for name in ("drop", "act"))
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = nn.functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
+        return self.act(self.drop(output))
+
+
 def replace_norm(module: nn.Module, kind: NormKind, groups: int = 32) -> nn.Module:
     """`module` with every batch norm replaced by one of `kind`; scales and shifts are kept. No chance is used.
 
     batch: as it is. local-batch: of each rank's own images. group: `groups` groups of channels (fewer where they
     would hold less than 2 maps or 16 features each, or do not divide). layer: one group. instance: each map of its
-    own, which vectors do not have. affine: scale and shift alone. none: nothing. Raises EncoderError for an
-    instance norm of vectors.
+    own, which vectors do not have. affine: scale and shift alone. none: nothing. frozen: batch norm by the averages
+    that it has. Raises EncoderError for an instance norm of vectors, and for what cannot be frozen.
     """
     if kind == "batch":
         return module
@@ -50,6 +71,10 @@ def _replacement(old: nn.modules.batchnorm._BatchNorm, kind: NormKind, groups: i
     made: nn.Module
     if kind == "none":
         return _with_activation(old, nn.Identity())
+    if kind == "frozen":
+        if isinstance(old, DeepMindBatchNorm) or not old.track_running_stats:
+            raise EncoderError("norm frozen needs encoder.conventions torch and batch norms that hold averages.")
+        return FrozenBatchNorm(old)
     if kind == "local-batch":
         if type(old) not in (nn.BatchNorm1d, nn.BatchNorm2d):
             raise EncoderError("norm local-batch needs encoder.conventions torch and an encoder with plain batch norm.")
