@@ -8,9 +8,12 @@ import torch
 from sklearn import metrics as oracle
 from sklearn.linear_model import LogisticRegression
 
+from byol.data.arrays import ArrayImages
+from byol.errors import EncoderError
 from byol.evaluate import nearest
+from byol.evaluate.features import extract
 from byol.evaluate.knn import knn_predict, votes
-from byol.evaluate.linear import fit_linear
+from byol.evaluate.linear import fit_linear, principal_axes
 from byol.evaluate.metrics import (
     average_precision_11_point,
     bootstrap,
@@ -203,3 +206,28 @@ def test_bootstrap_of_a_mean_is_near_the_normal_interval() -> None:
     half = 100 * 1.959964 * float(values.std()) / 20
     assert found.value == pytest.approx(100 * float(values.mean()))
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30, -1e30])
+def test_features_of_a_diverged_encoder_are_one_sentence(value: float) -> None:
+    source = ArrayImages(np.zeros((4, 8, 8, 3), np.uint8))
+    with pytest.raises(EncoderError, match=r"not finite or beyond 1e\+15 for .* its training has diverged"):
+        extract(lambda images: torch.full((len(images), 2), value), source, 3, torch.device("cpu"))
+
+
+def test_principal_axes_are_found_where_float32_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    centred = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    real, failed = torch.linalg.eigh, []
+
+    def eigh(matrix: torch.Tensor) -> object:
+        if matrix.dtype == torch.float32:
+            failed.append(matrix)
+            raise torch.linalg.LinAlgError("failed to converge")
+        return real(matrix)
+
+    basis, variance = principal_axes(centred)
+    monkeypatch.setattr(torch.linalg, "eigh", eigh)
+    again, variance_again = principal_axes(centred)
+    assert failed and again.dtype == torch.float32
+    assert torch.allclose(variance_again, variance, atol=1e-5)
+    assert torch.allclose((again.T @ basis).abs(), torch.eye(8), atol=1e-3)

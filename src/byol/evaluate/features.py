@@ -12,6 +12,9 @@ from byol.data.source import ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError, EncoderError
 from byol.runtime.hardware import keep_freed_memory
 
+LARGEST = 1e15
+"""Of a feature, for which squares and sums of them are still finite in float32."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -52,9 +55,10 @@ def extract(
     indices: list[int] = []
     for numbers, images in _batches(source, channels, batch_size, skipped):
         parts = encode(images.to(device)).float().cpu()
-        if not bool(torch.isfinite(parts).all()):
+        if not bool((parts.abs() < LARGEST).all()):
             raise EncoderError(
-                f"The encoder gives values that are not finite for {source.name(numbers[0])} and its neighbours; its weights are damaged."
+                f"The encoder gives values that are not finite or beyond {LARGEST:.0e} for {source.name(numbers[0])} and its "
+                f"neighbours: its weights are damaged, or its training has diverged (lower the rate)."
             )
         vectors.append(parts)
         indices.extend(numbers)

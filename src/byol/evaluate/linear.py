@@ -104,7 +104,11 @@ def _quality(scores: Tensor, labels: Tensor) -> float:
 
 def principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
     """((D, D) axes by columns, (D + 1,) variance along each, then that of the ones) of (N, D) centred features."""
-    spread, basis = torch.linalg.eigh(centred.T @ centred / len(centred))
+    covariance = centred.T @ centred / len(centred)
+    try:
+        spread, basis = torch.linalg.eigh(covariance)
+    except torch.linalg.LinAlgError:  # in float32, where many variances are equal
+        spread, basis = (part.to(covariance.dtype) for part in torch.linalg.eigh(covariance.double()))
     return basis, torch.cat((spread.clamp_min(0), spread.new_ones(1)))
 
 

@@ -66,6 +66,11 @@ def replace_norm(module: nn.Module, kind: NormKind, groups: int = 32) -> nn.Modu
     return module
 
 
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether a batch norm is in it."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+
+
 def _replacement(old: nn.modules.batchnorm._BatchNorm, kind: NormKind, groups: int) -> nn.Module:
     channels, vectors = old.num_features, isinstance(old, nn.BatchNorm1d)
     made: nn.Module
