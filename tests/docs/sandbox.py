@@ -39,6 +39,7 @@ REPLACED = {
 
 NOT_RUN = {
     "byol study": "trains an hour or more; tests/unit/test_studies.py runs a study",
+    "byol import-timm tf_efficientnet_lite0": "needs a package of weights; the same command for another file is run",
     "byol demo": "trains on the bundled images; tests/integration/test_demo.py runs it",
     "byol explore": "serves until Ctrl-C; tests/unit/test_explore.py asks the server, tests/browser the page",
     "byol pretrain --data photos/ --minutes 60": "takes an hour; tests/integration/test_minutes.py runs the command",

@@ -95,7 +95,9 @@ class Program:
         return Path.touch, (Path("run_by_the_pickle"),)  # pyright: ignore[reportReturnType]
 
 
-def test_what_holds_no_weights_is_refused_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_holds_no_weights_is_refused_and_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("program.pth").write_bytes(pickle.dumps(Program()))
     torch.save({"a": Program()}, "program.pt")
@@ -106,6 +108,7 @@ def test_what_holds_no_weights_is_refused_and_never_run(tmp_path: Path, monkeypa
         with pytest.raises(CheckpointError, match=file):
             byol.import_timm("resnet18", "start", weights=file)
     assert not Path("run_by_the_pickle").exists()
+    assert not caplog.records  # nothing of timm's own
     assert not Path("start").exists()
 
 

@@ -58,12 +58,12 @@ def import_timm(model: str, out: str | Path, *, weights: str | Path = "", image_
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise CheckpointError(f"There is no file {file}. Name the weights' file, or leave --weights out.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a foreign file's pickle protocol
             found = load_state_dict(str(file), weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"There is no file {file}. Name the weights' file, or leave --weights out.") from None
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file} is no file of weights ({cause}). It takes .safetensors, .pth or .pt.") from error

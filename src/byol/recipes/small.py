@@ -1,8 +1,10 @@
 """One's own few thousand images on one machine: ResNet-18, view size and stem found from the images.
 
     byol pretrain --data photos/
+    byol pretrain --data photos/ --minutes 60
 
-No published number: the settings follow small-batch practice. See docs/results.md for what we measured.
+No published number: the settings follow small-batch practice. With `--minutes` it is contrastive and smaller where BYOL
+would have too little time (SIZES); docs/recipes.md holds what we measured of both.
 """
 
 from byol.config import (
@@ -42,7 +44,8 @@ def small() -> Recipe:
     """SGD, batch 256 or less, tau 0.99, heads 1024/256, antialiased crops from 20 % of the area.
 
     Differs from the paper: SGD in place of LARS (made for large batches), smaller heads, larger crops, and
-    antialiased resizing, without which large photographs alias when a crop is shrunk.
+    antialiased resizing, without which large photographs alias when a crop is shrunk. With `--minutes`, where little can
+    be trained on, another method, too: SIZES.
     """
     config = Config(
         epochs=100,
