@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -131,7 +131,9 @@ def method(
 def trained_method(directory: RunDirectory) -> Method:
     """The networks of a run's newest checkpoint. Raises CheckpointError where there is none, or it does not fit."""
     record = directory.record()
-    networks = method(from_dict(Config, record["config"]), record["data"]["channels"])
+    config = from_dict(Config, record["config"])
+    config = replace(config, encoder=replace(config.encoder, init=""))  # the checkpoint holds the weights
+    networks = method(config, record["data"]["channels"])
     newest, state = checkpoint.load_newest(directory.checkpoints)
     weights = {n: t for n, t in state["method"].items() if not n.startswith("classifier.")}
     try:

@@ -1,6 +1,7 @@
 """Weights of timm and torchvision on disk become encoders with the same features; anything else is refused unread."""
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from safetensors.torch import save_file
 
 import byol
 from byol.cli import main
+from byol.commands.subject import open_subject
+from byol.data.arrays import ArrayImages
 from byol.errors import CheckpointError, ConfigError, EncoderError
 
+PICTURES = np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), dtype=np.uint8)
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), dtype=np.uint8))
 
 
@@ -58,7 +62,7 @@ def test_training_starts_from_them_with_their_normalisation(tmp_path: Path) -> N
     started = byol.import_timm("test_vit", tmp_path / "start", weights=file, image_size=160)
     said: list[str] = []
     run = byol.pretrain(
-        np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), dtype=np.uint8),
+        PICTURES,
         epochs=1,
         batch_size=16,
         out=tmp_path / "run",
@@ -76,6 +80,9 @@ def test_training_starts_from_them_with_their_normalisation(tmp_path: Path) -> N
     assert torch.equal(trained(IMAGES), started(IMAGES))
     assert trained.description.mean == started.description.mean
     assert any("those of the encoder in" in line for line in said)
+    shutil.rmtree(tmp_path / "start")  # the run does not need it any more
+    target = open_subject(str(run.path), ArrayImages(PICTURES), network="target").encoder
+    assert torch.equal(target(IMAGES), started(IMAGES))
 
 
 def test_file_of_another_network_is_refused(tmp_path: Path, resnet18: torch.nn.Module) -> None:

@@ -258,9 +258,12 @@ def test_freed_memory_is_kept_where_a_cpu_trains() -> None:
     """A large block that is freed and taken again is not faulted in anew, page by page."""
     keep_freed_memory(CPU)
     torch.ones(2**24)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**24)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 2**10  # of 2^14 pages
+    faults = []
+    for _ in range(5):  # other threads of a test's process fault pages in, too
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) < 2**10  # of 2^14 pages
 
 
 def test_fused_batch_norm_is_left_out_where_batch_norm_is_not_plain() -> None:
