@@ -8,8 +8,10 @@ import pickle
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +22,7 @@ from PIL import Image
 
 from byol import build
 from byol.build import open_source
-from byol.data import file_index
+from byol.data import file_index, loader
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import ArrowImages
 from byol.data.dataset import DatasetImages
@@ -37,7 +39,8 @@ from byol.data.sample import open_sample
 from byol.data.source import SkippedImages
 from byol.data.subset import held_out, per_class
 from byol.data.tar_shards import TarImages
-from byol.errors import BrokenImageError, DataError
+from byol.errors import BrokenImageError, DataError, OutOfMemoryError
+from byol.runtime import hardware
 from byol.views.policy import T_PRIME, Kernels, T
 from byol.views.two_views import TwoViews
 from tests.conftest import encoded, picture
@@ -130,6 +133,13 @@ def test_decode_broken_bytes_say_why(content: bytes, reason: str) -> None:
         decode(content, 3)
 
 
+def test_decode_bad_exif_is_a_broken_image_and_not_the_end() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(picture(1)).save(stream, "PNG", exif=b"Exif\0\0II*\0")
+    with pytest.raises(BrokenImageError, match="requires a buffer"):
+        decode(stream.getvalue(), 3)
+
+
 def parquet(path: Path, **columns) -> Path:
     table = pa.table(columns).replace_schema_metadata({"class_names": json.dumps(["cat", "dog"])})
     pq.write_table(table, path, row_group_size=3)
@@ -204,7 +214,7 @@ def test_parquet_larger_than_memory_is_mapped(tmp_path: Path) -> None:
         assert all(np.array_equal(source.read(i, 3), plain.read(i, 3)) for i in range(7))
     parquet(path, image=files[:4], label=[0, 1, 0, 1])  # changed: made again
     assert len(open_parquet(path, limit_bytes=0, cache=tmp_path / "cache")) == 4
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) == 2
 
 
 def test_saved_dataset_is_read(tmp_path: Path) -> None:
@@ -382,6 +392,22 @@ def test_file_index_is_in_the_order_of_sorted_paths(tmp_path: Path) -> None:
         found.paths[6]
 
 
+def test_images_of_other_kinds_are_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_index, "CACHED_FROM", 2)
+    tree(
+        tmp_path, "set/a/1.png", "set/b/2.png", "set/3.HEIC", "set/a/4.heic", "set/b/5.dng", "set/n.txt", "set/.x.heic"
+    )
+    for _ in range(2):  # the second time from the cache
+        source = ImageFolder(tmp_path / "set", tmp_path / "cache")
+        assert len(source) == 2
+        assert source.description.endswith("set without its 1 .dng file and 2 .heic files (convert them to JPEG)")
+    tree(tmp_path, "phone/1.heic")
+    with pytest.raises(
+        DataError, match=r"phone holds 1 \.heic file, which byol does not read\. Convert them to JPEG\."
+    ):
+        ImageFolder(tmp_path / "phone")
+
+
 def test_file_index_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     tree(tmp_path, "set/a/1.png", "away/2.png")
     (tmp_path / "set" / "b").symlink_to(tmp_path / "away")
@@ -527,6 +553,37 @@ def test_feed_decodes_smaller_where_asked(photos: Path) -> None:
         seen.append(set(sides))
         sides.clear()
     assert seen == [{40, 48}, {20, 24}]
+
+
+def test_feed_that_needs_more_shared_memory_than_there_is_says_so(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = TwoViews(T, T_PRIME, 32, 8, seed=0)
+    feed = DecodingFeed(ImageFolder(photos), 3, views.crop, BatchPlan(8, 8), 0, 2, SkippedImages())
+    monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(OutOfMemoryError, match=r"2 worker processes need 1 MB of shared memory, and .* has 1\. Lower"):
+        next(feed.batches(0, 1))  # 6 places of 8 images, two views of 3 x 32 x 32 float32: 1,179,648 bytes
+
+
+def test_ranks_of_a_machine_share_its_cores_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "num_cores", lambda: 16)
+    assert (hardware.choose_workers(-1), hardware.choose_workers(0)) == (8, 0)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert (hardware.choose_workers(-1), hardware.choose_workers(5)) == (3, 5)
+
+
+def test_feed_whose_worker_dies_says_so(photos: Path) -> None:
+    crop = TwoViews(T, T_PRIME, 32, 8, seed=0).crop
+    feed = DecodingFeed(ImageFolder(photos), 3, partial(die, os.getpid(), crop), BatchPlan(8, 8), 0, 1, SkippedImages())
+    with pytest.raises(OutOfMemoryError, match=r"A process that decodes images has died .*Lower|lower --workers"):
+        list(feed.batches(0, 3))
+
+
+def die(parent: int, crop: Callable[..., torch.Tensor], image: np.ndarray, step: int, row: int) -> torch.Tensor:
+    if os.getpid() != parent:
+        os.kill(os.getpid(), 9)
+    return crop(image, step, row)
 
 
 def test_feed_broken_image_is_replaced_and_noted(photos: Path) -> None:

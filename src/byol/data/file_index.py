@@ -14,6 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+LEFT_OUT = (
+    *(".heic", ".heif", ".avif", ".gif", ".jxl", ".jp2"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+)
+"""Images, too, but not read: counted, so that a folder of them is not taken for an empty one."""
 CACHED_FROM = 20_000
 """Files; smaller folders are looked through in no time."""
 
@@ -36,6 +41,9 @@ class Names:
     def __len__(self) -> int:
         return len(self.ends)
 
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> str:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
@@ -53,6 +61,8 @@ class FileIndex:
     """Modification time in nanoseconds of every folder looked at, by relative path."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Folders that could not be looked at, with the reason."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many images of each ending in LEFT_OUT there are."""
 
 
 def index_files(root: Path, cache: Path | None) -> FileIndex:
@@ -77,12 +87,20 @@ def _walk(root: Path, relative: str, above: tuple[tuple[int, int], ...], found: 
         identity = (status.st_dev, status.st_ino)
         if identity in above:
             return
+        inside = []
         with os.scandir(root / relative) as entries:
-            inside = sorted(
-                (entry.name + "/" if entry.is_dir() else entry.name)
-                for entry in entries
-                if not entry.name.startswith(".") and (entry.name.lower().endswith(EXTENSIONS) or entry.is_dir())
-            )
+            for entry in entries:
+                name = entry.name
+                ending = name[name.rfind(".") :].lower()
+                if name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    inside.append(name + "/")
+                elif ending in EXTENSIONS:
+                    inside.append(name)
+                elif ending in LEFT_OUT:
+                    found.left_out[ending] = found.left_out.get(ending, 0) + 1
+        inside.sort()
     except OSError as error:
         found.unreadable[relative or "."] = error.strerror or str(error)
         return
@@ -105,6 +123,8 @@ def _write(path: Path, found: FileIndex) -> None:
     """A cache that cannot be written is done without."""
     folders = Names.of(iter(found.folders))
     times = np.asarray(list(found.folders.values()), np.int64)
+    left_out = Names.of(iter(found.left_out))
+    counts = np.asarray(list(found.left_out.values()), np.int64)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +135,9 @@ def _write(path: Path, found: FileIndex) -> None:
             folders=folders.content,
             folder_ends=folders.ends,
             times=times,
+            left_out=left_out.content,
+            left_out_ends=left_out.ends,
+            left_out_counts=counts,
         )
         os.replace(temporary, path)
     except OSError:
@@ -127,10 +150,13 @@ def _read(path: Path) -> FileIndex | None:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             paths = Names(arrays["paths"], arrays["path_ends"])
             folders = Names(arrays["folders"], arrays["folder_ends"])
-            times = arrays["times"]
-            if any(a.ndim != 1 or a.dtype != np.int64 for a in (paths.ends, folders.ends, times)):
+            left_out = Names(arrays["left_out"], arrays["left_out_ends"])
+            times, counts = arrays["times"], arrays["left_out_counts"]
+            numbers = (paths.ends, folders.ends, times, left_out.ends, counts)
+            if any(a.ndim != 1 or a.dtype != np.int64 for a in numbers):
                 return None
-            known = dict(zip((folders[i] for i in range(len(folders))), times.tolist(), strict=True))
-            return FileIndex(paths, known) if known and "" in known else None
+            known = dict(zip(folders, times.tolist(), strict=True))
+            others = dict(zip(left_out, counts.tolist(), strict=True))
+            return FileIndex(paths, known, left_out=others) if known and "" in known else None
     except Exception:
         return None

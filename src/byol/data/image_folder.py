@@ -28,12 +28,17 @@ class ImageFolder(EncodedImages):
         found = index_files(root, cache)
         self.paths: Names | Sequence[str] = found.paths
         self.unreadable = found.unreadable
+        counted = " and ".join(
+            f"{count} {ending} file{'s' if count > 1 else ''}" for ending, count in sorted(found.left_out.items())
+        )
         if not self.paths:
+            if counted:
+                raise DataError(f"{root} holds {counted}, which byol does not read. Convert them to JPEG.")
             cause = "".join(f" {root / name} cannot be read ({why})." for name, why in self.unreadable.items())
             raise DataError(
                 f"{root} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}), nor do its sub-folders.{cause} Name a folder of images."
             )
-        self.description = f"folder {root}"
+        self.description = f"folder {root}" + (f" without its {counted} (convert them to JPEG)" if counted else "")
         self.class_names, self.labels = _labels(self.paths)
 
     def __len__(self) -> int:

@@ -3,8 +3,11 @@
 Both give the same rows of the same global batch for a (step, micro-batch), whatever the number of workers.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,10 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from byol.data.order import Order
 from byol.data.source import Image, ImageSource, SkippedImages
-from byol.errors import BrokenImageError, DataError
+from byol.errors import BrokenImageError, DataError, OutOfMemoryError
+from byol.runtime.copies import to_device
 
 Crop = Callable[[Image, int, int], Tensor]
 """(decoded image (H, W, C), step, row of the global batch) -> (2, C, S, S) float crops, one per view."""
+SHARED_MEMORY = Path("/dev/shm")
 PREFETCHED = 2
 """Micro-batches that a worker may be ahead."""
 
@@ -98,7 +103,7 @@ class ResidentFeed:
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
         for step, row, indices in self.plan.pieces(first_step, last_step, self.order):
-            chosen = torch.from_numpy(indices).to(self.images.device, non_blocking=True)
+            chosen = to_device(torch.from_numpy(indices), self.images.device)
             labels = None if self.labels is None else self.labels[chosen]
             yield Batch(step, row, self.images[chosen], False, labels)
 
@@ -145,9 +150,9 @@ class DecodingFeed:
             num_workers=self.num_workers,
             prefetch_factor=PREFETCHED if self.num_workers else None,
             collate_fn=_as_it_is,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
         )
-        for piece, labels, broken in loader:
+        for piece, labels, broken in _with_clear_errors(loader):
             for name, reason in broken:
                 self.skipped.add(name, reason)
             images = crops[piece.place]
@@ -158,6 +163,12 @@ class DecodingFeed:
     def _memory(self, piece: "_Piece", num_places: int) -> Tensor:
         """Shared memory for so many micro-batches, of the shape that the first crop has."""
         first = self.images.read(int(piece.indices[0]), piece.step, piece.first_row)[0]
+        needed = num_places * len(piece.indices) * first.nbytes
+        if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
+            raise OutOfMemoryError(
+                f"{self.num_workers} worker processes need {needed / 1e6:,.0f} MB of shared memory, and {SHARED_MEMORY} has "
+                f"{free / 1e6:,.0f}. Lower --workers or --micro-batch-size, or give the container more (docker run --shm-size)."
+            )
         return torch.empty(num_places, len(piece.indices), *first.shape, dtype=first.dtype).share_memory_()
 
     def image_indices(self, step: int) -> NDArray[np.int64]:
@@ -235,5 +246,21 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    """One thread; and out of reach of signals to the group of processes, which the training answers for all."""
     torch.set_num_threads(1)
+    if hasattr(os, "setsid"):
+        os.setsid()
+
+
+def _with_clear_errors(loader: DataLoader) -> Iterator[Any]:
+    """Of a worker that died, most often since the memory was full, one sentence."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OutOfMemoryError(
+            f"A process that decodes images has died ({str(error).splitlines()[0]}). The memory may have been full: lower "
+            f"--workers or --micro-batch-size, and continue with --resume."
+        ) from error

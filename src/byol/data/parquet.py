@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from byol.data.arrow import ArrowImages
 from byol.data.table import LABEL_COLUMNS, TableImages, columns
 from byol.errors import DataError
+from byol.runtime.locks import one_at_a_time
 
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 """Larger sets are written once to the cache folder as Arrow, which is mapped and not read."""
@@ -67,20 +68,22 @@ def _as_arrow(files: list[Path], wanted: list[str], partitions: dict[Path, tuple
     made = cache / f"{hashlib.sha256(repr((state, wanted, list(partitions.values()))).encode()).hexdigest()[:32]}.arrow"
     if made.exists():
         return made
-    cache.mkdir(parents=True, exist_ok=True)
     temporary = made.with_suffix(f".{os.getpid()}.part")
-    try:
-        writer: Any = None
-        for file in files:
-            opened = pq.ParquetFile(file)
-            for group in range(opened.num_row_groups):
-                rows = _with_label(opened.read_row_group(group, columns=wanted), file, partitions)
-                writer = writer or pa.ipc.new_stream(str(temporary), rows.schema)
-                writer.write_table(rows)
-        if writer is None:
-            raise DataError(f"{files[0].parent} has no rows.")
-        writer.close()
-        os.replace(temporary, made)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with one_at_a_time(cache):
+        if made.exists():  # by another rank
+            return made
+        try:
+            writer: Any = None
+            for file in files:
+                opened = pq.ParquetFile(file)
+                for group in range(opened.num_row_groups):
+                    rows = _with_label(opened.read_row_group(group, columns=wanted), file, partitions)
+                    writer = writer or pa.ipc.new_stream(str(temporary), rows.schema)
+                    writer.write_table(rows)
+            if writer is None:
+                raise DataError(f"{files[0].parent} has no rows.")
+            writer.close()
+            os.replace(temporary, made)
+        finally:
+            temporary.unlink(missing_ok=True)
     return made

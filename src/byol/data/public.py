@@ -1,5 +1,6 @@
 """Public data sets by name, as torchvision stores and downloads them."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,10 +10,16 @@ from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ListedImages
 from byol.data.source import ImageSource
 from byol.errors import DataError
+from byol.runtime.locks import one_at_a_time
 
 Split = Literal["train", "test"]
 PUBLIC = ("cifar10", "cifar100", "stl10", "fashion-mnist", "imagenette", "imagenet")
 DEFAULT_ROOT = Path.home() / ".cache" / "byol"
+
+
+def is_public(data: str) -> bool:
+    """Whether it names a public data set, and nothing here."""
+    return data in PUBLIC and not Path(data).exists()
 
 
 def open_public(name: str, split: Split, root: Path, *, download: bool, labelled: bool = False) -> ImageSource:
@@ -21,6 +28,13 @@ def open_public(name: str, split: Split, root: Path, *, download: bool, labelled
     `labelled` matters for stl10 alone: its unlabelled images are the ones to pretrain on. Raises DataError where
     the files are missing and `download` is off, or where torchvision cannot download them.
     """
+    with one_at_a_time(root) if download else contextlib.nullcontext():
+        dataset = _dataset(name, split, root, download, labelled)
+    return _as_source(name, dataset, f"{name} {split}", root)
+
+
+def _dataset(name: str, split: Split, root: Path, download: bool, labelled: bool) -> Any:
+    """What torchvision reads or fetches."""
     from torchvision import datasets
 
     train = split == "train"
@@ -48,7 +62,7 @@ def open_public(name: str, split: Split, root: Path, *, download: bool, labelled
             "imagenet cannot be downloaded by name: get its archives from image-net.org and name their folder with --data-root."
         )
     try:
-        dataset: Any = classes[name](str(root), **arguments[name])
+        return classes[name](str(root), **arguments[name])
     except (RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         advice = (
@@ -57,7 +71,6 @@ def open_public(name: str, split: Split, root: Path, *, download: bool, labelled
             else "Add --download, or name the folder that holds it with --data-root."
         )
         raise DataError(f"{name} was not found in {root} ({reason}). {advice}") from error
-    return _as_source(name, dataset, f"{name} {split}", root)
 
 
 def _as_source(name: str, dataset: Any, description: str, root: Path) -> ImageSource:

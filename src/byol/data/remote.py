@@ -4,16 +4,16 @@ The names are WebDataset's, `https://host/photos-{000000..000146}.tar`. Its libr
 shell command, and reads them as a stream, whose order no resumed run could repeat.
 """
 
-import contextlib
 import hashlib
 import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from byol.errors import DataError
+from byol.runtime.locks import one_at_a_time
 
 DEFAULT_CACHE = Path("~/.cache/byol/shards").expanduser()
 TIMEOUT_SECONDS = 60
@@ -34,7 +34,7 @@ def fetch_shards(data: str, cache: Path = DEFAULT_CACHE, say: Callable[[str], No
     addresses = expand(data)
     folder = cache / hashlib.sha256(data.encode()).hexdigest()[:32]
     files = [folder / f"{number:06d}.tar" for number in range(len(addresses))]
-    with _one_process(folder):
+    with one_at_a_time(folder):
         missing = [number for number, file in enumerate(files) if not file.exists()]
         if missing:
             say(f"{len(missing)} of {len(files)} shards to fetch to {folder}")
@@ -42,20 +42,6 @@ def fetch_shards(data: str, cache: Path = DEFAULT_CACHE, say: Callable[[str], No
             _fetch(addresses[number], files[number])
             say(f"  {addresses[number]}: {files[number].stat().st_size / 1e6:.1f} MB")
     return files
-
-
-@contextlib.contextmanager
-def _one_process(folder: Path) -> Iterator[None]:
-    """The ranks of a machine fetch one after the other, so that the first does it for all."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: each fetches
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def expand(address: str) -> list[str]:

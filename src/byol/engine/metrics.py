@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from byol.errors import RunError
+from byol.runtime.record import write_atomically
 from byol.runtime.track import Tracker
 
 
@@ -15,13 +17,18 @@ class MetricsFile:
         self.path = path
         self.tracker = tracker
         kept = [line for line in _lines(path) if _before(line, first_step)]
-        path.write_text("".join(line + "\n" for line in kept))
+        write_atomically(path, "".join(line + "\n" for line in kept).encode())
 
     def write(self, row: dict[str, Any]) -> None:
         """One line; what is not a finite number becomes null."""
-        with self.path.open("a") as stream:
-            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            stream.write(json.dumps(finite) + "\n")
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        try:
+            with self.path.open("a") as stream:
+                stream.write(json.dumps(finite) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"{self.path} cannot be written ({error.strerror}). Free some space, and continue with --resume."
+            ) from error
         if self.tracker is not None:
             self.tracker.write(finite)
 

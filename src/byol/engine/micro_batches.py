@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from byol.data.loader import Batch
+from byol.runtime.copies import to_device
 from byol.views.asymmetric import AsymmetricViews
 from byol.views.two_views import TwoViews
 
@@ -28,8 +29,8 @@ class MicroBatch:
 
 def make_views(batch: Batch, views: TwoViews | AsymmetricViews, device: torch.device) -> MicroBatch:
     """The views of a batch, where training computes."""
-    images = batch.images.to(device, non_blocking=True)
-    labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
+    images = to_device(batch.images, device)
+    labels = None if batch.labels is None else to_device(batch.labels, device)
     make = views.finish if batch.cropped else views
     view1, view2, *others = make(images, batch.step, batch.first_row)
     return MicroBatch(view1, view2, tuple(others), labels)

@@ -92,7 +92,10 @@ def save_encoder(folder: Path, module: nn.Module, description: EncoderDescriptio
     """Writes both files into `folder`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with replacing(folder / weights) as temporary:
-        save_file(tensors, temporary)
+        try:
+            save_file(tensors, temporary)
+        except SafetensorError as error:  # of a full disk
+            raise OSError(str(error)) from error
     write_description(folder, description)
 
 

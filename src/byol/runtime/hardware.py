@@ -23,6 +23,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is None and torch.cuda.is_available():
+            return device  # nothing is put on the first GPU by ranks that have another
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
@@ -81,8 +83,9 @@ def keep_freed_memory(device: torch.device) -> None:
 
 
 def choose_workers(number: int) -> int:
-    """The given number of worker processes; -1: one per core but one, at least 1 and at most 8."""
-    return max(1, min(8, num_cores() - 1)) if number == -1 else number
+    """The given number of worker processes; -1: one per core of this rank but one, at least 1 and at most 8."""
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(8, num_cores() // ranks_here - 1)) if number == -1 else number
 
 
 def num_cores() -> int:

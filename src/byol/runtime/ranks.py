@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from byol.errors import RankError
+from byol.errors import ConfigError, RankError
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Ranks:
     def device(self, chosen: torch.device) -> torch.device:
         """`chosen`, or this rank's own GPU where it is CUDA without a number."""
         if self.size > 1 and chosen.type == "cuda" and chosen.index is None:
+            if self.local_rank >= (number := torch.cuda.device_count()):
+                raise ConfigError(
+                    f"There are more processes than GPUs on this machine, which has {number}. Start one for each: "
+                    f"torchrun --nproc-per-node {number}."
+                )
             chosen = torch.device("cuda", self.local_rank)
         if chosen.type == "cuda" and chosen.index is not None:
             torch.cuda.set_device(chosen)  # whose streams are taken

@@ -55,6 +55,14 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Makes `path` and what is above it, where it is not there. Raises RunError where the disk refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"The folder {path} cannot be made ({error.strerror}). Choose another --out.") from error
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `path` where the block ends without an error; else nothing is left.
@@ -92,14 +100,8 @@ class RunDirectory:
         if path.exists() and (not path.is_dir() or any(not f.name.startswith(".run.json.") for f in path.iterdir())):
             hint = f"Continue it with --resume {path}, or" if (path / "run.json").exists() else "It is not empty:"
             raise RunError(f"{path} exists already. {hint} choose another --out.")
-        run = cls(path)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"The run directory {path} cannot be made ({error.strerror}). Choose another --out."
-            ) from error
-        return run
+        make_folder(path)
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -123,12 +125,14 @@ class RunDirectory:
         with (self.path / ".lock").open("a+") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 stream.seek(0)
                 raise RunError(
                     f"{self.path} is being written by another process ({stream.read().strip() or 'unknown'}). "
                     f"Wait until it ends, or choose another --out."
                 ) from None
+            except OSError:  # the file system knows no locks: not guarded
+                pass
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {platform.node()}\n")
             stream.flush()
@@ -157,13 +161,14 @@ class RunDirectory:
         """Adds the images that could not be decoded, each once."""
         if not reasons:
             return
-        known = set()
+        known: dict[str, str] = {}
         if self.skipped.exists():
-            known = {json.loads(line)["name"] for line in self.skipped.read_text().splitlines()}
-        with self.skipped.open("a") as stream:
-            for name, reason in reasons.items():
-                if name not in known:
-                    stream.write(json.dumps({"name": name, "reason": reason}) + "\n")
+            for line in self.skipped.read_text(errors="replace").splitlines():
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was not written to its end
+                    row = json.loads(line)
+                    known[row["name"]] = row["reason"]
+        rows = [{"name": name, "reason": reason} for name, reason in (known | reasons).items()]
+        write_atomically(self.skipped, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def finite(tree: Any) -> Any:

@@ -1,17 +1,24 @@
 """Stopping on Ctrl-C, SIGTERM and SIGUSR1 (SLURM's usual warning) at the end of a step, so that nothing is lost."""
 
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
+ONE_REQUEST_SECONDS = 1.0
+"""Signals so close together are one request, sent to a group of processes and passed on by its first as well."""
+
+
 class StopRequest:
-    """While entered, SIGINT, SIGTERM and SIGUSR1 set `signal_number` in place of killing; a second one kills as usual."""
+    """While entered, SIGINT, SIGTERM and SIGUSR1 set `signal_number` in place of killing; a later one kills as usual."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self._asked_at = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -26,8 +33,11 @@ class StopRequest:
         self._restore()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.signal_number = number
-        self._restore()
+        if self.signal_number is None:
+            self.signal_number, self._asked_at = number, time.monotonic()
+        elif time.monotonic() - self._asked_at > ONE_REQUEST_SECONDS:
+            self._restore()
+            os.kill(os.getpid(), number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -87,6 +87,4 @@ def _require(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise DependencyError(
-            f"--track {name} needs {name}, which is not installed: pip install 'byol[{extra}]'."
-        ) from None
+        raise DependencyError(f"--track {name} needs {name}, which is not installed: pip install {extra}.") from None

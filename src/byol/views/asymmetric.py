@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from byol.runtime.copies import to_device
 from byol.views.augment import distort, random_crop
 from byol.views.parameters import ViewParameters, draw
 from byol.views.policy import ViewPolicy
@@ -143,9 +144,7 @@ class AsymmetricViews:
             if of.mixed_in is None:
                 return made[of.draw]
             inside = boxes(plain.batch_size, plain.seed, step, of.draw.number + BOX, of.draw.size)[rows]
-            return torch.where(
-                inside[:, None].to(made[of.draw].device, non_blocking=True), made[of.mixed_in], made[of.draw]
-            )
+            return torch.where(to_device(inside[:, None], made[of.draw].device), made[of.mixed_in], made[of.draw])
 
         others = {name: tuple(view(v) for v in views) for name, views in self.roles.items()}
         (view1, *more1), (view2, *more2) = others.pop("sources1"), others.pop("sources2")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from byol.runtime.copies import to_device
 from byol.views import color, fused
 from byol.views.blur import gaussian_blur
 from byol.views.geometry import crop_resize, crop_window
@@ -140,10 +141,10 @@ def _where(chosen: Tensor, views: Tensor, amount: Tensor, operation: Callable[[T
     """`operation` of the chosen images and their amounts, the others as they are; may change `views`."""
     found = chosen.numpy().nonzero()[0]
     if len(found) == len(views):
-        return operation(views, amount.to(views.device, non_blocking=True))
+        return operation(views, to_device(amount, views.device))
     if len(found):
         rows = torch.from_numpy(found)
-        amount = amount[rows].to(views.device, non_blocking=True)
-        rows = rows.to(views.device, non_blocking=True)
+        amount = to_device(amount[rows], views.device)
+        rows = to_device(rows, views.device)
         views.index_copy_(0, rows, operation(views.index_select(0, rows), amount))
     return views

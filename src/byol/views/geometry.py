@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from byol.runtime.copies import to_device
 from byol.views.parameters import ViewParameters
 from byol.views.policy import Semantics
 
@@ -124,8 +125,8 @@ def crop_resize(
         top, left, height, width = windows[0].tolist()
         window = images[0, :, top : top + height, left : left + width]
         return _resize_alone(window, size, antialias, flip is not None and bool(flip))[None]
-    windows = windows.to(images.device, non_blocking=True)
-    flip = None if flip is None else flip.to(images.device, non_blocking=True)
+    windows = to_device(windows, images.device)
+    flip = None if flip is None else to_device(flip, images.device)
     rows = resize_matrix(windows[:, 0], windows[:, 2], height, size, antialias=antialias)
     columns = resize_matrix(windows[:, 1], windows[:, 3], width, size, antialias=antialias, flip=flip)
     # one matrix product per axis; channels ride along in the rows
@@ -159,7 +160,7 @@ def _bands(length: int, size: int, antialias: bool, flip: bool, device: torch.de
     firsts = [max(0, min(length - pixels, math.floor((low + 0.5) * scale - 0.5 - reach))) for low in lowest]
     output = torch.arange(size, device=device, dtype=torch.float32)
     output = functional.pad(output.flip(0) if flip else output, (0, -size % STRIP)).view(-1, STRIP, 1)
-    first = torch.tensor(firsts, dtype=torch.float32).to(device, non_blocking=True)[:, None, None]
+    first = to_device(torch.tensor(firsts, dtype=torch.float32), device)[:, None, None]
     pixel = first + torch.arange(pixels, device=device, dtype=torch.float32)
     weights = _weights(output, pixel, torch.full((), float(length), device=device), size, antialias)
     return [(at, weight[: size - start]) for at, start, weight in zip(firsts, starts, weights, strict=True)]

@@ -1,0 +1,24 @@
+"""Signals that ask a training to stop."""
+
+import os
+import signal
+
+import pytest
+
+from byol.runtime import stopping
+from byol.runtime.stopping import StopRequest
+
+
+def test_second_signal_of_one_request_changes_nothing_and_a_later_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal_number == signal.SIGINT
+        now[0] += 0.5  # passed on by the first process of the group
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal_number == signal.SIGINT
+        now[0] += 1
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
