@@ -65,6 +65,17 @@ def test_diagnose_encoder_alone_says_what_is_missing(run: Run, images: Path, tmp
     assert len(tables(alone)) == 1
 
 
+def test_diagnose_of_an_onnx_file_measures_what_its_encoder_gives(run: Run, images: Path, tmp_path: Path) -> None:
+    """The file normalises within."""
+    for name in ("encoder.json", "encoder.safetensors"):
+        shutil.copy(run.path / name, tmp_path / name)
+    exported = byol.export_encoder(run.path, "onnx", tmp_path / "onnx").path
+    measures = [diagnose(path, str(images), num_images=64, num_views=2).measures for path in (tmp_path, exported)]
+    one, other = (found["eval"]["representation"] for found in measures)
+    for name in ("std_ratio", "effective_rank"):
+        assert other[name] == pytest.approx(one[name], rel=1e-3)
+
+
 def test_diagnose_run_without_checkpoints_has_the_same_representation(run: Run, images: Path, tmp_path: Path) -> None:
     copied = tmp_path / "run"
     shutil.copytree(run.path, copied)

@@ -19,8 +19,8 @@ from byol.cli import main
 from byol.config import Config, from_dict
 from byol.console import picture_code
 from byol.errors import DataError, RunError
-from byol.evaluate.branch_variance import branch_variance
-from byol.report.summary import RunSummary, config_differences, read_runs
+from byol.evaluate.branch_measures import measure_branches
+from byol.report.summary import WATCHED, RunSummary, config_differences, read_runs
 from byol.report.write import _columns, report_after, write_report
 from byol.runtime.record import RunDirectory
 from byol.studies import find_study
@@ -166,7 +166,7 @@ def test_report_tells_the_variance_over_views_of_both_networks(runs: Path, tmp_p
 
     page = write_report(runs / "a", runs / "b", out=tmp_path / "page.html").read_text()
     config = from_dict(Config, RunDirectory.open(runs / "a").record()["config"])
-    wanted = branch_variance(
+    wanted = measure_branches(
         trained_method(RunDirectory.open(runs / "a")),
         build.open_source(str(runs / "photos")),
         3,
@@ -176,9 +176,9 @@ def test_report_tells_the_variance_over_views_of_both_networks(runs: Path, tmp_p
         32,
     )
     cells = told(page)
-    assert cells[:4] == ["a", f"{wanted[0]:.3f}", f"{wanted[1]:.3f}", "32"]
+    assert cells[:4] == ["a", f"{wanted.source_variance:.3f}", f"{wanted.target_variance:.3f}", "32"]
     assert cells[4] == "b" and cells[7] == "32"
-    assert 0 < wanted[1] < 1
+    assert 0 < wanted.target_variance < 1
     shutil.copytree(runs / "a", tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints")
     assert "holds no checkpoint" in told(write_report(tmp_path / "run").read_text())[1]
@@ -193,6 +193,7 @@ def study_folder(folder: Path, run: Path, *, ended: bool) -> Path:
     for place, name in enumerate(names):
         for seed in range(3):
             values = dict.fromkeys(COLUMNS, 1.0 + place + 0.1 * seed) if name else {"knn": 60.0}
+            values |= {"collapse": {name: values.get(name) for name in WATCHED}} if name else {}
             diverged = place == 2 and seed == 1
             outcome = {"failed": "so", "knn": float("nan")} if diverged else values
             outcomes.setdefault(name or UNTRAINED, []).append(outcome)

@@ -1,5 +1,6 @@
 """Views that differ between source and target: pure, sliceable, made alike by workers, and what each design changes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from byol import build
 from byol.build_networks import method
 from byol.config import Config, override
 from byol.errors import ConfigError
-from byol.evaluate.branch_variance import branch_variance
+from byol.evaluate.branch_measures import measure_branches
 from byol.methods.siamese import Siamese
 from byol.nets.norm import LocalBatchNorm1d, SplitBatchNorm1d
 from byol.recipes import recipe
@@ -137,12 +138,14 @@ def test_asymmetric_run_trains(tmp_path: Path, settings: dict) -> None:
 
 
 def test_asymmetric_run_from_files_trains(photos: Path, tmp_path: Path) -> None:
-    """Images of two sizes, so that crops are made one by one as workers make them."""
-    overrides = {**SMALL, "encoder.name": "resnet10", "asymmetry.small_crops": 1, "asymmetry.small_size": 16}
+    """Images of two sizes, so that crops are made one by one as workers make them; a small view of half the side."""
+    overrides = {**SMALL, "encoder.name": "resnet10", "asymmetry.small_crops": 1, "asymmetry.small_size": 0}
     run = byol.pretrain(
         str(photos), "small", out=tmp_path / "run", epochs=1, overrides=overrides, say=lambda line: None
     )
     assert run.finished
+    config = json.loads((run.path / "run.json").read_text())["config"]
+    assert config["asymmetry"]["small_size"] == config["views"]["size"] // 2
 
 
 @pytest.mark.parametrize(("averaged", "other"), [("target", "source"), ("source", "target")])
@@ -152,9 +155,22 @@ def test_branch_variance_falls_on_the_side_whose_views_are_averaged(photos: Path
 
     def measured(side: str) -> dict[str, float]:
         config = override(base, {"asymmetry.mean_encoding": side})
-        found = branch_variance(method(config, 3), source, 3, build.two_views(config), 16, torch.device("cpu"))
-        return dict(zip(("source", "target"), found, strict=True))
+        found = measure_branches(method(config, 3), source, 3, build.two_views(config), 16, torch.device("cpu"))
+        return {"source": found.source_variance, "target": found.target_variance}
 
     plain, quieter = measured("none"), measured(averaged)
     assert 0 < quieter[averaged] < 0.9 * plain[averaged]
     assert quieter[other] == pytest.approx(plain[other], rel=1e-4)
+
+
+def test_branch_measures_of_one_network_are_the_same_for_both_branches_and_any_batch(photos: Path) -> None:
+    """SimCLR's branches are one network, which sees both distributions of views; batches do not limit the rank."""
+    settings = {**SMALL, "views.mean": (0.5,), "views.std": (0.25,), "method.name": "simclr"}
+    config = override(recipe("sample").config, {**settings, "encoder.norm": "none", "heads.projector_norm": "none"})
+    source, made = build.open_source(str(photos)), method(config, 3)
+    found = {
+        size: measure_branches(made, source, 3, build.two_views(config), size, torch.device("cpu"), 32)
+        for size in (2, 16)
+    }
+    assert found[2].source_variance == pytest.approx(found[2].target_variance, rel=1e-4)
+    assert found[2].as_dict() == pytest.approx(found[16].as_dict(), rel=0.2)

@@ -200,6 +200,15 @@ def test_mutual_information_agrees_with_scikit_learn() -> None:
     assert normalized_mutual_information(labels, labels) == pytest.approx(1.0)
 
 
+def test_bootstrap_interval_of_a_biased_statistic_holds_its_value() -> None:
+    """Independent partitions of 100 rows: their mutual information is overestimated, in each resample twice."""
+    generator = torch.Generator().manual_seed(0)
+    cluster, labels = torch.randint(10, (2, 100), generator=generator)
+    found = bootstrap(lambda rows: normalized_mutual_information(cluster[rows], labels[rows]), 100, seed=0)
+    assert found.low < found.value < found.high
+    assert (found.low + found.high) / 2 == pytest.approx(found.value, abs=1.0)
+
+
 def test_bootstrap_of_a_mean_is_near_the_normal_interval() -> None:
     values = torch.randn(400, generator=GENERATOR, dtype=torch.float64)
     found = bootstrap(lambda rows: float(values[rows].mean()), 400, seed=0)

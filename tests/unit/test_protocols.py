@@ -15,9 +15,10 @@ from torch import nn
 import byol
 from byol.commands.evaluate import evaluate, labelled_splits
 from byol.data.arrays import ArrayImages
-from byol.errors import ByolError
+from byol.data.image_folder import ImageFolder
+from byol.errors import ByolError, DataError, RunError
 from byol.evaluate import finetune, linear_fast, linear_sgd, semi, training
-from byol.evaluate.options import PROTOCOLS, LinearOptions, ProtocolOptions, SemiOptions
+from byol.evaluate.options import PROTOCOLS, KnnOptions, LinearOptions, ProtocolOptions, SemiOptions
 from byol.evaluate.protocol import Job
 from byol.export.encoder_file import EncoderDescription, save_encoder
 from byol.nets.encoder import create_encoder
@@ -216,9 +217,38 @@ def test_semi_takes_the_same_share_of_every_class_or_the_named_images(colours: P
     assert np.bincount(part.labels).tolist() == [5, 5, 5]  # pyright: ignore[reportArgumentType]
     assert len(semi.labelled_part(train, SemiOptions(per_class=2), 0)) == 6
     listed = tmp_path / "list.txt"
-    listed.write_text("train-red-03.png\nred/train-blue-11.png\n\nmissing.png\n")
+    other = next(train.name(i) for i in range(len(train)) if train.name(i).endswith("train-blue-11.png"))
+    listed.write_text(f"train-red-03.png\n{other}\n\n")
     part = semi.labelled_part(train, SemiOptions(subset=str(listed)), 0)
     assert sorted(Path(part.name(i)).name for i in range(len(part))) == ["train-blue-11.png", "train-red-03.png"]
+    listed.write_text("train-red-03.png\nmissing.png\n")
+    with pytest.raises(DataError, match=r"1 of the 2 names in .* are no image of .*: missing\.png\."):
+        semi.labelled_part(train, SemiOptions(subset=str(listed)), 0)
+
+
+def test_semi_list_of_a_name_that_two_images_have_is_refused(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "set" / label / f"{number}.png").write_bytes(encoded(picture(number)))
+    source = ImageFolder(tmp_path / "set")
+    listed = tmp_path / "list.txt"
+    listed.write_text("1.png\n")
+    with pytest.raises(DataError, match=r"1\.png in .* is the name of 2 images .* List paths, such as cat/1\.png\."):
+        semi.labelled_part(source, SemiOptions(subset=str(listed)), 0)
+    listed.write_text("cat/1.png\ndog/0.png\n")
+    part = semi.labelled_part(source, SemiOptions(subset=str(listed)), 0)
+    assert [part.name(i) for i in range(len(part))] == ["cat/1.png", "dog/0.png"]
+
+
+def test_folder_called_as_a_public_set_has_a_fifth_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the same images for training and test."""
+    column = pa.array([encoded(picture(i)) for i in range(20)])
+    (tmp_path / "cifar10").mkdir()
+    pq.write_table(pa.table({"image": column, "label": [0, 1] * 10}), tmp_path / "cifar10" / "all.parquet")
+    monkeypatch.chdir(tmp_path)
+    train, test = labelled_splits("cifar10")
+    assert (len(train), len(test)) == (16, 4)
 
 
 @pytest.mark.parametrize("labelled_per_class", [5, 20])
@@ -289,7 +319,10 @@ def test_target_network_is_named_and_is_another_one(photos: Path, tmp_path: Path
         ("{encoder}", "kn", {}, "no protocol 'kn'. Did you mean 'knn'"),
         ("{encoder}", "linear", {"linear": LinearOptions(pretraining_views=True)}, "does not tell its augmentations"),
         ("{encoder}", "semi", {"semi": SemiOptions(fraction=1.5)}, "semi.fraction must be above 0 and at most 1"),
+        ("{encoder}", "semi", {"semi": SemiOptions(per_class=-3)}, "semi.per_class must be 0 .* or more; found -3"),
         ("{encoder}", "semi", {"semi": SemiOptions(subset="nowhere.txt")}, "nowhere.txt cannot be read"),
+        ("{encoder}", "knn", {"knn": KnnOptions(k=-5)}, "knn.k and knn.temperature must be 0 .* found -5 and 0"),
+        ("{encoder}", "knn", {"knn": KnnOptions(temperature=-0.1)}, "found 0 and -0.1"),
         ("timm:resnet10t:best", "knn", {}, "write timm:resnet10t or timm:resnet10t:pretrained"),
         ("nowhere", "knn", {}, "holds no encoder.json"),
     ],
@@ -299,6 +332,17 @@ def test_bad_request_is_one_sentence(
 ) -> None:
     with pytest.raises(ByolError, match=said):
         evaluate(encoder_name.format(encoder=encoder), str(colours), [protocol], options=ProtocolOptions(**options))
+
+
+def test_results_that_cannot_be_written_are_told_before_the_work(
+    encoder: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from byol.commands import evaluate as command
+
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(command, "make_job", lambda *given: pytest.fail("worked first"))
+    with pytest.raises(RunError, match=r"cannot be made \(Not a directory\)"):
+        evaluate(encoder, str(colours), ["knn"], out=tmp_path / "file" / "results")
 
 
 def test_network_target_of_an_encoder_alone_is_refused(encoder: Path, colours: Path) -> None:

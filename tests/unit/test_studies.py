@@ -22,8 +22,12 @@ from byol.studies.study_report import StudyResult, lines, table
 from tests.conftest import SMALL
 
 QUICK = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16, "epochs": 1.0}
-HEALTHY = {"std_ratio": 0.9, "effective_rank": 20.0, "positive_cosine": 0.9, "negative_cosine": 0.1}
-COLLAPSED = {"std_ratio": 0.01, "effective_rank": 1.0, "positive_cosine": 1.0, "negative_cosine": 0.999}
+HEALTHY = {
+    "collapse": {"std_ratio": 0.9, "effective_rank": 20.0, "positive_cosine": 0.9, "negative_cosine": 0.1},
+}
+COLLAPSED = {
+    "collapse": {"std_ratio": 0.01, "effective_rank": 1.0, "positive_cosine": 1.0, "negative_cosine": 0.999},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +96,8 @@ def test_judge_collapse_needs_every_seed() -> None:
     assert judge(not_expected, {"a": [COLLAPSED, COLLAPSED]}).state == "did not hold"
     assert judge(not_expected, {"a": [HEALTHY, HEALTHY]}).state == "held"
     assert judge(shape, {"a": [HEALTHY, COLLAPSED]}).state == "undecided"
+    found = judge(shape, {"a": [COLLAPSED, {"failed": "The loss became nan", "knn": math.nan}]})
+    assert (found.state, found.evidence) == ("undecided", "a diverged in 1 of 2 seeds")
 
 
 def test_over_seeds_is_students_interval() -> None:
@@ -143,13 +149,13 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
 
 def test_study_stops_between_two_trainings(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes while the untrained encoder is scored: that is finished, and nothing is begun."""
-    score, said = runs._score, []
+    score, said = runs._knn, []
 
-    def score_and_stop(encoder, task) -> dict[str, float]:
+    def score_and_stop(encoder, task) -> float:
         os.kill(os.getpid(), signal.SIGTERM)
         return score(encoder, task)
 
-    monkeypatch.setattr(runs, "_score", score_and_stop)
+    monkeypatch.setattr(runs, "_knn", score_and_stop)
     out = tmp_path / "study"
     assert study("loss-normalization", seeds=1, data=str(photos), out=out, settings=QUICK, say=said.append) == 15
     assert [path.parent.name for path in out.glob("*/outcome.json")] == ["encoder-untrained-seed-0"]
@@ -159,13 +165,13 @@ def test_study_stops_between_two_trainings(photos: Path, tmp_path: Path, monkeyp
 def test_study_counts_an_encoder_that_explodes_as_diverged(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(encoder: object, task: Task) -> dict[str, float]:
+    def explode(encoder: object, task: Task) -> float:
         raise EncoderError("The encoder gives values that are not finite")
 
     whole = find_study("loss-normalization")
     part = replace(whole, scales={"tiny": replace(whole.scales["tiny"], variants=("none",))})
     (task, *_) = [t for t in plan(part, "tiny", 1, tmp_path, data=str(photos), settings=QUICK) if t.variant]
-    monkeypatch.setattr(runs, "_score", explode)
+    monkeypatch.setattr(runs, "_knn", explode)
     assert runs.run_one(task, say=lambda line: None) is None
     assert task.outcome is not None
     assert task.outcome["failed"] == "The encoder gives values that are not finite"

@@ -161,7 +161,7 @@ def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) 
     views = dataclasses.replace(config.views, size=about.image_size, antialias=about.antialias)
 
     def encode(view: Tensor) -> dict[str, Tensor]:
-        return {"eval/representation": encoder.module((view - encoder.mean) / encoder.std)}
+        return {"eval/representation": encoder.encode_views(view)}
 
     missing = [
         f"projection, target, prediction, their variances and the predictor's optimality, and train mode: {why}; "

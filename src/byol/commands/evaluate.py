@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from byol import build
 from byol.commands.subject import Network, Subject, open_subject
+from byol.data.public import is_public
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.subset import Subset, held_out
 from byol.errors import ConfigError, DataError, nearest
@@ -20,7 +21,7 @@ from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
 from byol.runtime.hardware import choose_device, choose_workers, describe_machine
 from byol.runtime.notebook import html_table
-from byol.runtime.record import write_atomically
+from byol.runtime.record import make_folder, write_atomically
 
 HELD_OUT = 0.2
 """Share of every class that is the test part of images without one."""
@@ -72,12 +73,14 @@ def evaluate(
 
     `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels` or `hog`. Results go to
     evaluation/PROTOCOL.json in the run directory or `out`. Nothing is chosen on the test images.
-    Raises ConfigError for an unknown protocol, DataError where labels do not allow it, EncoderError, RunError.
+    Raises ConfigError for an unknown protocol, DataError where labels do not allow it, EncoderError, RunError where
+    results could not be written.
     """
     functions = [(name, find_protocol(name)) for name in protocols]
     train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed)
     subject = open_subject(str(encoder), train, network=network, seed=seed)
     folder = (Path(out) if out else subject.home) / FOLDER
+    make_folder(folder)
     job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
     results = []
     for name, function in functions:
@@ -86,7 +89,6 @@ def evaluate(
         record = evaluate_record(name, subject, job, outcome, time.monotonic() - began)
         parts = [name, outcome.variant, "" if network == "online" else network]
         path = folder / f"{'-'.join(part for part in parts if part)}.json"
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
         results.append(Result(name, outcome.metrics, record, path))
         done(results[-1])
@@ -101,7 +103,7 @@ def labelled_splits(
     Raises DataError where labels are missing, there is one class alone, or both parts do not have the same classes.
     """
     train = build.open_source(data, "train", root=root, download=download, labelled=True)
-    own_test = data == "sample" or data in build.PUBLIC or build.has_splits(Path(data).expanduser())
+    own_test = data == "sample" or is_public(data) or build.has_splits(Path(data).expanduser())
     if test_data or own_test:
         test = build.open_source(test_data or data, "test", root=root, download=download, labelled=True)
         _labels(test)

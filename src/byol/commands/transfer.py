@@ -19,7 +19,7 @@ from byol.errors import ByolError, ConfigError, DataError, RunError, nearest
 from byol.evaluate.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS, UNKNOWN
-from byol.runtime.record import write_atomically
+from byol.runtime.record import make_folder, write_atomically
 
 PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
     "linear-fast": "linear",
@@ -67,10 +67,7 @@ def transfer(
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"{', '.join(sorted(doubled))} is named twice in --sets; give each set a name of its own.")
     folder = Path(out) if out else home(str(encoder)) / "transfer" / f"{protocol}-{budget}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be made ({error.strerror}). Choose another --out.") from error
+    make_folder(folder)
     rows = []
     for name, path in wanted:
         try:

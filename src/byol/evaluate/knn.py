@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from byol.data.subset import held_out
+from byol.errors import ConfigError
 from byol.evaluate.features import labels_of
 from byol.evaluate.metrics import top_k
 from byol.evaluate.nearest import nearest
@@ -18,13 +19,20 @@ RECALLS = (1, 5, 10)
 def knn(job: Job) -> Outcome:
     """Accuracy of the vote; k and temperature are chosen on a tenth of the training images unless they are given.
 
-    The BYOL paper has no such protocol. Budget smoke tries one setting (k 20, T 0.1).
+    The BYOL paper has no such protocol. Budget smoke tries one setting (k 20, T 0.1). Raises ConfigError for a negative
+    k or temperature.
     """
+    chosen = job.options.knn
+    if chosen.k < 0 or chosen.temperature < 0:
+        raise ConfigError(
+            f"knn.k and knn.temperature must be 0 (chosen on held-out images) or more; found {chosen.k} and {chosen.temperature:g}."
+        )
     bank, queries = job.features("train"), job.features("test")
     labels = labels_of(bank)
-    fixed = (job.options.knn.k, job.options.knn.temperature)
-    ks = [fixed[0]] if fixed[0] else [20] if job.budget == "smoke" else list(NEIGHBOURS)
-    temperatures = [fixed[1]] if fixed[1] else [0.1] if job.budget == "smoke" else list(TEMPERATURES)
+    ks = [chosen.k] if chosen.k else [20] if job.budget == "smoke" else list(NEIGHBOURS)
+    temperatures = (
+        [chosen.temperature] if chosen.temperature else [0.1] if job.budget == "smoke" else list(TEMPERATURES)
+    )
     ks = sorted({min(k, len(labels)) for k in ks})
     tried = []
     if len(ks) * len(temperatures) > 1:

@@ -39,7 +39,9 @@ def linear_fast(job: Job) -> Outcome:
             "objective": f"mean {'cross-entropy' if labels.dim() == 1 else 'logistic loss'} + strength / 2 |W|^2",
             "features": "centred, divided by their overall scale",
         },
-        differs=job.differs("features centred and scaled"),
+        differs=job.differs(
+            "images as at the end of pretraining, their central 7/8 above 96 px", "features centred and scaled"
+        ),
         extras={
             "validation": [{"strength": s, "accuracy": a} for s, a in zip(strengths, probe.validation, strict=True)]
         },

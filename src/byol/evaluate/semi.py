@@ -89,6 +89,8 @@ def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subse
     assert labels is not None
     if options.subset:
         chosen = _named(source, Path(options.subset))
+    elif options.per_class < 0:
+        raise ConfigError(f"semi.per_class must be 0 (semi.fraction instead) or more; found {options.per_class}.")
     elif options.per_class:
         chosen = per_class(labels, options.per_class, seed)
     else:
@@ -102,16 +104,28 @@ def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subse
 
 
 def _named(source: ImageSource, file: Path) -> np.ndarray:
-    """Where the images stand whose file names the file lists, one per line."""
+    """Where the images stand that the file lists, one per line: by path, or by file name where that is of one image.
+
+    Published lists name files; ImageNet's are of one image each.
+    """
     try:
         lines = [line.strip() for line in file.read_text().splitlines()]
     except OSError as error:
         raise DataError(f"The list of labelled images {file} cannot be read ({error.strerror}).") from None
-    wanted = {Path(line).name for line in lines if line}
-    chosen = [index for index in range(len(source)) if Path(source.name(index)).name in wanted]
-    if not chosen:
-        raise DataError(f"None of the {len(wanted)} names in {file} is an image of {source.description}.")
-    return np.asarray(chosen, dtype=np.int64)
+    wanted = {line for line in lines if line}
+    places: dict[str, list[int]] = {}
+    for index in range(len(source)):
+        for name in {source.name(index), Path(source.name(index)).name} & wanted:
+            places.setdefault(name, []).append(index)
+    if doubled := next((name for name in sorted(places) if len(places[name]) > 1), ""):
+        raise DataError(
+            f"{doubled} in {file} is the name of {len(places[doubled])} images of {source.description}. List paths, such as {source.name(places[doubled][0])}."
+        )
+    if missing := sorted(wanted - set(places)):
+        raise DataError(
+            f"{len(missing)} of the {len(wanted)} names in {file} are no image of {source.description}: {', '.join(missing[:3])}."
+        )
+    return np.unique([index for found in places.values() for index in found])
 
 
 def _words(options: SemiOptions) -> str:

@@ -9,12 +9,12 @@ from byol.build_networks import trained_method
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource
 from byol.errors import CheckpointError
-from byol.evaluate.branch_variance import NUM_DRAWS, branch_variance
+from byol.evaluate.branch_measures import NUM_DRAWS, measure_branches
 from byol.report.summary import RunSummary
 from byol.runtime.record import RunDirectory
 
-FORWARDS = 4 * NUM_DRAWS
-"""Of an encoder, per image: two networks, two views."""
+FORWARDS = 8 * NUM_DRAWS
+"""Of an encoder, per image: two networks, two views, and again with the views exchanged."""
 FEWEST_IMAGES, MOST_IMAGES = 16, 128
 MOST_SECONDS = 60.0
 
@@ -44,5 +44,5 @@ def branches(run: RunSummary, source: ImageSource, device: torch.device, seconds
     except CheckpointError as error:
         return Branches(missing=str(error))
     channels = int(run.record["data"]["channels"])
-    found = branch_variance(method, source, channels, build.two_views(config), batch, device, count)
-    return Branches(*found, count)
+    found = measure_branches(method, source, channels, build.two_views(config), batch, device, count)
+    return Branches(found.source_variance, found.target_variance, count)

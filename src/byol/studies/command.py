@@ -9,7 +9,7 @@ from typing import Any
 from byol import build
 from byol.commands.trainer import Say, Show
 from byol.errors import ConfigError
-from byol.runtime.record import write_atomically
+from byol.runtime.record import make_folder, write_atomically
 from byol.studies import find_study
 from byol.studies.runs import images_per_run, plan, run_all
 from byol.studies.study import ScaleName
@@ -75,5 +75,5 @@ def _keep_protocol(folder: Path, said: list[str]) -> None:
                     f"{folder} holds a study with another protocol: {old.strip()!r} there, {new.strip()!r} now. Go on with the "
                     "same data and settings, or choose another --out."
                 )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomically(file, text.encode())

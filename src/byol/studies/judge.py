@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from byol.diagnostics.collapse import LIMITS, CollapseWatch, is_collapsed
 from byol.evaluate.scores import Score, mean_over_runs
-from byol.studies.study import Collapse, Contrast, Shape
+from byol.studies.study import Collapse, Contrast, Shape, named
 
-Outcomes = Mapping[str, list[Mapping[str, float]]]
-"""Per variant what each seed gave, in the order of the seeds."""
+Outcomes = Mapping[str, list[Mapping[str, Any]]]
+"""Per variant what each seed gave, in the order of the seeds: measures by name, `collapse`, or `failed`."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ def over_seeds(values: list[float]) -> Score:
 
 def judge(shape: Shape, outcomes: Outcomes) -> Judgement:
     """Looks for one expected shape in the results."""
+    diverged = {name: sum("failed" in outcome for outcome in outcomes[name]) for name in sorted(named(shape))}
+    if said := "; ".join(f"{name} diverged in {n} of {len(outcomes[name])} seeds" for name, n in diverged.items() if n):
+        return Judgement(shape.text, "undecided", said)
     return _judge_contrast(shape, outcomes) if isinstance(shape, Contrast) else _judge_collapse(shape, outcomes)
 
 
 def _judge_contrast(shape: Contrast, outcomes: Outcomes) -> Judgement:
     seeds = min(len(outcomes[name]) for name in shape.weights)
-    diverged = {name: sum("failed" in outcome for outcome in outcomes[name]) for name in shape.weights}
-    if said := "; ".join(f"{name} diverged in {n} of {len(outcomes[name])} seeds" for name, n in diverged.items() if n):
-        return Judgement(shape.text, "undecided", said)
-    values = [
+    values: list[float] = [
         sum(weight * outcomes[name][seed].get(shape.measure, math.nan) for name, weight in shape.weights.items())
         for seed in range(seeds)
     ]
@@ -70,9 +70,6 @@ def _judge_collapse(shape: Collapse, outcomes: Outcomes) -> Judgement:
     return Judgement(shape.text, "undecided", evidence)
 
 
-def has_collapsed(outcome: Mapping[str, float]) -> bool:
-    """Whether the run's last look, in train mode, found one projection for all images; a diverged run did not learn."""
-    if "std_ratio" not in outcome:
-        return True
-    names = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
-    return is_collapsed(CollapseWatch(*(outcome[name] for name in names)))
+def has_collapsed(outcome: Mapping[str, Any]) -> bool:
+    """Whether the run's last look, in train mode, found one projection for all images."""
+    return is_collapsed(CollapseWatch(**outcome["collapse"]))

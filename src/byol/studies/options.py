@@ -15,7 +15,7 @@ class RunStudy:
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of {', '.join(STUDIES)}.")]
     scale: Literal["tiny", "small", "paper"] = "tiny"
-    """tiny: 15 to 25 minutes on two cores with --jobs 2; small: every variant, hours; paper: the paper's own configuration."""
+    """tiny: 15 to 45 minutes on two cores with bf16 and --jobs 2; small: every variant, hours; paper: imagenet-300 with the settings of each variant."""
     seeds: int = 3
     """Runs per variant, from 1 to 10; more can be added later."""
     out: str = ""

@@ -17,6 +17,7 @@ def _bridge(predictor: str, target: str, beta: float, alpha: float = 0.1) -> dic
 
 
 STOPPED = {"method.target": "stop-gradient"}
+LEAST_SQUARES = {**STOPPED, "heads.predictor": "least-squares"}
 SWEEP = {
     (0.1, 0.01): 72.2, (0.1, 0.1): 72.4, (0.1, 1.0): 72.6, (0.1, 10.0): 72.5,
     (0.5, 0.01): 70.9, (0.5, 0.1): 72.0, (0.5, 1.0): 72.7, (0.5, 10.0): 72.5,
@@ -44,7 +45,12 @@ PREDICTOR = Study(
             Variant(f"sweep beta {beta:g}, alpha {alpha:g}", _bridge("mlp", "average", beta, alpha), value)
             for (beta, alpha), value in SWEEP.items()
         ),
-        Variant("least squares, stop-gradient", {**STOPPED, "heads.predictor": "least-squares"}, 52.5),
+        Variant(
+            "least squares, stop-gradient",
+            {**LEAST_SQUARES, "heads.projector_output": 32},  # a batch of 64 determines 128 dimensions exactly
+            52.5,
+            paper_settings=LEAST_SQUARES,
+        ),
         *(
             Variant(f"stop-gradient, predictor's rate x{rate:g}", {**STOPPED, "optimizer.predictor_rate": rate}, value)
             for rate, value in ((2.0, 62.8), (10.0, 66.6), (20.0, 66.3))

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +22,8 @@ from byol.commands.pretrain import DataArguments, resume, start
 from byol.commands.trainer import Run, Say, Show
 from byol.config import Config, from_dict, override
 from byol.data.source import SkippedImages
-from byol.diagnostics.collapse import effective_rank
-from byol.errors import ConfigError, EncoderError, NonFiniteError
-from byol.evaluate.branch_variance import branch_variance
+from byol.errors import ByolError, ConfigError, EncoderError, NonFiniteError
+from byol.evaluate.branch_measures import measure_branches
 from byol.evaluate.features import extract
 from byol.evaluate.knn import knn_predict
 from byol.export.encoder_file import Encoder
@@ -125,22 +125,22 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
     began = time.monotonic()
     if task.variant is None:
         task.path.mkdir(parents=True, exist_ok=True)
-        outcome = _score(_untrained(task), task)
+        outcome: dict[str, Any] = {"knn": _knn(_untrained(task), task)}
     else:
         try:
             run = _train(task, say, show)
         except NonFiniteError as error:
-            outcome: dict[str, Any] = {"failed": str(error), "knn": math.nan}
+            outcome = {"failed": str(error), "knn": math.nan}
         else:
             if not run.finished:
                 return run.signal_number
             result = json.loads((run.path / "result.json").read_text())
             try:
                 outcome = {
-                    **_score(run.encoder(), task),
-                    **result["collapse"],
+                    "knn": _knn(run.encoder(), task),
+                    **_measure(task),
+                    "collapse": result["collapse"],
                     "verdict": result["verdict"],
-                    **_variances(task),
                 }
             except EncoderError as error:  # it exploded without a NaN in its loss
                 outcome = {"failed": str(error), "knn": math.nan}
@@ -165,8 +165,8 @@ def _untrained(task: Task) -> Encoder:
     return Encoder(module, build.encoder_description(config, seen.channels, features, own_module=False))
 
 
-def _score(encoder: Encoder, task: Task) -> dict[str, float]:
-    """kNN accuracy in percent, and the effective rank of the test images' features in eval mode."""
+def _knn(encoder: Encoder, task: Task) -> float:
+    """kNN accuracy in percent."""
     device = choose_device(task.config.device)
     encoder = encoder.to(device)
     train, test = labelled_splits(task.data.data, root=task.data.root)
@@ -174,24 +174,23 @@ def _score(encoder: Encoder, task: Task) -> dict[str, float]:
     bank, queries = (extract(encoder, part, channels, device) for part in (train, test))
     assert bank.labels is not None and queries.labels is not None
     predicted = knn_predict(bank.vectors, bank.labels, queries.vectors, k=KNN_NEIGHBOURS, temperature=KNN_TEMPERATURE)
-    correct = 100 * float((predicted == queries.labels).float().mean())
-    return {"knn": correct, "feature_rank": effective_rank(queries.vectors[:2000])}
+    return 100 * float((predicted == queries.labels).float().mean())
 
 
-def _variances(task: Task) -> dict[str, float]:
+def _measure(task: Task) -> dict[str, float]:
+    """What the projections of a fixed number of images tell, whatever batch the run has."""
     directory = RunDirectory.open(task.path)
     record = directory.record()
     config, device = from_dict(Config, record["config"]), choose_device(task.config.device)
     source = build.open_source(task.data.data, root=task.data.root)
-    found = branch_variance(
+    return measure_branches(
         trained_method(directory).to(device),
         source,
         record["data"]["channels"],
         build.two_views(config),
         config.micro_batch_size,
         device,
-    )
-    return dict(zip(("source_variance", "target_variance"), found, strict=True))
+    ).as_dict()
 
 
 def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
@@ -232,8 +231,17 @@ def _stop_others(running: dict[Any, Task], queue: list[Task]) -> None:
 
 
 def _child(task: Task, threads: int) -> None:
+    if hasattr(
+        os, "setsid"
+    ):  # a terminal's Ctrl-C comes to the parent alone, which passes it on: twice would end the save
+        os.setsid()
     torch.set_num_threads(threads)
-    run_one(task, say=_nothing, show=_nothing)
+    try:
+        stopped_by = run_one(task, say=_nothing, show=_nothing)
+    except ByolError as error:
+        sys.exit(f"{task.path.name}: {error}")
+    if stopped_by:
+        sys.exit(f"{task.path.name} was stopped by signal {stopped_by}.")
 
 
 def _nothing(_: object) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from byol.evaluate.branch_variance import NUM_DRAWS, NUM_IMAGES
+from byol.evaluate.branch_measures import NUM_DRAWS, NUM_IMAGES
 from byol.runtime.record import finite, replacing, write_atomically
 from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
 from byol.studies.runs import KNN_NEIGHBOURS, KNN_TEMPERATURE, UNTRAINED, Task
@@ -52,8 +52,8 @@ def protocol(
         f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {num_images:,} images per run, the same for all",
         *([f"  changed in all variants: {changed}"] if changed else []),
         f"  accuracy: kNN on the encoder's features in eval mode, k {KNN_NEIGHBOURS}, T {KNN_TEMPERATURE}; "
-        f"std, rank and cosines: projections of the last batch in train mode; "
-        f"variance: unit projections of {NUM_IMAGES} images over {NUM_DRAWS} views of each branch",
+        f"std, rank and cosines: projections of {NUM_IMAGES} training images in train mode; "
+        f"variance: their unit projections over {NUM_DRAWS} draws of both views; collapse: by the training's last micro-batch",
         f"  the paper's numbers: {study.source} ({study.paper_metric})",
         "  expected beforehand:",
     ]
@@ -148,7 +148,7 @@ def plot(result: StudyResult, path: Path) -> None:
                     axis.plot(papers[name], place, "D", color="tab:orange", markerfacecolor="none")
                 continue
             values = [o[panel] for o in result.outcomes[name] if math.isfinite(o.get(panel, math.nan))]
-            if not values:
+            if len(values) < len(result.outcomes[name]):  # one diverged; the table says so
                 continue
             axis.plot(values, [place] * len(values), ".", color="0.6")
             score = over_seeds(values)

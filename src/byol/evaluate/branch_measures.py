@@ -1,0 +1,89 @@
+"""What source and target branch of a training say of its images, each over the views that it is shown."""
+
+import contextlib
+import copy
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.data.source import ImageSource
+from byol.diagnostics.collapse import CollapseWatch, watch
+from byol.diagnostics.encoding_variance import encoding_variance
+from byol.errors import BrokenImageError
+from byol.methods.network import Method
+from byol.views.asymmetric import AsymmetricViews
+from byol.views.two_views import TwoViews
+
+NUM_IMAGES, NUM_DRAWS = 256, 8
+SWAPPED = {"sources1": "sources2", "sources2": "sources1", "targets1": "targets2", "targets2": "targets1"}
+
+
+@dataclass(frozen=True)
+class BranchMeasures:
+    """Of a number of images that does not depend on the batch they are encoded in."""
+
+    source_variance: float
+    """Mean encoding variance of the online projections over the views, for either distribution (asym-siam)."""
+    target_variance: float
+    """The same of what they are compared with."""
+    watch: CollapseWatch
+    """One pair of views of each image: the online projection of view 1, the target's of view 2."""
+
+    def as_dict(self) -> dict[str, float]:
+        return {**asdict(self.watch), "source_variance": self.source_variance, "target_variance": self.target_variance}
+
+
+@torch.no_grad()
+def measure_branches(
+    method: Method,
+    source: ImageSource,
+    channels: int,
+    views: TwoViews | AsymmetricViews,
+    micro_batch_size: int,
+    device: torch.device,
+    num_images: int = NUM_IMAGES,
+) -> BranchMeasures:
+    """Views of 8 training steps of images spread over the source, in train mode and float32, on a copy.
+
+    Batch norm sees micro-batches as in the training. Both branches are shown both views, as the symmetric loss does.
+    Small crops, which are further sources, are not counted.
+    """
+    trained = copy.deepcopy(method).train()
+    images = _spread_images(source, channels, num_images)
+    size = min(micro_batch_size, len(images))
+    found: dict[str, list[Tensor]] = {"source1": [], "source2": [], "target1": [], "target2": []}
+    for start in range(0, len(images) - size + 1, size):
+        batch = images[start : start + size]
+        drawn: dict[str, list[Tensor]] = {name: [] for name in found}
+        for step in range(NUM_DRAWS):
+            crops = torch.stack([views.crop(image, step, row) for row, image in enumerate(batch)])
+            view1, view2, *more = views.finish(crops.to(device), step)
+            others = {name: made for name, made in (more[0] if more else {}).items() if name != "small"}
+            swapped = {SWAPPED[name]: made for name, made in others.items()}
+            one = trained(view1, view2, None, *([others] if others else []))
+            two = trained(view2, view1, None, *([swapped] if others else []))
+            drawn["source1"].append(one.projection1)
+            drawn["target2"].append(one.target2)
+            drawn["source2"].append(two.projection1)
+            drawn["target1"].append(two.target2)
+        for name, projections in drawn.items():
+            found[name].append(torch.stack([p.float().cpu() for p in projections], dim=1))
+    encoded = {name: torch.cat(parts) for name, parts in found.items()}
+    variance = {name: encoding_variance(encodings) for name, encodings in encoded.items()}
+    return BranchMeasures(
+        source_variance=(variance["source1"] + variance["source2"]) / 2,
+        target_variance=(variance["target1"] + variance["target2"]) / 2,
+        watch=watch(encoded["source1"][:, 0], encoded["target2"][:, 0]),
+    )
+
+
+def _spread_images(source: ImageSource, channels: int, num_images: int) -> list[np.ndarray]:
+    """Evenly spread over the source and shuffled, so that a batch of a source sorted by class is not of one class."""
+    chosen = np.unique(np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(int))
+    images = []
+    for index in np.random.default_rng(0).permutation(chosen):
+        with contextlib.suppress(BrokenImageError):
+            images.append(source.read(int(index), channels).copy())
+    return images
