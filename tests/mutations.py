@@ -101,7 +101,7 @@ MUTATIONS = [
     Mutation("SimSiam sign", "methods/losses.py", "return -0.5 * (cosine", "return 0.5 * (cosine", CONTRAST),
     Mutation("loss norm unscaled", "methods/losses.py", "values.shape[-1:]) * values.shape[-1] ** -0.5", "values.shape[-1:])", CONTRAST),
     Mutation("stop-gradient open", "methods/siamese.py", "return projection.detach() if own", "return projection if own", SIAMESE),
-    Mutation("fixed target moves", "methods/siamese.py", ' and self.target_kind == "average"', "", SIAMESE),
+    Mutation("fixed target moves", "methods/siamese.py", ' and self.has_average', "", SIAMESE),
     Mutation("least squares crossed", "methods/siamese.py", "torch.cat((target2, target1))", "torch.cat((target1, target2))", SIAMESE),
     Mutation("small view predicts one", "methods/siamese.py", "self.loss(prediction, prediction, target1, target2)", "self.loss(prediction, prediction, target1, target1)", SIAMESE),
     Mutation("groups of one", "nets/replace_norm.py", "16 if vectors else 2", "1", NORMS),
@@ -164,8 +164,8 @@ MUTATIONS = [
     Mutation("sigma not squared", "views/blur.py", "sigma[:, None] ** 2", "sigma[:, None]", VIEWS),
     Mutation("blur not normalised", "views/blur.py", "weight / weight.sum(dim=1, keepdim=True)", "weight", VIEWS),
     Mutation("blur reflects", "views/blur.py", 'semantics == "torchvision"', "radius", VIEWS),
-    Mutation("colour order fixed", "views/augment.py", "p.order[:, position] == operation", "torch.tensor(position == operation)", VIEWS),
-    Mutation("jitter always", "views/augment.py", "p.jitter & (", "(", VIEWS),
+    Mutation("colour order fixed", "views/augment.py", "p.order, -1)", "p.order.sort(dim=1)[0], -1)", VIEWS),
+    Mutation("jitter always", "views/augment.py", "p.jitter[:, None]", "torch.ones_like(p.jitter)[:, None]", VIEWS),
     Mutation("contrast factor", "views/augment.py", "1 + p.contrast, contrast", "1 - p.contrast, contrast", VIEWS),
     Mutation("solarize where blurred", "views/augment.py", "_where(p.solarize,", "_where(p.blur,", VIEWS),
     Mutation("fused bicubic a", "views/views.cpp", "((-0.5 * x + 2.5)", "((-0.75 * x + 2.5)", FUSED),
@@ -215,6 +215,13 @@ MUTATIONS = [
     Mutation("labels of the set that asks", "evaluate/semi.py", "indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)", "indices = labelled.indices", PROTOCOLS),
     Mutation("stale result kept", "commands/transfer.py", "if record[key] != value", "if key not in record", TRANSFER),
     Mutation("validation part ignored", "commands/transfer.py", "replace(job, validation=validation)", "job", TRANSFER),
+    Mutation("target of one view", "evaluate/branch_measures.py", '(variance["target1"] + variance["target2"]) / 2', 'variance["target2"]', ASYMMETRIC),
+    Mutation("probe out of step", "engine/loop.py", "            if probe and (state", "            if probe and ranks.is_first and (state", RANKS),
+    Mutation("weights unseen", "engine/loop.py", "            _require_finite_weights(state)\n", "", STEP),
+    Mutation("chance not by step", "engine/loop.py", "SeedSequence((seed, step, rank))", "SeedSequence((seed, rank))", STEP),
+    Mutation("saved settings stay", "engine/state.py", "group.update(own)", "pass", STEP),
+    Mutation("bias counted twice", "evaluate/metrics.py", " - (np.mean(values) - whole)", "", PROTOCOLS),
+    Mutation("local folder as public", "data/public.py", "data in PUBLIC and not Path(data).exists()", "data in PUBLIC", PROTOCOLS),
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from byol.data.arrow import is_saved_dataset, open_saved_dataset
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.parquet import open_parquet
-from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, open_public
+from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, is_public, open_public
 from byol.data.remote import fetch_shards, is_remote
 from byol.data.resident import load_resident
 from byol.data.sample import open_sample
@@ -73,7 +73,7 @@ def open_source(
     """
     if data == "sample":
         return open_sample(split)
-    if data in PUBLIC and not Path(data).exists():
+    if is_public(data):
         return open_public(data, split, Path(root) if root else DEFAULT_ROOT, download=download, labelled=labelled)
     if is_remote(data):
         return TarImages(fetch_shards(data, say=say), f"tar {data}")
@@ -188,11 +188,13 @@ def fit_to_data(
     Raises ConfigError where what results cannot train.
     """
     notes: list[str] = []
-    views, optimizer = config.views, config.optimizer
+    views, optimizer, asymmetry = config.views, config.optimizer, config.asymmetry
     if views.size == 0:
         size = seen.short_side if seen.short_side <= SMALL_IMAGE else min(224, seen.short_side)
         views = dataclasses.replace(views, size=max(8, size))
         notes.append(f"views of {views.size} px, from the images (median short side {seen.short_side} px)")
+    if asymmetry.small_size == 0:
+        asymmetry = dataclasses.replace(asymmetry, small_size=max(8, views.size // 2))
     if not views.mean:
         mean, std, note = _normalization(config.encoder, seen)
         views = dataclasses.replace(views, mean=mean, std=std)
@@ -213,6 +215,11 @@ def fit_to_data(
     if batch_size % (micro * num_ranks):
         ranks = f" on {num_ranks} ranks" if num_ranks > 1 else ""
         raise ConfigError(f"micro_batch_size {micro}{ranks} does not divide the batch of {batch_size}.")
+    fitted = 2 * micro * num_ranks
+    if config.heads.predictor == "least-squares" and fitted <= config.heads.projector_output:
+        raise ConfigError(
+            f"A least-squares predictor fits {fitted} projections of {config.heads.projector_output} dimensions exactly: nothing is left to learn. Set --heads.projector-output below {fitted}, or a larger batch."
+        )
     total = total_steps(config.epochs, num_images, batch_size)
     if total < 1:
         raise ConfigError(
@@ -228,7 +235,7 @@ def fit_to_data(
             f"The warm-up of {warmup} steps is not shorter than the whole training of {total}. Set a smaller --optimizer.warmup-epochs."
         )
     return dataclasses.replace(
-        config, views=views, optimizer=optimizer, batch_size=batch_size, micro_batch_size=micro
+        config, views=views, optimizer=optimizer, asymmetry=asymmetry, batch_size=batch_size, micro_batch_size=micro
     ), notes
 
 
@@ -370,7 +377,8 @@ def initialize_from_data(
     make = views.finish if batch.cropped else views
     view1, view2 = make(batch.images.to(device), 0, batch.first_row)[:2]
     set_from_data(made, lambda: made(view1, view2))
-    if isinstance(made, Siamese | BYOL) and made.target is not None and config.method.target_init == "copy":
+    copies = made.has_average and config.method.target_init == "copy"
+    if copies and isinstance(made, Siamese | BYOL) and made.target is not None:
         made.target.load_state_dict(made.online.state_dict())
 
 

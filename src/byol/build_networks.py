@@ -132,7 +132,9 @@ def trained_method(directory: RunDirectory) -> Method:
     """The networks of a run's newest checkpoint. Raises CheckpointError where there is none, or it does not fit."""
     record = directory.record()
     config = from_dict(Config, record["config"])
-    config = replace(config, encoder=replace(config.encoder, init=""))  # the checkpoint holds the weights
+    config = replace(
+        config, encoder=replace(config.encoder, init="", pretrained=False)
+    )  # the checkpoint holds the weights
     networks = method(config, record["data"]["channels"])
     newest, state = checkpoint.load_newest(directory.checkpoints)
     weights = {n: t for n, t in state["method"].items() if not n.startswith("classifier.")}

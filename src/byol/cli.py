@@ -26,7 +26,7 @@ from byol.cli_show import (
     run_report,
 )
 from byol.cli_transfer import Transfer, run_transfer
-from byol.config import Config, given_settings, overrides
+from byol.config import Config, given_settings, overrides, settings_of
 from byol.errors import ByolError, nearest
 from byol.recipes import RECIPES, recipe
 from byol.studies.options import RunStudy, run_study
@@ -203,7 +203,8 @@ def _pretrain(options: Pretrain) -> int:
                 console.say(f"{path} goes on with its own plan, whatever --minutes says")
             run = resume(
                 path,
-                overrides=overrides(recipe(options.recipe).config, options.config),
+                overrides=overrides(recipe(options.recipe).config, options.config)
+                | settings_of(options.config, options.given),  # those that equal the recipe's, too
                 accept_changes=options.accept_changes,
                 say=console.say,
                 show=console.show,
@@ -270,7 +271,8 @@ def _import_timm(options: ImportTimm) -> int:
     d = encoder.description
     print(f"{d.name}, {d.num_features} features, written to {options.out}")
     norm = " --encoder.norm frozen" if has_batch_norm(encoder.module) else ""
-    print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.name {d.name} --encoder.init {options.out}{norm}")
+    rate = " --optimizer.base-learning-rate 0.03"  # a tenth of the default recipe's
+    print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.name {d.name} --encoder.init {options.out}{norm}{rate}")
     return 0
 
 

@@ -67,7 +67,8 @@ class Console:
             colour = COLOURS.get(p.health, "default")
             self._update(f"[{colour}]{p.health}[/]", p.step, p.total_steps, f"loss {p.loss:.3f}, {pace}")
         else:
-            note = f"loss {p.loss:.3f}, {p.health}, rate {p.learning_rate:.3g}, tau {p.tau:.4f}, {pace}"
+            tau = "" if p.tau is None else f"tau {p.tau:.4f}, "
+            note = f"loss {p.loss:.3f}, {p.health}, rate {p.learning_rate:.3g}, {tau}{pace}"
             self._update("pretraining", p.step, p.total_steps, note)
 
     def count(self, done: int, total: int) -> None:

@@ -18,7 +18,7 @@ try:
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
     raise DependencyError(
-        "byol.Estimator needs scikit-learn, which is not installed: pip install 'byol[maps]'."
+        "byol.Estimator needs scikit-learn, which is not installed: pip install scikit-learn."
     ) from error
 
 

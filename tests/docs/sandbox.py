@@ -44,6 +44,7 @@ NOT_RUN = {
     "byol explore": "serves until Ctrl-C; tests/unit/test_explore.py asks the server, tests/browser the page",
     "byol pretrain --data photos/ --minutes 60": "takes an hour; tests/integration/test_minutes.py runs the command",
     "byol pretrain --data cifar10/train.parquet --recipe tonight": "takes the minutes it is given, as the one above",
+    "byol pretrain --data cifar10 --download": "needs a network; with a file of the same images it is the one above",
     "torchrun --nproc-per-node 8": "needs 8 GPUs and ImageNet; tests/integration/test_ranks.py starts torchrun",
     "srun torchrun": "needs SLURM",
     "byol pretrain --data photos --encoder.init deepmind": "needs DeepMind's file; the one here is of another width",

@@ -21,8 +21,9 @@ QUICK = {"README.md", "evaluation.md"}
 OF_OTHERS = {
     "index-url", "nproc-per-node", "nnodes", "signals-to-handle", "rdzv-backend", "rdzv-endpoint", "rdzv-id",
     "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained",
+    "shm-size",
 }  # fmt: skip
-"""Options of pip, torchrun, sbatch and tools/search.py, and of `byol` itself."""
+"""Options of pip, torchrun, sbatch, docker and tools/search.py, and of `byol` itself."""
 
 
 def ids(page: Path) -> str:

@@ -124,14 +124,19 @@ def test_embed_writes_name_label_and_vector(trained: tuple[Path, Path], tmp_path
 
 
 def test_stop_by_signal_saves_and_resume_finishes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Sent to the whole group of processes and once more to the first, as torchrun, timeout and SLURM do."""
     arguments = ["pretrain", "--data", trained[1], "--out", tmp_path / "run", "--epochs", "400", *FAST]
     process = subprocess.Popen(
-        [sys.executable, "-m", "byol", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "byol", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > 3):
         time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors

@@ -204,9 +204,10 @@ def test_load_of_a_description_that_builds_nothing_is_refused(change: dict[str, 
 def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
     small = {"encoder.name": "resnet10", "encoder.width": 0.125, "views.size": 32, "precision": "fp32", "workers": 0}
     heads = {"heads.projector_hidden": 16, "heads.projector_output": 8, "method.name": "simclr"}
-    byol.pretrain(
-        photos, epochs=1, batch_size=16, out=tmp_path / "run", overrides={**small, **heads}, say=lambda _: None
-    )
+    said: list[str] = []
+    byol.pretrain(photos, epochs=1, batch_size=16, out=tmp_path / "run", overrides={**small, **heads}, say=said.append)
+    (schedule,) = [line for line in said if "peak rate" in line]
+    assert "tau" not in schedule + (tmp_path / "run" / "metrics.jsonl").read_text()  # SimCLR has no target network
     (result,) = byol.evaluate_encoder(
         tmp_path / "run", str(photos), ["knn"], options=ProtocolOptions(knn=KnnOptions(3, 0.1))
     )
@@ -223,7 +224,7 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
             f"| 8 of photos, a held-out fifth | {result.score.value:.1f} [",
         ):
             assert told in card, told
-        assert str(tmp_path) not in card
+        assert str(tmp_path) not in card and "tau from" not in card
         assert str(tmp_path) not in (folder / "encoder.json").read_text()
 
 
@@ -278,7 +279,7 @@ def test_export_into_something_is_refused(tmp_path: Path) -> None:
 
 def test_export_without_onnx_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ByolError, match=r"pip install 'byol\[onnx\]'"):
+    with pytest.raises(ByolError, match=r"pip install onnx onnxscript onnxruntime\."):
         export_encoder(saved(tmp_path / "run", "wide"), "onnx", tmp_path / "out")
 
 

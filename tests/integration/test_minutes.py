@@ -127,8 +127,15 @@ def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPa
     assert (named().name, named().width) == ("resnet10", 0.25)
     assert (named(width=0.5).name, named(width=0.5).width) == ("resnet10", 0.5)
     assert (named(name="resnet50").name, named(name="resnet50").width) == ("resnet50", 1.0)
-    for weights in ({"pretrained": True}, {"init": "somewhere"}):
-        assert (named(**weights).name, named(**weights).width) == ("resnet18", 1.0)
+
+
+@pytest.mark.parametrize("weights", [{"encoder.pretrained": True}, {"encoder.init": "somewhere"}])
+def test_plan_leaves_everything_to_a_start_from_weights(
+    monkeypatch: pytest.MonkeyPatch, weights: dict[str, Any]
+) -> None:
+    kept, recipes = planned_small(monkeypatch, **weights), byol.recipes.recipe("small").config
+    assert (kept.encoder, kept.method) == (override(recipes, weights).encoder, recipes.method)
+    assert (kept.heads, kept.optimizer, kept.batch_size) == (recipes.heads, recipes.optimizer, 256)
 
 
 def test_plan_leaves_a_method_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +216,8 @@ def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monke
 
     monkeypatch.setattr("byol.commands.pretrain.Pace", pace)
     said: list[str] = []
-    run = byol.pretrain(PIXELS, out=tmp_path / "run", overrides=SMALL, minutes=1, say=said.append)
+    overrides = {**SMALL, "method.name": "byol"}
+    run = byol.pretrain(PIXELS, out=tmp_path / "run", overrides=overrides, minutes=1, say=said.append)
     assert run.finished
     record = json.loads((run.path / "run.json").read_text())
     assert record["plan"]["minutes"] == 1

@@ -88,6 +88,21 @@ def test_two_ranks_share_their_negatives(tmp_path: Path, name: str) -> None:
     assert same_weights(tmp_path / "one", tmp_path / "two", 1e-6)
 
 
+def test_two_ranks_probe_between_two_lines_of_the_log(tmp_path: Path) -> None:
+    """The first rank alone looks at the encoder; what all of them have to do together stays in step."""
+    run_ranks(2, probe_rank, tmp_path / "run")
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["step"] for row in rows if "online_knn" in row] == [2, 5, 7]
+    assert [row["step"] for row in rows] == [0, 2, 4, 5, 7]
+
+
+def probe_rank(rank: int, out: Path) -> None:
+    overrides = {**SMALL, "epochs": 2, "online_probe_epochs": 0.75, "log_interval_steps": 5}
+    byol.pretrain(
+        ArrayImages(PICTURES, np.arange(64) % 4), "small", out=out, overrides=overrides, say=lambda line: None
+    )
+
+
 def test_run_of_two_ranks_resumes_with_one_and_four(tmp_path: Path) -> None:
     pretrain(tmp_path / "one")
     run_ranks(2, stop_at_four, tmp_path / "run")

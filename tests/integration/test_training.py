@@ -27,7 +27,7 @@ from byol.engine.micro_batches import micro_batches
 from byol.engine.state import State
 from byol.engine.step import Schedule, train_step
 from byol.errors import CheckpointError, CollapseError, ConfigError, EncoderError, NonFiniteError, RunError
-from byol.methods.byol import MethodOutput
+from byol.methods.byol import BYOL, MethodOutput
 from byol.recipes import recipe
 from byol.runtime.record import RunDirectory
 from byol.views.policy import T_PRIME, T
@@ -99,15 +99,11 @@ def test_load_gives_the_trained_encoder(tmp_path: Path) -> None:
     assert float(vectors.std(0).mean()) > 0
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str) -> None:
-    run(tmp_path / "whole", precision=precision, log_interval_steps=3, collapse_interval_steps=6)
-    # a run that was cut at step 8: its checkpoint is the whole run's, had it been stopped there
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a training find a signal after so many steps."""
     from byol.engine import loop
 
-    original = loop.StopRequest
-
-    class StopAtEight(original):
+    class StopThere(loop.StopRequest):
         def __enter__(self):
             self.steps = 0
             return super().__enter__()
@@ -115,17 +111,22 @@ def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str) -> None:
         @property
         def signal_number(self):
             self.steps += 1
-            return 15 if self.steps >= 8 else None
+            return 15 if self.steps >= step else None
 
         @signal_number.setter
         def signal_number(self, value):
             pass
 
-    loop.StopRequest = StopAtEight
-    try:
+    monkeypatch.setattr(loop, "StopRequest", StopThere)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "whole", precision=precision, log_interval_steps=3, collapse_interval_steps=6)
+    # a run that was cut at step 8: its checkpoint is the whole run's, had it been stopped there
+    with monkeypatch.context() as patch:
+        stop_at(8, patch)
         stopped = run(tmp_path / "parts", precision=precision, log_interval_steps=3, collapse_interval_steps=6)
-    finally:
-        loop.StopRequest = original
     assert not stopped.finished
     assert len(losses(tmp_path / "parts")) == 3
     assert resume(tmp_path / "parts", source=ArrayImages(PICTURES), say=lambda line: None).finished
@@ -214,6 +215,12 @@ def test_training_non_finite_loss_stops_with_a_sentence(tmp_path: Path) -> None:
         run(tmp_path / "run", **{"optimizer.base_learning_rate": 2.0, "optimizer.weight_decay": 1e30})
 
 
+def test_least_squares_predictor_of_as_many_dimensions_as_projections_is_refused(tmp_path: Path) -> None:
+    """It would fit them exactly, and the loss would have no gradient."""
+    with pytest.raises(ConfigError, match="fits 32 projections of 32 dimensions exactly"):
+        run(tmp_path / "run", **{"heads.predictor": "least-squares", "heads.projector_output": 32})
+
+
 def test_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "whole")
     from byol.runtime import record
@@ -222,7 +229,7 @@ def test_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path: Path, monke
 
     def fsync(handle: int) -> None:
         calls[0] += 1
-        if calls[0] == 8:  # run.json, then a checkpoint a step
+        if calls[0] == 9:  # run.json, metrics.jsonl, then a checkpoint a step
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -292,6 +299,96 @@ def test_resume_changed_config_is_accepted_where_asked(tmp_path: Path) -> None:
     assert "  changed: epochs: 1.0 -> 2.0" in said
     assert [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == list(range(8))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["epochs"] == 2
+
+
+def test_resume_changed_optimizer_setting_is_used_and_another_optimizer_refused(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1)
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    for path, decay in ((tmp_path / "run", 1e-4), (tmp_path / "other", 0.5)):  # 1e-4 is the recipe's
+        changes = {"epochs": 2, "optimizer.weight_decay": decay}
+        resume(path, source=ArrayImages(PICTURES), overrides=changes, accept_changes=True, say=lambda line: None)
+    same, changed = losses(tmp_path / "run"), losses(tmp_path / "other")
+    assert same[:5] == changed[:5] and abs(same[7] - changed[7]) > 1e-3
+    with pytest.raises(ConfigError, match=r"what sgd remembers, so optimizer.name cannot become lars.*--encoder.init"):
+        resume(
+            tmp_path / "run",
+            source=ArrayImages(PICTURES),
+            overrides={"optimizer.name": "lars"},
+            accept_changes=True,
+            say=lambda line: None,
+        )
+
+
+class WithDropout(nn.Module):
+    """Draws at random in its forward, as networks with dropout or stochastic depth do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.LazyLinear(16))
+        self.layers(torch.zeros(1, 3, 32, 32))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+def test_resume_of_an_encoder_that_draws_at_random_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_own(out: Path, encoder: nn.Module) -> byol.Run:
+        overrides = {**SMALL, "epochs": 2}
+        return byol.pretrain(PICTURES, out=out, overrides=overrides, encoder=encoder, say=lambda line: None)
+
+    encoder = WithDropout()
+    torch.manual_seed(7)
+    drawn = torch.rand(1)
+    torch.manual_seed(7)
+    train_own(tmp_path / "whole", encoder)
+    assert torch.equal(torch.rand(1), drawn)  # whoever called draws on as if nothing had been
+    with monkeypatch.context() as patch:
+        stop_at(3, patch)
+        assert not train_own(tmp_path / "parts", WithDropout()).finished
+    resume(tmp_path / "parts", source=ArrayImages(PICTURES), encoder=WithDropout(), say=lambda line: None)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_weights_that_are_not_finite_never_replace_a_sound_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of the step is finite, its gradient is not."""
+    update = BYOL.update_target
+
+    def update_and_break(self: BYOL, tau: float) -> None:
+        update(self, tau)
+        calls.append(tau)
+        if len(calls) == 3:
+            next(self.online.parameters()).data.fill_(torch.nan)
+
+    calls: list[float] = []
+    monkeypatch.setattr(BYOL, "update_target", update_and_break)
+    with pytest.raises(NonFiniteError, match=r"Weights that are not finite came of step 2\. The newest checkpoint"):
+        run(tmp_path / "run", checkpoint_interval_minutes=0)
+    _, saved = checkpoint.load_newest(tmp_path / "run" / "checkpoints")
+    assert saved["step"] == 2
+    assert all(bool(t.isfinite().all()) for t in saved["method"].values() if t.is_floating_point())
+
+
+def test_skipped_images_survive_a_line_that_was_not_written_to_its_end(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.write_skipped({"a.jpg": "torn"})
+    with directory.skipped.open("a") as stream:
+        stream.write('{"name": "b.j')
+    directory.write_skipped({"a.jpg": "torn", "c.jpg": "empty"})
+    rows = [json.loads(line) for line in directory.skipped.read_text().splitlines()]
+    assert rows == [{"name": "a.jpg", "reason": "torn"}, {"name": "c.jpg", "reason": "empty"}]
+
+
+def test_run_on_a_file_system_without_locks_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def refuse(stream: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert run(tmp_path / "run", epochs=1).finished
 
 
 def checkpoints(run: Path) -> list[Path]:

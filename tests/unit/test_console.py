@@ -1,6 +1,7 @@
 """What stands in the terminal while a run goes on."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,9 @@ def test_plain_line_holds_the_same_and_the_schedules(
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     with Console() as console:
         console.show(STATE)
+    with Console() as console:
+        console.show(replace(STATE, tau=None))  # no target network
     assert capsys.readouterr().out == (
         "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, tau 0.9812, 512 images/s, 12 min 34 s left\n"
+        "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, 512 images/s, 12 min 34 s left\n"
     )

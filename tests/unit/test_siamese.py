@@ -167,6 +167,7 @@ def test_every_combination_gives_a_finite_loss_and_gradient(name: str) -> None:
         ("average", "fixed", "stop-gradient", "online"), ("mlp", "linear", "least-squares", "none")
     ):
         m = built(**{"method.name": name, "method.target": target, "heads.predictor": predictor})
+        assert m.has_average == (target == "average")
         output = m(VIEW1.float(), VIEW2.float())
         output.loss.backward()
         found = [p.grad for p in m.online.parameters()]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from byol.build_networks import method_parts
 from byol.config import Config, from_dict, overrides
 from byol.errors import ByolError, ConfigError, EncoderError
 from byol.evaluate.results import read_results
@@ -195,6 +196,7 @@ def _provenance(run: Path) -> dict[str, Any]:
         changed = overrides(chosen, from_dict(Config, record["asked"]))
         data = record["data"]
         name = Path(data["data"]).name or "images from Python"
+        tau = f"tau from {config.method.tau_base:g} ({config.method.tau_schedule})"
         training = {
             "data": f"{name}, {data['num_images']} images, no labels used",
             "recipe": record["recipe"] + "".join(f", {key} {value}" for key, value in changed.items()),
@@ -202,7 +204,7 @@ def _provenance(run: Path) -> dict[str, Any]:
             + ("" if result.get("finished", True) else f", stopped at step {result['step']}"),
             "optimizer": f"{config.optimizer.name}, base rate {config.optimizer.base_learning_rate:g} per 256 images, "
             f"weight decay {config.optimizer.weight_decay:g}",
-            "target": f"tau from {config.method.tau_base:g} ({config.method.tau_schedule})",
+            **({"target": tau} if method_parts(config).target == "average" else {}),
             "seed": config.seed,
             "collapse watch": result.get("verdict", "not recorded"),
             "started from": _start(config),

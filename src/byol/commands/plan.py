@@ -100,10 +100,13 @@ def plan(
 def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
     """The recipe's sizes and their configs, each once: those that differ in settings of the user's are one.
 
-    Whoever names an encoder, or weights to start from, has chosen its width, too; who names a method, all but the encoder.
+    Whoever names an encoder has chosen its width, too; who names a method, all but the encoder; who names weights to
+    start from, everything: the other sizes are of trainings that begin from nothing.
     """
     asked, sized = set(given), {name for size in recipe.sizes for name in size.settings}
-    if asked & {"encoder.name", "encoder.pretrained", "encoder.init"}:
+    if asked & {"encoder.pretrained", "encoder.init"}:
+        asked |= sized
+    if "encoder.name" in asked:
         asked |= {name for name in sized if name.startswith("encoder.")}
     if "method.name" in asked:
         asked |= {name for name in sized if not name.startswith("encoder.")}

@@ -17,6 +17,7 @@ from byol import build
 from byol.commands.plan import plan
 from byol.commands.trainer import Run, Say, Show, Trainer
 from byol.config import Config, differences, from_dict, override, to_dict, validate
+from byol.config import overrides as overrides_between
 from byol.data.arrays import ArrayImages
 from byol.data.dataset import DatasetImages
 from byol.data.source import ImageSource, SkippedImages, fingerprint
@@ -216,15 +217,23 @@ def resume(
     run = RunDirectory.open(Path(path))
     record = run.record()
     asked, resolved = (from_dict(Config, record[name]) for name in ("asked", "config"))
-    if changed := differences(asked, override(asked, overrides or {})):
+    wanted = override(asked, overrides or {})
+    changes = overrides_between(asked, wanted)
+    changed = differences(asked, wanted)
+    if changes:
         if not accept_changes:
             raise ConfigError(
                 f"A resumed run keeps its settings; these differ: {'; '.join(changed)}. Start a new run for them, or "
                 f"accept them with --accept-changes."
             )
-        record["asked"] = to_dict(override(asked, overrides or {}))
-        resolved = override(resolved, overrides or {})
+        record["asked"] = to_dict(wanted)
+        before, resolved = resolved, override(resolved, changes)
         validate(resolved)
+        if resolved.optimizer.name != before.optimizer.name:
+            raise ConfigError(
+                f"The checkpoint holds what {before.optimizer.name} remembers, so optimizer.name cannot become "
+                f"{resolved.optimizer.name} in it. Start a new run with --encoder.init {path}."
+            )
         record["config"] = to_dict(resolved)
     with join_ranks() as ranks, run.lock() if ranks.is_first else contextlib.nullcontext():
         if not ranks.is_first:
@@ -239,7 +248,7 @@ def resume(
             )
         shared = dataclasses.replace(resolved, micro_batch_size=together // ranks.size)
         source = None if source is None else as_source(source)
-        return _resume(run, record, shared, source, encoder, say, show, command, ranks)
+        return _resume(run, record, shared, source, encoder, say, show, command, ranks, "epochs" not in changes)
 
 
 def _resume(
@@ -252,7 +261,9 @@ def _resume(
     show: Show,
     command: Sequence[str],
     ranks: Ranks,
+    keeps_plan: bool,
 ) -> Run:
+    """`keeps_plan`: of a training by time, with the number of steps that it was corrected to."""
     path = run.path
     if source is None:
         if not record["data"]["data"]:
@@ -281,7 +292,9 @@ def _resume(
             raise CheckpointError(
                 f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
             ) from error
-        if steps := trainer.state.planned_steps:
+        if not keeps_plan:
+            trainer.state.planned_steps = 0
+        elif steps := trainer.state.planned_steps:
             trainer.schedule = dataclasses.replace(trainer.schedule, total_steps=steps)
         elif record.get("plan"):
             say("  stopped before its number of steps was corrected; the first plan stays, however long it takes")

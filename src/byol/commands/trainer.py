@@ -20,7 +20,7 @@ from byol.engine.metrics import MetricsFile, read_metrics
 from byol.engine.pace import Pace
 from byol.engine.state import State
 from byol.engine.wrap import wrap
-from byol.errors import CollapseError, ConfigError, NonFiniteError
+from byol.errors import CollapseError, ConfigError, NonFiniteError, RunError
 from byol.evaluate.online import OnlineProbe
 from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, save_encoder
 from byol.nets.encoder import find_num_features
@@ -151,9 +151,10 @@ class Trainer:
         whole = c.micro_batch_size * self.ranks.size == c.batch_size
         notice = f" ({self.kernels.notice})" if self.kernels.notice else ""
         micro = ranks if whole else f"{ranks} in micro-batches of {c.micro_batch_size}"
+        tau = f", tau from {self.schedule.tau(0):.4g}" if self.state.method.has_average else ""
         return [
             f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {c.views.size} px",
-            f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}, tau from {self.schedule.tau(0):.4g}",
+            f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}{tau}",
             f"  {self.device.type}, {self.precision}, {self.kernels.kind} operators{notice}",
         ]
 
@@ -169,7 +170,8 @@ class Trainer:
             self._save_fault(run, error.step)
             raise
         finally:
-            run.write_skipped(self.skipped.reasons)
+            if self.ranks.is_first:
+                run.write_skipped(self.skipped.reasons)
         for reasons in self.ranks.gather(self.skipped.reasons):
             self.skipped.reasons.update(reasons)
         told = verdict(end.collapse) if end.collapse is not None else "not looked at: no step was made"
@@ -192,6 +194,7 @@ class Trainer:
         c = self.config
         loop = LoopSettings(
             num_micro_batches=c.batch_size // (c.micro_batch_size * self.ranks.size),
+            seed=c.seed,
             log_interval_steps=c.log_interval_steps,
             collapse_interval_steps=c.collapse_interval_steps,
             checkpoint_interval_seconds=60 * c.checkpoint_interval_minutes,
@@ -247,7 +250,7 @@ class Trainer:
         state = self.state.method.state_dict()
         tensors = {n: t.cpu() for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())}
         indices = torch.from_numpy(self.feed.image_indices(step))
-        with replacing(run.path / "non_finite.pt") as temporary:
+        with contextlib.suppress(RunError, RuntimeError), replacing(run.path / "non_finite.pt") as temporary:
             torch.save({"step": step, "image_indices": indices, "tensors": tensors}, temporary)
 
     def _account(self, run: RunDirectory, end: LoopEnd, told: str) -> list[str]:

@@ -5,7 +5,7 @@ Imports nothing of the package but `errors`, and no torch: the command line's he
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -82,7 +82,7 @@ class AsymmetryConfig:
     small_crops: int = 0
     """MultiCrop: small views per image for the online network alone, each of which predicts both targets."""
     small_size: int = 96
-    """Side of a small view in pixels."""
+    """Side of a small view in pixels; 0: half that of the views."""
     small_area: tuple[float, float] = (0.05, 0.14)
     """Smallest and largest area of a small view, as a fraction of the image."""
     scale_mix: Side = "none"
@@ -108,7 +108,7 @@ class EncoderConfig:
     stem: Literal["auto", "imagenet", "small"] = "auto"
     """small: 3x3 stride 1 and no max-pool, for 32 to 96 px; auto: small up to 96 px."""
     conventions: Literal["torch", "deepmind"] = "torch"
-    """Padding, shortcuts, batch-norm averages and initial weights as torchvision's or as DeepMind's."""
+    """Padding, shortcuts, batch-norm averages and initial weights as torchvision's or as DeepMind's. Differs from the paper: torch."""
     pretrained: bool = False
     """Start from timm's pretrained weights. Differs from the paper: it starts from random weights."""
     init: str = ""
@@ -174,7 +174,7 @@ class MethodConfig:
     tau_reference_batch: int = 0
     """Batch that tau_base is meant for: each step's tau is raised to batch_size / this (EMA scaling rule). 0: no rule."""
     target_init: Literal["copy", "independent"] = "copy"
-    """copy: the target starts as the online network; independent: from its own random weights."""
+    """copy: the target starts as the online network, as in the pseudo-code; independent: from its own random weights, as in the released code."""
     online_classifier: bool = False
     """Train a linear classifier on the labels behind a stop-gradient, as DeepMind monitors its runs."""
 
@@ -304,6 +304,11 @@ def given_settings(arguments: Sequence[str]) -> frozenset[str]:
     names = {name.replace("-", "_") for name in named}
     plain = {re.sub(r"(^|\.)no_", r"\1", name) for name in names}  # of a flag: --no-channels-last
     return frozenset((names | plain) & _dotted_names(to_dict(Config())).keys())
+
+
+def settings_of(config: Config, names: Collection[str]) -> dict[str, Any]:
+    """The values of those dotted settings."""
+    return {name: value for name, value in _dotted_names(to_dict(config)).items() if name in names}
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -55,7 +55,8 @@ def validate(config: "Config") -> None:
     _require(c.method.loss_chunk >= 0, "method.loss_chunk", c.method.loss_chunk, "0 or more")
     a = c.asymmetry
     _require(0 <= a.small_crops <= 64, "asymmetry.small_crops", a.small_crops, "within [0, 64]")
-    _require(a.small_size >= 8, "asymmetry.small_size", a.small_size, "at least 8")
+    small = a.small_size
+    _require(small == 0 or small >= 8, "asymmetry.small_size", small, "0 (half of views.size), or at least 8")
     low, high = a.small_area
     _require(0 < low <= high <= 1, "asymmetry.small_area", a.small_area, "rising, within (0, 1]")
     _require(a.split_parts >= 2, "asymmetry.split_parts", a.split_parts, "at least 2")

@@ -94,10 +94,10 @@ def verdict(seen: CollapseWatch) -> str:
 
 
 MEANINGS = {
-    "collapsed": "collapsed: projections hardly tell images apart ({}). Lower the rate or the weight decay, or raise tau.",
+    "collapsed": "collapsed: projections hardly tell images apart ({}). Lower the rate or the weight decay, or, in BYOL, raise tau.",
     "partially collapsed": (
         "partially collapsed: projections tell images apart less than in sound runs ({}). It passes early in a "
-        "training; late, lower the rate or the weight decay, or raise tau."
+        "training; late, lower the rate or the weight decay, or, in BYOL, raise tau."
     ),
     "healthy": "healthy: views of one image agree and different images differ ({}).",
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +40,8 @@ class LoopSettings:
     checkpoint_interval_seconds: float
     keep_checkpoints: int = 2
     milestone_steps: int = 0
+    seed: int = 0
+    """With the step and the rank, of what an encoder draws at random."""
     probe_steps: int = 0
     skip_non_finite: bool = False
     stop_on_collapse: bool = False
@@ -54,9 +57,10 @@ class Progress:
     health: Health
     """By the newest look at the projections."""
     learning_rate: float
-    tau: float
     images_per_second: float
     remaining_seconds: float
+    tau: float | None = None
+    """None where no target network follows the online one."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,14 @@ def train(
     def save() -> None:
         log.newest_loss()  # raises where it is not finite, before anything is written
         if ranks.is_first:
+            _require_finite_weights(state)
             keep, milestones = settings.keep_checkpoints, settings.milestone_steps
             checkpoint.save(checkpoints, state.state_dict(), keep=keep, milestone_steps=milestones)
 
-    with StopRequest() as stop:
+    with StopRequest() as stop, torch.random.fork_rng([device] if device.type == "cuda" else []):
         while state.step < total and not stopped_by and collapsed_looks < LOOKS_BEFORE_STOPPING:
             step = state.step
+            torch.manual_seed(_seed_of_step(settings.seed, step, ranks.rank))
             with _clear_memory_errors():
                 result = train_step(
                     state,
@@ -122,8 +128,8 @@ def train(
             if step % settings.collapse_interval_steps == 0 or state.step == total:
                 state.collapse = watch(result.output.projection1, result.output.target2)
                 collapsed = 1 + int(step >= schedule.warmup_steps and is_collapsed(state.collapse))
-            if probe and ranks.is_first and (state.step % settings.probe_steps == 0 or state.step == total):
-                log.write(state, probe(state.method.encoder))
+            if probe and (state.step % settings.probe_steps == 0 or state.step == total):
+                log.write(state, probe(state.method.encoder) if ranks.is_first else None)
             elif state.step % settings.log_interval_steps == 0 or state.step in (log.first_step + 1, total):
                 log.write(state)
 
@@ -185,7 +191,9 @@ class _Log:
         loss, now, done, s = self.newest_loss(), time.monotonic(), state.step, self.schedule
         step = done - 1
         rate = (done - self.logged_step) * s.batch_size / max(now - self.logged_at, 1e-9)
-        row = {"loss": loss, "learning_rate": s.learning_rate(step), "tau": s.tau(step)}
+        row = {"loss": loss, "learning_rate": s.learning_rate(step)}
+        if state.method.has_average:
+            row["tau"] = s.tau(step)
         is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
         if self.metrics is not None and (probed or not is_extra):
             seen = state.collapse.as_dict() if state.collapse is not None else {}
@@ -203,6 +211,22 @@ class _Log:
             )
         )
         self.logged_at, self.logged_step = now, done
+
+
+def _seed_of_step(seed: int, step: int, rank: int) -> int:
+    """For what encoders draw (dropout, stochastic depth): a resumed run draws what the whole one would have."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0])
+
+
+def _require_finite_weights(state: State) -> None:
+    """A finite loss may have a gradient that is not; such weights must not take the place of a sound checkpoint."""
+    norms = torch._foreach_norm([p.detach() for p in state.method.parameters()])
+    if not bool(torch.stack([norm.float() for norm in norms]).isfinite().all()):
+        raise NonFiniteError(
+            f"Weights that are not finite came of step {state.step - 1}. The newest checkpoint is from before. Lower "
+            f"optimizer.base_learning_rate, lengthen optimizer.warmup_epochs, or set on_non_finite to skip.",
+            state.step - 1,
+        )
 
 
 @contextlib.contextmanager

@@ -97,4 +97,6 @@ def _require(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise DependencyError(f"ONNX needs {name}, which is not installed: pip install 'byol[onnx]'.") from None
+        raise DependencyError(
+            f"ONNX needs {name}, which is not installed: pip install onnx onnxscript onnxruntime."
+        ) from None

@@ -51,6 +51,10 @@ class BYOL(Method):
             )
         return MethodOutput(loss, projection1.detach(), target2)
 
+    @property
+    def has_average(self) -> bool:
+        return True
+
     @torch.no_grad()
     def update_target(self, tau: float) -> None:
         """xi <- tau xi + (1 - tau) theta, parameters only (BYOL equation 1); after the optimizer's step."""

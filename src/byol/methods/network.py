@@ -61,6 +61,11 @@ class Method(nn.Module):
         """The network to keep."""
         return self.online.encoder
 
+    @property
+    def has_average(self) -> bool:
+        """Whether a target network follows the online one, by tau."""
+        return False
+
     def trained_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """The parts that the optimizer moves, by name; in an order that does not depend on the classifier."""
         yield "online", self.online

@@ -125,10 +125,14 @@ class Siamese(Method):
             best = least_squares(self.gather(projections.to(dtype))[0], self.gather(targets.to(dtype))[0])
         return lambda projection: projection.to(dtype) @ best
 
+    @property
+    def has_average(self) -> bool:
+        return self.target_kind == "average"
+
     @torch.no_grad()
     def update_target(self, tau: float) -> None:
         """xi <- tau xi + (1 - tau) theta, parameters only (BYOL equation 1); nothing without an average."""
-        if self.target is not None and self.target_kind == "average":
+        if self.target is not None and self.has_average:
             torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), 1 - tau)
 
 

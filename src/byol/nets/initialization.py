@@ -31,7 +31,8 @@ def initialize_from_data(network: nn.Module, run: Callable[[], object]) -> int:
     """Sets every scale and shift in `network` so that what `run` sends through it has mean 0 and variance 1 per channel.
 
     `run` makes one forward; each layer is set before the next one sees its output. Running averages are what the
-    forward leaves. Returns how many normalisations were set. Differs from the paper, which starts at 1 and 0.
+    forward leaves. Returns how many normalisations were set; batch norm is none of them, since what it gives is
+    standardised already. Differs from the paper, which starts at 1 and 0.
     """
 
     def set_from(part: nn.Module, _: object, output: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ def initialize_from_data(network: nn.Module, run: Callable[[], object]) -> int:
         shape = (1, -1, *[1] * (output.dim() - 2))
         return ((values - mean.view(shape)) * scale.view(shape)).to(output.dtype)
 
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, ChannelAffineNorm)
+    kinds = (nn.GroupNorm, ChannelAffineNorm)
     parts = [part for part in network.modules() if isinstance(part, kinds) and part.weight is not None]
     hooks = [part.register_forward_hook(set_from) for part in parts]
     try:

@@ -28,6 +28,10 @@ CONTRASTIVE = {
     "optimizer.weight_decay": 5e-4,
 }
 """What learns faster than BYOL at first, as in `tonight`."""
+MEASURED = (
+    "on photos nothing; 5,000 CIFAR-10 images, 20 passes of the smallest size of --minutes: kNN 44.2, linear 47.3 (1 seed; "
+    "docs/recipes.md)"
+)
 SIZES = (
     Size("BYOL, ResNet-18", least_images=2_000_000),
     Size(
@@ -65,7 +69,7 @@ def small() -> Recipe:
         config,
         "small-batch practice of SimSiam and lightly, no single source",
         "none published",
-        "see docs/results.md",
+        MEASURED,
         adapts_batch=True,
         sizes=SIZES,
     )

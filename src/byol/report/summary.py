@@ -122,7 +122,10 @@ class RunSummary:
         resume = f"byol pretrain --resume {self.path}"
         if self.state == "collapsed":
             half = float(self.record["config"]["optimizer"]["base_learning_rate"]) / 2
-            return f"Start again with half the rate (--optimizer.base-learning-rate {half:g}), or a higher tau.", []
+            return (
+                f"Start again with half the rate (--optimizer.base-learning-rate {half:g}), or, in BYOL, a higher tau.",
+                [],
+            )
         if self.result is None:
             return "It is still training, or was killed. Look again later, or continue it.", [
                 f"byol report {self.path}",
