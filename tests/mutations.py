@@ -218,6 +218,7 @@ MUTATIONS = [
     Mutation("target of one view", "evaluate/branch_measures.py", '(variance["target1"] + variance["target2"]) / 2', 'variance["target2"]', ASYMMETRIC),
     Mutation("probe out of step", "engine/loop.py", "            if probe and (state", "            if probe and ranks.is_first and (state", RANKS),
     Mutation("weights unseen", "engine/loop.py", "            _require_finite_weights(state)\n", "", STEP),
+    Mutation("chance not seeded", "engine/loop.py", "            torch.manual_seed(_seed_of_step(settings.seed, step, ranks.rank))\n", "", STEP),
     Mutation("chance not by step", "engine/loop.py", "SeedSequence((seed, step, rank))", "SeedSequence((seed, rank))", STEP),
     Mutation("saved settings stay", "engine/state.py", "group.update(own)", "pass", STEP),
     Mutation("bias counted twice", "evaluate/metrics.py", " - (np.mean(values) - whole)", "", PROTOCOLS),

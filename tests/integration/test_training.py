@@ -327,8 +327,11 @@ class WithDropout(nn.Module):
         torch.manual_seed(0)
         self.layers = nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.LazyLinear(16))
         self.layers(torch.zeros(1, 3, 32, 32))
+        self.drawn: list[float] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.drawn.append(float(torch.rand(())))
         return self.layers(images)
 
 
@@ -342,6 +345,7 @@ def test_resume_of_an_encoder_that_draws_at_random_is_exact(tmp_path: Path, monk
     drawn = torch.rand(1)
     torch.manual_seed(7)
     train_own(tmp_path / "whole", encoder)
+    assert len(set(encoder.drawn)) == len(encoder.drawn) >= 16  # two forwards in each of eight steps, none twice
     assert torch.equal(torch.rand(1), drawn)  # whoever called draws on as if nothing had been
     with monkeypatch.context() as patch:
         stop_at(3, patch)
