@@ -189,6 +189,20 @@ def test_study_with_two_jobs_gives_the_same_numbers(
     assert one == pytest.approx(two, rel=1e-4)
 
 
+def test_study_with_jobs_tells_what_a_run_refuses_in_a_sentence(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, file in enumerate(sorted(photos.rglob("*.jpg"))):
+        file.rename(flat / f"{number}.jpg")
+    with pytest.raises(ConfigError, match="failed; its reason stands above"):
+        study("loss-normalization", seeds=1, jobs=2, data=str(flat), out=tmp_path / "out", settings=QUICK, say=str)
+    told = capfd.readouterr().err
+    assert "has no labels; put the images of each class into a sub-folder" in told
+    assert "Traceback" not in told
+
+
 def test_study_refuses_gray_images_unknown_names_and_another_protocol(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="gray"):
         study("augmentations", data="sample", out=tmp_path / "a")
