@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from benchmarks.record import Record, alternate, arguments, num_threads, publish, record, timed
-from byol.build import open_source
+from byol.data.open import open_source
 from byol.runtime.hardware import keep_freed_memory
 from byol.views.blur import kernel_radius
 from byol.views.policy import T_PRIME, Kernels, T, ViewPolicy

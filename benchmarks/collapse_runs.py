@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byol import build
+from byol import build, build_networks
 from byol.commands.trainer import Trainer
 from byol.config import Config, override
+from byol.data.open import profile
 from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.subset import Subset, held_out, per_class
@@ -152,14 +153,14 @@ def labelled_parts() -> tuple[ImageSource, ImageSource]:
 def resolved(trial: Trial, source: ImageSource) -> Config:
     """The trial's whole config."""
     config = override(recipe("sample").config, {**COMMON, **trial.settings})
-    seen = build.profile(source, SkippedImages())
-    return build.fit_to_data(config, seen, len(source), adapts_batch=False, epochs_overridden=True)[0]
+    seen = profile(source, SkippedImages())
+    return build.fit_to_data(config, seen, len(source), adapts_batch=False, cuts_warmup=True)[0]
 
 
 def encoder(seed: int) -> nn.Module:
     """Three convolutions of stride 2 with batch norm, averaged: (N, 1, S, S) -> (N, 64)."""
     layers: list[nn.Module] = []
-    with build.seeded(seed):
+    with build_networks.seeded(seed):
         for inputs, outputs in ((1, WIDTH), (WIDTH, 2 * WIDTH), (2 * WIDTH, NUM_FEATURES)):
             layers += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -167,7 +168,7 @@ def encoder(seed: int) -> nn.Module:
 
 def networks(trial: Trial, config: Config) -> BYOL:
     """The method with what the trial takes out."""
-    method = build.method(config, 1, encoder(config.seed))
+    method = build_networks.method(config, 1, encoder(config.seed))
     if not trial.predictor:
         method.predictor = nn.Identity()
     if trial.norm != "all":

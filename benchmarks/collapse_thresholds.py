@@ -24,8 +24,8 @@ from byol import build
 from byol.commands.diagnose import measure
 from byol.data.source import ImageSource
 from byol.diagnostics.collapse import CollapseWatch, Limits, health
-from byol.engine import checkpoint
 from byol.evaluate.view_encodings import ViewedImages
+from byol.runtime import checkpoint
 
 NUM_IMAGES, NUM_PAIRS = 512, 2
 REPORTED = ("watch.", "train.projection.", "train.predictor.", "train.networks.", "eval.representation.")

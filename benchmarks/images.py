@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from byol.build import open_source
+from byol.data.open import open_source
 
 
 def write_folder(place: Path, data: str, count: int, size: int, seed: int = 0, suffix: str = ".jpg") -> Path:

@@ -23,9 +23,10 @@ from torchvision.transforms import v2
 
 from benchmarks.images import write_folder
 from benchmarks.record import Record, alternate, arguments, publish, record
-from byol.build import open_source, plain_views
+from byol.build import plain_views
 from byol.config import Config, override
 from byol.data.loader import BatchPlan, DecodingFeed
+from byol.data.open import open_source
 from byol.data.source import SkippedImages
 from byol.runtime.hardware import choose_kernels
 

@@ -28,7 +28,7 @@ from benchmarks.images import write_folder
 from benchmarks.peers import DOCUMENTED, PYTHON
 from benchmarks.record import arguments, in_child, publish, record
 from benchmarks.trainings import MEAN, STD, Training, backbone
-from byol.build import open_source
+from byol.data.open import open_source
 from byol.evaluate.probes import probe_correct
 from byol.runtime.hardware import choose_precision, computes_in_bf16
 

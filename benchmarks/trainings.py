@@ -65,8 +65,8 @@ Mark = Callable[..., float]
 def ours(work: Training, mark: Mark) -> None:
     """`byol.pretrain` itself, at the paper's settings but for the sizes."""
     import byol
-    from byol.build import open_source
     from byol.config import Config
+    from byol.data.open import open_source
 
     source = open_source(work.data)
     overrides = {

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from byol.build import fit_to_data, open_source, plain_views, profile
+from byol.build import fit_to_data, plain_views
 from byol.commands.subject import open_subject
 from byol.config import override
+from byol.data.open import open_source, profile
 from byol.data.source import SkippedImages
 from byol.data.subset import Subset, held_out, share_of_each
 from byol.evaluate.probes import probe_correct
@@ -39,7 +40,7 @@ def main() -> None:
     pixels = torch.from_numpy(np.stack([train.read(i, seen.channels) for i in range(len(train))])).permute(0, 3, 1, 2)
     size = open_subject(chosen.encoder, train).encoder.description.image_size
     config = override(recipe("small").config, {"views.size": size, "batch_size": BATCH})
-    config, _ = fit_to_data(config, seen, len(train), adapts_batch=False, epochs_overridden=False)
+    config, _ = fit_to_data(config, seen, len(train), adapts_batch=False, cuts_warmup=False)
     views = plain_views(config)
     for row in ("as it is", "images", "views"):
         encoder = open_subject(chosen.encoder, train).encoder

@@ -27,8 +27,10 @@ import torch
 from torch import Tensor
 
 import byol
-from byol.build import open_source, profile
+from byol.build_networks import method_parts
 from byol.commands.subject import Network, open_subject
+from byol.config import Config, from_dict
+from byol.data.open import open_source, profile
 from byol.data.source import SkippedImages
 from byol.data.subset import Subset, held_out, share_of_each
 from byol.evaluate.options import WITHOUT_WEIGHTS
@@ -92,7 +94,7 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
         )
         seconds = time.monotonic() - began
         record, result = (RunDirectory(run.path).record(), json.loads((run.path / "result.json").read_text()))
-        has_target = record["config"]["method"]["target"] == "average" or record["config"]["method"]["name"] == "byol"
+        has_target = method_parts(from_dict(Config, record["config"])).target in ("average", "fixed")
         networks: tuple[Network, ...] = ("online", "target") if has_target else ("online",)
         scores = {n: score(open_subject(str(run.path), train, network=n).encoder) for n in networks}
         if chosen.untrained:

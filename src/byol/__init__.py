@@ -12,6 +12,8 @@ The parts work alone: byol.views, byol.nets, byol.methods, byol.optim.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from byol.errors import DependencyError
+
 __version__ = "0.1.0"
 
 _LAZY = {
@@ -66,10 +68,22 @@ def __getattr__(name: str) -> Any:
     """Imports what is asked for, so that `import byol` stays quick and without torch."""
     if name in _LAZY:
         module, attribute = _LAZY[name]
-        return getattr(import_module(module), attribute)
+        try:
+            return getattr(import_module(module), attribute)
+        except DependencyError as error:
+            return _missing(name, error)
     try:
         return import_module(f"byol.{name}")
     except ModuleNotFoundError as error:
         if error.name != f"byol.{name}":
             raise
         raise AttributeError(f"module 'byol' has no attribute {name!r}") from None
+
+
+def _missing(name: str, error: DependencyError) -> type:
+    """Stands for a class whose library is not installed: it can be asked for and imported, and says so when it is used."""
+
+    def refuse(self: object, *_: Any, **__: Any) -> None:
+        raise error
+
+    return type(name, (), {"__init__": refuse})

@@ -1,34 +1,24 @@
-"""From a config and a piece of data to the objects that train: the one place where names become things."""
+"""From a config and a piece of data to the objects that train: methods, views, feed, schedule, state."""
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from byol.build_networks import METHODS, encoder, encoder_settings, method, method_parts, seeded
+from byol.build_networks import encoder_settings
 from byol.config import Config, EncoderConfig, ViewConfig
-from byol.data.arrays import ArrayImages
-from byol.data.arrow import is_saved_dataset, open_saved_dataset
-from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
-from byol.data.parquet import open_parquet
-from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, is_public, open_public
-from byol.data.remote import fetch_shards, is_remote
+from byol.data.open import DataProfile
 from byol.data.resident import load_resident
-from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
-from byol.data.tar_shards import TarImages
 from byol.engine.state import State
 from byol.engine.step import Schedule
-from byol.errors import BrokenImageError, ConfigError, DataError, nearest
+from byol.errors import ConfigError, DataError
 from byol.export.encoder_file import EncoderDescription, read_description
 from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
-from byol.nets.encoder import SMALL_IMAGE, find_num_features, pretrained_normalization
+from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, pretrained_normalization
 from byol.nets.fused_norm import fuse_batch_norm
 from byol.nets.initialization import initialize_from_data as set_from_data
 from byol.nets.matrix_conv import use_matrix_products
@@ -41,138 +31,6 @@ from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
 from byol.views.two_views import TwoViews
 
-__all__ = [
-    "METHODS",
-    "encoder",
-    "encoder_settings",
-    "find_num_features",
-    "method",
-    "method_parts",
-    "seeded",
-]  # and everything below
-
-PROBED_IMAGES = 256
-MIN_IMAGES = 16
-
-
-def open_source(
-    data: str,
-    split: Split = "train",
-    *,
-    root: str = "",
-    download: bool = False,
-    labelled: bool = False,
-    say: Callable[[str], None] = lambda line: None,
-) -> ImageSource:
-    """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
-
-    Other kinds: parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
-    saved to disk. `say` is told of what is fetched.
-
-    A folder with `train` and `test` or `val` below it is taken by split. Raises DataError where there is nothing.
-    """
-    if data == "sample":
-        return open_sample(split)
-    if is_public(data):
-        return open_public(data, split, Path(root) if root else DEFAULT_ROOT, download=download, labelled=labelled)
-    if is_remote(data):
-        return TarImages(fetch_shards(data, say=say), f"tar {data}")
-    path = Path(data).expanduser()
-    if not path.exists():
-        raise DataError(
-            f"{data!r} is neither a folder or file here nor a data set by name (sample, {', '.join(PUBLIC)})."
-            f"{nearest(data, ('sample', *PUBLIC))}"
-        )
-    if path.is_file():
-        if path.suffix not in FILES:
-            raise DataError(
-                f"{path} is a file of no known kind ({', '.join(FILES)}). Name a folder of images, such a file, or a data set."
-            )
-        return FILES[path.suffix](path)
-    part = next(
-        (
-            path / name
-            for name in (("train",) if split == "train" else ("test", "val"))
-            if has_splits(path) and (path / name).is_dir()
-        ),
-        path,
-    )
-    if not any(part.iterdir()):
-        raise DataError(f"The folder {part} is empty. Name a folder that holds images.")
-    if is_saved_dataset(part):
-        return open_saved_dataset(part)
-    if any(part.glob("*.tar")):
-        return TarImages(part)
-    if any(part.rglob("*.parquet")):
-        return open_parquet(part)
-    return ImageFolder(part)
-
-
-FILES: dict[str, Callable[[Path], ImageSource]] = {
-    ".parquet": open_parquet,
-    ".tar": TarImages,
-    ".npy": ArrayImages.open,
-}
-
-
-def has_splits(path: Path) -> bool:
-    """Whether a folder holds `train` and `test` or `val`."""
-    return (path / "train").is_dir() and ((path / "test").is_dir() or (path / "val").is_dir())
-
-
-@dataclass(frozen=True)
-class DataProfile:
-    """What a look at some of the images shows."""
-
-    channels: int
-    short_side: int
-    """Median over the images looked at, in pixels."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    """Of all pixels per channel, in [0, 1]."""
-
-
-def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
-    """Looks at up to 256 images, evenly spread. Raises DataError where none can be decoded or there are too few."""
-    if isinstance(source, ImageFolder):
-        for name, reason in source.unreadable.items():
-            skipped.add(name, reason)
-    indices = np.unique(np.linspace(0, len(source) - 1, PROBED_IMAGES).astype(int))
-    channels: list[int] = []
-    readable: list[int] = []
-    for index in indices:
-        try:
-            channels.append(source.channels(int(index)))
-            readable.append(int(index))
-        except BrokenImageError as error:
-            skipped.add(source.name(int(index)), str(error))
-    count = max(channels, default=0)
-    sides: list[int] = []
-    sums, squares, pixels = np.zeros(count), np.zeros(count), 0
-    for index in readable:
-        try:
-            image = source.read(index, count).astype(np.float64) / 255
-        except BrokenImageError as error:
-            skipped.add(source.name(index), str(error))
-            continue
-        sides.append(min(image.shape[:2]))
-        sums += image.sum(axis=(0, 1))
-        squares += np.square(image).sum(axis=(0, 1))
-        pixels += image.shape[0] * image.shape[1]
-    if not sides:
-        name, reason = next(iter(skipped.reasons.items()))
-        raise DataError(
-            f"None of the {len(indices)} images looked at in {source.description} can be decoded ({name}: {reason}); "
-            "name a folder or file with images."
-        )
-    if len(source) < MIN_IMAGES:
-        raise DataError(
-            f"{source.description} holds {len(source)} images; pretraining needs at least {MIN_IMAGES} (and does little below a thousand)."
-        )
-    mean = sums / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
-    return DataProfile(count, int(np.median(sides)), tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
-
 
 def fit_to_data(
     config: Config,
@@ -180,7 +38,7 @@ def fit_to_data(
     num_images: int,
     *,
     adapts_batch: bool,
-    epochs_overridden: bool,
+    cuts_warmup: bool,
     num_ranks: int = 1,
 ) -> tuple[Config, list[str]]:
     """The config with everything resolved that depends on the data, and one line per value that was found so.
@@ -193,6 +51,7 @@ def fit_to_data(
         size = seen.short_side if seen.short_side <= SMALL_IMAGE else min(224, seen.short_side)
         views = dataclasses.replace(views, size=max(8, size))
         notes.append(f"views of {views.size} px, from the images (median short side {seen.short_side} px)")
+    encoder = dataclasses.replace(config.encoder, stem=_stem(config.encoder, views.size))
     if asymmetry.small_size == 0:
         asymmetry = dataclasses.replace(asymmetry, small_size=max(8, views.size // 2))
     if not views.mean:
@@ -211,6 +70,8 @@ def fit_to_data(
         raise ConfigError(
             f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {2 ** int(np.log2(num_images / 4))} or less."
         )
+    if batch_size < num_ranks:
+        raise ConfigError(f"{num_ranks} ranks cannot share a batch of {batch_size}. Start fewer, or set --batch-size.")
     micro = config.micro_batch_size or batch_size // num_ranks
     if batch_size % (micro * num_ranks):
         ranks = f" on {num_ranks} ranks" if num_ranks > 1 else ""
@@ -226,7 +87,7 @@ def fit_to_data(
             f"{config.epochs:g} epochs of {num_images} images are less than one batch of {batch_size}. Raise --epochs or lower --batch-size."
         )
     warmup = total_steps(optimizer.warmup_epochs, num_images, batch_size)
-    if epochs_overridden and warmup > total // 10:
+    if cuts_warmup and warmup > total // 10:
         warmup_epochs = (total // 10) * batch_size / num_images
         notes.append(f"warm-up of {total // 10} steps in place of {warmup}, a tenth of the {total} steps")
         optimizer = dataclasses.replace(optimizer, warmup_epochs=warmup_epochs)
@@ -235,8 +96,22 @@ def fit_to_data(
             f"The warm-up of {warmup} steps is not shorter than the whole training of {total}. Set a smaller --optimizer.warmup-epochs."
         )
     return dataclasses.replace(
-        config, views=views, optimizer=optimizer, asymmetry=asymmetry, batch_size=batch_size, micro_batch_size=micro
+        config,
+        encoder=encoder,
+        views=views,
+        optimizer=optimizer,
+        asymmetry=asymmetry,
+        batch_size=batch_size,
+        micro_batch_size=micro,
     ), notes
+
+
+def _stem(encoder: EncoderConfig, size: int) -> Stem:
+    """That of the weights it starts from; else by the size of the views."""
+    if encoder.init and encoder.stem == "auto":
+        start = read_description(encoder.init)
+        return choose_stem(start.settings.get("stem", "auto"), start.image_size)
+    return choose_stem(encoder.stem, size, pretrained=encoder.pretrained)
 
 
 def _normalization(encoder: EncoderConfig, seen: DataProfile) -> tuple[tuple[float, ...], tuple[float, ...], str]:

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from byol.config import AsymmetryConfig, Config, from_dict
-from byol.engine import checkpoint
 from byol.errors import CheckpointError, ConfigError
 from byol.export.encoder_file import copy_weights
 from byol.methods.byol import BYOL
@@ -22,6 +21,7 @@ from byol.methods.siamese import PairLoss, Siamese, TargetKind
 from byol.nets.encoder import create_encoder, find_num_features
 from byol.nets.heads import mlp_head
 from byol.nets.norm import split_batch_norm
+from byol.runtime import checkpoint
 from byol.runtime.record import RunDirectory
 
 

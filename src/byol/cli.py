@@ -161,7 +161,7 @@ def parse(name: str, arguments: list[str]) -> Any:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
     else:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
-    if kind in (Pretrain, Demo):
+    if kind in (Pretrain, Demo, Doctor):
         options = replace(options, given=given_settings(arguments))
     return options
 
@@ -217,7 +217,7 @@ def _pretrain(options: Pretrain) -> int:
                     file=sys.stderr,
                 )
                 return USAGE_ERROR
-            from byol.build import open_source
+            from byol.data.open import open_source
 
             source = open_source(
                 options.data, root=options.place.data_root, download=options.place.download, say=console.say
@@ -229,7 +229,8 @@ def _pretrain(options: Pretrain) -> int:
                 arguments,
                 source,
                 out=options.out or None,
-                limit=None if options.minutes is None else TimeLimit(options.minutes, began, options.given),
+                limit=None if options.minutes is None else TimeLimit(options.minutes, began),
+                given=options.given,
                 say=console.say,
                 show=console.show,
                 command=sys.argv,

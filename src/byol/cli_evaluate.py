@@ -69,8 +69,8 @@ class Embed:
     """Images, as for pretrain; labels are not needed."""
     out: str
     """The file to write, .parquet or .npz: name, label (if any), vector."""
-    split: str = "train"
-    """train or test, where the data has both."""
+    split: Literal["train", "test"] = "train"
+    """Which part, where the data has both."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
 
@@ -94,7 +94,7 @@ def run_knn(options: Knn) -> int:
 
 
 def run_linear(options: Linear) -> int:
-    """The protocol linear-fast with a ninth of its strengths."""
+    """The protocol linear-fast with 12 of its 45 strengths."""
     return _run(options, ("linear-fast",), "default", ProtocolOptions())
 
 

@@ -1,5 +1,6 @@
 """The commands that show something: report, preview, doctor, diagnose and check-data. Like `cli`, it imports no torch before one runs."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -81,6 +82,8 @@ class Doctor:
     recipe: str = "small"
     """Where the defaults of all settings come from (`byol recipes` lists them)."""
     place: Place = field(default_factory=DataPlace)
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """Settings that the command line names."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,8 @@ def run_report(options: Report) -> int:
 
 
 def run_preview(options: Preview) -> int:
-    from byol.build import open_source
     from byol.console import show_picture
+    from byol.data.open import open_source
     from byol.report.preview import preview
 
     source = open_source(options.data, root=options.place.data_root, download=options.place.download)
@@ -143,7 +146,7 @@ def run_doctor(options: Doctor) -> int:
     print("\n".join(machine_lines(options.config.device)))
     if not options.data:
         return 0
-    from byol.build import open_source
+    from byol.data.open import open_source
     from byol.report.suitability import view_warnings
 
     chosen, config = recipe(options.recipe), options.config
@@ -151,8 +154,8 @@ def run_doctor(options: Doctor) -> int:
     found = estimate(
         source,
         config,
-        adapts_batch=chosen.adapts_batch and config.batch_size == chosen.config.batch_size,
-        epochs_overridden=config.epochs != chosen.config.epochs,
+        adapts_batch=chosen.may_adapt_batch(config, options.given),
+        cuts_warmup=config.epochs != chosen.config.epochs and "optimizer.warmup_epochs" not in options.given,
     )
     print("\n".join(estimate_lines(found)))
     for warning in view_warnings(found.config, found.profile):
@@ -161,14 +164,15 @@ def run_doctor(options: Doctor) -> int:
 
 
 def run_check_data(options: CheckData) -> int:
-    from byol.build import open_source
     from byol.commands.check_data import check_data
     from byol.console import Console
+    from byol.data.open import open_source
 
     source = open_source(options.data, options.split, root=options.place.data_root, download=options.place.download)
     with Console() as console:
         report = check_data(source, out=options.out or None, show=console.count)
-    print("\n".join(report.lines()))
+    encoding = sys.stdout.encoding or "utf-8"
+    print("\n".join(report.lines()).encode(encoding, "replace").decode(encoding))
     return 0
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.build import open_source
 from byol.commands.pretrain import Say, as_source, pretrain
+from byol.data.open import open_source
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError, DataError, DependencyError
 from byol.evaluate.features import extract

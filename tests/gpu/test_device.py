@@ -3,17 +3,22 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from byol import build
+from byol import build, build_networks
 from byol.config import Config, from_dict, override, to_dict
-from byol.data.loader import Batch
+from byol.data.arrays import ArrayImages
+from byol.data.loader import Batch, ResidentFeed
+from byol.data.source import SkippedImages
 from byol.engine.micro_batches import ahead, micro_batches
 from byol.engine.step import Schedule, train_step
 from byol.engine.wrap import wrap
+from byol.evaluate import training
 from byol.recipes import recipe
 from byol.runtime.hardware import choose_kernels
 from byol.runtime.ranks import Ranks
@@ -55,7 +60,7 @@ def test_step_waits_for_nothing(name: str, optimizer: str) -> None:
     """Views, both networks, loss, backward, optimizer and target are queued; the loss is read afterwards alone."""
     device = torch.device(name)
     c = config(**{"optimizer.name": optimizer, "optimizer.base_learning_rate": 0.01})
-    state = build.state(c, build.method(c, 3), device, Ranks())
+    state = build.state(c, build_networks.method(c, 3), device, Ranks())
     schedule = Schedule(0.1, BATCH, 100, 2, 0.99)
     compute_loss = wrap(state.method, device, bf16=True, channels_last=True)
     batch = images(device)
@@ -95,7 +100,7 @@ def test_step_as_cuda_graphs_is_the_step() -> None:
     torch._dynamo.reset()
     counters.clear()
     for compiled in (False, True):
-        state = build.state(c, build.method(c, 3), device, Ranks())
+        state = build.state(c, build_networks.method(c, 3), device, Ranks())
         compute_loss = wrap(state.method, device, bf16=False, channels_last=True, compiled=compiled)
         made = micro_batches((Batch(step, 0, batch, False, None) for step in range(8)), build.two_views(c), device)
         results = [
@@ -116,6 +121,19 @@ def test_views_are_those_of_the_cpu(name: str) -> None:
         assert view.device.type == name
         close = (view.cpu() - other).abs() < 1e-4
         assert float(close.float().mean()) > 0.999  # hue and solarize jump where a last digit decides
+
+
+@pytest.mark.parametrize("name", [*DEVICES, "meta"])
+def test_labels_of_a_resident_set_are_where_its_images_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fed = list[torch.Tensor]()
+    monkeypatch.setattr(training, "ResidentFeed", lambda *given: fed.extend(given[:2]) or ResidentFeed(*given))
+    device, about = torch.device(name), SimpleNamespace(image_size=16, antialias=False, in_channels=3)
+    source = ArrayImages(np.zeros((8, 16, 16, 3), np.uint8), np.arange(8) % 2)
+    job = SimpleNamespace(
+        encoder=SimpleNamespace(description=about), device=device, seed=0, semantics="deepmind", skipped=SkippedImages()
+    )
+    (made,) = training.batches(job, source, 4, 1)  # pyright: ignore[reportArgumentType]
+    assert [part.device.type for part in (*fed, *made)] == [name] * 4
 
 
 @pytest.mark.parametrize("name", DEVICES)

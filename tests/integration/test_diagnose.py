@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import byol
+from byol import build_networks
 from byol.cli import main
 from byol.commands.diagnose import diagnose, tables
 from byol.commands.trainer import Run
@@ -88,9 +89,8 @@ def test_diagnose_run_without_checkpoints_has_the_same_representation(run: Run, 
 
 
 def test_diagnose_constant_projections_are_collapsed(run: Run, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from byol import build
 
-    make = build.method
+    make = build_networks.method
 
     def constant(*arguments: object, **settings: object):
         method = make(*arguments, **settings)  # pyright: ignore[reportArgumentType]

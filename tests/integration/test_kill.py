@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from byol.engine import checkpoint
 from byol.engine.metrics import read_metrics
+from byol.runtime import checkpoint
 from tests.conftest import SMALL
 
 TIMING = {"images_per_second", "elapsed_seconds"}
@@ -38,7 +38,7 @@ def finish(process: subprocess.Popen) -> None:
 
 def newest_step(out: Path) -> int:
     found = checkpoint.saved(out / "checkpoints") if (out / "checkpoints").exists() else []
-    return checkpoint._step(found[-1]) if found else -1
+    return checkpoint.step_of(found[-1]) if found else -1
 
 
 def compare_with_killed(photos: Path, folder: Path, *, kills: int, precision: str, workers: int, seed: int = 0) -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import byol
-from byol import build
 from byol.cli import main
 from byol.commands import plan as plan_module
 from byol.commands.plan import plan
@@ -20,11 +19,13 @@ from byol.commands.pretrain import TimeLimit
 from byol.config import Config, EncoderConfig, override, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
+from byol.data.open import profile
 from byol.data.source import SkippedImages
-from byol.engine import checkpoint
 from byol.engine.pace import Pace
 from byol.errors import ConfigError
+from byol.export.encoder_file import EncoderDescription, write_description
 from byol.recipes.recipe import Recipe, Size
+from byol.runtime import checkpoint
 from byol.runtime.ranks import Ranks
 from byol.views.two_views import TwoViews
 from tests.conftest import SMALL
@@ -82,7 +83,7 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     recipe = Recipe(base, "", "", "", sizes=SIZES)
     config = override(base, settings)
     began = time.monotonic()
-    seen = build.profile(PICTURES, SkippedImages())
+    seen = profile(PICTURES, SkippedImages())
     found = plan(
         1.1, began, frozenset(settings), config, recipe, PICTURES, seen, Ranks()
     )  # 66 s, of which 60 are left for training
@@ -101,7 +102,7 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
     recipe = Recipe(
         base, "", "", "", sizes=(Size("wide", {"encoder.width": 1.0}, least_images=100_000), Size("narrow"))
     )
-    seen = build.profile(PICTURES, SkippedImages())
+    seen = profile(PICTURES, SkippedImages())
     for width in (0.25, base.encoder.width):  # the recipe's own, too, where the user names it
         asked = override(base, {"encoder.width": width})
         found = plan(1.1, time.monotonic(), frozenset({"encoder.width"}), asked, recipe, PICTURES, seen, Ranks())
@@ -114,7 +115,7 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
 def planned_small(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Config:
     """What the recipe `small` plans where little can be trained on."""
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (50, 16, 0))
-    recipe, seen = byol.recipes.recipe("small"), build.profile(PICTURES, SkippedImages())
+    recipe, seen = byol.recipes.recipe("small"), profile(PICTURES, SkippedImages())
     config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
     return plan(1.1, time.monotonic(), frozenset(settings), config, recipe, PICTURES, seen, Ranks()).config
 
@@ -131,8 +132,11 @@ def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("weights", [{"encoder.pretrained": True}, {"encoder.init": "somewhere"}])
 def test_plan_leaves_everything_to_a_start_from_weights(
-    monkeypatch: pytest.MonkeyPatch, weights: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: dict[str, Any]
 ) -> None:
+    if "encoder.init" in weights:
+        weights = {"encoder.init": str(tmp_path)}
+        write_description(tmp_path, EncoderDescription("resnet18", {}, 512, 3, 32, (0.5,) * 3, (0.25,) * 3, True))
     kept, recipes = planned_small(monkeypatch, **weights), byol.recipes.recipe("small").config
     assert (kept.encoder, kept.method) == (override(recipes, weights).encoder, recipes.method)
     assert (kept.heads, kept.optimizer, kept.batch_size) == (recipes.heads, recipes.optimizer, 256)
@@ -172,9 +176,9 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
 
     monkeypatch.setattr(TwoViews, "crop", seen_crop)
     source, recipe = ImageFolder(photos, None), byol.recipes.recipe("small")
-    profile = build.profile(source, SkippedImages())
-    found = plan(1, time.monotonic(), frozenset(), recipe.config, recipe, source, profile, Ranks())
-    assert set(cropped) == {profile.short_side} and profile.short_side > 0
+    seen = profile(source, SkippedImages())
+    found = plan(1, time.monotonic(), frozenset(), recipe.config, recipe, source, seen, Ranks())
+    assert set(cropped) == {seen.short_side} and seen.short_side > 0
     steps = found.config.epochs * len(source) / 8  # the largest power of two up to a quarter of the 40 images
     assert 0 < steps < 54 * 1e6 / 8  # at the rate of decoding, not of the made-up training
 
@@ -182,7 +186,7 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
 def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = byol.recipes.recipe("small")
     config = override(recipe.config, SMALL)
-    seen = build.profile(PICTURES, SkippedImages())
+    seen = profile(PICTURES, SkippedImages())
 
     def refused(minutes: float, sentence: str, **settings: Any) -> None:
         asked = override(config, settings)

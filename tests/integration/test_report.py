@@ -18,6 +18,7 @@ from byol.build_networks import trained_method
 from byol.cli import main
 from byol.config import Config, from_dict
 from byol.console import picture_code
+from byol.data.open import open_source
 from byol.errors import DataError, RunError
 from byol.evaluate.branch_measures import measure_branches
 from byol.report.summary import WATCHED, RunSummary, config_differences, read_runs
@@ -132,6 +133,15 @@ def test_report_without_its_images_says_so_and_shows_the_rest(runs: Path, tmp_pa
     assert len(content_of(page)["runs"][0]["metrics"]["loss"]) == 5
 
 
+def test_report_of_images_that_cannot_be_read_says_so(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "torn").mkdir()
+    for number in range(3):
+        (tmp_path / "torn" / f"{number}.jpg").write_bytes(b"torn")
+    page = write_report(runs / "a", data=str(tmp_path / "torn"), out=tmp_path / "page.html")
+    assert "None of the images looked at in" in page.read_text()
+    assert content_of(page)["sheet"] is None
+
+
 def test_report_while_a_run_goes_on_shows_what_there_is(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "a", tmp_path / "run")
     for name in ("result.json", "encoder.json", "encoder.safetensors"):
@@ -168,7 +178,7 @@ def test_report_tells_the_variance_over_views_of_both_networks(runs: Path, tmp_p
     config = from_dict(Config, RunDirectory.open(runs / "a").record()["config"])
     wanted = measure_branches(
         trained_method(RunDirectory.open(runs / "a")),
-        build.open_source(str(runs / "photos")),
+        open_source(str(runs / "photos")),
         3,
         build.two_views(config),
         16,

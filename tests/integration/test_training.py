@@ -15,13 +15,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 import byol
-from byol import build
+from byol import build_networks
 from byol.commands.pretrain import resume
 from byol.config import override
 from byol.data.arrays import ArrayImages
 from byol.data.loader import BatchPlan, ResidentFeed
 from byol.data.order import Order
-from byol.engine import checkpoint
 from byol.engine.metrics import read_metrics
 from byol.engine.micro_batches import micro_batches
 from byol.engine.state import State
@@ -29,6 +28,7 @@ from byol.engine.step import Schedule, train_step
 from byol.errors import CheckpointError, CollapseError, ConfigError, EncoderError, NonFiniteError, RunError
 from byol.methods.byol import BYOL, MethodOutput
 from byol.recipes import recipe
+from byol.runtime import checkpoint
 from byol.runtime.record import RunDirectory
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
@@ -144,7 +144,9 @@ def test_train_step_averages_gradients_over_micro_batches() -> None:
     """Four micro-batches of a loss without batch norm move the weights, and the target once, as the whole batch does."""
     made = {}
     for micro in (16, 4):
-        method = build.method(override(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3)
+        method = build_networks.method(
+            override(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3
+        )
         optimizer = torch.optim.SGD(method.online.parameters(), lr=0.0, momentum=0.9)
         state = State(method, optimizer)
         feed = ResidentFeed(torch.from_numpy(PICTURES).permute(0, 3, 1, 2), None, BatchPlan(16, micro), seed=0)
@@ -181,6 +183,10 @@ def test_classifier_leaves_the_representation_untouched(tmp_path: Path) -> None:
     run(tmp_path / "with", source, **{"method.online_classifier": True})
     plain, with_head = (load_file(tmp_path / name / "encoder.safetensors") for name in ("plain", "with"))
     assert all(torch.equal(plain[name], with_head[name]) for name in plain)
+    assert losses(tmp_path / "plain") == losses(tmp_path / "with")
+    last = read_metrics(tmp_path / "with" / "metrics.jsonl")[-1]
+    assert 0 < last["classifier_loss"] < 10
+    assert 0 <= last["classifier_accuracy"] <= 100
 
 
 def test_own_module_trains_and_loads(tmp_path: Path) -> None:
@@ -229,14 +235,14 @@ def test_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path: Path, monke
 
     def fsync(handle: int) -> None:
         calls[0] += 1
-        if calls[0] == 9:  # run.json, metrics.jsonl, then a checkpoint a step
+        if calls[0] == 10:  # run.json, encoder.json, metrics.jsonl, then a checkpoint a step
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(record.os, "fsync", fsync)
         with pytest.raises(RunError, match=r"cannot be written .No space left on device.*Free some space"):
             run(tmp_path / "run", checkpoint_interval_minutes=0)
-    assert [checkpoint._step(path) for path in checkpoints(tmp_path / "run")] == [5, 6]
+    assert [checkpoint.step_of(path) for path in checkpoints(tmp_path / "run")] == [5, 6]
     assert not list((tmp_path / "run" / "checkpoints").glob("*.part"))
     assert resume(tmp_path / "run", source=ArrayImages(PICTURES), say=lambda line: None).finished
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
@@ -441,7 +447,7 @@ def test_checkpoints_newest_and_milestones_are_kept(tmp_path: Path) -> None:
     run(
         tmp_path / "run", epochs=3, checkpoint_interval_minutes=0, milestone_epochs=1.0, keep_checkpoints=3
     )  # 4 steps an epoch
-    assert [checkpoint._step(path) for path in checkpoints(tmp_path / "run")] == [4, 8, 10, 11, 12]
+    assert [checkpoint.step_of(path) for path in checkpoints(tmp_path / "run")] == [4, 8, 10, 11, 12]
 
 
 def test_run_directory_in_use_is_refused(tmp_path: Path) -> None:
@@ -489,7 +495,7 @@ def test_non_finite_step_is_recorded_with_its_images(tmp_path: Path, monkeypatch
     assert fault["step"] == 6
     assert fault["image_indices"].tolist() == Order(64, 0).indices(6 * 16, 16).tolist()
     assert "online.encoder.bn1.running_mean" in fault["tensors"]
-    assert checkpoint._step(checkpoints(tmp_path / "run")[-1]) == 6  # from before
+    assert checkpoint.step_of(checkpoints(tmp_path / "run")[-1]) == 6  # from before
 
 
 def test_collapse_stops_a_run_where_asked(tmp_path: Path) -> None:
@@ -543,3 +549,24 @@ def test_training_with_spawned_workers_gives_the_same_losses(photos: Path, tmp_p
     assert "ended True" in ended.stdout, ended.stderr
     run(tmp_path / "here", str(photos), epochs=1)
     assert losses(tmp_path / "spawned") == losses(tmp_path / "here")
+
+
+def test_collapse_watch_sees_all_micro_batches(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=0.5, micro_batch_size=2, collapse_interval_steps=1)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert all(row["effective_rank"] > 2 for row in rows)  # two images have no more
+
+
+def test_own_encoder_with_shared_weights_is_saved(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 3, 3, padding=1)
+            self.second = self.first
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(images)).mean(dim=(2, 3))
+
+    settings = {**SMALL, "epochs": 0.5}
+    made = byol.pretrain(PICTURES, out=tmp_path / "run", overrides=settings, encoder=Tied(), say=lambda line: None)
+    assert made.encoder(Tied()).module.first.weight.shape == (3, 3, 3, 3)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import byol
-from byol import build
+from byol import build_networks
 from byol.commands.import_deepmind import PRETRAINING, import_deepmind
 from byol.config import Config, override
 from byol.errors import CheckpointError, EncoderError
@@ -200,9 +200,11 @@ def test_training_starts_from_an_import_and_resumes_without_it(photos: Path, tmp
     )
     overrides = {**SMALL, "encoder.conventions": "deepmind", "encoder.init": str(tmp_path / "start")}
     config = override(Config(), overrides)
-    assert all(torch.equal(a, b) for a, b in zip(build.encoder(config, 3).parameters(), net.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(build_networks.encoder(config, 3).parameters(), net.parameters(), strict=True)
+    )
     with pytest.raises(EncoderError, match=r"It has name resnet18, width 0.125, stem small, conventions deepmind"):
-        build.encoder(override(config, {"encoder.conventions": "torch"}), 3)
+        build_networks.encoder(override(config, {"encoder.conventions": "torch"}), 3)
     run = byol.pretrain(photos, epochs=1, out=tmp_path / "run", overrides=overrides, say=lambda _: None)
     moved = load_encoder(run.path).module
     assert not torch.equal(next(iter(moved.parameters())), next(iter(net.parameters())))

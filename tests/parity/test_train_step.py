@@ -111,8 +111,8 @@ def four_steps(own_rate: bool, tolerance: float, rank: int = 0, num_ranks: int =
         rows = slice(rank * size, (rank + 1) * size)
         v1, v2 = view(z["view1"][step])[rows], view(z["view2"][step])[rows]
         output = forward(v1, v2, torch.from_numpy(z["labels"][step]).long()[rows])
-        output.loss.backward()
-        loss = output.loss.detach() / num_ranks
+        output.total.backward()
+        loss = output.total.detach() / num_ranks
         if num_ranks > 1:
             distributed.all_reduce(loss)
         assert loss.item() == pytest.approx(float(z[f"log{step}|loss"]), abs=1e-10 if not own_rate else 1e-6)

@@ -11,6 +11,7 @@ import byol
 from byol import build
 from byol.build_networks import method
 from byol.config import Config, override
+from byol.data.open import open_source
 from byol.errors import ConfigError
 from byol.evaluate.branch_measures import measure_branches
 from byol.methods.siamese import Siamese
@@ -150,7 +151,7 @@ def test_asymmetric_run_from_files_trains(photos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("averaged", "other"), [("target", "source"), ("source", "target")])
 def test_branch_variance_falls_on_the_side_whose_views_are_averaged(photos: Path, averaged: str, other: str) -> None:
-    source = build.open_source(str(photos))
+    source = open_source(str(photos))
     base = override(recipe("sample").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.25,)})
 
     def measured(side: str) -> dict[str, float]:
@@ -167,7 +168,7 @@ def test_branch_measures_of_one_network_are_the_same_for_both_branches_and_any_b
     """SimCLR's branches are one network, which sees both distributions of views; batches do not limit the rank."""
     settings = {**SMALL, "views.mean": (0.5,), "views.std": (0.25,), "method.name": "simclr"}
     config = override(recipe("sample").config, {**settings, "encoder.norm": "none", "heads.projector_norm": "none"})
-    source, made = build.open_source(str(photos)), method(config, 3)
+    source, made = open_source(str(photos)), method(config, 3)
     found = {
         size: measure_branches(made, source, 3, build.two_views(config), size, torch.device("cpu"), 32)
         for size in (2, 16)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from byol import build
+from byol import build_networks
 from byol.cli import main
 from byol.commands.doctor import Estimate, estimate, estimate_lines, machine_lines
 from byol.config import override
@@ -38,18 +38,18 @@ def test_machine_lines_tell_device_memory_and_versions() -> None:
 
 
 def test_estimate_of_equal_images_keeps_them_in_memory() -> None:
-    found = estimate(PICTURES, CONFIG, adapts_batch=False, epochs_overridden=True)
+    found = estimate(PICTURES, CONFIG, adapts_batch=False, cuts_warmup=True)
     assert found.is_resident
     assert found.num_steps == 8
     assert found.trial_batch in (8, 16)
     assert found.trained_per_second > 0
-    heads = build.method(found.config, 3)
+    heads = build_networks.method(found.config, 3)
     trained = sum(p.numel() for _, module in heads.trained_modules() for p in module.parameters())
     assert 4 * 3 * trained < found.state_bytes < 4 * 5 * trained
 
 
 def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None:
-    found = estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, epochs_overridden=True)
+    found = estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, cuts_warmup=True)
     assert not found.is_resident
     slow = replace(found, decoded_per_second=4.0, trained_per_second=100.0)
     assert (slow.images_per_second, slow.seconds) == (4.0, 5 * 16 / 4.0)
@@ -62,18 +62,18 @@ def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None
 def test_estimate_counts_broken_images(photos: Path) -> None:
     for number in range(5):
         (photos / "cat" / f"broken{number}.jpg").write_bytes(b"no picture")
-    found: Estimate = estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, epochs_overridden=True)
+    found: Estimate = estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, cuts_warmup=True)
     assert len(found.skipped) == 5
     assert "5 broken" in "\n".join(estimate_lines(found))
 
 
 def test_estimate_refuses_what_training_would(photos: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size is 512"):
-        estimate(PICTURES, override(CONFIG, {"batch_size": 512}), adapts_batch=False, epochs_overridden=True)
+        estimate(PICTURES, override(CONFIG, {"batch_size": 512}), adapts_batch=False, cuts_warmup=True)
     for file in photos.rglob("*.jpg"):
         file.write_bytes(b"no picture")
     with pytest.raises(DataError, match="can be decoded"):
-        estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, epochs_overridden=True)
+        estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, cuts_warmup=True)
 
 
 def test_command_doctor_writes_nothing(

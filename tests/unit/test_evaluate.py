@@ -1,6 +1,7 @@
 """Probes and scores against hand values and independent implementations."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from sklearn import metrics as oracle
 from sklearn.linear_model import LogisticRegression
 
 from byol.data.arrays import ArrayImages
-from byol.errors import EncoderError
-from byol.evaluate import nearest
-from byol.evaluate.features import extract
-from byol.evaluate.knn import knn_predict, votes
+from byol.data.source import SkippedImages
+from byol.errors import BrokenImageError, DataError, EncoderError
+from byol.evaluate import features, nearest
+from byol.evaluate.branch_measures import measure_branches
+from byol.evaluate.features import Features, extract
+from byol.evaluate.knn import knn, knn_predict, votes
 from byol.evaluate.linear import fit_linear, principal_axes
 from byol.evaluate.metrics import (
     average_precision_11_point,
@@ -23,7 +26,12 @@ from byol.evaluate.metrics import (
     normalized_mutual_information,
     top_k,
 )
+from byol.evaluate.options import KnnOptions, ProtocolOptions
 from byol.evaluate.scores import accuracy, mean_over_runs, paired_difference
+from byol.evaluate.view_encodings import crops_of
+from byol.views.policy import T_PRIME, T
+from byol.views.two_views import TwoViews
+from tests.conftest import picture
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -166,8 +174,22 @@ def test_average_precision_agrees_with_scikit_learns_curve() -> None:
 def test_votes_are_weighted_by_cosine_and_temperature() -> None:
     cosine, labels = torch.tensor([[0.9, 0.5, 0.4]]), torch.tensor([[0, 1, 1]])
     found = votes(cosine, labels, 0.1, 3)
-    torch.testing.assert_close(found, torch.tensor([[math.exp(-1), math.exp(-5) + math.exp(-6), 0.0]]))
+    torch.testing.assert_close(found, torch.tensor([[1.0, math.exp(-4) + math.exp(-5), 0.0]]))
     assert int(votes(cosine, labels, 10.0, 3).argmax()) == 1  # warm enough, two weak votes beat a strong one
+
+
+def test_votes_at_a_tiny_temperature_are_the_nearest_ones() -> None:
+    cosine, labels = torch.tensor([[0.9, 0.5, 0.4], [-0.2, -0.3, -0.4]]), torch.tensor([[2, 1, 1], [1, 0, 0]])
+    assert votes(cosine, labels, 1e-6, 3).tolist() == [[0, 0, 1], [0, 1, 0]]
+
+
+def test_top_5_does_not_count_a_class_without_a_vote() -> None:
+    bank, labels = blobs(60)
+    queries, truth = blobs(30)
+    alone = {"train": Features(bank, labels, torch.arange(60)), "test": Features(queries, truth, torch.arange(30))}
+    job = SimpleNamespace(options=ProtocolOptions(knn=KnnOptions(1, 0.1)), budget="default", features=alone.get)
+    found = knn(job).metrics  # pyright: ignore[reportArgumentType]
+    assert found["top-1"] == found["top-5"] and found["top-1"].value < 100
 
 
 def test_unknown_labels_count_neither_way() -> None:
@@ -198,6 +220,8 @@ def test_mutual_information_agrees_with_scikit_learn() -> None:
     expected = oracle.normalized_mutual_info_score(labels.numpy(), cluster.numpy())
     assert normalized_mutual_information(cluster, labels) == pytest.approx(expected, abs=1e-9)
     assert normalized_mutual_information(labels, labels) == pytest.approx(1.0)
+    sparse = 10**15 * labels - 7
+    assert normalized_mutual_information(cluster, sparse) == pytest.approx(expected, abs=1e-9)
 
 
 def test_bootstrap_interval_of_a_biased_statistic_holds_its_value() -> None:
@@ -222,6 +246,59 @@ def test_features_of_a_diverged_encoder_are_one_sentence(value: float) -> None:
     source = ArrayImages(np.zeros((4, 8, 8, 3), np.uint8))
     with pytest.raises(EncoderError, match=r"not finite or beyond 1e\+15 for .* its training has diverged"):
         extract(lambda images: torch.full((len(images), 2), value), source, 3, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("most_bytes", "together"), [(2**28, 8), (2 * 20 * 20 * 3, 2), (1, 1)])
+def test_large_images_are_read_a_few_at_a_time_in_the_same_order(
+    most_bytes: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "MOST_BYTES", most_bytes)
+    read, encoded, ahead = set[int](), [], []
+
+    class Images(ArrayImages):
+        def read(self, index: int, channels: int, short_side: int = 0) -> np.ndarray:
+            read.add(index)
+            if index == 5:
+                raise BrokenImageError("torn")
+            return super().read(index, channels)
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(images))
+        ahead.append(len(read) - sum(encoded))
+        return images.flatten(1).float()[:, :2]
+
+    source, skipped = Images(np.arange(21, dtype=np.uint8).repeat(1200).reshape(21, 20, 20, 3)), SkippedImages()
+    found = extract(encode, source, 3, torch.device("cpu"), batch_size=8, skipped=skipped)
+    assert found.vectors[:, 0].tolist() == found.indices.tolist() == [i for i in range(21) if i != 5]
+    assert list(skipped.reasons) == ["image 5"]
+    assert max(encoded) == together
+    assert together == 8 or max(ahead) <= together + 1  # the broken one
+
+
+@pytest.mark.parametrize(("side", "made_at_once"), [(8, 1), (64, 3)])
+def test_views_of_an_image_are_kept_or_the_image_where_that_is_smaller(side: int, made_at_once: int) -> None:
+    made = list[int]()
+
+    def crop(image: np.ndarray, step: int, row: int) -> torch.Tensor:
+        made.append(step)
+        return torch.full((2, 3, 8, 8), float(image[0, 0, 0]) + step + row)
+
+    crops = crops_of(picture(0, side, side), crop, 5, 3)
+    assert len(made) == made_at_once
+    assert [float(crops(step)[0, 0, 0, 0]) - step for step in range(3)] == [
+        float(picture(0, side, side)[0, 0, 0]) + 5
+    ] * 3
+
+
+def test_branches_of_images_that_cannot_be_read_are_one_sentence() -> None:
+    class Torn(ArrayImages):
+        def read(self, index: int, channels: int, short_side: int = 0) -> np.ndarray:
+            raise BrokenImageError("torn")
+
+    views = TwoViews(T, T_PRIME, 8, 4, seed=0)
+    source = Torn(np.zeros((4, 8, 8, 3), np.uint8), description="torn images")
+    with pytest.raises(DataError, match="None of the 4 images looked at in torn images can be decoded"):
+        measure_branches(torch.nn.Identity(), source, 3, views, 2, torch.device("cpu"))  # pyright: ignore[reportArgumentType]
 
 
 def test_principal_axes_are_found_where_float32_fails(monkeypatch: pytest.MonkeyPatch) -> None:

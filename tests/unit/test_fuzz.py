@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from byol.build import open_source
 from byol.config import Config, from_dict, override, to_dict, validate
 from byol.data.decode import decode, stored_channels
 from byol.data.file_index import _read
+from byol.data.open import open_source
 from byol.data.order import Order
-from byol.engine import checkpoint
 from byol.engine.metrics import read_metrics
 from byol.errors import BrokenImageError, ByolError, CheckpointError, ConfigError, DataError
 from byol.export.encoder_file import load_encoder
 from byol.optim.schedules import learning_rate, target_tau, total_steps
 from byol.recipes import RECIPES, recipe
+from byol.runtime import checkpoint
 from byol.runtime.record import RunDirectory
 from tests.conftest import encoded, picture
 

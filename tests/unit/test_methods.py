@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from byol.errors import EncoderError
 from byol.methods.byol import BYOL, Network
 from byol.methods.losses import byol_loss, regression_loss
 from byol.nets.encoder import create_encoder, find_num_features
@@ -77,8 +78,12 @@ def test_target_starts_as_a_copy_and_moves_parameters_only() -> None:
 def test_classifier_changes_no_other_gradient_bit() -> None:
     labels = torch.arange(8) % 3
     plain, with_head = method(), method(classifier=True)
-    plain(VIEW1, VIEW2, labels).loss.backward()
-    with_head(VIEW1, VIEW2, labels).loss.backward()
+    alone, both = plain(VIEW1, VIEW2, labels), with_head(VIEW1, VIEW2, labels)
+    assert torch.equal(alone.loss, both.loss)
+    assert both.classifier_loss is not None
+    assert torch.equal(both.total, both.loss + both.classifier_loss)
+    alone.total.backward()
+    both.total.backward()
     assert with_head.classifier is not None
     assert with_head.classifier.weight.grad is not None
     for (name, p), (_, q) in zip(plain.online.named_parameters(), with_head.online.named_parameters(), strict=True):
@@ -92,9 +97,17 @@ def test_heads_hidden_has_a_bias_and_output_has_none() -> None:
     assert [name for name, _ in head.named_parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias", "3.weight"]
 
 
-@pytest.mark.parametrize(("name", "features"), [("resnet18", 512), ("resnet50", 2048), ("vit_tiny_patch16_224", 192)])
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [("resnet18", 512), ("resnet50", 2048), ("vit_tiny_patch16_224", 192), ("mobilenetv3_small_050", 1024)],
+)
 def test_encoder_width_is_found(name: str, features: int) -> None:
     assert find_num_features(create_encoder(name, image_size=64, in_channels=1), 1, 64) == features
+
+
+def test_encoder_with_unknown_weights_is_one_sentence() -> None:
+    with pytest.raises(EncoderError, match=r"timm has no weights 'resnet50.a1_in1'. Did you mean 'resnet50.a1_in1k'"):
+        create_encoder("resnet50.a1_in1", pretrained=True)
 
 
 def test_encoder_resnet_takes_torchvisions_weights() -> None:

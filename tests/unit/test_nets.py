@@ -1,13 +1,20 @@
 """Initial weights and shapes of the networks."""
 
 import math
+from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
 
+import byol
+from byol.commands.subject import open_subject
+from byol.data.image_folder import ImageFolder
 from byol.nets.initialization import initialize
 from byol.nets.resnet import ResNet
+from byol.runtime.record import RunDirectory
+from tests.conftest import SMALL
 
 
 def test_initialize_deepmind_is_a_normal_over_fan_in_cut_at_two() -> None:
@@ -46,3 +53,27 @@ def test_resnet_small_stem_keeps_the_size_until_group_2(size: int, conventions) 
         first = net.layer1(net.maxpool(net.conv1(torch.zeros(2, 3, size, size))))
         assert first.shape[2:] == (size, size)
         assert net.layer2(first).shape[2:] == (-(-size // 2), -(-size // 2))
+
+
+def test_pretrained_weights_keep_the_stem_that_they_come_with(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On small images, too, where `auto` is another stem for new weights; and the record tells which it was."""
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **rest: create(name, pretrained=False, **rest))
+    source = ImageFolder(photos)
+    subject = open_subject("timm:resnet18:pretrained", source)
+    assert subject.encoder.module.conv1.kernel_size == (7, 7)
+    assert subject.untrained(0).conv1.kernel_size == (7, 7)
+    assert open_subject("timm:resnet18", source).encoder.module.conv1.kernel_size == (3, 3)
+
+    settings = {**SMALL, "encoder.width": 1.0, "encoder.pretrained": True}
+    run = byol.pretrain(photos, epochs=0.4, out=tmp_path / "run", overrides=settings, say=lambda _: None)
+    assert RunDirectory.open(run.path).record()["config"]["encoder"]["stem"] == "imagenet"
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("asked for weights again"))
+    assert run.encoder().module.conv1.kernel_size == (7, 7)
+    assert byol.resume(run.path, say=lambda _: None).finished
+
+    began = {**SMALL, "encoder.width": 1.0, "encoder.init": str(run.path)}
+    second = byol.pretrain(photos, epochs=0.4, out=tmp_path / "second", overrides=began, say=lambda _: None)
+    assert second.encoder().module.conv1.kernel_size == (7, 7)

@@ -181,3 +181,11 @@ def test_heads_depth_and_output_norm() -> None:
     deep = mlp_head(4, 8, 2, depth=3, output_norm=True)
     names = ["Linear", "BatchNorm1d", "ReLU"] * 2 + ["Linear", "BatchNorm1d"]
     assert [type(m).__name__ for m in deep] == names
+
+
+def test_heads_of_either_convention_are_of_vectors() -> None:
+    for conventions in ("torch", "deepmind"):
+        with pytest.raises(EncoderError, match="Instance norm needs maps"):
+            mlp_head(8, 64, 8, conventions, norm="instance")
+        (group,) = (m for m in mlp_head(8, 64, 8, conventions, norm="group").modules() if isinstance(m, nn.GroupNorm))
+        assert group.num_groups == 4  # 16 features each, at the least

@@ -109,8 +109,7 @@ def test_draw_neighbouring_images_are_independent() -> None:
 
 def test_crop_windows_are_placed_uniformly_and_have_the_drawn_area() -> None:
     p = draw(T, COUNT, 2, 0, 1)
-    side = torch.full((COUNT,), 64.0)
-    top, left, height, width = crop_window(p, side, side, "deepmind").unbind(1)
+    top, left, height, width = crop_window(p, 64, 64, "deepmind").unbind(1)
     for start, length in ((top, height), (left, width)):
         room = 64 - length
         free = room >= 12  # enough places for the fraction to be near uniform
@@ -128,8 +127,7 @@ def test_crop_windows_are_placed_uniformly_and_have_the_drawn_area() -> None:
 def test_crop_windows_clamped_to_the_image_are_the_share_that_geometry_says() -> None:
     """A side is clamped where area * aspect > 1; the share follows by integration over both draws."""
     p = draw(T, COUNT, 2, 0, 1)
-    side = torch.full((COUNT,), 1000.0)
-    _, _, height, width = crop_window(p, side, side, "deepmind").unbind(1)
+    _, _, height, width = crop_window(p, 1000, 1000, "deepmind").unbind(1)
     low, high = math.log(3 / 4), math.log(4 / 3)
     # P(area > exp(-|log aspect|)) for area ~ U(0.08, 1), log aspect ~ U(low, high)
     expected = (1 - (1 - math.exp(-high)) / high) / 0.92

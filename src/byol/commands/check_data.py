@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,20 +34,26 @@ class DataReport:
     """Smallest, median and largest, in pixels."""
     duplicates: list[list[str]]
     """Names of images whose pixels are equal, a list for each group of two or more."""
+    unreadable_folders: dict[str, str] = field(default_factory=dict)
+    """Reason by name; how many images they hold is not known."""
 
     def lines(self) -> list[str]:
         """The report as text."""
         low, median, high = self.short_side
         kinds = ", ".join(f"{count} with {n} channel{'s' if n > 1 else ''}" for n, count in self.channels.items())
         spare = sum(len(group) - 1 for group in self.duplicates)
+        readable = sum(self.channels.values())
         lines = [
             f"{self.description}: {self.num_images} images, {self.num_labelled_classes or 'no'} labelled classes",
-            f"  readable: {self.num_images - len(self.broken)} ({kinds}), short side {low} to {high} px, median {median}",
-            f"  broken: {len(self.broken)}",
+            f"  readable: {readable} ({kinds}), short side {low} to {high} px, median {median}",
+            f"  broken: {self.num_images - readable}",
             *_some([f"    {name}: {reason}" for name, reason in self.broken.items()]),
             f"  twice or more: {spare} images that another one equals, in {len(self.duplicates)} groups",
             *_some([f"    {' = '.join(group[:4])}{' = ...' if len(group) > 4 else ''}" for group in self.duplicates]),
         ]
+        if self.unreadable_folders:
+            lines.append(f"  folders that cannot be read: {len(self.unreadable_folders)}")
+            lines += _some([f"    {name}: {reason}" for name, reason in self.unreadable_folders.items()])
         return lines
 
 
@@ -59,9 +65,11 @@ def check_data(
     Raises DataError where not one image can be read.
     """
     total = len(source)
+    if not total:
+        raise DataError(f"{source.description} holds 0 images; name a folder or file with images.")
     digests = np.zeros((total, 2), np.uint64)
     sides, counts = np.zeros(total, np.int32), np.zeros(total, np.int16)
-    broken = dict(source.unreadable) if isinstance(source, ImageFolder) else {}
+    broken: dict[str, str] = {}
     for index, seen in enumerate(_look_at_all(source, show)):
         if isinstance(seen, str):
             broken[source.name(index)] = seen
@@ -81,6 +89,7 @@ def check_data(
         dict(zip(kinds.tolist(), numbers.tolist(), strict=True)),
         (int(found.min()), int(np.median(found)), int(found.max())),
         [[source.name(int(i)) for i in group] for group in _equal_groups(digests, readable)],
+        dict(source.unreadable) if isinstance(source, ImageFolder) else {},
     )
     if out is not None:
         write_atomically(Path(out), (json.dumps(vars(report), indent=2) + "\n").encode())

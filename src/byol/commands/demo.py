@@ -7,12 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from byol import build
+from byol import build, build_networks
 from byol.commands.plan import plan
 from byol.commands.pretrain import DataArguments, start
 from byol.commands.trainer import Run, Say, Show
 from byol.config import Config
 from byol.data.arrays import ArrayImages
+from byol.data.open import profile
 from byol.data.sample import open_sample
 from byol.data.source import SkippedImages
 from byol.evaluate.probes import pixels, probe_correct
@@ -70,6 +71,7 @@ def demo(
             DataArguments("sample"),
             train,
             out=folder,
+            given=given,
             say=say,
             show=show,
         )
@@ -91,7 +93,7 @@ def demo(
 
 def fitting(config: Config, train: ArrayImages, say: Say) -> Config:
     """`config`, with fewer epochs where a short speed test says that its own would take longer than MINUTES."""
-    seen = build.profile(train, SkippedImages())
+    seen = profile(train, SkippedImages())
     found = plan(MINUTES, time.monotonic(), frozenset(), config, recipe("sample"), train, seen, Ranks())
     if found.config.epochs >= config.epochs:
         return config
@@ -113,12 +115,12 @@ def _all_probes(
     trained = run.encoder().to(device)
     resolved, _ = build.fit_to_data(
         replace(config, seed=seed),
-        build.profile(train, SkippedImages()),
+        profile(train, SkippedImages()),
         len(train),
         adapts_batch=False,
-        epochs_overridden=True,
+        cuts_warmup=True,
     )
-    untrained = Encoder(build.method(resolved, 1).encoder, trained.description).to(device)
+    untrained = Encoder(build_networks.method(resolved, 1).encoder, trained.description).to(device)
     correct = dict(known)
     for name, encode in {"pixels": pixels, "random": untrained, "byol": trained}.items():
         if name in correct:

@@ -13,17 +13,18 @@ from torch import Tensor
 from byol import build
 from byol.build_networks import trained_method
 from byol.config import Config, from_dict
+from byol.data.open import MIN_IMAGES, open_source
 from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import judge
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
-from byol.engine import checkpoint
 from byol.errors import ConfigError, DataError, EncoderError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
 from byol.export.encoder_file import Encoder, load_encoder
 from byol.methods.network import Method
 from byol.recipes import recipe as find_recipe
+from byol.runtime import checkpoint
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import RunDirectory, write_atomically
+from byol.runtime.record import RunDirectory, finite, write_atomically
 
 BATCH_SIZE = 64
 """Images per forward of an encoder alone, which has no batch of its own."""
@@ -74,16 +75,14 @@ def diagnose(
     batch norm sees the run's batch, or half of the images where that is less.
     Raises ConfigError where there are fewer than 2 views or 16 images, or an odd number of views.
     """
-    if num_views < 2 or num_views % 2 or num_images < build.MIN_IMAGES:
+    if num_views < 2 or num_views % 2 or num_images < MIN_IMAGES:
         raise ConfigError(
-            f"Diagnosing needs an even number of views from 2 on and at least {build.MIN_IMAGES} images; found {num_views} and {num_images}."
+            f"Diagnosing needs an even number of views from 2 on and at least {MIN_IMAGES} images; found {num_views} and {num_images}."
         )
     chosen = choose_device(device)
-    source = build.open_source(data, root=root, download=download)
-    if len(source) < build.MIN_IMAGES:
-        raise DataError(
-            f"{source.description} holds {len(source)} images; diagnosing needs at least {build.MIN_IMAGES}."
-        )
+    source = open_source(data, root=root, download=download)
+    if len(source) < MIN_IMAGES:
+        raise DataError(f"{source.description} holds {len(source)} images; diagnosing needs at least {MIN_IMAGES}.")
     subject = _open(Path(run), recipe, chosen, min(num_images, len(source)))
     encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, show)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
@@ -99,7 +98,7 @@ def diagnose(
         "seed": seed,
         "verdict": verdict,
         "missing": missing,
-        "measures": _finite(measures),
+        "measures": finite(measures),
     }
     return Diagnosis(verdict, measures, missing, record)
 
@@ -226,9 +225,3 @@ def _not_finite(measures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
                     )
                     seen[f"{part}: {_words(name)}"] = why
     return [f"{name}: {why}" for name, why in seen.items()]
-
-
-def _finite(measures: Any) -> Any:
-    if isinstance(measures, dict):
-        return {name: _finite(value) for name, value in measures.items()}
-    return measures if math.isfinite(measures) else None

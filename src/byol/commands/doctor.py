@@ -12,6 +12,7 @@ import torch
 from byol import build
 from byol.commands.speed import are_equal, decode_some, train_a_little
 from byol.config import Config, validate
+from byol.data.open import DataProfile, profile
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
 from byol.optim.schedules import total_steps
@@ -35,7 +36,7 @@ class Estimate:
     """What a training with a resolved config would take here."""
 
     config: Config
-    profile: build.DataProfile
+    profile: DataProfile
     notes: list[str]
     num_images: int
     num_steps: int
@@ -82,17 +83,15 @@ def machine_lines(device_name: str = "auto") -> list[str]:
     ]
 
 
-def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, epochs_overridden: bool) -> Estimate:
+def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, cuts_warmup: bool) -> Estimate:
     """Resolves the config on the images, then measures decoding and a few training steps; nothing is written.
 
     Raises ConfigError and DataError as a training would.
     """
     validate(config)
     skipped = SkippedImages()
-    seen = build.profile(source, skipped)
-    resolved, notes = build.fit_to_data(
-        config, seen, len(source), adapts_batch=adapts_batch, epochs_overridden=epochs_overridden
-    )
+    seen = profile(source, skipped)
+    resolved, notes = build.fit_to_data(config, seen, len(source), adapts_batch=adapts_batch, cuts_warmup=cuts_warmup)
     images, decoded_per_second = decode_some(source, seen.channels, resolved, skipped)
     equal = are_equal(images)
     trained, batch, state_bytes = train_a_little(resolved, images, seen.channels, choose_device(resolved.device))

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
-from byol import build
+from byol.data.open import open_source
+from byol.data.public import Split
 from byol.data.source import SkippedImages
+from byol.errors import ConfigError
 from byol.evaluate.embedding import check_format, write_embedding
 from byol.evaluate.features import extract
 from byol.export.encoder_file import load_encoder
@@ -16,19 +19,22 @@ def embed(
     data: str,
     out: str | Path,
     *,
-    split: str = "train",
+    split: Split = "train",
     root: str = "",
     download: bool = False,
     device: str = "auto",
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, dict[str, str]]:
-    """Writes the vectors of all images to `out` (.parquet or .npz); returns their number and what was skipped."""
+    """Writes the vectors of all images to `out` (.parquet or .npz); returns their number and what was skipped.
+
+    Raises ConfigError for a split other than train and test.
+    """
+    if split not in get_args(Split):
+        raise ConfigError(f"There is no split {split!r}; there are {' and '.join(get_args(Split))}.")
     check_format(Path(out))
     chosen = choose_device(device)
     encoder = load_encoder(run).to(chosen)
-    source = build.open_source(
-        data, "train" if split == "train" else "test", root=root, download=download, labelled=True
-    )
+    source = open_source(data, split, root=root, download=download, labelled=True)
     skipped = SkippedImages()
     features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, show=show)
     write_embedding(Path(out), features, source)

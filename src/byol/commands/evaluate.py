@@ -8,8 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from byol import build
+import numpy as np
+from numpy.typing import NDArray
+
 from byol.commands.subject import Network, Subject, open_subject
+from byol.data.open import has_splits, open_source
 from byol.data.public import is_public
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.subset import Subset, held_out
@@ -54,7 +57,7 @@ class Result:
 def evaluate(
     encoder: str | Path,
     data: str,
-    protocols: Sequence[str] = ("knn",),
+    protocols: str | Sequence[str] = ("knn",),
     *,
     test_data: str = "",
     budget: Budget = "default",
@@ -69,14 +72,17 @@ def evaluate(
     show: Show = lambda what, done, total: None,
     done: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Runs the protocols one after the other on shared features; `done` hears of each as it ends.
+    """Runs one protocol, or several one after the other, on shared features; `done` hears of each as it ends.
 
     `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels` or `hog`. Results go to
     evaluation/PROTOCOL.json in the run directory or `out`. Nothing is chosen on the test images.
     Raises ConfigError for an unknown protocol, DataError where labels do not allow it, EncoderError, RunError where
     results could not be written.
     """
-    functions = [(name, find_protocol(name)) for name in protocols]
+    names = [protocols] if isinstance(protocols, str) else protocols
+    functions = [(name, find_protocol(name)) for name in names]
+    if not functions:
+        raise ConfigError(f"Name at least one protocol of {', '.join(PROTOCOLS)}.")
     train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed)
     subject = open_subject(str(encoder), train, network=network, seed=seed)
     folder = (Path(out) if out else subject.home) / FOLDER
@@ -100,19 +106,37 @@ def labelled_splits(
 ) -> tuple[ImageSource, ImageSource]:
     """(train, test) images with labels. A source without a test part of its own has a fifth of every class held out.
 
-    Raises DataError where labels are missing, there is one class alone, or both parts do not have the same classes.
+    Classes are numbered from 0 without gaps. Raises DataError where labels are missing, there is one class alone, no class
+    has two images to hold one out, or both parts do not have the same classes.
     """
-    train = build.open_source(data, "train", root=root, download=download, labelled=True)
-    own_test = data == "sample" or is_public(data) or build.has_splits(Path(data).expanduser())
+    train = open_source(data, "train", root=root, download=download, labelled=True)
+    own_test = data == "sample" or is_public(data) or has_splits(Path(data).expanduser())
     if test_data or own_test:
-        test = build.open_source(test_data or data, "test", root=root, download=download, labelled=True)
+        test = open_source(test_data or data, "test", root=root, download=download, labelled=True)
         _labels(test)
     else:
         kept, out = held_out(_labels(train), HELD_OUT, seed)
+        if not len(out):
+            raise DataError(
+                f"{train.description} has one image of each class, so that none can be held out as a test; name labelled "
+                f"--test-data, or give at least two images of a class."
+            )
         test = Subset(train, out, f"{train.description}, a held-out fifth")
         train = Subset(train, kept, f"{train.description}, the other four fifths")
     _same_classes(train, test)
-    return train, test
+    classes = np.unique(_labels(train))
+    if np.array_equal(classes, np.arange(len(classes))):
+        return train, test
+    return _renumbered(train, classes), _renumbered(test, classes)
+
+
+def _renumbered(source: ImageSource, classes: NDArray[np.int64]) -> ImageSource:
+    """The same with `classes` numbered by their place, so that sparse numbers cost no memory; names stay with them."""
+    names = source.class_names or []
+    found = Subset(source, np.arange(len(source)), source.description)
+    found.labels = np.searchsorted(classes, _labels(source))
+    found.class_names = [names[c] if c < len(names) else str(c) for c in classes.tolist()]
+    return found
 
 
 def _labels(source: ImageSource) -> Any:

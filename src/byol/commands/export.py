@@ -24,10 +24,12 @@ from byol.export.encoder_file import (
     Encoder,
     EncoderDescription,
     load_encoder,
+    run_of,
     save_encoder,
     write_description,
 )
 from byol.recipes import recipe
+from byol.runtime import checkpoint
 from byol.runtime.record import new_folder, write_atomically
 
 Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
@@ -186,8 +188,11 @@ def timm_config(description: EncoderDescription, backbone: TimmBackbone) -> dict
 
 
 def _provenance(run: Path) -> dict[str, Any]:
-    """What the files of a run tell of its weights; nothing where the folder is no run."""
-    record, result = (_json(run / name) for name in ("run.json", "result.json"))
+    """What the files of a run tell of its weights, or of those in a checkpoint; nothing where the folder is no run."""
+    folder = run_of(run)
+    record, result = (_json(folder / name) for name in ("run.json", "result.json"))
+    if folder != run:
+        result = {"finished": False, "step": checkpoint.step_of(run)}
     if not record:
         return {}
     try:

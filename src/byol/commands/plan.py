@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from byol import build
 from byol.commands.speed import are_equal, decode_some, train_a_little
 from byol.config import Config, override
+from byol.data.open import DataProfile
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError
@@ -48,7 +49,7 @@ def plan(
     config: Config,
     recipe: Recipe,
     source: ImageSource,
-    seen: build.DataProfile,
+    seen: DataProfile,
     ranks: Ranks,
 ) -> Plan:
     """The largest of the recipe's sizes that trains on enough images in `minutes` after `began` (by time.monotonic()).
@@ -61,7 +62,7 @@ def plan(
     if "epochs" in given:
         raise ConfigError(f"Both minutes ({minutes:g}) and epochs ({config.epochs:g}) are given; give one of them.")
     deadline = began + 60 * minutes - END_SECONDS
-    adapts_batch = recipe.adapts_batch and config.batch_size == recipe.config.batch_size
+    adapts_batch = recipe.may_adapt_batch(config, given)
     images, decoded_per_second = decode_some(
         source, seen.channels, _resolved(config, adapts_batch, source, seen, ranks), SkippedImages()
     )
@@ -120,14 +121,14 @@ def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[
     return found
 
 
-def _resolved(config: Config, adapts_batch: bool, source: ImageSource, seen: build.DataProfile, ranks: Ranks) -> Config:
+def _resolved(config: Config, adapts_batch: bool, source: ImageSource, seen: DataProfile, ranks: Ranks) -> Config:
     """With the sizes that depend on the images."""
     return build.fit_to_data(
         config,
         seen,
         len(source),
         adapts_batch=adapts_batch,
-        epochs_overridden=True,
+        cuts_warmup=True,
         num_ranks=ranks.size,
     )[0]
 

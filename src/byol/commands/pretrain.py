@@ -14,18 +14,19 @@ import torch
 from torch import nn
 
 from byol import build
+from byol.commands.cautions import cautions
 from byol.commands.plan import plan
 from byol.commands.trainer import Run, Say, Show, Trainer
 from byol.config import Config, differences, from_dict, override, to_dict, validate
 from byol.config import overrides as overrides_between
 from byol.data.arrays import ArrayImages
 from byol.data.dataset import DatasetImages
+from byol.data.open import open_source, profile
 from byol.data.source import ImageSource, SkippedImages, fingerprint
-from byol.engine import checkpoint
 from byol.engine.pace import Pace
 from byol.errors import CheckpointError, ConfigError, RunError
-from byol.optim.schedules import scale_tau
 from byol.recipes import recipe as find_recipe
+from byol.runtime import checkpoint
 from byol.runtime.hardware import describe_machine
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.record import FORMAT_VERSION, RunDirectory
@@ -51,8 +52,6 @@ class TimeLimit:
     minutes: float
     began: float
     """By time.monotonic()."""
-    given: frozenset[str] = frozenset()
-    """Dotted settings that the user named, whatever their value: a plan leaves them alone."""
 
 
 def pretrain(
@@ -80,11 +79,14 @@ def pretrain(
     config = override(chosen.config, {**settings, **(overrides or {})})
     if isinstance(data, str | Path):
         arguments = DataArguments(str(data), data_root, download)
-        source = build.open_source(arguments.data, root=data_root, download=download, say=say)
+        source = open_source(arguments.data, root=data_root, download=download, say=say)
     else:
         source, arguments = as_source(data), DataArguments("")
-    limit = None if minutes is None else TimeLimit(minutes, began, frozenset({**settings, **(overrides or {})}))
-    return start(config, recipe, arguments, source, out=out, encoder=encoder, limit=limit, say=say, show=show)
+    limit = None if minutes is None else TimeLimit(minutes, began)
+    given = frozenset({**settings, **(overrides or {})})
+    return start(
+        config, recipe, arguments, source, out=out, encoder=encoder, limit=limit, given=given, say=say, show=show
+    )
 
 
 def as_source(data: Any) -> ImageSource:
@@ -105,18 +107,21 @@ def start(
     out: str | Path | None = None,
     encoder: nn.Module | None = None,
     limit: TimeLimit | None = None,
+    given: frozenset[str] = frozenset(),
     say: Say = print,
     show: Show = _silent,
     command: Sequence[str] = (),
 ) -> Run:
     """Begins a run. The directory is made only once everything else is known to work.
 
+    `given`: dotted settings that the user named, whatever their value: nothing is fitted in their place.
+
     Under torchrun every process calls this alike; the first rank writes and speaks.
     """
     with join_ranks() as ranks:
         if not ranks.is_first:
             say = show = _silent
-        return _start(config, recipe_name, arguments, source, out, encoder, limit, say, show, command, ranks)
+        return _start(config, recipe_name, arguments, source, out, encoder, limit, given, say, show, command, ranks)
 
 
 def _start(
@@ -127,6 +132,7 @@ def _start(
     out: str | Path | None,
     encoder: nn.Module | None,
     limit: TimeLimit | None,
+    given: frozenset[str],
     say: Say,
     show: Show,
     command: Sequence[str],
@@ -135,7 +141,7 @@ def _start(
     validate(config)
     asked, chosen = config, find_recipe(recipe_name)
     skipped = SkippedImages()
-    seen = build.profile(source, skipped)
+    seen = profile(source, skipped)
     say(
         f"{source.description}: {len(source)} images, {seen.channels} channel{'s' if seen.channels > 1 else ''}, median short side {seen.short_side} px"
     )
@@ -143,7 +149,7 @@ def _start(
     if limit:
         if encoder is not None:
             raise ConfigError("A training of an encoder of your own is planned by epochs: leave minutes out.")
-        planned = plan(limit.minutes, limit.began, limit.given, config, chosen, source, seen, ranks)
+        planned = plan(limit.minutes, limit.began, given, config, chosen, source, seen, ranks)
         config = planned.config
         say(f"  planned for {limit.minutes:g} min, by a short speed test")
         for note in planned.notes:
@@ -152,18 +158,11 @@ def _start(
         config,
         seen,
         len(source),
-        adapts_batch=chosen.adapts_batch and asked.batch_size == chosen.config.batch_size,
-        epochs_overridden=config.epochs != chosen.config.epochs,
+        adapts_batch=chosen.may_adapt_batch(asked, given),
+        cuts_warmup=config.epochs != chosen.config.epochs and "optimizer.warmup_epochs" not in given,
         num_ranks=ranks.size,
     )
-    has_average = build.method_parts(config).target == "average"
-    if has_average and config.batch_size != chosen.config.batch_size and not config.method.tau_reference_batch:
-        scaled = scale_tau(config.method.tau_base, config.batch_size, chosen.config.batch_size)
-        notes.append(
-            f"tau_base {config.method.tau_base:g} is the recipe's for a batch of {chosen.config.batch_size}; at this one "
-            f"--method.tau-reference-batch {chosen.config.batch_size} would make it {scaled:.4g}"
-        )
-    for note in notes:
+    for note in [*notes, *cautions(config, chosen, given, build.schedule(config, len(source)), ranks.size)]:
         say(f"  {note}")
     trainer = Trainer.create(config, source, seen.channels, encoder, skipped, ranks)
     path = Path(out) if out is not None else _free_directory(arguments.data or "array")
@@ -269,7 +268,7 @@ def _resume(
         if not record["data"]["data"]:
             raise RunError(f"{path} was started with images from Python: pass them as `source` again.")
         arguments = DataArguments(**{name: record["data"][name] for name in ("data", "root", "download")})
-        source = build.open_source(arguments.data, root=arguments.root, download=False, say=say)
+        source = open_source(arguments.data, root=arguments.root, download=False, say=say)
     if len(source) != record["data"]["num_images"]:
         raise RunError(
             f"{path} began with {record['data']['num_images']} images, {source.description} now holds {len(source)}. Resume needs the same data."
@@ -281,8 +280,8 @@ def _resume(
     if record["own_encoder"] and encoder is None:
         raise RunError(f"{path} was started with a module of your own: pass one of the same shape as `encoder`.")
     skipped = SkippedImages()
-    if checkpoint.saved(run.checkpoints):  # which hold the weights that encoder.init gave
-        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, init=""))
+    if checkpoint.saved(run.checkpoints):  # which hold the weights it started from
+        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, init="", pretrained=False))
     trainer = Trainer.create(config, source, record["data"]["channels"], encoder, skipped, ranks)
     if checkpoint.saved(run.checkpoints):  # else it was stopped before its first, and begins again
         newest, saved = checkpoint.load_newest(run.checkpoints, say)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from byol import build
+from byol import build, build_networks
 from byol.config import Config
 from byol.data.loader import Batch
 from byol.data.source import Image, ImageSource, SkippedImages
@@ -69,7 +69,7 @@ def train_a_little(
     config = replace(config, method=replace(config.method, online_classifier=False))
     kernels = choose_kernels(config.kernels, device)
     keep_freed_memory(device)
-    state = build.state(config, build.method(config, channels), device, Ranks(), fused=kernels.kind == "fused")
+    state = build.state(config, build_networks.method(config, channels), device, Ranks(), fused=kernels.kind == "fused")
     bf16 = choose_precision(config.precision, device) == "bf16"
     compute_loss = wrap(
         state.method,

@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import nn
 
-from byol import build
+from byol import build, build_networks
 from byol.build_networks import trained_method
 from byol.config import Config, from_dict
+from byol.data.open import open_source, profile
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import DataError, EncoderError, RunError
 from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_handcrafted
 from byol.evaluate.options import HOG, WITHOUT_WEIGHTS
-from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild
+from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, rebuild, run_of
 from byol.export.onnx_file import OnnxEncoder
-from byol.nets.encoder import SMALL_IMAGE, create_encoder, pretrained_normalization
+from byol.nets.encoder import SMALL_IMAGE, choose_stem, create_encoder, find_num_features, pretrained_normalization
 from byol.runtime.record import RunDirectory
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
 
@@ -47,23 +47,25 @@ class Subject:
 
 
 def home(name: str) -> Path:
-    """The folder that `name` is; else runs/NAME."""
+    """The folder that `name` is; of a checkpoint one beside it; else runs/NAME."""
+    if Path(name).is_file():
+        return Path(name).with_suffix("")
     return Path(name) if Path(name).is_dir() else Path("runs") / name.replace(":", "-").replace("/", "-")
 
 
 def trained_images(name: str, data: str = "", *, root: str = "", download: bool = False) -> ImageSource:
     """`data`, or the images that the run `name` was trained on. Raises DataError where it does not tell."""
     if data:
-        return build.open_source(data, root=root, download=download)
-    folder = Path(name)
+        return open_source(data, root=root, download=download)
+    folder = run_of(name)
     of = RunDirectory.open(folder).record()["data"] if (folder / "run.json").exists() else {"data": ""}
     if not of["data"]:
         raise DataError(f"{name} does not tell which images it was trained on. Name images with --data.")
-    return build.open_source(of["data"], root=root or of["root"])
+    return open_source(of["data"], root=root or of["root"])
 
 
 def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:
-    """A run directory, an encoder folder, `timm:MODEL` (new weights), `timm:MODEL:pretrained`, `pixels`, or `hog`.
+    """A run directory, a checkpoint, an encoder folder, `timm:MODEL` (new weights), `timm:MODEL:pretrained`, `pixels`, or `hog`.
 
     `train` tells channels and size where the name does not. Raises RunError, EncoderError.
     """
@@ -71,19 +73,19 @@ def open_subject(name: str, train: ImageSource, *, network: Network = "online", 
         if network == "target":
             raise EncoderError(f"{name} has no target network; leave --network at online.")
         return _timm(name, train, seed) if name.startswith(TIMM) else _without_weights(name, train)
-    folder = Path(name)
-    encoder = load_encoder(folder)
+    encoder = load_encoder(name)
+    folder = run_of(name)
     is_run = (folder / "run.json").exists()
     if network == "target":
-        if not is_run:
-            raise RunError(f"{folder} is no run directory, so it holds no target network; leave --network at online.")
+        if not is_run or Path(name).is_file():
+            raise RunError(f"{name} is no run directory, so it holds no target network; leave --network at online.")
         method = trained_method(RunDirectory.open(folder))
         target = getattr(method, "target", None)
         if target is None:
             raise EncoderError(f"The method of {folder} has no target network; leave --network at online.")
         encoder = Encoder(target.encoder, encoder.description)
     config = from_dict(Config, RunDirectory.open(folder).record()["config"]) if is_run else None
-    found = _of(str(folder), encoder)
+    found = _of(name, encoder)
     if config is None:
         return found
     view = build.policy(config.views.view1)
@@ -100,14 +102,14 @@ def _of(name: str, encoder: Encoder) -> Subject:
 
     def untrained(seed: int) -> nn.Module:
         settings = {**description.settings, "pretrained": False}
-        with build.seeded(seed):
+        with build_networks.seeded(seed):
             return rebuild(replace(description, settings=settings), f"The encoder {name}")
 
     return Subject(name, "online", encoder, trainable, untrained)
 
 
 def _without_weights(name: str, train: ImageSource) -> Subject:
-    seen = build.profile(train, SkippedImages())
+    seen = profile(train, SkippedImages())
     channels, size = seen.channels, min(seen.short_side, 32)
     module, features = nn.Flatten(), channels * size**2
     if name == HOG:
@@ -130,17 +132,15 @@ def _timm(name: str, train: ImageSource, seed: int) -> Subject:
     model, _, weights = name.removeprefix(TIMM).partition(":")
     if weights not in ("", "pretrained"):
         raise EncoderError(f"{name} ends in {weights!r}; write {TIMM}{model} or {TIMM}{model}:pretrained.")
-    seen = build.profile(train, SkippedImages())
+    seen = profile(train, SkippedImages())
     size = seen.short_side if seen.short_side <= SMALL_IMAGE else LARGE_IMAGE
-    with build.seeded(seed):
-        module = create_encoder(model, in_channels=seen.channels, image_size=size, pretrained=bool(weights))
+    pretrained = bool(weights)
+    settings = {"stem": choose_stem("auto", size, pretrained=pretrained), "pretrained": pretrained}
+    with build_networks.seeded(seed):
+        module = create_encoder(model, in_channels=seen.channels, image_size=size, **settings)
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if seen.channels == 3 else (seen.mean, seen.std)
     if weights and seen.channels == 3:
         mean, std = pretrained_normalization(model) or (mean, std)
-    features = build.find_num_features(module, seen.channels, size)
-    description = EncoderDescription(
-        model, {"pretrained": bool(weights)}, features, seen.channels, size, mean, std, True
-    )
-    with torch.no_grad():
-        found = _of(name, Encoder(module, description))
-    return replace(found, network=weights or "untrained")
+    features = find_num_features(module, seen.channels, size)
+    description = EncoderDescription(model, settings, features, seen.channels, size, mean, std, True)
+    return replace(_of(name, Encoder(module, description)), network=weights or "untrained")

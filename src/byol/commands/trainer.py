@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from byol import build
+from byol import build, build_networks
 from byol.config import Config, to_dict
 from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import verdict
@@ -22,7 +22,7 @@ from byol.engine.state import State
 from byol.engine.wrap import wrap
 from byol.errors import CollapseError, ConfigError, NonFiniteError, RunError
 from byol.evaluate.online import OnlineProbe
-from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, save_encoder
+from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, save_encoder, write_description
 from byol.nets.encoder import find_num_features
 from byol.optim.schedules import total_steps
 from byol.runtime.hardware import Kernels, choose_device, choose_kernels, choose_precision, keep_freed_memory
@@ -100,7 +100,7 @@ class Trainer:
             if source.labels is None:
                 raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
             num_classes = int(source.labels.max()) + 1
-        method = build.method(config, channels, encoder, num_classes, ranks.gather_rows)
+        method = build_networks.method(config, channels, encoder, num_classes, ranks.gather_rows)
         kernels = choose_kernels(config.kernels, device)
         views = build.two_views(config, fused=kernels.kind == "fused")
         keep_freed_memory(device)
@@ -164,6 +164,8 @@ class Trainer:
         Raises NonFiniteError and CollapseError, with the run left so that it can be looked at and resumed.
         """
         began, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
+        if self.ranks.is_first:
+            write_description(run.path, self.description())  # what a checkpoint needs to be read as an encoder
         try:
             end = self._train(run, show)
         except NonFiniteError as error:

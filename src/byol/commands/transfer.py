@@ -41,7 +41,7 @@ class Row:
 
 def transfer(
     encoder: str | Path,
-    sets: Sequence[str] = tuple(TORCHVISION_SETS),
+    sets: str | Sequence[str] = tuple(TORCHVISION_SETS),
     protocol: str = "linear-fast",
     *,
     budget: Budget = "default",
@@ -62,7 +62,7 @@ def transfer(
     """
     if protocol not in PAPER_COLUMN:
         raise ConfigError(f"There is no protocol {protocol!r} for transfer; there are {', '.join(PAPER_COLUMN)}.")
-    wanted = [_named(entry, protocol) for entry in sets]
+    wanted = [_named(entry, protocol) for entry in ([sets] if isinstance(sets, str) else sets)]
     names = [name for name, _ in wanted]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"{', '.join(sorted(doubled))} is named twice in --sets; give each set a name of its own.")
@@ -140,9 +140,6 @@ def _named(entry: str, protocol: str) -> tuple[str, str]:
 def _open(name: str, path: str, root: str, download: bool, seed: int) -> Splits:
     if not path:
         return open_torchvision(name, Path(root).expanduser() if root else DEFAULT_ROOT, download=download, seed=seed)
-    files = [Path(path).expanduser() / f"{part}.parquet" for part in ("train", "test")]
-    if all(file.is_file() for file in files):
-        return Splits(*labelled_splits(str(files[0]), str(files[1]), seed=seed))
     return Splits(*labelled_splits(path, seed=seed))
 
 

@@ -102,11 +102,11 @@ class EncoderConfig:
     """The network f whose output is kept."""
 
     name: str = "resnet50"
-    """resnet18, 34, 50, 101, 152, 200 (the paper's family), or any timm model by its timm name."""
+    """resnet10, 18, 34, 50, 101, 152, 200, or any timm model by its timm name."""
     width: float = 1.0
     """Multiplies all channels of our ResNets (the paper's 1x to 4x; 0.25 gives a stem of 16)."""
     stem: Literal["auto", "imagenet", "small"] = "auto"
-    """small: 3x3 stride 1 and no max-pool, for 32 to 96 px; auto: small up to 96 px."""
+    """small: 3x3 stride 1 and no max-pool, for 32 to 96 px; auto: small up to 96 px, or as the weights it starts from."""
     conventions: Literal["torch", "deepmind"] = "torch"
     """Padding, shortcuts, batch-norm averages and initial weights as torchvision's or as DeepMind's. Differs from the paper: torch."""
     pretrained: bool = False
@@ -176,7 +176,7 @@ class MethodConfig:
     target_init: Literal["copy", "independent"] = "copy"
     """copy: the target starts as the online network, as in the pseudo-code; independent: from its own random weights, as in the released code."""
     online_classifier: bool = False
-    """Train a linear classifier on the labels behind a stop-gradient, as DeepMind monitors its runs."""
+    """Train a linear classifier on the labels behind a stop-gradient, as DeepMind monitors its runs; logged as classifier_loss and classifier_accuracy."""
 
 
 @dataclass(frozen=True)

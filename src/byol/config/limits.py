@@ -60,7 +60,7 @@ def validate(config: "Config") -> None:
     low, high = a.small_area
     _require(0 < low <= high <= 1, "asymmetry.small_area", a.small_area, "rising, within (0, 1]")
     _require(a.split_parts >= 2, "asymmetry.split_parts", a.split_parts, "at least 2")
-    _validate_optimizer(c.optimizer)
+    _validate_optimizer(c.optimizer, c.batch_size)
 
 
 def _validate_views(views: "ViewsConfig") -> None:
@@ -99,15 +99,15 @@ def _validate_views(views: "ViewsConfig") -> None:
         _require(0 < low <= high, f"views.{side}.blur_sigma", view.blur_sigma, "rising, above 0")
 
 
-def _validate_optimizer(optimizer: "OptimizerConfig") -> None:
+def _validate_optimizer(optimizer: "OptimizerConfig", batch_size: int) -> None:
     rate = optimizer.base_learning_rate
     _require(rate > 0, "optimizer.base_learning_rate", rate, "above 0")
     if optimizer.name == "adamw":
         _require(
-            rate <= 1e-2,
+            rate * batch_size / 256 <= 1e-2,
             "optimizer.base_learning_rate",
             rate,
-            "at most 0.01 with adamw (0.001 is usual); rates like 0.3 belong to lars",
+            f"at most {2.56 / batch_size:.3g} with adamw in batches of {batch_size}: a rate of 0.001 is usual, which is this setting times batch / 256; rates like 0.3 belong to lars",
         )
     if optimizer.name == "sgd":
         _require(rate <= 2, "optimizer.base_learning_rate", rate, "at most 2 with sgd (0.05 to 0.6 is usual)")

@@ -1,16 +1,20 @@
 """Images that are one array in memory."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.source import Image
+from byol.data.source import Image, with_channels
 from byol.errors import DataError
 
 
 class ArrayImages:
     """(N, H, W) or (N, H, W, C) uint8 pixels, any number of channels, with optional (N,) labels."""
+
+    path: Path | None = None
+    """The file that `open` mapped."""
 
     def __init__(
         self,
@@ -34,15 +38,23 @@ class ArrayImages:
     def open(cls, path: Path) -> "ArrayImages":
         """A .npy file, mapped and not read. Raises DataError where it is none, or holds no such images."""
         try:
-            return cls(np.load(path, mmap_mode="r", allow_pickle=False), description=f"array {path}")
+            found = cls(np.load(path, mmap_mode="r", allow_pickle=False), description=f"array {path}")
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{path} cannot be read as an array of numbers ({str(error).splitlines()[0]}).") from error
+        found.path = path
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A mapped file by its path alone, so that workers map the same pages."""
+        if self.path is not None:
+            return ArrayImages.open, (self.path,)
+        return ArrayImages, (self.pixels, self.labels, self.class_names, self.description)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def read(self, index: int, channels: int, short_side: int = 0) -> Image:
-        return self.pixels[index]
+        return with_channels(self.pixels[index], channels)
 
     def name(self, index: int) -> str:
         return f"image {index}"

@@ -19,10 +19,10 @@ class ArrowImages(TableImages):
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{description} cannot be read as Arrow ({str(error).splitlines()[0]}).") from error
         super().__init__(table, folder, description)
-        self.files = files
+        self.arguments = files, folder, description
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ArrowImages, (self.files, self.folder, self.description)
+        return ArrowImages, self.arguments
 
 
 def is_saved_dataset(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """From a file's bytes to pixels.
 
-The rule: the first frame, turned upright by its EXIF tag, transparency dropped, 16-bit grey scaled to 8, then
-converted to grey (1 channel) or RGB (3).
+The rule: the first frame, turned upright by its EXIF tag, transparency dropped, deep grey scaled to 8 bits
+(`pillow_pixels`), then converted to grey (1 channel) or RGB (3).
 """
 
 import io
@@ -11,10 +11,13 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
-from byol.data.source import Image
+from byol.data.source import Image, with_channels
 from byol.errors import BrokenImageError
 
-GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "F"}
+DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
+GREY_MODES = {"1", "L", "LA", *DEEP_MODES}
+# once, since filters belong to the whole process: what Pillow says of odd EXIF blocks and palettes
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class EncodedImages:
@@ -34,33 +37,54 @@ class EncodedImages:
 def decode(content: bytes, channels: int, short_side: int = 0) -> Image:
     """(H, W, channels) uint8 pixels, channels 1 or 3. Raises BrokenImageError with the reason.
 
+    An image of more pixels than Pillow's MAX_IMAGE_PIXELS counts as broken.
+
     With `short_side` a JPEG is unpacked at the smallest of the scales 1, 1/2, 1/4 and 1/8 that keeps its short side at
     least so long; each step less costs half the time or less.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PillowImage.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning)
-            with PillowImage.open(io.BytesIO(content)) as opened:
-                if short_side:
-                    opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
-                ImageOps.exif_transpose(opened, in_place=True)
-                image, mode = _to_eight_bits(opened), "L" if channels == 1 else "RGB"
-                pixels = np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
+        with PillowImage.open(io.BytesIO(content)) as opened:
+            limit, count = PillowImage.MAX_IMAGE_PIXELS, opened.width * opened.height
+            if limit is not None and count > limit:
+                raise BrokenImageError(f"its {count:,} pixels are more than the {limit:,} that Pillow takes for safe")
+            if short_side:
+                opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
+            ImageOps.exif_transpose(opened, in_place=True)
+            pixels = pillow_pixels(opened, grey=channels == 1)
     except Exception as error:  # Pillow's plugins raise what they come upon, struct.error of a bad EXIF block, too
         raise BrokenImageError(_reason(error, content)) from error
-    return pixels.reshape(*pixels.shape[:2], channels)
+    return with_channels(pixels, channels)
 
 
 def stored_channels(content: bytes) -> int:
     """1 where the file stores grey values alone, else 3. Raises BrokenImageError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with PillowImage.open(io.BytesIO(content)) as opened:
-                return 1 if opened.mode in GREY_MODES else 3
+        with PillowImage.open(io.BytesIO(content)) as opened:
+            return 1 if opened.mode in GREY_MODES else 3
     except Exception as error:
         raise BrokenImageError(_reason(error, content)) from error
+
+
+def pillow_pixels(image: PillowImage.Image, grey: bool) -> Image:
+    """(H, W, 1) grey or (H, W, 3) RGB uint8 pixels.
+
+    Deep grey becomes 8 bits: 16-bit values by 257; 32-bit ones as well where any is above 255 (as which Pillow opens
+    some 16-bit files); floats by 1/255 where none is above 1. Raises BrokenImageError where that leaves 0 to 255.
+    """
+    if image.mode in DEEP_MODES:
+        values = np.asarray(image).astype(np.float64)
+        low, high = values.min(), values.max()
+        if image.mode == "F":
+            unit = 1 / 255 if high <= 1 else 1.0
+        else:
+            unit = 1.0 if image.mode == "I" and high <= 255 else 257.0
+        if not (low >= 0 and high <= 255 * unit):
+            ranges = "0 to 1 nor 0 to 255" if image.mode == "F" else "0 to 255 nor 0 to 65535"
+            raise BrokenImageError(f"its values, {low:g} to {high:g}, fit neither {ranges}; store it with 8 bits")
+        image = PillowImage.fromarray((values / unit).round().astype(np.uint8))
+    mode = "L" if grey else "RGB"
+    pixels = np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
+    return pixels.reshape(*pixels.shape[:2], 1 if grey else 3)
 
 
 def _reason(error: Exception, content: bytes) -> str:
@@ -69,11 +93,3 @@ def _reason(error: Exception, content: bytes) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no image of a known kind"
     return str(error) or type(error).__name__
-
-
-def _to_eight_bits(image: PillowImage.Image) -> PillowImage.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.float64)
-        scale = 257.0 if values.max(initial=0) > 255 else 1.0
-        return PillowImage.fromarray((values / scale).clip(0, 255).round().astype(np.uint8))
-    return image

@@ -19,6 +19,8 @@ LEFT_OUT = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
 """Images, too, but not read: counted, so that a folder of them is not taken for an empty one."""
+CONTAINERS = (".parquet", ".tar")
+"""Files of many images: counted, since a folder of images leaves them out."""
 CACHED_FROM = 20_000
 """Files; smaller folders are looked through in no time."""
 
@@ -62,7 +64,7 @@ class FileIndex:
     unreadable: dict[str, str] = field(default_factory=dict)
     """Folders that could not be looked at, with the reason."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """How many images of each ending in LEFT_OUT there are."""
+    """How many files of each ending in LEFT_OUT and CONTAINERS there are."""
 
 
 def index_files(root: Path, cache: Path | None) -> FileIndex:
@@ -75,7 +77,7 @@ def index_files(root: Path, cache: Path | None) -> FileIndex:
         return known
     found = FileIndex(Names.of(iter(())))
     found.paths = Names.of(_walk(root, "", (), found))
-    if kept is not None and len(found.paths) >= CACHED_FROM:
+    if kept is not None and len(found.paths) >= CACHED_FROM and not found.unreadable:
         _write(kept, found)
     return found
 
@@ -98,7 +100,7 @@ def _walk(root: Path, relative: str, above: tuple[tuple[int, int], ...], found: 
                     inside.append(name + "/")
                 elif ending in EXTENSIONS:
                     inside.append(name)
-                elif ending in LEFT_OUT:
+                elif ending in (*LEFT_OUT, *CONTAINERS):
                     found.left_out[ending] = found.left_out.get(ending, 0) + 1
         inside.sort()
     except OSError as error:

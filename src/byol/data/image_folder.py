@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.decode import EncodedImages
-from byol.data.file_index import EXTENSIONS, Names, index_files
+from byol.data.file_index import EXTENSIONS, LEFT_OUT, FileIndex, Names, index_files
 from byol.errors import BrokenImageError, DataError
 
 DEFAULT_CACHE = Path("~/.cache/byol/folders").expanduser()
@@ -17,19 +17,21 @@ DEFAULT_CACHE = Path("~/.cache/byol/folders").expanduser()
 class ImageFolder(EncodedImages):
     """Images below `root` in the order of their paths. Raises DataError where there is none.
 
-    Folders that cannot be read are left out and named in `unreadable`.
+    Folders that cannot be read are left out and named in `unreadable`. `found`: the index, where it was made already.
     """
 
     labels: NDArray[np.int64] | None
     class_names: list[str] | None
 
-    def __init__(self, root: Path, cache: Path | None = DEFAULT_CACHE) -> None:
+    def __init__(self, root: Path, cache: Path | None = DEFAULT_CACHE, found: FileIndex | None = None) -> None:
         self.root = root
-        found = index_files(root, cache)
+        found = found or index_files(root, cache)
         self.paths: Names | Sequence[str] = found.paths
         self.unreadable = found.unreadable
         counted = " and ".join(
-            f"{count} {ending} file{'s' if count > 1 else ''}" for ending, count in sorted(found.left_out.items())
+            f"{count} {ending} file{'s' if count > 1 else ''}"
+            for ending, count in sorted(found.left_out.items())
+            if ending in LEFT_OUT
         )
         if not self.paths:
             if counted:

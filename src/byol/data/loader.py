@@ -262,5 +262,6 @@ def _with_clear_errors(loader: DataLoader) -> Iterator[Any]:
             raise
         raise OutOfMemoryError(
             f"A process that decodes images has died ({str(error).splitlines()[0]}). The memory may have been full: lower "
-            f"--workers or --micro-batch-size, and continue with --resume."
+            f"--workers or --micro-batch-size, and continue with --resume. In a script, training must stand below "
+            f"`if __name__ == '__main__':`, since each process may read the script again."
         ) from error

@@ -16,8 +16,10 @@ MEMORY_LIMIT_BYTES = 2 * 1024**3
 DEFAULT_CACHE = Path("~/.cache/byol/parquet").expanduser()
 
 
-def open_parquet(path: Path, limit_bytes: int = MEMORY_LIMIT_BYTES, cache: Path = DEFAULT_CACHE) -> TableImages:
-    """The rows of one parquet file, or of all files below a folder in the order of their paths.
+def open_parquet(
+    path: Path | list[Path], limit_bytes: int = MEMORY_LIMIT_BYTES, cache: Path = DEFAULT_CACHE, description: str = ""
+) -> TableImages:
+    """The rows of one parquet file, of several in one folder, or of all below a folder in the order of their paths.
 
     Where the folders are partitions by label and the files have no label of their own, the partition is the label.
     Paths in the files are relative to the folder. Raises DataError where a file cannot be read, holds no images, or differs in its columns from the first.
@@ -25,18 +27,28 @@ def open_parquet(path: Path, limit_bytes: int = MEMORY_LIMIT_BYTES, cache: Path 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    folder = path if path.is_dir() else path.parent
+    files = path if isinstance(path, list) else _below(path) if path.is_dir() else [path]
+    folder = path if isinstance(path, Path) and path.is_dir() else files[0].parent
+    description = description or f"parquet {path}"
     try:
         image, label = columns(pq.read_schema(files[0]), str(files[0]))
         wanted = [image] if label is None else [image, label]
         partitions = _partitions(files, folder) if label is None else {}
         if sum(file.stat().st_size for file in files) <= limit_bytes:
             read = [_with_label(pq.ParquetFile(file).read(wanted), file, partitions) for file in files]
-            return TableImages(pa.concat_tables(read), folder, f"parquet {path}")
-        return ArrowImages([_as_arrow(files, wanted, partitions, cache)], folder, f"parquet {path}")
+            return TableImages(pa.concat_tables(read), folder, description)
+        return ArrowImages([_as_arrow(files, wanted, partitions, cache)], folder, description)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read as parquet ({str(error).splitlines()[0]}).") from error
+        place = folder if len(files) > 1 else files[0]
+        raise DataError(f"{place} cannot be read as parquet ({str(error).splitlines()[0]}).") from error
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files of a folder that are not hidden."""
+    found = folder.rglob("*.parquet")
+    return sorted(
+        file for file in found if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
+    )
 
 
 def _partitions(files: list[Path], folder: Path) -> dict[Path, tuple[str, str]]:

@@ -13,7 +13,15 @@ from byol.errors import DataError
 from byol.runtime.locks import one_at_a_time
 
 Split = Literal["train", "test"]
-PUBLIC = ("cifar10", "cifar100", "stl10", "fashion-mnist", "imagenette", "imagenet")
+PUBLIC: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "cifar10": ("CIFAR10", {"train": True}, {"train": False}),
+    "cifar100": ("CIFAR100", {"train": True}, {"train": False}),
+    "stl10": ("STL10", {"split": "unlabeled"}, {"split": "test"}),
+    "fashion-mnist": ("FashionMNIST", {"train": True}, {"train": False}),
+    "imagenette": ("Imagenette", {"split": "train", "size": "160px"}, {"split": "val", "size": "160px"}),
+    "imagenet": ("ImageNet", {"split": "train"}, {"split": "val"}),
+}
+"""Name -> torchvision's class, and its arguments for train and for test."""
 DEFAULT_ROOT = Path.home() / ".cache" / "byol"
 
 
@@ -37,32 +45,18 @@ def _dataset(name: str, split: Split, root: Path, download: bool, labelled: bool
     """What torchvision reads or fetches."""
     from torchvision import datasets
 
-    train = split == "train"
-    arguments: dict[str, dict[str, Any]] = {
-        "cifar10": {"train": train, "download": download},
-        "cifar100": {"train": train, "download": download},
-        "stl10": {"split": split if labelled or not train else "unlabeled", "download": download},
-        "fashion-mnist": {"train": train, "download": download},
-        "imagenette": {
-            "split": "train" if train else "val",
-            "download": download and not (root / "imagenette2").exists(),
-        },
-        "imagenet": {"split": "train" if train else "val"},
-    }
-    classes = {
-        "cifar10": datasets.CIFAR10,
-        "cifar100": datasets.CIFAR100,
-        "stl10": datasets.STL10,
-        "fashion-mnist": datasets.FashionMNIST,
-        "imagenette": datasets.Imagenette,
-        "imagenet": datasets.ImageNet,
-    }
-    if name == "imagenet" and download:
+    kind, of_train, of_test = PUBLIC[name]
+    arguments = dict(of_train if split == "train" else of_test)
+    if name == "stl10" and split == "train" and labelled:
+        arguments["split"] = "train"
+    if name != "imagenet":
+        arguments["download"] = download and not (name == "imagenette" and (root / "imagenette2-160").exists())
+    elif download:
         raise DataError(
             "imagenet cannot be downloaded by name: get its archives from image-net.org and name their folder with --data-root."
         )
     try:
-        return classes[name](str(root), **arguments[name])
+        return getattr(datasets, kind)(str(root), **arguments)
     except (RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         advice = (

@@ -20,7 +20,7 @@ def load_resident(
 
     None where the images differ in size or take more than `limit_bytes`.
     """
-    if isinstance(source, ArrayImages):
+    if isinstance(source, ArrayImages) and source.pixels.shape[3] == channels:
         if source.pixels.nbytes > limit_bytes:
             return None
         return torch.from_numpy(source.pixels.transpose(0, 3, 1, 2).copy()), torch.arange(len(source))

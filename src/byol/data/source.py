@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from byol.errors import BrokenImageError
+
 Image = NDArray[np.uint8]
 
 
@@ -36,6 +38,22 @@ class ImageSource(Protocol):
     def channels(self, index: int) -> int:
         """Channels of the image as stored: 1 for grey, 3 for colour. Raises BrokenImageError."""
         ...
+
+
+LUMA = np.array((19595, 38470, 7471))
+"""Pillow's weights of red, green and blue in grey, in parts of 65536."""
+
+
+def with_channels(pixels: Image, channels: int) -> Image:
+    """(H, W, C) pixels as (H, W, channels): grey is repeated, colour becomes Pillow's grey. Else BrokenImageError."""
+    found = pixels.shape[2]
+    if found == channels:
+        return pixels
+    if found == 1:
+        return np.repeat(pixels, channels, axis=2)
+    if (found, channels) == (3, 1):
+        return ((pixels @ LUMA + 0x8000) >> 16).astype(np.uint8)[..., None]
+    raise BrokenImageError(f"it has {found} channels where {channels} were expected")
 
 
 FINGERPRINTED_NAMES = 1000

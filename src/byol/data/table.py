@@ -17,17 +17,20 @@ class TableImages(EncodedImages):
     """The rows of an Arrow table.
 
     The image column is `image` or `img`, else the first that holds bytes, else strings called `path` or the like;
-    labels are an integer or string column called `label` or the like. Paths lead to files below `folder`.
+    labels are a column called `label` or the like, of names or of whole numbers from 0. Where a row has none there are no
+    labels, and the description says why. Paths lead to files below `folder`.
     """
 
     def __init__(self, table: Any, folder: Path, description: str) -> None:
         if table.num_rows == 0:
             raise DataError(f"{description} has no rows.")
         self.folder = folder
-        self.description = description
         image, label = columns(table.schema, description)
         self.images = table.column(image)
-        self.labels, self.class_names = _labels(table.column(label) if label else None, table.schema, label)
+        self.labels, self.class_names, trouble = None, None, ""
+        if label:
+            self.labels, self.class_names, trouble = _labels(table.column(label), table.schema, label)
+        self.description = description + (f" without labels ({trouble})" if trouble else "")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -79,24 +82,29 @@ def columns(schema: Any, description: str) -> tuple[str, str | None]:
     return image, next((name for name in LABEL_COLUMNS if name in schema.names), None)
 
 
-def _labels(column: Any, schema: Any, name: str | None) -> tuple[np.ndarray | None, list[str] | None]:
+def _labels(column: Any, schema: Any, name: str) -> tuple[np.ndarray | None, list[str] | None, str]:
+    """(class numbers, class names, and where there are no numbers, why)."""
     import pyarrow as pa
 
-    if column is None:
-        return None, None
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
     if column.null_count:
-        raise DataError(
-            f"The label column {name!r} has {column.null_count} empty rows; fill them or remove the column."
-        )
-    if pa.types.is_integer(column.type):
-        return column.to_numpy().astype(np.int64), _class_names(schema, name)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return None, None, f"{column.null_count} rows of its column {name!r} are empty: fill them"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         names, numbers = np.unique(np.asarray(column.to_pylist()), return_inverse=True)
-        return numbers.astype(np.int64), names.tolist()
-    return None, None
+        return numbers.astype(np.int64), names.tolist(), ""
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        return None, None, f"its column {name!r} holds {kind}: store names or numbers"
+    values = column.to_numpy()
+    with np.errstate(invalid="ignore"):
+        numbers = values.astype(np.int64)
+    if wrong := int(((numbers != values) | (numbers < 0)).sum()):
+        return None, None, f"{wrong} rows of its column {name!r} are no whole numbers from 0: number the classes so"
+    return numbers, _class_names(schema, name), ""
 
 
-def _class_names(schema: Any, label_column: str | None) -> list[str] | None:
+def _class_names(schema: Any, label_column: str) -> list[str] | None:
     """Class names from the Hub's metadata, or from a JSON list under `class_names`."""
     metadata = schema.metadata or {}
     try:

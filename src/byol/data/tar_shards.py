@@ -25,7 +25,7 @@ class TarImages(EncodedImages):
     """
 
     def __init__(self, path: Path | list[Path], description: str = "") -> None:
-        self.files = path if isinstance(path, list) else sorted(path.glob("*.tar")) if path.is_dir() else [path]
+        self.files = path if isinstance(path, list) else sorted(path.glob("[!.]*.tar")) if path.is_dir() else [path]
         self.description = description or f"tar {path}"
         names: list[str] = []
         places: list[tuple[int, int, int]] = []
@@ -63,6 +63,8 @@ def _read_headers(
         with tarfile.open(file, "r:") as tar:
             for member in tar:
                 key, extension = os.path.splitext(member.name)
+                if os.path.basename(key).startswith("."):  # macOS adds `._photo.jpg` to a photo.jpg
+                    continue
                 if member.isfile() and extension.lower() in EXTENSIONS:
                     names.append(member.name)
                     places.append((number, member.offset_data, member.size))

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
-from byol.engine import checkpoint
 from byol.engine.metrics import MetricsFile
 from byol.engine.micro_batches import micro_batches
 from byol.engine.pace import Pace
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
+from byol.methods.network import MethodOutput
+from byol.runtime import checkpoint
 from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
 from byol.views.asymmetric import AsymmetricViews
@@ -105,8 +106,8 @@ def train(
 
     def save() -> None:
         log.newest_loss()  # raises where it is not finite, before anything is written
+        _require_finite_weights(state)
         if ranks.is_first:
-            _require_finite_weights(state)
             keep, milestones = settings.keep_checkpoints, settings.milestone_steps
             checkpoint.save(checkpoints, state.state_dict(), keep=keep, milestone_steps=milestones)
 
@@ -124,9 +125,13 @@ def train(
                     skip_non_finite=settings.skip_non_finite,
                 )
             log.losses.append(result.loss)
+            log.output = result.outputs[-1]
             collapsed = 0
             if step % settings.collapse_interval_steps == 0 or state.step == total:
-                state.collapse = watch(result.output.projection1, result.output.target2)
+                state.collapse = watch(
+                    ranks.gather_rows(torch.cat([output.projection1 for output in result.outputs]))[0],
+                    ranks.gather_rows(torch.cat([output.target2 for output in result.outputs]))[0],
+                )
                 collapsed = 1 + int(step >= schedule.warmup_steps and is_collapsed(state.collapse))
             if probe and (state.step % settings.probe_steps == 0 or state.step == total):
                 log.write(state, probe(state.method.encoder) if ranks.is_first else None)
@@ -169,6 +174,7 @@ class _Log:
         self.schedule, self.settings, self.metrics, self.show, self.ranks = schedule, settings, metrics, show, ranks
         self.started = self.logged_at = time.monotonic()
         self.losses: list[Tensor] = []
+        self.output: MethodOutput | None = None
         self.newest = math.nan
 
     def newest_loss(self) -> float:
@@ -194,9 +200,10 @@ class _Log:
         row = {"loss": loss, "learning_rate": s.learning_rate(step)}
         if state.method.has_average:
             row["tau"] = s.tau(step)
+        seen = state.collapse.as_dict() if state.collapse is not None else {}
+        seen |= self._classifier()
         is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
         if self.metrics is not None and (probed or not is_extra):
-            seen = state.collapse.as_dict() if state.collapse is not None else {}
             skipped = {"num_skipped_steps": state.num_skipped_steps} if self.settings.skip_non_finite else {}
             timing = {"images_per_second": rate, "elapsed_seconds": now - self.started}
             self.metrics.write({"step": step, **row, **seen, **(probed or {}), **skipped, **timing})
@@ -211,6 +218,14 @@ class _Log:
             )
         )
         self.logged_at, self.logged_step = now, done
+
+    def _classifier(self) -> dict[str, float]:
+        """What the online classifier makes of the newest micro-batch of each rank, where there is one."""
+        o = self.output
+        if o is None or o.classifier_loss is None or o.classifier_accuracy is None:
+            return {}
+        loss, accuracy = self.ranks.mean(torch.stack((o.classifier_loss.detach(), o.classifier_accuracy))).tolist()
+        return {"classifier_loss": loss, "classifier_accuracy": accuracy}
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:

@@ -2,16 +2,19 @@
 
 import contextlib
 import copy
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from byol.data.loader import Crop
 from byol.data.source import ImageSource
 from byol.diagnostics.collapse import CollapseWatch, watch
 from byol.diagnostics.encoding_variance import encoding_variance
-from byol.errors import BrokenImageError
+from byol.errors import BrokenImageError, DataError
+from byol.evaluate.view_encodings import Crops, crops_of
 from byol.methods.network import Method
 from byol.views.asymmetric import AsymmetricViews
 from byol.views.two_views import TwoViews
@@ -51,15 +54,12 @@ def measure_branches(
     Small crops, which are further sources, are not counted.
     """
     trained = copy.deepcopy(method).train()
-    images = _spread_images(source, channels, num_images)
-    size = min(micro_batch_size, len(images))
     found: dict[str, list[Tensor]] = {"source1": [], "source2": [], "target1": [], "target2": []}
-    for start in range(0, len(images) - size + 1, size):
-        batch = images[start : start + size]
+    for batch in _batches(source, channels, views.crop, micro_batch_size, num_images):
         drawn: dict[str, list[Tensor]] = {name: [] for name in found}
         for step in range(NUM_DRAWS):
-            crops = torch.stack([views.crop(image, step, row) for row, image in enumerate(batch)])
-            view1, view2, *more = views.finish(crops.to(device), step)
+            stacked = torch.stack([crops(step) for crops in batch])
+            view1, view2, *more = views.finish(stacked.to(device), step)
             others = {name: made for name, made in (more[0] if more else {}).items() if name != "small"}
             swapped = {SWAPPED[name]: made for name, made in others.items()}
             one = trained(view1, view2, None, *([others] if others else []))
@@ -79,11 +79,23 @@ def measure_branches(
     )
 
 
-def _spread_images(source: ImageSource, channels: int, num_images: int) -> list[np.ndarray]:
-    """Evenly spread over the source and shuffled, so that a batch of a source sorted by class is not of one class."""
+def _batches(
+    source: ImageSource, channels: int, crop: Crop, micro_batch_size: int, num_images: int
+) -> Iterator[list[Crops]]:
+    """Whole micro-batches, or all images where they are fewer.
+
+    Evenly spread over the source and shuffled, so that a batch of a source sorted by class is not of one class.
+    Raises DataError where no image can be decoded.
+    """
     chosen = np.unique(np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(int))
-    images = []
+    batch, is_first = [], True
     for index in np.random.default_rng(0).permutation(chosen):
         with contextlib.suppress(BrokenImageError):
-            images.append(source.read(int(index), channels).copy())
-    return images
+            batch.append(crops_of(source.read(int(index), channels), crop, len(batch), NUM_DRAWS))
+        if len(batch) == micro_batch_size:
+            yield batch
+            batch, is_first = [], False
+    if is_first and not batch:
+        raise DataError(f"None of the {len(chosen)} images looked at in {source.description} can be decoded.")
+    if is_first:
+        yield batch

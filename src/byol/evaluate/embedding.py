@@ -38,8 +38,9 @@ def write_embedding(path: Path, features: Features, source: ImageSource) -> None
         import pyarrow.parquet as pq
 
         vector_column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        utf8 = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in names]
         table = (
-            {"name": pa.array(names)}
+            {"name": pa.array(utf8)}
             | ({} if labels is None else {"label": pa.array(labels)})
             | {"vector": vector_column}
         )

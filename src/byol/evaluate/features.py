@@ -1,19 +1,25 @@
 """Features of all images of a source, from the encoder in eval mode."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError, EncoderError
 from byol.runtime.hardware import keep_freed_memory
 
 LARGEST = 1e15
 """Of a feature, for which squares and sums of them are still finite in float32."""
+MOST_BYTES = 2**28
+"""Of decoded images that wait for the encoder; as much again may be read ahead."""
+MOST_AHEAD = 32
+"""Images that are read ahead."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ def extract(
 ) -> Features:
     """Applies `encode` ((N, C, H, W) uint8 -> (N, D)) to all images; broken ones are left out and noted.
 
-    Images of one batch that differ in size are encoded one size at a time.
+    Images of one batch that differ in size are encoded one size at a time. A batch of large images ends at 256 MB.
     """
     skipped = SkippedImages() if skipped is None else skipped
     keep_freed_memory(device)
@@ -75,22 +81,40 @@ def extract(
 def _batches(
     source: ImageSource, channels: int, batch_size: int, skipped: SkippedImages
 ) -> Iterator[tuple[list[int], Tensor]]:
-    def read(index: int) -> np.ndarray | str:
+    by_size: dict[tuple[int, ...], tuple[list[int], list[Image]]] = {}
+    held = 0
+    for index, image in enumerate(_decoded(source, channels)):
+        if isinstance(image, str):
+            skipped.add(source.name(index), image)
+        else:
+            numbers, images = by_size.setdefault(image.shape, ([], []))
+            numbers.append(index)
+            images.append(image)
+            held += image.nbytes
+        if (index + 1) % batch_size == 0 or index + 1 == len(source) or held >= MOST_BYTES:
+            for numbers, images in by_size.values():
+                stacked = np.stack(images)
+                images.clear()
+                yield numbers, torch.from_numpy(stacked).permute(0, 3, 1, 2)
+            by_size, held = {}, 0
+
+
+def _decoded(source: ImageSource, channels: int) -> Iterator[Image | str]:
+    """Every image in order, or why there is none; threads read ahead as many as the largest so far lets fit."""
+
+    def read(index: int) -> Image | str:
         try:
             return source.read(index, channels)
         except BrokenImageError as error:
             return str(error)
 
+    left, largest = iter(range(len(source))), 1
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(source), batch_size):
-            by_size: dict[tuple[int, ...], tuple[list[int], list[np.ndarray]]] = {}
-            block = range(start, min(start + batch_size, len(source)))
-            for index, image in zip(block, pool.map(read, block), strict=True):
-                if isinstance(image, str):
-                    skipped.add(source.name(index), image)
-                    continue
-                numbers, images = by_size.setdefault(image.shape, ([], []))
-                numbers.append(index)
-                images.append(image)
-            for numbers, images in by_size.values():
-                yield numbers, torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        waiting = deque(pool.submit(read, index) for index in islice(left, 1))
+        while waiting:
+            image = waiting.popleft().result()
+            if not isinstance(image, str):
+                largest = max(largest, image.nbytes)
+            ahead = max(1, min(MOST_AHEAD, MOST_BYTES // largest))
+            waiting.extend(pool.submit(read, index) for index in islice(left, max(0, ahead - len(waiting))))
+            yield image

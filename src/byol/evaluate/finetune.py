@@ -9,6 +9,7 @@ from torch import nn
 
 from byol.data.subset import Subset
 from byol.evaluate import training
+from byol.evaluate.features import labels_of
 from byol.evaluate.metrics import mean_per_class, top_k
 from byol.evaluate.protocol import Job, Outcome
 from byol.nets.norm import set_newest_share
@@ -77,13 +78,13 @@ def _grid(
         again = replace(best, steps=training.steps_for(EPOCHS[job.budget], len(images), best.batch_size))
     classifier = training.train_classifier(job, prepared(), images, again, "training on all images")
     found = training.scores(job, classifier, job.test)
-    assert found.labels is not None
-    correct = found.vectors.argmax(dim=1) == found.labels
+    labels = labels_of(found)
+    correct = found.vectors.argmax(dim=1) == labels
     return Outcome(
         metrics={
-            "top-1": top_k(found.vectors, found.labels, 1),
-            "top-5": top_k(found.vectors, found.labels, 5),
-            "mean per class": mean_per_class(correct, found.labels),
+            "top-1": top_k(found.vectors, labels, 1),
+            "top-5": top_k(found.vectors, labels, 5),
+            "mean per class": mean_per_class(correct, labels),
         },
         settings={
             "rate": best.rate,

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from byol.data.subset import held_out
 from byol.errors import ConfigError
 from byol.evaluate.features import labels_of
 from byol.evaluate.metrics import top_k
@@ -11,8 +10,10 @@ from byol.evaluate.nearest import nearest
 from byol.evaluate.protocol import Job, Outcome
 from byol.evaluate.scores import accuracy
 
-NEIGHBOURS = (1, 5, 10, 20, 50, 100, 200)
-TEMPERATURES = (0.02, 0.07, 0.1, 0.2, 0.5)
+NEIGHBOURS, TEMPERATURE = 20, 0.1
+"""Where nothing is chosen: in probes, studies, reports and budget smoke."""
+TRIED_NEIGHBOURS = (1, 5, 10, 20, 50, 100, 200)
+TRIED_TEMPERATURES = (0.02, 0.07, 0.1, 0.2, 0.5)
 RECALLS = (1, 5, 10)
 
 
@@ -27,16 +28,16 @@ def knn(job: Job) -> Outcome:
         raise ConfigError(
             f"knn.k and knn.temperature must be 0 (chosen on held-out images) or more; found {chosen.k} and {chosen.temperature:g}."
         )
+    smoke = job.budget == "smoke"
+    ks = (chosen.k,) if chosen.k else (NEIGHBOURS,) if smoke else TRIED_NEIGHBOURS
+    temperatures = (chosen.temperature,) if chosen.temperature else (TEMPERATURE,) if smoke else TRIED_TEMPERATURES
+    parts = job.held_out(0.1) if len(ks) * len(temperatures) > 1 else None
     bank, queries = job.features("train"), job.features("test")
     labels = labels_of(bank)
-    ks = [chosen.k] if chosen.k else [20] if job.budget == "smoke" else list(NEIGHBOURS)
-    temperatures = (
-        [chosen.temperature] if chosen.temperature else [0.1] if job.budget == "smoke" else list(TEMPERATURES)
-    )
     ks = sorted({min(k, len(labels)) for k in ks})
     tried = []
-    if len(ks) * len(temperatures) > 1:
-        kept, out = (torch.from_numpy(part) for part in held_out(labels.numpy(), 0.1, job.seed))
+    if parts is not None:
+        kept, out = (torch.isin(bank.indices, torch.from_numpy(part)).nonzero()[:, 0] for part in parts)
         cosine, index = nearest(bank.vectors[out], bank.vectors[kept], min(ks[-1], len(kept)))
         for k in sorted({min(k, len(kept)) for k in ks}):
             for temperature in temperatures:
@@ -51,7 +52,7 @@ def knn(job: Job) -> Outcome:
     voted = votes(cosine, labels[index], temperature, int(labels.max()) + 1)
     truth = labels_of(queries)
     return Outcome(
-        metrics={"top-1": accuracy(voted.argmax(dim=1) == truth), "top-5": top_k(voted, truth, 5)},
+        metrics={"top-1": accuracy(voted.argmax(dim=1) == truth), "top-5": top_k(voted, truth, 5, above=0.0)},
         settings={"k": k, "temperature": temperature},
         differs="the paper has no kNN protocol: the weighted vote of Wu et al. (2018)",
         extras={"validation": tried},
@@ -72,13 +73,14 @@ def retrieval(job: Job) -> Outcome:
 
 
 def votes(cosine: Tensor, labels: Tensor, temperature: float, num_classes: int) -> Tensor:
-    """(M, C) sums of exp((cosine - 1) / temperature) over (M, k) neighbours of each class."""
+    """(M, C) sums of exp((cosine - the row's highest) / temperature) over (M, k) neighbours of each class."""
     sums = torch.zeros(len(cosine), num_classes, device=cosine.device)
-    return sums.scatter_add_(1, labels, ((cosine - 1) / temperature).exp())
+    behind = cosine - cosine.amax(dim=1, keepdim=True)
+    return sums.scatter_add_(1, labels, (behind / temperature).exp())
 
 
 def knn_predict(
-    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int = 200, temperature: float = 0.1
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int = NEIGHBOURS, temperature: float = TEMPERATURE
 ) -> Tensor:
     """(M,) predicted classes of (M, D) queries by the k (at most N) most similar of (N, D) vectors."""
     cosine, index = nearest(queries, bank, min(k, len(bank)))

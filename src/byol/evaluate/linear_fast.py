@@ -21,13 +21,14 @@ def linear_fast(job: Job) -> Outcome:
 
     Differs from the paper: features are centred and divided by one number, their overall scale.
     """
+    parts = job.held_out(VALIDATION_SHARE)
     bank, queries = job.features("train"), job.features("test")
     strengths = STRENGTHS[job.budget]
     if job.label_sets is None:
         labels, truth = labels_of(bank), labels_of(queries)
     else:
         labels, truth = job.label_sets[0][bank.indices], job.label_sets[1][queries.indices]
-    split = [np.flatnonzero(np.isin(bank.indices.numpy(), part)) for part in job.held_out(VALIDATION_SHARE)]
+    split = [np.flatnonzero(np.isin(bank.indices.numpy(), part)) for part in parts]
     probe = fit_linear(bank.vectors, labels, strengths=strengths, split=(split[0], split[1]))
     scores = probe.scores(queries.vectors)
     return Outcome(
@@ -40,7 +41,8 @@ def linear_fast(job: Job) -> Outcome:
             "features": "centred, divided by their overall scale",
         },
         differs=job.differs(
-            "images as at the end of pretraining, their central 7/8 above 96 px", "features centred and scaled"
+            "the central 7/8 of each image, or all of it where it and the views are at most 96 px",
+            "features centred and scaled",
         ),
         extras={
             "validation": [{"strength": s, "accuracy": a} for s, a in zip(strengths, probe.validation, strict=True)]

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from byol.evaluate import training
+from byol.evaluate.features import labels_of
 from byol.evaluate.metrics import top_k
 from byol.evaluate.protocol import Job, Outcome
 from byol.views.one_view import CROP_AND_FLIP
@@ -39,11 +40,11 @@ def linear(job: Job) -> Outcome:
         if step % 10 == 0 or step + 1 == steps:
             job.show("linear evaluation", step + 1, steps)
     found = training.scores(job, encoder.encode_views, validation)
-    assert found.labels is not None
-    reached = [100 * float((head(found.vectors).argmax(1) == found.labels).float().mean()) for head in heads.cpu()]
+    truth = labels_of(found)
+    reached = [100 * float((head(found.vectors).argmax(1) == truth).float().mean()) for head in heads.cpu()]
     best = max(range(len(rates)), key=lambda number: reached[number])
     queries = job.features("test")
-    assert queries.labels is not None
+    truth = labels_of(queries)
     with torch.no_grad():
         logits = heads[best](queries.vectors)
     notes = [
@@ -52,7 +53,7 @@ def linear(job: Job) -> Outcome:
         if on
     ]
     return Outcome(
-        metrics={"top-1": top_k(logits, queries.labels, 1), "top-5": top_k(logits, queries.labels, 5)},
+        metrics={"top-1": top_k(logits, truth, 1), "top-5": top_k(logits, truth, 5)},
         settings={
             "rate": rates[best],
             "rates": list(rates),

@@ -12,10 +12,10 @@ from byol.evaluate.scores import Score, Z, accuracy
 RESAMPLES = 1000
 
 
-def top_k(scores: Tensor, labels: Tensor, k: int) -> Score:
-    """The share of (N,) labels among the k highest of (N, C) scores."""
-    best = scores.topk(min(k, scores.shape[1]), dim=1).indices
-    return accuracy((best == labels[:, None]).any(dim=1))
+def top_k(scores: Tensor, labels: Tensor, k: int, *, above: float = -math.inf) -> Score:
+    """The share of (N,) labels among the k highest of (N, C) scores, of those that are above `above`."""
+    best = scores.topk(min(k, scores.shape[1]), dim=1)
+    return accuracy(((best.indices == labels[:, None]) & (best.values > above)).any(dim=1))
 
 
 def mean_per_class(correct: Tensor, labels: Tensor) -> Score:
@@ -71,9 +71,9 @@ def bootstrap(statistic: Callable[[Tensor], float], count: int, seed: int, resam
 
 def normalized_mutual_information(cluster: Tensor, labels: Tensor) -> float:
     """2 I(cluster; label) / (H(cluster) + H(label)) of two (N,) partitions, in [0, 1]; 1 where both are one part."""
-    clusters, classes = int(cluster.max()) + 1, int(labels.max()) + 1
-    joint = torch.bincount(cluster * classes + labels, minlength=clusters * classes).double().view(clusters, classes)
-    joint = joint / joint.sum()
+    (clusters, cluster), (classes, labels) = (part.unique(return_inverse=True) for part in (cluster, labels))
+    joint = torch.bincount(cluster * len(classes) + labels, minlength=len(clusters) * len(classes)).double()
+    joint = joint.view(len(clusters), len(classes)) / joint.sum()
     entropy_of_clusters, entropy_of_labels = _entropy(joint.sum(1)), _entropy(joint.sum(0))
     if entropy_of_clusters + entropy_of_labels == 0:
         return 1.0

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,7 +15,8 @@ from byol.evaluate.linear import fit_linear
 from byol.export.encoder_file import Encoder, EncoderDescription
 
 NUM_IMAGES, QUERY_SHARE = 5000, 0.2
-NEIGHBOURS, TEMPERATURE = 20, 0.1
+FEWEST_PER_CLASS = 3
+"""One asks, one answers, and one more to choose the linear probe's strength on."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,18 @@ class OnlineProbe:
 
     @classmethod
     def create(cls, source: ImageSource, description: EncoderDescription, device: torch.device) -> "OnlineProbe":
-        """Raises ConfigError where there are no labels, or one class alone."""
-        if source.labels is None or len(set(source.labels.tolist())) < 2:
+        """Raises ConfigError where there are no labels, one class alone, or no class with three images."""
+        sizes = np.unique([] if source.labels is None else source.labels, return_counts=True)[1]
+        if source.labels is None or len(sizes) < 2:
             raise ConfigError(
                 f"online_probe_epochs needs labels of at least two classes; {source.description} has none. Set it to 0."
             )
-        count = max(2, NUM_IMAGES // len(set(source.labels.tolist())))
-        chosen = per_class(source.labels, count, seed=0)
+        if sizes.max() < FEWEST_PER_CLASS:
+            raise ConfigError(
+                f"online_probe_epochs needs a class with at least {FEWEST_PER_CLASS} images; the largest of the {len(sizes)} "
+                f"classes of {source.description} has {sizes.max()}. Set it to 0."
+            )
+        chosen = per_class(source.labels, max(FEWEST_PER_CLASS, NUM_IMAGES // len(sizes)), seed=0)
         kept, out = held_out(source.labels[chosen], QUERY_SHARE, seed=0)
         bank, queries = (Subset(source, chosen[part], source.description) for part in (kept, out))
         return cls(bank, queries, description, device)
@@ -48,9 +55,10 @@ class OnlineProbe:
             bank, queries = (extract(encode, part, channels, self.device) for part in (self.bank, self.queries))
         finally:
             encoder.train(was_training)
-        labels, truth = labels_of(bank), labels_of(queries)
+        both = torch.cat((labels_of(bank), labels_of(queries)))
+        labels, truth = both.unique(return_inverse=True)[1].split((len(bank.vectors), len(queries.vectors)))
         guesses = {
-            "online_knn": knn_predict(bank.vectors, labels, queries.vectors, k=NEIGHBOURS, temperature=TEMPERATURE),
+            "online_knn": knn_predict(bank.vectors, labels, queries.vectors),
             "online_linear": fit_linear(bank.vectors, labels).predict(queries.vectors),
         }
         return {name: 100 * float((guess == truth).float().mean()) for name, guess in guesses.items()}

@@ -7,11 +7,10 @@ from torch import Tensor
 
 from byol.data.source import ImageSource
 from byol.data.subset import per_class
-from byol.evaluate.features import extract
+from byol.evaluate.features import extract, labels_of
 from byol.evaluate.knn import knn_predict
 from byol.evaluate.linear import fit_linear
 
-KNN_NEIGHBOURS = 20
 FEW_LABELS = 10
 FEW_LABEL_DRAWS = 5
 
@@ -30,17 +29,17 @@ def probe_correct(
     """
     bank = extract(encode, train, channels, device)
     queries = extract(encode, test, channels, device)
-    assert bank.labels is not None and queries.labels is not None
+    labels, truth = labels_of(bank), labels_of(queries)
     few = []
     for draw in range(FEW_LABEL_DRAWS):
-        chosen = torch.from_numpy(per_class(bank.labels.numpy(), FEW_LABELS, seed=draw))
-        probe = fit_linear(bank.vectors[chosen], bank.labels[chosen], folds=5, seed=draw)
-        few.append((probe.predict(queries.vectors) == queries.labels).float())
-    knn = knn_predict(bank.vectors, bank.labels, queries.vectors, k=KNN_NEIGHBOURS, temperature=0.1)
-    linear = fit_linear(bank.vectors, bank.labels).predict(queries.vectors)
+        chosen = torch.from_numpy(per_class(labels.numpy(), FEW_LABELS, seed=draw))
+        probe = fit_linear(bank.vectors[chosen], labels[chosen], folds=5, seed=draw)
+        few.append((probe.predict(queries.vectors) == truth).float())
+    knn = knn_predict(bank.vectors, labels, queries.vectors)
+    linear = fit_linear(bank.vectors, labels).predict(queries.vectors)
     return {
-        "knn": (knn == queries.labels).float(),
-        "linear": (linear == queries.labels).float(),
+        "knn": (knn == truth).float(),
+        "linear": (linear == truth).float(),
         "few_labels": torch.stack(few).mean(dim=0),
     }
 

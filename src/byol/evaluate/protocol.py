@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.subset import held_out
+from byol.errors import DataError
 from byol.evaluate.features import Features
 from byol.evaluate.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
@@ -59,11 +60,21 @@ class Job:
         return int(self.train.labels.max()) + 1
 
     def held_out(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(kept, validation) indices of training images: the data set's own part, or a share of every class."""
+        """(kept, validation) indices of training images: the data set's own part, or a share of every class.
+
+        Raises DataError where one of them is empty.
+        """
         if self.validation is not None:
-            return np.setdiff1d(np.arange(len(self.train)), self.validation), self.validation
-        assert self.train.labels is not None
-        return held_out(self.train.labels, share, self.seed)
+            parts = np.setdiff1d(np.arange(len(self.train)), self.validation), self.validation
+        else:
+            assert self.train.labels is not None
+            parts = held_out(self.train.labels, share, self.seed)
+        if not all(map(len, parts)):
+            raise DataError(
+                f"{self.train.description} has {len(parts[0])} images to learn from and {len(parts[1])} to choose settings on; "
+                f"both are needed. Give at least two images of a class."
+            )
+        return parts
 
     def differs(self, *notes: str) -> str:
         """`Outcome.differs`: the notes, and that of a budget other than the paper's."""

@@ -9,6 +9,7 @@ from byol.data.source import ImageSource
 from byol.data.subset import Subset, held_out, per_class, share_of_each
 from byol.errors import ConfigError, DataError
 from byol.evaluate import training
+from byol.evaluate.features import labels_of
 from byol.evaluate.metrics import top_k
 from byol.evaluate.options import SemiOptions
 from byol.evaluate.protocol import TRAINING_IMAGES, Job, Outcome
@@ -44,9 +45,9 @@ def semi(job: Job) -> Outcome:
 
     best, classifier, tried = training.search(job, start, labelled, validation, cells)
     found = training.scores(job, classifier, job.test)
-    assert found.labels is not None
+    labels = labels_of(found)
     return Outcome(
-        metrics={"top-1": top_k(found.vectors, found.labels, 1), "top-5": top_k(found.vectors, found.labels, 5)},
+        metrics={"top-1": top_k(found.vectors, labels, 1), "top-5": top_k(found.vectors, labels, 5)},
         settings={
             "labelled_images": len(labelled),
             "labels": _words(options),
@@ -65,7 +66,10 @@ def semi(job: Job) -> Outcome:
 
 
 def _with_validation(job: Job, labelled: Subset) -> tuple[Subset, Subset]:
-    """(labelled, validation) images: a tenth of those without label, or of the labelled where all are."""
+    """(labelled, validation) images: a tenth of those without label, or of the labelled where all are.
+
+    Raises DataError where all are labelled, and none of them can be spared.
+    """
     assert job.train.labels is not None
     indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)
     all_labelled = not len(indices)
@@ -74,9 +78,18 @@ def _with_validation(job: Job, labelled: Subset) -> tuple[Subset, Subset]:
     share = min(0.1, training.PAPER_VALIDATION_IMAGES / len(indices))
     if limit := TRAINING_IMAGES[job.budget]:
         share = min(share, limit / 5 / len(indices))
-    kept, out = (indices[part] for part in held_out(job.train.labels[indices], share, job.seed))
-    validation = Subset(job.train, out, f"{job.train.description}, {len(out)} for validation")
-    return (Subset(job.train, kept, labelled.description) if all_labelled else labelled), validation
+    labels = job.train.labels[indices]
+    if all_labelled:
+        kept, out = (indices[part] for part in held_out(labels, share, job.seed))
+        labelled = Subset(job.train, kept, labelled.description)
+    else:
+        out = indices[share_of_each(labels, share, job.seed)]
+    if not len(out):
+        raise DataError(
+            f"{job.train.description} has one image of each class, all of them labelled, so that none is left to choose the "
+            f"rate on. Give at least two images of a class."
+        )
+    return labelled, Subset(job.train, out, f"{job.train.description}, {len(out)} for validation")
 
 
 def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subset:

@@ -16,8 +16,8 @@ from byol.data.loader import BatchPlan, DecodingFeed, ResidentFeed
 from byol.data.resident import load_resident
 from byol.data.source import ImageSource
 from byol.data.subset import Subset, share_of_each
-from byol.errors import ConfigError, NonFiniteError
-from byol.evaluate.features import Features, extract
+from byol.errors import ConfigError, EncoderError, NonFiniteError
+from byol.evaluate.features import Features, extract, labels_of
 from byol.evaluate.protocol import TRAINING_IMAGES, Job
 from byol.nets.fused_norm import fuse_batch_norm
 from byol.nets.matrix_conv import use_matrix_products
@@ -104,7 +104,8 @@ def batches(
     else:
         assert source.labels is not None
         images, places = resident
-        feed = ResidentFeed(images.to(job.device), torch.from_numpy(source.labels)[places], plan, job.seed)
+        labels = torch.from_numpy(source.labels)[places].to(job.device)
+        feed = ResidentFeed(images.to(job.device), labels, plan, job.seed)
     for batch in feed.batches(0, steps):
         make = views.finish if batch.cropped else views
         assert batch.labels is not None
@@ -183,8 +184,7 @@ def scores(job: Job, classifier: Callable[[Tensor], Tensor], source: ImageSource
 
 def percent_correct(found: Features) -> float:
     """Top-1 accuracy in percent."""
-    assert found.labels is not None
-    return 100 * float((found.vectors.argmax(dim=1) == found.labels).float().mean())
+    return 100 * float((found.vectors.argmax(dim=1) == labels_of(found)).float().mean())
 
 
 def search(
@@ -192,16 +192,17 @@ def search(
 ) -> tuple[Cell, Classifier, list[dict[str, Any]]]:
     """(best cell, its classifier, what every cell reached on the validation images).
 
-    A cell whose loss stops being finite counts as 0. Raises NonFiniteError where all do.
+    A cell whose loss or logits stop being finite counts as 0. Raises NonFiniteError or EncoderError where all do.
     """
     best: tuple[float, Cell, Classifier] | None = None
     tried: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         what = f"training {number} of {len(cells)}"
+        encoder = start()
         try:
-            classifier = train_classifier(job, start(), train, cell, what)
+            classifier = train_classifier(job, encoder, train, cell, what)
             reached = percent_correct(scores(job, classifier, validation))
-        except NonFiniteError as error:
+        except (NonFiniteError, EncoderError) as error:
             tried.append({**asdict(cell), "accuracy": 0.0, "failed": str(error)})
             if len(tried) == len(cells) and best is None:
                 raise

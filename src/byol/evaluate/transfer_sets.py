@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.subset import held_out, per_class
+from byol.data.subset import held_out
 
 MetricName = Literal["top-1", "mean per class", "11-point mAP"]
 Indices = NDArray[np.int64]
@@ -28,8 +28,9 @@ class TransferSet:
         """Indices of the validation images among training images of these labels; at most half of a small class."""
         if isinstance(self.validation, float):
             return held_out(labels, self.validation, seed)[1]
-        smallest = int(np.unique(labels, return_counts=True)[1].min())
-        return per_class(labels, min(self.validation, smallest // 2), seed)
+        generator = np.random.default_rng(seed)
+        members = [generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+        return np.sort(np.concatenate([part[: min(self.validation, len(part) // 2)] for part in members]))
 
 
 TRANSFER_SETS = {

@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.loader import Crop
+from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError
 from byol.methods.network import Method
 from byol.views.two_views import TwoViews
 
 Encode = Callable[[Tensor], dict[str, Tensor]]
 """(N, C, S, S) views in [0, 1] -> named (N, D) encodings."""
+Crops = Callable[[int], Tensor]
+"""Step -> the crops of one image."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,26 @@ class ViewedImages:
         images, row = [], 0
         for index in chosen:
             try:
-                images.append(np.array(self.source.read(int(index), self.channels)))  # may be read-only
+                image = self.source.read(int(index), self.channels)
             except BrokenImageError as error:
                 skipped.add(self.source.name(int(index)), str(error))
                 continue
+            images.append(crops_of(image, self.views.crop, row + len(images), self.num_pairs))
             if len(images) == self.batch_size:
                 yield [view for pair in range(self.num_pairs) for view in self._pair(images, pair, row)]
                 images, row = [], row + self.batch_size
 
-    def _pair(self, images: list[np.ndarray], pair: int, row: int) -> tuple[Tensor, Tensor]:
-        crops = torch.stack([self.views.crop(image, pair, row + place) for place, image in enumerate(images)])
-        return self.views.finish(crops, pair, row)
+    def _pair(self, images: list[Crops], pair: int, row: int) -> tuple[Tensor, Tensor]:
+        return self.views.finish(torch.stack([crops(pair) for crops in images]), pair, row)
+
+
+def crops_of(image: Image, crop: Crop, row: int, num_steps: int) -> Crops:
+    """The crops of an image in `row` of the global batch, by step: it keeps those, or the image where that is smaller."""
+    image = np.array(image)  # may be read-only
+    first = crop(image, 0, row)
+    if image.nbytes <= num_steps * first.nbytes:
+        return lambda step: crop(image, step, row)
+    return [first, *(crop(image, step, row) for step in range(1, num_steps))].__getitem__
 
 
 def method_encoder(method: Method, *, train: bool) -> Encode:

@@ -8,7 +8,7 @@ from torch import nn
 
 from byol.errors import EncoderError
 from byol.export.encoder_file import EncoderDescription
-from byol.nets.encoder import RESNETS, SMALL_IMAGE
+from byol.nets.encoder import RESNETS, choose_stem
 from byol.nets.resnet import BLOCKS
 
 Library = Literal["timm", "torchvision"]
@@ -104,8 +104,7 @@ def find_backbone(description: EncoderDescription, library: Library) -> Backbone
 
 def has_small_stem(description: EncoderDescription) -> bool:
     """Whether the encoder was asked to begin with 3x3/1 and no max-pool."""
-    stem = description.settings.get("stem", "auto")
-    return stem == "small" or (stem == "auto" and description.image_size <= SMALL_IMAGE)
+    return choose_stem(description.settings.get("stem", "auto"), description.image_size) == "small"
 
 
 def _in_timm(description: EncoderDescription, name: str) -> Backbone:

@@ -16,11 +16,14 @@ from torch import Tensor, nn
 
 from byol.errors import CheckpointError, EncoderError, RunError
 from byol.nets.encoder import create_encoder
+from byol.runtime import checkpoint
 from byol.runtime.record import replacing, write_atomically
 from byol.views.evaluation import centre_view
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 PLAIN_WEIGHTS, ONNX_WEIGHTS = "model.safetensors", "encoder.onnx"
+IN_CHECKPOINT = "online.encoder."
+"""What the encoder's tensors are called after in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Encoder(nn.Module):
 
 def save_encoder(folder: Path, module: nn.Module, description: EncoderDescription, weights: str = WEIGHTS) -> None:
     """Writes both files into `folder`."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
     with replacing(folder / weights) as temporary:
         try:
             save_file(tensors, temporary)
@@ -129,25 +132,29 @@ def require_whole(name: str, empty: nn.Module, tensors: dict[str, Tensor], file:
 
 
 def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder:
-    """The encoder of a run directory, of an export, or of any folder that holds weights and `encoder.json`.
+    """The encoder of a run directory, of an export, of any folder that holds weights and `encoder.json`, or of a checkpoint.
 
     `module`: an untrained encoder of the same shape, where the encoder is not one that a name can rebuild. Raises
-    RunError where the files are missing or damaged, EncoderError where they do not fit.
+    RunError where the files are missing, CheckpointError or RunError where they are damaged, EncoderError where they do not fit.
     """
     folder = Path(folder)
-    names = (WEIGHTS, PLAIN_WEIGHTS, ONNX_WEIGHTS)
-    weights = folder / next((name for name in names if (folder / name).exists()), WEIGHTS)
-    description = read_description(folder)
-    try:
-        if weights.name == ONNX_WEIGHTS:
-            from byol.export.onnx_file import OnnxEncoder
+    description = read_description(run_of(folder))
+    if folder.is_file():
+        named = checkpoint.load(folder)["method"]
+        tensors = {n.removeprefix(IN_CHECKPOINT): t for n, t in named.items() if n.startswith(IN_CHECKPOINT)}
+    else:
+        names = (WEIGHTS, PLAIN_WEIGHTS, ONNX_WEIGHTS)
+        weights = folder / next((name for name in names if (folder / name).exists()), WEIGHTS)
+        try:
+            if weights.name == ONNX_WEIGHTS:
+                from byol.export.onnx_file import OnnxEncoder
 
-            return OnnxEncoder(weights, description)
-        tensors = load_file(weights)
-    except FileNotFoundError:
-        raise RunError(f"{folder} holds no {weights.name}: it is no run, or the run wrote no encoder yet.") from None
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
+                return OnnxEncoder(weights, description)
+            tensors = load_file(weights)
+        except FileNotFoundError:
+            raise RunError(f"{folder} holds no {weights.name}: {_instead(folder)}") from None
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
     if module is None:
         module = rebuild(description, f"The encoder in {folder}")
     try:
@@ -157,6 +164,18 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
             f"The weights in {folder} do not fit {type(module).__name__} ({str(error).splitlines()[-1].strip()})."
         ) from error
     return Encoder(module, description)
+
+
+def run_of(name: str | Path) -> Path:
+    """The folder of the run that a checkpoint is of; any other path as it is."""
+    path = Path(name)
+    return path.parent.parent if path.is_file() else path
+
+
+def _instead(folder: Path) -> str:
+    if saved := checkpoint.saved(folder / "checkpoints"):
+        return f"the run has not ended. Name its newest checkpoint, {saved[-1]}, for the encoder as it was there."
+    return "it is no run, or the run wrote no encoder yet."
 
 
 def rebuild(description: EncoderDescription, what: str = "This encoder") -> nn.Module:

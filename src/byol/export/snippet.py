@@ -97,7 +97,7 @@ def _pixels(description: EncoderDescription) -> list[str]:
     channels, size = description.in_channels, description.image_size
     if channels not in MODES:
         return [f'pixels = np.random.rand(1, {channels}, {size}, {size}).astype("float32")  # yours: floats in [0, 1]']
-    side = "int(0.875 * min(image.size))"
+    side = "max(1, int(0.875 * min(image.size)))"
     if size <= 96:
         side = f"min(image.size) if min(image.size) <= 96 else {side}"
     return [

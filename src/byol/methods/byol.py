@@ -44,12 +44,7 @@ class BYOL(Method):
             _, target1 = self.target(view1)
             _, target2 = self.target(view2)
         loss = byol_loss(self.predictor(projection1), self.predictor(projection2), target1, target2)
-        if self.classifier is not None and labels is not None:
-            logits = self.classifier(representation1.detach())
-            loss = loss + nn.functional.cross_entropy(
-                logits.float() if logits.dtype != torch.float64 else logits, labels
-            )
-        return MethodOutput(loss, projection1.detach(), target2)
+        return self.output(loss, representation1, projection1, target2, labels)
 
     @property
     def has_average(self) -> bool:

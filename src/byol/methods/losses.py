@@ -13,7 +13,7 @@ NORM_CLAMP = 1e-6  # DeepMind: x * rsqrt(max(sum x^2, 1e-12))
 
 def l2_normalize(vectors: Tensor) -> Tensor:
     """(N, D) vectors of length 1; a length below 1e-6 counts as 1e-6."""
-    return functional.normalize(_at_least_float32(vectors), dim=-1, eps=NORM_CLAMP)
+    return functional.normalize(at_least_float32(vectors), dim=-1, eps=NORM_CLAMP)
 
 
 def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def normalized_loss(
 
 def normalize_vectors(vectors: Tensor, normalization: LossNormalization) -> Tensor:
     """(N, D) vectors of length 1 (l2), or standardised each (layer) or per dimension (batch) and divided by sqrt(D)."""
-    values = _at_least_float32(vectors)
+    values = at_least_float32(vectors)
     if normalization == "l2":
         return l2_normalize(values)
     if normalization == "layer":
@@ -61,5 +61,5 @@ def simsiam_loss(prediction1: Tensor, prediction2: Tensor, target1: Tensor, targ
     return -0.5 * (cosine + other).mean()
 
 
-def _at_least_float32(vectors: Tensor) -> Tensor:
+def at_least_float32(vectors: Tensor) -> Tensor:
     return vectors if vectors.dtype == torch.float64 else vectors.float()

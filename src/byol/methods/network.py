@@ -6,17 +6,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from byol.methods.losses import at_least_float32
+
 
 @dataclass
 class MethodOutput:
     """What a forward of a method gives."""
 
     loss: Tensor
-    """Scalar with gradient."""
+    """Scalar with gradient, the method's own."""
     projection1: Tensor
     """(N, D) online projection of view 1, detached: what the collapse watch looks at."""
     target2: Tensor
     """(N, D) target projection of view 2, detached."""
+    classifier_loss: Tensor | None = None
+    """Scalar with gradient into the online classifier alone, where there is one."""
+    classifier_accuracy: Tensor | None = None
+    """Scalar, percent of these images whose view 1 it names right."""
+
+    @property
+    def total(self) -> Tensor:
+        """What the step descends."""
+        return self.loss if self.classifier_loss is None else self.loss + self.classifier_loss
 
 
 class Network(nn.Module):
@@ -65,6 +76,17 @@ class Method(nn.Module):
     def has_average(self) -> bool:
         """Whether a target network follows the online one, by tau."""
         return False
+
+    def output(
+        self, loss: Tensor, representation1: Tensor, projection1: Tensor, target2: Tensor, labels: Tensor | None
+    ) -> MethodOutput:
+        """With what the online classifier makes of view 1, where there is one: it learns behind a stop-gradient."""
+        output = MethodOutput(loss, projection1.detach(), target2.detach())
+        if self.classifier is not None and labels is not None:
+            logits = at_least_float32(self.classifier(representation1.detach()))
+            output.classifier_loss = nn.functional.cross_entropy(logits, labels)
+            output.classifier_accuracy = 100 * (logits.detach().argmax(dim=1) == labels).float().mean()
+        return output
 
     def trained_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """The parts that the optimizer moves, by name; in an order that does not depend on the classifier."""

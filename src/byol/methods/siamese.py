@@ -88,13 +88,7 @@ class Siamese(Method):
             prediction = predict(projection)
             losses.append(self.loss(prediction, prediction, target1, target2))
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-
-        if self.classifier is not None and labels is not None:
-            logits = self.classifier(representation1.detach())
-            loss = loss + nn.functional.cross_entropy(
-                logits.float() if logits.dtype != torch.float64 else logits, labels
-            )
-        return MethodOutput(loss, projection1.detach(), target2.detach())
+        return self.output(loss, representation1, projection1, target2, labels)
 
     @staticmethod
     def _encode(network: nn.Module, views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

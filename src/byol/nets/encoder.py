@@ -1,7 +1,7 @@
 """Encoders by name: the paper's ResNets, and every timm model."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from byol.nets.norm import Conventions
 from byol.nets.replace_norm import NormKind, replace_norm, standardize_weights
 from byol.nets.resnet import BLOCKS, ResNet
 
+Stem = Literal["auto", "imagenet", "small"]
 SMALL_IMAGE = 96
 RESNETS = {f"resnet{depth}": depth for depth in BLOCKS}
 
@@ -21,7 +22,7 @@ def create_encoder(
     in_channels: int = 3,
     image_size: int = 224,
     width: float = 1.0,
-    stem: str = "auto",
+    stem: Stem = "auto",
     conventions: Conventions = "torch",
     pretrained: bool = False,
     zero_init_residual: bool = False,
@@ -37,7 +38,7 @@ def create_encoder(
     `norm` replaces every batch norm (`nets.replace_norm`) of either.
     Raises EncoderError for an unknown name or an option that the encoder does not have.
     """
-    stem = ("small" if image_size <= SMALL_IMAGE else "imagenet") if stem == "auto" else stem
+    stem = choose_stem(stem, image_size, pretrained=pretrained)
     if name in RESNETS and not pretrained:
         encoder: nn.Module = ResNet(
             RESNETS[name],
@@ -60,6 +61,13 @@ def create_encoder(
         )
     replace_norm(encoder, norm, norm_groups)
     return standardize_weights(encoder) if weight_standardization else encoder
+
+
+def choose_stem(stem: Stem, image_size: int, *, pretrained: bool = False) -> Stem:
+    """What `auto` is: small up to 96 px, but for pretrained weights, which keep the stem they were trained with."""
+    if stem != "auto":
+        return stem
+    return "small" if image_size <= SMALL_IMAGE and not pretrained else "imagenet"
 
 
 def _check_and_make_timm(
@@ -86,7 +94,11 @@ def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretr
     import timm
 
     settings: dict[str, Any] = {}
-    default = timm.get_pretrained_cfg(name)
+    try:
+        default = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # the part after the dot
+        tags = timm.list_pretrained(f"{name.split('.')[0]}.*")
+        raise EncoderError(f"timm has no weights {name!r}.{nearest(name, tags)}") from error
     if default is not None and default.fixed_input_size:
         settings["img_size"] = image_size
     try:
@@ -123,11 +135,10 @@ def use_small_stem(encoder: nn.Module) -> None:
 
 @torch.no_grad()
 def find_num_features(encoder: nn.Module, in_channels: int, image_size: int) -> int:
-    """The width of the encoder's output: its `num_features`, or measured by one forward in eval mode.
+    """The width of the encoder's output, measured by one forward in eval mode.
 
     Raises EncoderError where the output is not (N, D).
     """
-    known = getattr(encoder, "num_features", None)
     parameter = next(encoder.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     was_training = encoder.training
@@ -146,6 +157,4 @@ def find_num_features(encoder: nn.Module, in_channels: int, image_size: int) -> 
             f"The encoder {type(encoder).__name__} gives {tuple(output.shape)}; it must give one vector per image, (N, D). "
             f"End it with pooling."
         )
-    if isinstance(known, int) and known != output.shape[1]:
-        raise EncoderError(f"The encoder {type(encoder).__name__} names {known} features but gives {output.shape[1]}.")
     return output.shape[1]

@@ -30,5 +30,5 @@ def mlp_head(
         layers.append(batch_norm_1d(outputs, conventions))
     head = nn.Sequential(*layers)
     initialize(head, conventions)
-    replace_norm(head, norm)
+    replace_norm(head, norm, vectors=True)
     return standardize_weights(head) if weight_standardization else head  # pyright: ignore[reportReturnType]

@@ -47,22 +47,22 @@ class FrozenBatchNorm(nn.Module):
         return self.act(self.drop(output))
 
 
-def replace_norm(module: nn.Module, kind: NormKind, groups: int = 32) -> nn.Module:
+def replace_norm(module: nn.Module, kind: NormKind, groups: int = 32, *, vectors: bool = False) -> nn.Module:
     """`module` with every batch norm replaced by one of `kind`; scales and shifts are kept. No chance is used.
 
     batch: as it is. local-batch: of each rank's own images. group: `groups` groups of channels (fewer where they
     would hold less than 2 maps or 16 features each, or do not divide). layer: one group. instance: each map of its
     own, which vectors do not have. affine: scale and shift alone. none: nothing. frozen: batch norm by the averages
-    that it has. Raises EncoderError for an instance norm of vectors, and for what cannot be frozen.
+    that it has. `vectors`: the module is a head, all of whose norms see vectors. Raises EncoderError for an instance norm of vectors, and for what cannot be frozen.
     """
     if kind == "batch":
         return module
     for name, child in module.named_children():
-        made = replace_norm(child, kind, groups)
+        made = replace_norm(child, kind, groups, vectors=vectors)
         if made is not child:
             setattr(module, name, made)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | SynchronizedBatchNorm):
-        return _replacement(module, kind, groups)
+        return _replacement(module, kind, groups, vectors or isinstance(module, nn.BatchNorm1d))
     return module
 
 
@@ -71,8 +71,8 @@ def has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
 
 
-def _replacement(old: nn.modules.batchnorm._BatchNorm, kind: NormKind, groups: int) -> nn.Module:
-    channels, vectors = old.num_features, isinstance(old, nn.BatchNorm1d)
+def _replacement(old: nn.modules.batchnorm._BatchNorm, kind: NormKind, groups: int, vectors: bool) -> nn.Module:
+    channels = old.num_features
     made: nn.Module
     if kind == "none":
         return _with_activation(old, nn.Identity())

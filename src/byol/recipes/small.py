@@ -31,7 +31,7 @@ CONTRASTIVE = {
     "asymmetry.small_size": 0,
     "asymmetry.small_area": (0.1, 0.4),
 }
-"""What learns faster than BYOL at first, as in `tonight`; two more views of half the side (MultiCrop) for each image."""
+"""What is ahead of BYOL at first, as in `tonight`; two more views of half the side (MultiCrop) for each image."""
 MEASURED = (
     "on photos nothing; 5,000 CIFAR-10 images, 20 passes of the smallest size of --minutes: kNN 51.6, linear 55.7 (1 seed; "
     "docs/recipes.md)"

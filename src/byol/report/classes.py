@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE, votes
 from byol.evaluate.scores import Score, accuracy
 
-NEIGHBOURS = 20
-TEMPERATURE = 0.1
 MOST_CLASSES = 40
 
 
@@ -28,20 +27,17 @@ class ClassTable:
 
 def class_table(unit: Tensor, labels: Tensor) -> ClassTable:
     """Judges (N, D) unit vectors with (N,) labels, N >= 2."""
-    num_classes = int(labels.max()) + 1
+    classes, labels = labels.unique(return_inverse=True)
+    count = len(classes)
     cosines = (unit @ unit.T).fill_diagonal_(-2)
     similarity, index = cosines.topk(min(NEIGHBOURS, len(unit) - 1), dim=1)
-    votes = torch.zeros(len(unit), num_classes)
-    votes.scatter_add_(1, labels[index], ((similarity - 1) / TEMPERATURE).exp())
-    predicted = votes.argmax(dim=1)
-    counts = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2).view(num_classes, num_classes)
-    present = counts.sum(dim=1)
-    kept = present.argsort(descending=True, stable=True)[:MOST_CLASSES]
-    kept = kept[present[kept] > 0].sort().values
+    predicted = votes(similarity, labels[index], TEMPERATURE, count).argmax(dim=1)
+    counts = torch.bincount(labels * count + predicted, minlength=count**2).view(count, count)
+    kept = counts.sum(dim=1).argsort(descending=True, stable=True)[:MOST_CLASSES].sort().values
     return ClassTable(
         accuracy(predicted == labels),
         counts[kept][:, kept].tolist(),
-        kept.tolist(),
+        classes[kept].tolist(),
         [accuracy(predicted[labels == label] == label) for label in kept],
         [100 * float(counts[c, c]) / max(1, int(counts[:, c].sum())) for c in kept.tolist()],
     )

@@ -8,11 +8,12 @@ from PIL import Image as PillowImage
 
 from byol import build
 from byol.config import Config, validate
+from byol.data.open import profile
 from byol.data.source import Image, ImageSource, SkippedImages
-from byol.errors import BrokenImageError, DataError
+from byol.errors import DataError
 from byol.report.suitability import view_warnings
 from byol.report.tile import mosaic
-from byol.report.view_grid import ViewGrid, spread, view_grid
+from byol.report.view_grid import ViewGrid, readable, view_grid
 from byol.runtime.record import write_atomically
 
 SMALLEST_TILE = 96
@@ -61,18 +62,9 @@ def preview(source: ImageSource, config: Config, *, rows: int = 6, draws: int = 
     validate(config)
     if rows < 1 or draws < 1:
         raise DataError(f"The preview needs at least one row and one draw; found {rows} and {draws}.")
-    seen = build.profile(source, SkippedImages())
-    resolved, _ = build.fit_to_data(config, seen, len(source), adapts_batch=True, epochs_overridden=True)
-    images, names = [], []
-    for index in spread(len(source), 20 * rows, config.seed):
-        try:
-            images.append(source.read(index, seen.channels, resolved.views.decode_short_side))
-            names.append(source.name(index))
-        except BrokenImageError:
-            continue
-        if len(images) == rows:
-            break
-    if not images:
-        raise DataError(f"None of the images looked at in {source.description} can be decoded.")
+    seen = profile(source, SkippedImages())
+    resolved, _ = build.fit_to_data(config, seen, len(source), adapts_batch=True, cuts_warmup=True)
+    short_side = resolved.views.decode_short_side
+    images, names = readable(source, seen.channels, rows, 20 * rows, seed=config.seed, short_side=short_side)
     grid = view_grid(build.plain_views(resolved), images, names, draws=draws)
     return Preview(grid, resolved.views.size, view_warnings(resolved, seen))

@@ -2,8 +2,8 @@
 
 import torch
 
-from byol.build import DataProfile
 from byol.config import Config, ViewConfig
+from byol.data.open import DataProfile
 from byol.views.blur import gaussian_kernel, kernel_radius
 
 MOST_BLUR = 0.02

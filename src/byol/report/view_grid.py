@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from byol.data.source import Image
+from byol.data.source import Image, ImageSource
+from byol.errors import BrokenImageError, DataError
 from byol.report.tile import tile
 from byol.views.geometry import crop_window
 from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
@@ -49,8 +50,7 @@ def describe(parameters: ViewParameters, policy: ViewPolicy, views: TwoViews, im
     """The operations on one (H, W, C) image in their order, with their strengths."""
     p = parameters
     high, wide, channels = image.shape
-    one = torch.ones(1)
-    height, width = crop_window(p, one * high, one * wide, views.semantics)[0, 2:].tolist()
+    height, width = crop_window(p, high, wide, views.semantics)[0, 2:].tolist()
     done = [f"crop {width} x {height} ({100 * width * height / (wide * high):.0f} % of the area)"]
     if bool(p.flip):
         done.append("flip")
@@ -72,6 +72,24 @@ def describe(parameters: ViewParameters, policy: ViewPolicy, views: TwoViews, im
     if bool(p.solarize):
         done.append(f"solarize from {policy.solarize_threshold:g}")
     return ", ".join(done)
+
+
+def readable(
+    source: ImageSource, channels: int, wanted: int, looked_at: int, *, seed: int = 0, short_side: int = 0
+) -> tuple[list[Image], list[str]]:
+    """(images, names) of the first `wanted` that can be decoded of `looked_at` random ones. Raises DataError where none can."""
+    images, names = [], []
+    for index in spread(len(source), looked_at, seed):
+        try:
+            images.append(source.read(index, channels, short_side))
+        except BrokenImageError:
+            continue
+        names.append(source.name(index))
+        if len(images) == wanted:
+            break
+    if not images:
+        raise DataError(f"None of the images looked at in {source.description} can be decoded.")
+    return images, names
 
 
 def spread(count: int, wanted: int, seed: int = 0) -> list[int]:

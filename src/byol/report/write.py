@@ -10,9 +10,9 @@ from typing import Any
 from byol import build
 from byol.build_networks import trained_method
 from byol.config import Config, from_dict
+from byol.data.open import open_source
 from byol.data.source import ImageSource
-from byol.engine import checkpoint
-from byol.errors import BrokenImageError, ByolError, DataError, EncoderError, RunError
+from byol.errors import ByolError, DataError, EncoderError, RunError
 from byol.export.encoder_file import Encoder, load_encoder
 from byol.report.branches import Branches, branches
 from byol.report.look import MOST_THUMBNAILS, Sample, draw_sample, embed_sample, look
@@ -20,7 +20,8 @@ from byol.report.page import render
 from byol.report.study import studies_of
 from byol.report.summary import RunSummary, config_differences, read_runs, settings
 from byol.report.tile import Sheet, sheet
-from byol.report.view_grid import spread, view_grid
+from byol.report.view_grid import readable, view_grid
+from byol.runtime import checkpoint
 from byol.runtime.hardware import choose_device
 from byol.runtime.record import RunDirectory, write_atomically
 
@@ -113,11 +114,11 @@ def _place(run: Path, out: str | Path | None) -> Path:
 
 def _open(run: RunSummary, data: str, root: str, download: bool) -> ImageSource:
     if data:
-        return build.open_source(data, root=root, download=download, labelled=True)
+        return open_source(data, root=root, download=download, labelled=True)
     of = run.record["data"]
     if not of["data"]:
         raise DataError(f"{run.name} was started with images from Python. Name images with --data.")
-    return build.open_source(of["data"], root=root or of["root"])
+    return open_source(of["data"], root=root or of["root"])
 
 
 def _fill(
@@ -169,15 +170,8 @@ def _encoder(run: RunSummary) -> Encoder:
 def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
     config = from_dict(Config, run.record["config"])
     views = build.plain_views(config)
-    images, names = [], []
-    for index in spread(len(source), 4 * GRID_IMAGES):
-        try:
-            images.append(source.read(index, int(run.record["data"]["channels"]), config.views.decode_short_side))
-            names.append(source.name(index))
-        except BrokenImageError:
-            continue
-        if len(images) == GRID_IMAGES:
-            break
+    channels, short_side = int(run.record["data"]["channels"]), config.views.decode_short_side
+    images, names = readable(source, channels, GRID_IMAGES, 4 * GRID_IMAGES, short_side=short_side)
     grid = view_grid(views, images, names, side=min(views.size, GRID_SIDE))
     return sheet(grid.tiles, grid.columns, quality=85), grid.words
 
@@ -220,7 +214,7 @@ def _points(sample: Sample) -> dict[str, Any]:
     labels = sample.labels
     classes = sample.source.class_names
     if labels is not None and classes is None:
-        classes = [f"class {number}" for number in range(int(labels.max()) + 1)]
+        classes = {number: f"class {number}" for number in labels.unique().tolist()}
     return {
         "names": sample.names,
         "labels": None if labels is None else labels.tolist(),

@@ -65,13 +65,19 @@ def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
         command = [compiler, *FLAGS, str(source), "-o", str(temporary)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         running.append((process, source, place, temporary))
-    for process, source, place, temporary in running:
-        _, said = process.communicate(timeout=COMPILE_SECONDS)
-        if process.returncode:
-            raise KernelError(
-                f"{compiler} cannot build {source.name} ({(said.splitlines() or ['no reason given'])[0]})"
-            )
-        os.replace(temporary, place)
+    try:
+        for process, source, place, temporary in running:
+            _, said = process.communicate(timeout=COMPILE_SECONDS)
+            if process.returncode:
+                raise KernelError(
+                    f"{compiler} cannot build {source.name} ({(said.splitlines() or ['no reason given'])[0]})"
+                )
+            os.replace(temporary, place)
+    finally:
+        for process, _, _, temporary in running:
+            process.kill()
+            process.wait()
+            temporary.unlink(missing_ok=True)
 
 
 def _place(source: Path, compiler: str) -> Path:

@@ -6,8 +6,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from byol import build
 from byol.commands.trainer import Say, Show
+from byol.data.open import open_source
 from byol.errors import ConfigError
 from byol.runtime.record import make_folder, write_atomically
 from byol.studies import find_study
@@ -46,7 +46,7 @@ def study(
     chosen = find_study(name)
     folder = Path(out) if out is not None else Path("runs/studies") / f"{name}-{scale}"
     tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=settings)
-    source = build.open_source(tasks[0].data.data, root=data_root, download=download)
+    source = open_source(tasks[0].data.data, root=data_root, download=download)
     if chosen.needs_colour and source.channels(0) != 3:
         raise ConfigError(
             f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data."

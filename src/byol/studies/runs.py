@@ -15,26 +15,27 @@ from typing import Any
 
 import torch
 
-from byol import build
+from byol import build, build_networks
 from byol.build_networks import trained_method
 from byol.commands.evaluate import labelled_splits
 from byol.commands.pretrain import DataArguments, resume, start
 from byol.commands.trainer import Run, Say, Show
 from byol.config import Config, from_dict, override
+from byol.data.open import open_source, profile
 from byol.data.source import SkippedImages
 from byol.errors import ByolError, ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.branch_measures import measure_branches
 from byol.evaluate.features import extract
 from byol.evaluate.knn import knn_predict
 from byol.export.encoder_file import Encoder
+from byol.nets.encoder import find_num_features
 from byol.recipes import recipe
-from byol.runtime.hardware import choose_device
+from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.record import RunDirectory, write_atomically
 from byol.runtime.stopping import StopRequest
 from byol.studies.study import Scale, ScaleName, Study, Variant
 
 UNTRAINED = "encoder, untrained"
-KNN_NEIGHBOURS, KNN_TEMPERATURE = 20, 0.1
 OUTCOME = "outcome.json"
 
 
@@ -152,16 +153,16 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
 def _train(task: Task, say: Say, show: Show) -> Run:
     if (task.path / "run.json").exists():
         return resume(task.path, say=say, show=show)
-    source = build.open_source(task.data.data, root=task.data.root, download=task.data.download)
+    source = open_source(task.data.data, root=task.data.root, download=task.data.download)
     return start(task.config, task.recipe, task.data, source, out=task.path, say=say, show=show)
 
 
 def _untrained(task: Task) -> Encoder:
-    source = build.open_source(task.data.data, root=task.data.root, download=task.data.download)
-    seen = build.profile(source, SkippedImages())
-    config, _ = build.fit_to_data(task.config, seen, len(source), adapts_batch=False, epochs_overridden=True)
-    module = build.method(config, seen.channels).encoder
-    features = build.find_num_features(module, seen.channels, config.views.size)
+    source = open_source(task.data.data, root=task.data.root, download=task.data.download)
+    seen = profile(source, SkippedImages())
+    config, _ = build.fit_to_data(task.config, seen, len(source), adapts_batch=False, cuts_warmup=True)
+    module = build_networks.method(config, seen.channels).encoder
+    features = find_num_features(module, seen.channels, config.views.size)
     return Encoder(module, build.encoder_description(config, seen.channels, features, own_module=False))
 
 
@@ -173,7 +174,7 @@ def _knn(encoder: Encoder, task: Task) -> float:
     channels = encoder.description.in_channels
     bank, queries = (extract(encoder, part, channels, device) for part in (train, test))
     assert bank.labels is not None and queries.labels is not None
-    predicted = knn_predict(bank.vectors, bank.labels, queries.vectors, k=KNN_NEIGHBOURS, temperature=KNN_TEMPERATURE)
+    predicted = knn_predict(bank.vectors, bank.labels, queries.vectors)
     return 100 * float((predicted == queries.labels).float().mean())
 
 
@@ -182,7 +183,7 @@ def _measure(task: Task) -> dict[str, float]:
     directory = RunDirectory.open(task.path)
     record = directory.record()
     config, device = from_dict(Config, record["config"]), choose_device(task.config.device)
-    source = build.open_source(task.data.data, root=task.data.root)
+    source = open_source(task.data.data, root=task.data.root)
     return measure_branches(
         trained_method(directory).to(device),
         source,
@@ -195,7 +196,7 @@ def _measure(task: Task) -> dict[str, float]:
 
 def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, num_cores() // jobs)
     running: dict[Any, Task] = {}
     queue = list(waiting)
     with StopRequest() as stop:

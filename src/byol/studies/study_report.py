@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from byol.evaluate.branch_measures import NUM_DRAWS, NUM_IMAGES
+from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE
 from byol.runtime.record import finite, replacing, write_atomically
 from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
-from byol.studies.runs import KNN_NEIGHBOURS, KNN_TEMPERATURE, UNTRAINED, Task
+from byol.studies.runs import UNTRAINED, Task
 from byol.studies.study import ScaleName, Study
 
 COLUMNS = {
@@ -51,7 +52,7 @@ def protocol(
         f"study {study.name}, scale {scale}: {study.question}",
         f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {num_images:,} images per run, the same for all",
         *([f"  changed in all variants: {changed}"] if changed else []),
-        f"  accuracy: kNN on the encoder's features in eval mode, k {KNN_NEIGHBOURS}, T {KNN_TEMPERATURE}; "
+        f"  accuracy: kNN on the encoder's features in eval mode, k {NEIGHBOURS}, T {TEMPERATURE}; "
         f"std, rank and cosines: projections of {NUM_IMAGES} training images in train mode; "
         f"variance: their unit projections over {NUM_DRAWS} draws of both views; collapse: by the training's last micro-batch",
         f"  the paper's numbers: {study.source} ({study.paper_metric})",

@@ -37,7 +37,7 @@ def augment(
             images, parameters, policy, size, semantics=semantics, antialias=antialias, channels_last=channels_last
         )
 
-    windows = _windows(images, parameters, semantics)
+    windows = crop_window(parameters, images.shape[-2], images.shape[-1], semantics)
 
     def view(rows: slice) -> Tensor:
         part = parameters[rows]
@@ -59,13 +59,8 @@ def random_crop(
     """The first half of `augment`: crop, resize and flip. The only part that sees the images' own sizes."""
     if kernels == "fused" and fused.takes(images, torch.uint8):
         return fused.random_crop(images, parameters, size, semantics=semantics, antialias=antialias)
-    windows = _windows(images, parameters, semantics)
+    windows = crop_window(parameters, images.shape[-2], images.shape[-1], semantics)
     return crop_resize(images, windows, size, antialias=antialias, flip=parameters.flip)
-
-
-def _windows(images: Tensor, parameters: ViewParameters, semantics: Semantics) -> Tensor:
-    height, width = (torch.full((len(parameters),), float(side)) for side in images.shape[-2:])
-    return crop_window(parameters, height, width, semantics)
 
 
 def distort(

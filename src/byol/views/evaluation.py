@@ -3,19 +3,36 @@
 import torch
 from torch import Tensor
 
+from byol.errors import DataError
 from byol.views.geometry import crop_resize
 
 CENTRE = 224 / 256
+ROUNDING = 1e-3
+"""By which floats may leave [0, 1]."""
 
 
 def centre_view(images: Tensor, size: int, *, antialias: bool = False) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: the central square of 7/8 of the short side, resized (bicubic).
 
-    Images of at most 96 px are taken whole (their short side): nothing at their border is to spare.
+    `images` are uint8, or floats in [0, 1]. Where they and the views are of at most 96 px, the square is of the whole
+    short side: nothing at their border is to spare. Raises DataError for other numbers.
     """
+    _check(images)
     height, width = images.shape[-2:]
     short = min(height, width)
-    side = short if size <= 96 and short <= 96 else int(CENTRE * short)
+    side = short if size <= 96 and short <= 96 else max(1, int(CENTRE * short))
     top, left = (height - side + 1) // 2, (width - side + 1) // 2
     window = torch.tensor([[top, left, side, side]], device=images.device).expand(len(images), 4)
     return crop_resize(images, window, size, antialias=antialias)
+
+
+def _check(images: Tensor) -> None:
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise DataError(f"Images must be uint8 (0 to 255) or floats in [0, 1]; found {images.dtype}.")
+    low, high = (float(extreme) for extreme in images.aminmax()) if images.numel() else (0.0, 1.0)
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise DataError(
+            f"Float images must be in [0, 1] and not normalised; found {low:.4g} to {high:.4g}. Divide by 255, or give uint8."
+        )

@@ -49,7 +49,10 @@ def augment(
     channels_last: bool = False,
 ) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: `views.augment.augment` of (N, C, H, W) uint8 images in any layout."""
-    windows, settings = windows_of(images, parameters, semantics), table(parameters)
+    windows, settings = (
+        crop_window(parameters, images.shape[-2], images.shape[-1], semantics).contiguous(),
+        table(parameters),
+    )
     out = _empty(images, size, channels_last)
     _library().augment(
         images.data_ptr(), _strides(images), windows.data_ptr(), settings.data_ptr(), len(images), images.shape[1],
@@ -68,7 +71,10 @@ def random_crop(
     antialias: bool = False,
 ) -> Tensor:
     """The first half: crop, resize and flip. (N, C, size, size), contiguous."""
-    windows, flips = windows_of(images, parameters, semantics), parameters.flip.contiguous()
+    windows, flips = (
+        crop_window(parameters, images.shape[-2], images.shape[-1], semantics).contiguous(),
+        parameters.flip.contiguous(),
+    )
     out = _empty(images, size, False)
     _library().random_crop(
         images.data_ptr(), _strides(images), windows.data_ptr(), flips.data_ptr(), len(images), images.shape[1],
@@ -93,12 +99,6 @@ def distort(
         semantics == "torchvision", policy.solarize_threshold, torch.get_num_threads(), out.data_ptr(), _strides(out),
     )  # fmt: skip
     return out
-
-
-def windows_of(images: Tensor, parameters: ViewParameters, semantics: Semantics) -> Tensor:
-    """(N, 4) int64: the crops of images of one size."""
-    height, width = (torch.full((len(parameters),), float(side)) for side in images.shape[-2:])
-    return crop_window(parameters, height, width, semantics).contiguous()
 
 
 def table(parameters: ViewParameters) -> Tensor:

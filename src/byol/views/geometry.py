@@ -23,49 +23,40 @@ TOGETHER = 64 * 64
 """Pixels of an image up to which a batch is resized together on a CPU; larger ones one by one, the window alone."""
 
 
-def crop_window(parameters: ViewParameters, height: Tensor, width: Tensor, semantics: Semantics) -> Tensor:
-    """(N, 4) int64 windows (top, left, height, width) in images of the given (N,) heights and widths.
+def crop_window(parameters: ViewParameters, height: int, width: int, semantics: Semantics) -> Tensor:
+    """(N, 4) int64 windows (top, left, height, width) in images of `height` by `width` pixels.
 
     DeepMind draws once and clamps each side to the image. Differs from the paper with semantics="torchvision":
     up to ten draws until one fits, else the largest centred crop of a permitted aspect ratio.
     """
-    area = parameters.area * (height * width)[:, None]
+    area = parameters.area * float(height * width)
     aspect = parameters.log_aspect.exp()
     crop_width = (area * aspect).sqrt().round().long()
     crop_height = (area / aspect).sqrt().round().long()
     if semantics == "torchvision":
-        return _first_fitting(parameters, crop_height, crop_width, height.long(), width.long())
-    crop_height = crop_height[:, 0].clamp_min(1).minimum(height.long())
-    crop_width = crop_width[:, 0].clamp_min(1).minimum(width.long())
-    return _placed(parameters.offset, crop_height, crop_width, height.long(), width.long())
+        return _first_fitting(parameters, crop_height, crop_width, height, width)
+    crop_height, crop_width = crop_height[:, 0].clamp(1, height), crop_width[:, 0].clamp(1, width)
+    return _placed(parameters.offset, crop_height, crop_width, height, width)
 
 
-def _placed(offset: Tensor, crop_height: Tensor, crop_width: Tensor, height: Tensor, width: Tensor) -> Tensor:
+def _placed(offset: Tensor, crop_height: Tensor, crop_width: Tensor, height: int, width: int) -> Tensor:
     top = (offset[:, 0] * (height - crop_height + 1)).floor().long()
     left = (offset[:, 1] * (width - crop_width + 1)).floor().long()
     return torch.stack((top, left, crop_height, crop_width), dim=1)
 
 
 def _first_fitting(
-    parameters: ViewParameters, tried_heights: Tensor, tried_widths: Tensor, height: Tensor, width: Tensor
+    parameters: ViewParameters, tried_heights: Tensor, tried_widths: Tensor, height: int, width: int
 ) -> Tensor:
     """torchvision's rule: the first of the tries that fits, else a central crop of a permitted aspect."""
-    fits = (tried_heights >= 1) & (tried_widths >= 1)
-    fits &= (tried_heights <= height[:, None]) & (tried_widths <= width[:, None])
+    fits = (tried_heights >= 1) & (tried_widths >= 1) & (tried_heights <= height) & (tried_widths <= width)
     first = fits.long().argmax(dim=1, keepdim=True)
-    window = _placed(
-        parameters.offset,
-        tried_heights.gather(1, first)[:, 0],
-        tried_widths.gather(1, first)[:, 0],
-        height,
-        width,
-    )
-    aspect = (width / height).clamp(3 / 4, 4 / 3)
-    central_width = torch.minimum(width, (height * aspect).round().long())
-    central_height = torch.minimum(height, (width / aspect).round().long())
-    top, left = (height - central_height) // 2, (width - central_width) // 2
-    central = torch.stack((top, left, central_height, central_width), dim=1)
-    return torch.where(fits.any(dim=1, keepdim=True), window, central)
+    crop_height, crop_width = (tries.gather(1, first)[:, 0] for tries in (tried_heights, tried_widths))
+    window = _placed(parameters.offset, crop_height, crop_width, height, width)
+    aspect = min(max(width / height, 3 / 4), 4 / 3)
+    central_width, central_height = min(width, round(height * aspect)), min(height, round(width / aspect))
+    central = ((height - central_height) // 2, (width - central_width) // 2, central_height, central_width)
+    return torch.where(fits.any(dim=1, keepdim=True), window, torch.tensor(central, device=window.device))
 
 
 def resize_matrix(

@@ -32,7 +32,7 @@ def save(directory: Path, state: dict[str, Any], *, keep: int = 2, milestone_ste
             raise OSError(str(error).splitlines()[0]) from error
     path = writing.rename(directory / f"step_{step:08d}.{_checksum(writing)}.pt")
     for old in saved(directory)[:-keep]:
-        if old != path and not (milestone_steps and _step(old) % milestone_steps == 0):
+        if old != path and not (milestone_steps and step_of(old) % milestone_steps == 0):
             old.unlink()
     return path
 
@@ -43,7 +43,7 @@ def saved(directory: Path) -> list[Path]:
     for path in directory.glob("step_*.pt"):
         with contextlib.suppress(FileNotFoundError):  # a run going on removes old ones
             times[path] = path.stat().st_mtime_ns
-    return sorted(times, key=lambda path: (_step(path), times[path]))
+    return sorted(times, key=lambda path: (step_of(path), times[path]))
 
 
 def load_newest(directory: Path, warn: Callable[[str], None] = lambda line: None) -> tuple[Path, dict[str, Any]]:
@@ -80,7 +80,8 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's name tells; −1 where it tells none."""
     digits = path.name.removeprefix("step_").split(".")[0]
     return int(digits) if digits.isdecimal() else -1
 

@@ -1,0 +1,181 @@
+"""From what `--data` names to a source of images, and what a look at some of them shows."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from byol.data.arrays import ArrayImages
+from byol.data.arrow import is_saved_dataset, open_saved_dataset
+from byol.data.file_index import CONTAINERS, index_files
+from byol.data.image_folder import DEFAULT_CACHE, ImageFolder
+from byol.data.parquet import open_parquet
+from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, is_public, open_public
+from byol.data.remote import fetch_shards, is_remote
+from byol.data.sample import open_sample
+from byol.data.source import ImageSource, SkippedImages
+from byol.data.tar_shards import TarImages
+from byol.errors import BrokenImageError, DataError, nearest
+
+PROBED_IMAGES = 256
+MIN_IMAGES = 16
+PARTS = ("train", "test", "val", "valid", "validation")
+"""How folders and files of a split are called. All but `train` are names of the test part; the first that is there is taken."""
+
+
+def open_source(
+    data: str | Path,
+    split: Split = "train",
+    *,
+    root: str = "",
+    download: bool = False,
+    labelled: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> ImageSource:
+    """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
+
+    Other kinds: parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
+    saved to disk. `say` is told of what is fetched or left out.
+
+    A folder is taken by split where `has_splits`. Parquet and tar files that no split names are read where no image lies
+    in the folder or below; else the images are, and the other files are left out. Raises DataError where there is nothing.
+    """
+    data = str(data)
+    if data == "sample":
+        return open_sample(split)
+    if is_public(data):
+        return open_public(
+            data, split, Path(root).expanduser() if root else DEFAULT_ROOT, download=download, labelled=labelled
+        )
+    if is_remote(data):
+        return TarImages(fetch_shards(data, say=say), f"tar {data}")
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(
+            f"{data!r} is neither a folder or file here nor a data set by name (sample, {', '.join(PUBLIC)})."
+            f"{nearest(data, ('sample', *PUBLIC))}"
+        )
+    if path.is_file():
+        if path.suffix not in FILES:
+            raise DataError(
+                f"{path} is a file of no known kind ({', '.join(FILES)}). Name a folder of images, such a file, or a data set."
+            )
+        return FILES[path.suffix](path)
+    part, *more = _splits(path).get(split, [path])
+    if part.is_file():
+        name = f"{part} and {len(more)} more" if more else str(part)
+        return _open_files([part, *more], name)
+    return _open_folder(part, say)
+
+
+def _open_files(files: list[Path], name: str) -> ImageSource:
+    if files[0].suffix == ".tar":
+        return TarImages(files, f"tar {name}")
+    return open_parquet(files, description=f"parquet {name}")
+
+
+def _open_folder(folder: Path, say: Callable[[str], None]) -> ImageSource:
+    if not any(folder.iterdir()):
+        raise DataError(f"The folder {folder} is empty. Name a folder that holds images.")
+    if is_saved_dataset(folder):
+        return open_saved_dataset(folder)
+    found = index_files(folder, DEFAULT_CACHE)
+    others = [f"{found.left_out[ending]} {ending}" for ending in CONTAINERS if ending in found.left_out]
+    if found.paths:
+        if others:
+            say(f"{folder} holds images: its {' and '.join(others)} files are left out. To read one, name the file.")
+    elif any(folder.glob("[!.]*.tar")):
+        return TarImages(folder)
+    elif ".parquet" in found.left_out:
+        return open_parquet(folder)
+    return ImageFolder(folder, found=found)
+
+
+FILES: dict[str, Callable[[Path], ImageSource]] = {
+    ".parquet": open_parquet,
+    ".tar": TarImages,
+    ".npy": ArrayImages.open,
+}
+
+
+def has_splits(path: Path) -> bool:
+    """Whether a folder holds train and test: as folders of these names or other PARTS, or as parquet or tar files.
+
+    The files' names begin with a part's (train.parquet, val-00000.tar); they lie in the folder or in `data` below it.
+    """
+    return bool(_splits(path))
+
+
+def _splits(path: Path) -> dict[Split, list[Path]]:
+    """The folder, or the files, of train and test; empty where there are not both."""
+    parts = [{name: [path / name] for name in PARTS if (path / name).is_dir()}]
+    parts += [_by_part(folder, suffix) for folder in (path, path / "data") for suffix in CONTAINERS]
+    for found in parts:
+        test = next((found[name] for name in PARTS[1:] if name in found), None)
+        if test and "train" in found:
+            return {"train": found["train"], "test": test}
+    return {}
+
+
+def _by_part(folder: Path, suffix: str) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob(f"*{suffix}")):
+        if match := re.match(rf"({'|'.join(PARTS)})(?![a-zA-Z])", file.name):
+            found.setdefault(match[1], []).append(file)
+    return found
+
+
+@dataclass(frozen=True)
+class DataProfile:
+    """What a look at some of the images shows."""
+
+    channels: int
+    short_side: int
+    """Median over the images looked at, in pixels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Of all pixels per channel, in [0, 1]."""
+
+
+def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
+    """Looks at up to 256 images, evenly spread. Raises DataError where none can be decoded or there are too few."""
+    if isinstance(source, ImageFolder):
+        for name, reason in source.unreadable.items():
+            skipped.add(name, reason)
+    if not len(source):
+        raise DataError(f"{source.description} holds 0 images; name a folder or file with images.")
+    indices = np.unique(np.linspace(0, len(source) - 1, PROBED_IMAGES).astype(int))
+    channels: list[int] = []
+    readable: list[int] = []
+    for index in indices:
+        try:
+            channels.append(source.channels(int(index)))
+            readable.append(int(index))
+        except BrokenImageError as error:
+            skipped.add(source.name(int(index)), str(error))
+    count = max(channels, default=0)
+    sides: list[int] = []
+    sums, squares, pixels = np.zeros(count), np.zeros(count), 0
+    for index in readable:
+        try:
+            image = source.read(index, count).astype(np.float64) / 255
+        except BrokenImageError as error:
+            skipped.add(source.name(index), str(error))
+            continue
+        sides.append(min(image.shape[:2]))
+        sums += image.sum(axis=(0, 1))
+        squares += np.square(image).sum(axis=(0, 1))
+        pixels += image.shape[0] * image.shape[1]
+    if not sides:
+        name, reason = next(iter(skipped.reasons.items()))
+        raise DataError(
+            f"None of the {len(indices)} images looked at in {source.description} can be decoded ({name}: {reason}); "
+            "name a folder or file with images."
+        )
+    if len(source) < MIN_IMAGES:
+        raise DataError(f"{source.description} holds {len(source)} images; pretraining needs at least {MIN_IMAGES}.")
+    mean = sums / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
+    return DataProfile(count, int(np.median(sides)), tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))

@@ -1,0 +1,75 @@
+"""What is said before a training, and what the user named stays as it is."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from byol import build
+from byol.commands.cautions import cautions, start_left
+from byol.config import Config, override
+from byol.data.open import DataProfile
+from byol.errors import ConfigError
+from byol.recipes import recipe
+
+SMALL = recipe("small")
+SEEN = DataProfile(3, 224, (0.5,) * 3, (0.2,) * 3)
+
+
+def resolved(num_images: int, num_ranks: int = 1, given: tuple[str, ...] = (), **settings: Any) -> Config:
+    asked = override(SMALL.config, {name.replace("__", "."): value for name, value in settings.items()})
+    adapts = SMALL.may_adapt_batch(asked, given)
+    cuts = "optimizer.warmup_epochs" not in given
+    return build.fit_to_data(asked, SEEN, num_images, adapts_batch=adapts, cuts_warmup=cuts, num_ranks=num_ranks)[0]
+
+
+def said(config: Config, num_images: int, given: tuple[str, ...] = (), num_ranks: int = 1) -> list[str]:
+    return cautions(config, SMALL, given, build.schedule(config, num_images), num_ranks)
+
+
+def test_named_settings_stay_where_others_are_fitted() -> None:
+    assert resolved(300).batch_size == 64
+    assert resolved(300, given=("batch_size",)).batch_size == SMALL.config.batch_size == 256
+    assert resolved(20_000, epochs=40, optimizer__warmup_epochs=10).optimizer.warmup_epochs < 5
+    named = resolved(20_000, epochs=40, optimizer__warmup_epochs=10, given=("optimizer.warmup_epochs",))
+    assert named.optimizer.warmup_epochs == 10
+
+
+@pytest.mark.parametrize("epochs", [3, 30])
+def test_share_of_the_start_is_the_product_of_tau(epochs: int) -> None:
+    schedule = build.schedule(resolved(2000, epochs=epochs), 2000)
+    product = np.prod([schedule.tau(step) for step in range(schedule.total_steps)])
+    assert start_left(schedule) == pytest.approx(product, abs=2e-3)
+
+
+def test_target_that_keeps_its_start_is_told_and_the_advice_helps() -> None:
+    config = resolved(300, epochs=20)
+    (line,) = said(config, 300)
+    share, advised = int(line.split("keeps ")[1].split(" %")[0]), float(line.split("tau-base ")[1].split()[0])
+    assert share == round(100 * start_left(build.schedule(config, 300))) > 5
+    helped = override(config, {"method.tau_base": advised})
+    assert start_left(build.schedule(helped, 300)) < 0.02
+    assert "--method.tau-reference-batch 256 would make it" in said(resolved(700, epochs=200), 700)[0]
+    assert said(override(config, {"method.name": "simclr"}), 300) == []
+    assert said(resolved(50_000), 50_000) == []
+
+
+def test_rate_and_decay_of_another_optimizer_are_told() -> None:
+    lars = override(resolved(50_000), {"optimizer.name": "lars"})
+    (line,) = said(lars, 50_000)
+    assert line.startswith("base learning rate 0.3 and weight decay 0.0001 are the recipe's for sgd, not for lars")
+    assert len(said(lars, 50_000, given=("optimizer.weight_decay",))) == 1
+    assert said(lars, 50_000, given=("optimizer.weight_decay", "optimizer.base_learning_rate")) == []
+
+
+def test_batch_norm_of_few_images_is_told() -> None:
+    few = resolved(50_000, micro_batch_size=8)
+    assert "batch norm sees 8 images at a time, not 256" in said(few, 50_000)[0]
+    assert said(few, 50_000, num_ranks=16) == []
+    none = {"encoder.norm": "group", "heads.projector_norm": "group", "heads.predictor_norm": "group"}
+    assert said(override(few, none), 50_000) == []
+
+
+def test_more_ranks_than_images_in_a_batch_are_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="8 ranks cannot share a batch of 4"):
+        resolved(16, num_ranks=8)
