@@ -5,20 +5,21 @@ import dataclasses
 import numpy as np
 import torch
 
+from byol import build_networks
 from byol.build_networks import encoder_settings
 from byol.config import Config, EncoderConfig, ViewConfig
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
-from byol.data.open import DataProfile
+from byol.data.open import DataProfile, profile
 from byol.data.resident import load_resident
 from byol.data.source import ImageSource, SkippedImages
 from byol.engine.state import State
 from byol.engine.step import Schedule
 from byol.errors import ConfigError, DataError
-from byol.export.encoder_file import EncoderDescription, read_description
+from byol.export.encoder_file import Encoder, EncoderDescription, read_description
 from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
-from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, pretrained_normalization
+from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, find_num_features, pretrained_normalization
 from byol.nets.fused_norm import fuse_batch_norm
 from byol.nets.initialization import initialize_from_data as set_from_data
 from byol.nets.matrix_conv import use_matrix_products
@@ -255,6 +256,15 @@ def initialize_from_data(
     copies = made.has_average and config.method.target_init == "copy"
     if copies and isinstance(made, Siamese | BYOL) and made.target is not None:
         made.target.load_state_dict(made.online.state_dict())
+
+
+def untrained_encoder(config: Config, source: ImageSource) -> Encoder:
+    """The encoder that a training on these images begins with."""
+    seen = profile(source, SkippedImages())
+    config, _ = fit_to_data(config, seen, len(source), adapts_batch=False, cuts_warmup=True)
+    module = build_networks.method(config, seen.channels).encoder
+    num_features = find_num_features(module, seen.channels, config.views.size)
+    return Encoder(module, encoder_description(config, seen.channels, num_features, own_module=False))
 
 
 def encoder_description(config: Config, channels: int, num_features: int, *, own_module: bool) -> EncoderDescription:

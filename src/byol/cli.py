@@ -40,7 +40,7 @@ class Pretrain:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     data: str = ""
-    """A folder of images, a parquet file or folder, a data set by name (sample, cifar10, cifar100, stl10, fashion-mnist, imagenette, imagenet)."""
+    """A folder of images, parquet, tar shards, .npy, a saved data set, or one by name (sample, cifar10, cifar100, stl10, fashion-mnist, imagenette, imagenet)."""
     recipe: str = "small"
     """Where the defaults of all settings come from (`byol recipes` lists them)."""
     out: str = ""

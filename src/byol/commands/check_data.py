@@ -1,7 +1,6 @@
 """Reads every image once, before a training does: what is broken, how large, and what is there twice."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from byol.data.image_folder import ImageFolder
 from byol.data.source import ImageSource
 from byol.errors import BrokenImageError, DataError
 from byol.runtime.hardware import num_cores
-from byol.runtime.record import write_atomically
+from byol.runtime.record import write_json
 
 BLOCK = 512
 
@@ -92,7 +91,7 @@ def check_data(
         dict(source.unreadable) if isinstance(source, ImageFolder) else {},
     )
     if out is not None:
-        write_atomically(Path(out), (json.dumps(vars(report), indent=2) + "\n").encode())
+        write_json(Path(out), vars(report))
     return report
 
 

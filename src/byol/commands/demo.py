@@ -1,13 +1,12 @@
 """The whole way on the bundled images: pretrain, evaluate, compare with pixels and with the untrained encoder."""
 
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from byol import build, build_networks
+from byol import build
 from byol.commands.plan import plan
 from byol.commands.pretrain import DataArguments, start
 from byol.commands.trainer import Run, Say, Show
@@ -16,15 +15,13 @@ from byol.data.arrays import ArrayImages
 from byol.data.open import profile
 from byol.data.sample import open_sample
 from byol.data.source import SkippedImages
-from byol.evaluate.probes import pixels, probe_correct
+from byol.evaluate.probes import PROBES, pixels, probe_correct
 from byol.evaluate.scores import Score, accuracy, mean_over_runs, paired_difference
-from byol.export.encoder_file import Encoder
 from byol.recipes import recipe
 from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
-from byol.runtime.record import write_atomically
+from byol.runtime.record import write_json
 
-PROBES = {"knn": "kNN", "linear": "linear", "few_labels": "linear, 10 labels per class"}
 FEATURES = {"pixels": "raw pixels", "random": "encoder, untrained", "byol": "encoder, BYOL"}
 
 MINUTES = 8.0
@@ -87,7 +84,7 @@ def demo(
         "num_seeds": num_seeds,
         "elapsed_seconds": result.elapsed_seconds,
     }
-    write_atomically(Path(out) / "demo.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_json(Path(out) / "demo.json", content)
     return result
 
 
@@ -113,14 +110,7 @@ def _all_probes(
 ) -> dict[str, dict[str, Tensor]]:
     device = choose_device(config.device)
     trained = run.encoder().to(device)
-    resolved, _ = build.fit_to_data(
-        replace(config, seed=seed),
-        profile(train, SkippedImages()),
-        len(train),
-        adapts_batch=False,
-        cuts_warmup=True,
-    )
-    untrained = Encoder(build_networks.method(resolved, 1).encoder, trained.description).to(device)
+    untrained = build.untrained_encoder(replace(config, seed=seed), train).to(device)
     correct = dict(known)
     for name, encode in {"pixels": pixels, "random": untrained, "byol": trained}.items():
         if name in correct:

@@ -24,7 +24,7 @@ from byol.methods.network import Method
 from byol.recipes import recipe as find_recipe
 from byol.runtime import checkpoint
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import RunDirectory, finite, write_atomically
+from byol.runtime.record import RunDirectory, finite, write_json
 
 BATCH_SIZE = 64
 """Images per forward of an encoder alone, which has no batch of its own."""
@@ -105,10 +105,9 @@ def diagnose(
 
 def write_diagnosis(run: str | Path, diagnosis: Diagnosis) -> Path:
     """Writes diagnose.json into the run directory or encoder folder."""
-    import json
 
     path = Path(run) / "diagnose.json"
-    write_atomically(path, (json.dumps(diagnosis.record, indent=2) + "\n").encode())
+    write_json(path, diagnosis.record)
     return path
 
 

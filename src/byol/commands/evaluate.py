@@ -1,6 +1,5 @@
 """`byol evaluate`: one encoder, labelled images, and any of the protocols; a result file for each."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,7 +23,7 @@ from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
 from byol.runtime.hardware import choose_device, choose_workers, describe_machine
 from byol.runtime.notebook import html_table
-from byol.runtime.record import make_folder, write_atomically
+from byol.runtime.record import make_folder, write_json
 
 HELD_OUT = 0.2
 """Share of every class that is the test part of images without one."""
@@ -95,7 +94,7 @@ def evaluate(
         record = evaluate_record(name, subject, job, outcome, time.monotonic() - began)
         parts = [name, outcome.variant, "" if network == "online" else network]
         path = folder / f"{'-'.join(part for part in parts if part)}.json"
-        write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+        write_json(path, record)
         results.append(Result(name, outcome.metrics, record, path))
         done(results[-1])
     return results
@@ -142,7 +141,7 @@ def _renumbered(source: ImageSource, classes: NDArray[np.int64]) -> ImageSource:
 def _labels(source: ImageSource) -> Any:
     if source.labels is None:
         raise DataError(
-            f"{source.description} has no labels; put the images of each class into a sub-folder of its own."
+            f"{source.description} has no labels; put the images of each class into a sub-folder of its own, or, in a table, classes into a column `label`."
         )
     return source.labels
 

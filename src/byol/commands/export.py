@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from byol.export.encoder_file import (
 )
 from byol.recipes import recipe
 from byol.runtime import checkpoint
-from byol.runtime.record import new_folder, write_atomically
+from byol.runtime.record import new_folder, read_json, write_atomically, write_json
 
 Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
 CHECKED_BATCHES = (1, 2, 5)
@@ -119,7 +118,7 @@ def _write_hub(encoder: Encoder, folder: Path) -> _Written:
     model = load_checked(backbone, encoder.module, _example(encoder, 2))
     save_encoder(folder, model, encoder.description, PLAIN_WEIGHTS)
     config = timm_config(encoder.description, backbone)
-    write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_json(folder / "config.json", config)
     import timm
 
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
@@ -190,7 +189,7 @@ def timm_config(description: EncoderDescription, backbone: TimmBackbone) -> dict
 def _provenance(run: Path) -> dict[str, Any]:
     """What the files of a run tell of its weights, or of those in a checkpoint; nothing where the folder is no run."""
     folder = run_of(run)
-    record, result = (_json(folder / name) for name in ("run.json", "result.json"))
+    record, result = (read_json(folder / name) or {} for name in ("run.json", "result.json"))
     if folder != run:
         result = {"finished": False, "step": checkpoint.step_of(run)}
     if not record:
@@ -239,14 +238,6 @@ def _measured(run: Path) -> list[dict[str, Any]]:
 def _settings(settings: dict[str, Any]) -> str:
     plain = {n: v for n, v in settings.items() if isinstance(v, int | float | str) and not isinstance(v, bool)}
     return ", ".join(f"{name} {value}" for name, value in plain.items())
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _example(encoder: Encoder, count: int) -> torch.Tensor:

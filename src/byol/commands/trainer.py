@@ -1,7 +1,6 @@
 """The objects of one training, put together and run; what `pretrain` and `resume` share."""
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from byol.optim.schedules import total_steps
 from byol.runtime.hardware import Kernels, choose_device, choose_kernels, choose_precision, keep_freed_memory
 from byol.runtime.notebook import html_table
 from byol.runtime.ranks import Ranks
-from byol.runtime.record import RunDirectory, replacing
+from byol.runtime.record import RunDirectory, read_json, replacing
 from byol.runtime.track import Tracker, open_tracker
 
 Say = Callable[[str], None]
@@ -273,8 +272,7 @@ class Trainer:
 
 def _is_written(run: RunDirectory, result: dict[str, Any]) -> bool:
     """Whether result.json tells of this end already: a finished run was resumed."""
-    path = run.path / "result.json"
-    written = json.loads(path.read_text()) if path.exists() else {}
+    written = read_json(run.path / "result.json") or {}
     return all(written.get(name) == result[name] for name in ("finished", "step"))
 
 

@@ -19,7 +19,7 @@ from byol.errors import ByolError, ConfigError, DataError, RunError, nearest
 from byol.evaluate.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS, UNKNOWN
-from byol.runtime.record import make_folder, write_atomically
+from byol.runtime.record import make_folder, write_json
 
 PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
     "linear-fast": "linear",
@@ -85,7 +85,7 @@ def transfer(
             record = _kept(file, same)
             if record is None:
                 record = same | _measure(subject, name, parts, protocol, budget, seed, device, workers, show)
-                write_atomically(file, (json.dumps(record, indent=2) + "\n").encode())
+                write_json(file, record)
                 say(f"{name} done in {record['seconds']:.0f} s, written to {file}")
             else:
                 say(f"{name}: kept the result in {file}")

@@ -22,7 +22,7 @@ from byol.errors import BrokenImageError, DataError, OutOfMemoryError
 from byol.runtime.copies import to_device
 
 Crop = Callable[[Image, int, int], Tensor]
-"""(decoded image (H, W, C), step, row of the global batch) -> (2, C, S, S) float crops, one per view."""
+"""(decoded image (H, W, C), step, row of the global batch) -> its float crops as the views' `distort` takes them, (2, C, S, S) for two."""
 SHARED_MEMORY = Path("/dev/shm")
 PREFETCHED = 2
 """Micro-batches that a worker may be ahead."""
@@ -35,18 +35,13 @@ class Batch:
     step: int
     first_row: int
     images: Tensor
-    """(N, C, H, W) uint8 whole images; or (N, 2, C, S, S) float crops where `cropped`."""
+    """(N, C, H, W) uint8 whole images; or (N, ...) float crops, as `Crop` gives them, where `cropped`."""
     cropped: bool
     labels: Tensor | None
-
-    def __len__(self) -> int:
-        return self.images.shape[0]
 
 
 class Feed(Protocol):
     """Where micro-batches come from."""
-
-    num_images: int
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
         """All micro-batches of the steps [first_step, last_step), in order."""
@@ -99,7 +94,6 @@ class ResidentFeed:
         self.labels = labels
         self.plan = plan
         self.order = Order(len(images), seed)
-        self.num_images = len(images)
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
         for step, row, indices in self.plan.pieces(first_step, last_step, self.order):
@@ -133,7 +127,6 @@ class DecodingFeed:
         self.images = _CroppedImages(source, channels, crop, short_side)
         self.plan = plan
         self.order = Order(len(source), seed)
-        self.num_images = len(source)
         self.num_workers = num_workers
         self.skipped = skipped
 

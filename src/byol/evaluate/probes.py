@@ -11,6 +11,8 @@ from byol.evaluate.features import extract, labels_of
 from byol.evaluate.knn import knn_predict
 from byol.evaluate.linear import fit_linear
 
+PROBES = {"knn": "kNN", "linear": "linear", "few_labels": "linear, 10 labels per class"}
+"""What `probe_correct` asks, in words."""
 FEW_LABELS = 10
 FEW_LABEL_DRAWS = 5
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from byol.errors import CheckpointError, EncoderError, RunError
 from byol.nets.encoder import create_encoder
 from byol.runtime import checkpoint
-from byol.runtime.record import replacing, write_atomically
+from byol.runtime.record import replacing, write_json
 from byol.views.evaluation import centre_view
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
@@ -104,7 +104,7 @@ def save_encoder(folder: Path, module: nn.Module, description: EncoderDescriptio
 
 def write_description(folder: Path, description: EncoderDescription) -> None:
     """Writes `encoder.json`."""
-    write_atomically(folder / DESCRIPTION, (json.dumps(asdict(description), indent=2) + "\n").encode())
+    write_json(folder / DESCRIPTION, asdict(description))
 
 
 def read_description(folder: str | Path) -> EncoderDescription:

@@ -51,14 +51,13 @@ def create_encoder(
             stem_channels=stem_channels,
         )
     else:
-        encoder = _check_and_make_timm(
-            name,
-            in_channels,
-            image_size,
-            stem,
-            pretrained,
-            ours_alone=width != 1.0 or conventions != "torch" or zero_init_residual or bool(channels or stem_channels),
-        )
+        _check_timm_knows(name)
+        if width != 1.0 or conventions != "torch" or zero_init_residual or channels or stem_channels:
+            raise EncoderError(
+                f"encoder.width, encoder.conventions and encoder.zero_init_residual belong to our own untrained ResNets "
+                f"({', '.join(RESNETS)}); {name!r} is timm's here. Leave them at their defaults."
+            )
+        encoder = _timm_encoder(name, in_channels, image_size, stem, pretrained)
     replace_norm(encoder, norm, norm_groups)
     return standardize_weights(encoder) if weight_standardization else encoder
 
@@ -68,18 +67,6 @@ def choose_stem(stem: Stem, image_size: int, *, pretrained: bool = False) -> Ste
     if stem != "auto":
         return stem
     return "small" if image_size <= SMALL_IMAGE and not pretrained else "imagenet"
-
-
-def _check_and_make_timm(
-    name: str, in_channels: int, image_size: int, stem: str, pretrained: bool, *, ours_alone: bool
-) -> nn.Module:
-    _check_timm_knows(name)
-    if ours_alone:
-        raise EncoderError(
-            f"encoder.width, encoder.conventions and encoder.zero_init_residual belong to our own untrained ResNets "
-            f"({', '.join(RESNETS)}); {name!r} is timm's here. Leave them at their defaults."
-        )
-    return _timm_encoder(name, in_channels, image_size, stem, pretrained)
 
 
 def _check_timm_knows(name: str) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.data.subset import Subset
-from byol.diagnostics.collapse import effective_rank
+from byol.diagnostics.spectrum import effective_rank
 from byol.errors import BrokenImageError
 from byol.evaluate.features import extract
 from byol.export.encoder_file import Encoder

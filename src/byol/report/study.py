@@ -1,13 +1,12 @@
 """The study that a run belongs to, from the files beside the run: its table, its expectations, what its chart needs."""
 
-import json
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from byol.runtime.record import finite
+from byol.runtime.record import finite, read_json
 
 TITLE = re.compile(r"study (?P<name>\S+), scale (?P<scale>\S+): (?P<question>.*)")
 PLANNED = re.compile(r"(?P<variants>\d+) variants x (?P<seeds>\d+) seeds")
@@ -72,8 +71,8 @@ def _read(folder: Path, runs: list[Path]) -> StudySummary | None:
         return None
     num_runs = (int(planned["variants"]) + 1) * int(planned["seeds"])  # and the encoder before training
     done = len(list(folder.glob("*/outcome.json")))
-    outcomes = {run.name: _json(run / "outcome.json") for run in runs}
-    data = (_json(runs[0] / "run.json") or {}).get("data", {}).get("data", "")
+    outcomes = {run.name: read_json(run / "outcome.json") for run in runs}
+    data = (read_json(runs[0] / "run.json") or {}).get("data", {}).get("data", "")
     variants = {name: str(outcome["variant"]) for name, outcome in outcomes.items() if outcome and "variant" in outcome}
     return StudySummary(
         **title.groupdict(),
@@ -88,14 +87,6 @@ def _read(folder: Path, runs: list[Path]) -> StudySummary | None:
 
 
 def _result(folder: Path) -> dict[str, Any] | None:
-    content = _json(folder / "study.json")
+    content = read_json(folder / "study.json")
     needed = {"measures", "scores", "outcomes", "table", "judgements", "paper", "paper_metric", "untrained"}
     return finite(content) if content is not None and needed <= set(content) else None
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -1,21 +1,20 @@
 """One run in words and numbers, from the files of its directory; a run that goes on has a summary too."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from byol.diagnostics.collapse import CollapseWatch, verdict
 from byol.engine.metrics import read_metrics
+from byol.evaluate.probes import PROBES
 from byol.evaluate.results import read_results
 from byol.evaluate.scores import Score
 from byol.runtime.duration import in_words
-from byol.runtime.record import RunDirectory
+from byol.runtime.record import RunDirectory, read_json
 
 State = Literal["healthy", "partially collapsed", "collapsed", "unknown"]
 WATCHED = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
 FEATURES = {"byol": "BYOL", "random": "the same encoder, untrained", "pixels": "raw pixels"}
-PROBES = {"knn": "kNN", "linear": "linear", "few_labels": "linear, 10 labels per class"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class RunSummary:
     def read(cls, path: Path) -> "RunSummary":
         """Raises RunError where `path` is no run directory."""
         run = RunDirectory.open(path)
-        found, metrics, result = path.resolve(), read_metrics(run.metrics), _read_json(path / "result.json")
+        found, metrics, result = path.resolve(), read_metrics(run.metrics), read_json(path / "result.json")
         if result is not None and metrics and int(metrics[-1]["step"]) >= int(result["step"]):
             result = None  # of a stop after which it went on
         return cls(
@@ -214,9 +213,9 @@ def _protocols(path: Path) -> list[Measured]:
 
 def _demo(path: Path) -> list[Measured]:
     """What the demo measured; of several seeds it lies one folder higher."""
-    content = _read_json(path / "demo.json")
+    content = read_json(path / "demo.json")
     if content is None and path.name.startswith("seed-"):
-        content = _read_json(path.parent / "demo.json")
+        content = read_json(path.parent / "demo.json")
     scores, num_seeds = (content or {}).get("scores", {}), (content or {}).get("num_seeds", 1)
     of = "2,000 test images" + (f", mean over {num_seeds} seeds" if num_seeds > 1 else "")
     return [
@@ -230,11 +229,3 @@ def _demo(path: Path) -> list[Measured]:
         for features in FEATURES
         if (score := scores.get(features, {}).get(probe))
     ]
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -2,7 +2,7 @@
 
 run.json         format_version, config, recipe, data, derived values, machine, versions, commands
 metrics.jsonl    one JSON object a line
-checkpoints/     step_00000100.pt, ...
+checkpoints/     step_00000100.CHECKSUM.pt, ...
 encoder.safetensors, encoder.json
 result.json      how the run ended
 skipped.jsonl    images that could not be decoded
@@ -28,6 +28,20 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Writes beside, syncs and renames: `path` holds the old content or the new one, never a part."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """`write_atomically` of an object."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None where there is none, or it cannot be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 @contextlib.contextmanager
@@ -151,11 +165,9 @@ class RunDirectory:
             raise RunError(f"{file} does not hold a run.")
         return content
 
-    def write(self, name: str, content: dict[str, Any]) -> Path:
+    def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes a JSON file of the run."""
-        path = self.path / name
-        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
-        return path
+        write_json(self.path / name, content)
 
     def write_skipped(self, reasons: dict[str, str]) -> None:
         """Adds the images that could not be decoded, each once."""

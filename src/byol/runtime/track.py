@@ -41,7 +41,7 @@ class _TensorBoard:
     """Event files in `tensorboard/`; what lies after the step a resume begins at is dropped by TensorBoard itself."""
 
     def __init__(self, run: Path, first_step: int) -> None:
-        _require("tensorboard", "tensorboard")
+        _require("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first_step or None)
@@ -59,7 +59,7 @@ class _WandB:
     """A W&B run of the directory's name in the project byol; WANDB_MODE=offline keeps it here, WANDB_PROJECT renames."""
 
     def __init__(self, run: Path, config: Mapping[str, Any]) -> None:
-        wandb = _require("wandb", "wandb")
+        wandb = _require("wandb")
 
         logging.getLogger("wandb").setLevel(logging.ERROR)
         identity = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:12]
@@ -83,8 +83,8 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return {n: v for n, v in row.items() if n != "step" and isinstance(v, int | float) and not isinstance(v, bool)}
 
 
-def _require(name: str, extra: str) -> Any:
+def _require(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise DependencyError(f"--track {name} needs {name}, which is not installed: pip install {extra}.") from None
+        raise DependencyError(f"--track {name} needs {name}, which is not installed: pip install {name}.") from None

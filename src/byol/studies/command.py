@@ -49,7 +49,7 @@ def study(
     source = open_source(tasks[0].data.data, root=data_root, download=download)
     if chosen.needs_colour and source.channels(0) != 3:
         raise ConfigError(
-            f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data."
+            f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data (cifar10, with --download)."
         )
     num_images = images_per_run(chosen.scales[scale], len(source), settings or {})
     said = protocol(chosen, scale, seeds, num_images, source.description, settings or {})

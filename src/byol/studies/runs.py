@@ -1,6 +1,5 @@
 """The runs of a study: one directory per variant and seed; finished ones are kept, stopped ones go on."""
 
-import contextlib
 import json
 import math
 import multiprocessing
@@ -15,23 +14,21 @@ from typing import Any
 
 import torch
 
-from byol import build, build_networks
+from byol import build
 from byol.build_networks import trained_method
 from byol.commands.evaluate import labelled_splits
 from byol.commands.pretrain import DataArguments, resume, start
 from byol.commands.trainer import Run, Say, Show
 from byol.config import Config, from_dict, override
-from byol.data.open import open_source, profile
-from byol.data.source import SkippedImages
+from byol.data.open import open_source
 from byol.errors import ByolError, ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.branch_measures import measure_branches
 from byol.evaluate.features import extract
 from byol.evaluate.knn import knn_predict
 from byol.export.encoder_file import Encoder
-from byol.nets.encoder import find_num_features
 from byol.recipes import recipe
 from byol.runtime.hardware import choose_device, num_cores
-from byol.runtime.record import RunDirectory, write_atomically
+from byol.runtime.record import RunDirectory, read_json, write_json
 from byol.runtime.stopping import StopRequest
 from byol.studies.study import Scale, ScaleName, Study, Variant
 
@@ -52,9 +49,7 @@ class Task:
     @property
     def outcome(self) -> dict[str, Any] | None:
         """What the finished run gave."""
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads((self.path / OUTCOME).read_text())
-        return None
+        return read_json(self.path / OUTCOME)
 
 
 def plan(
@@ -70,14 +65,10 @@ def plan(
 ) -> list[Task]:
     """Every run of the study, seed by seed, so that what is done first is comparable.
 
-    `settings` replace the scale's in all variants alike. Raises ConfigError for gray images where colour is studied.
+    `settings` replace the scale's in all variants alike.
     """
     scale = study.scales[scale_name]
     arguments = DataArguments(data or scale.data, root, download)
-    if study.needs_colour and arguments.data in ("sample", "fashion-mnist"):
-        raise ConfigError(
-            f"The study {study.name} removes colour augmentations, and {arguments.data} is gray. Name colour images with --data (cifar10, with --download)."
-        )
     base = override(recipe(scale.recipe).config, {**scale.settings, **(settings or {})})
     tasks = []
     for seed in range(num_seeds):
@@ -146,7 +137,7 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
             except EncoderError as error:  # it exploded without a NaN in its loss
                 outcome = {"failed": str(error), "knn": math.nan}
     content = {"variant": task.variant, "seed": task.config.seed, **outcome, "seconds": time.monotonic() - began}
-    write_atomically(task.path / OUTCOME, (json.dumps(content, indent=2) + "\n").encode())
+    write_json(task.path / OUTCOME, content)
     return None
 
 
@@ -159,11 +150,7 @@ def _train(task: Task, say: Say, show: Show) -> Run:
 
 def _untrained(task: Task) -> Encoder:
     source = open_source(task.data.data, root=task.data.root, download=task.data.download)
-    seen = profile(source, SkippedImages())
-    config, _ = build.fit_to_data(task.config, seen, len(source), adapts_batch=False, cuts_warmup=True)
-    module = build_networks.method(config, seen.channels).encoder
-    features = find_num_features(module, seen.channels, config.views.size)
-    return Encoder(module, build.encoder_description(config, seen.channels, features, own_module=False))
+    return build.untrained_encoder(task.config, source)
 
 
 def _knn(encoder: Encoder, task: Task) -> float:

@@ -1,6 +1,5 @@
 """A study as a table of text, as JSON and as a plot, with the paper's numbers beside ours."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 from byol.evaluate.branch_measures import NUM_DRAWS, NUM_IMAGES
 from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE
-from byol.runtime.record import finite, replacing, write_atomically
+from byol.runtime.record import finite, replacing, write_atomically, write_json
 from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
 from byol.studies.runs import UNTRAINED, Task
 from byol.studies.study import ScaleName, Study
@@ -123,7 +122,7 @@ def write(result: StudyResult, out: Path) -> None:
         "table": {"header": header, "rows": rows},
         "judgements": [asdict(j) for j in result.judgements],
     }
-    write_atomically(out / "study.json", (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode())
+    write_json(out / "study.json", finite(content))
     text = [*result.protocol, "", *("\t".join(row) for row in [header, *rows]), "", *lines(result)]
     write_atomically(out / "study.txt", ("\n".join(text) + "\n").encode())
     plot(result, out / "study.png")
