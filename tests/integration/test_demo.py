@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from byol import build
 from byol.cli import main
 from byol.commands import demo as demo_module
 from byol.commands import plan as plan_module
+from byol.data import open as data_open
 from byol.data.arrays import ArrayImages
 from byol.data.public import Split
 from byol.data.sample import open_sample
@@ -53,7 +53,7 @@ def knn_of_pixels() -> float:
 def test_demo_one_epoch_prints_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in (demo_module, build):
+    for module in (demo_module, data_open):
         monkeypatch.setattr(module, "open_sample", part_of_sample)
     small = ["--encoder.width", "0.125", "--heads.projector-hidden", "32", "--heads.predictor-hidden", "32"]
     with pytest.raises(SystemExit) as ended:
