@@ -224,7 +224,7 @@ class _Log:
         o = self.output
         if o is None or o.classifier_loss is None or o.classifier_accuracy is None:
             return {}
-        loss, accuracy = self.ranks.mean(torch.stack((o.classifier_loss.detach(), o.classifier_accuracy))).tolist()
+        loss, accuracy = self.ranks.mean(torch.stack((o.classifier_loss, o.classifier_accuracy))).tolist()
         return {"classifier_loss": loss, "classifier_accuracy": accuracy}
 
 

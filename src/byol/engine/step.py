@@ -48,7 +48,7 @@ class StepResult:
     loss: Tensor
     """Scalar: the mean over the micro-batches of this rank."""
     outputs: list[MethodOutput]
-    """Of each micro-batch of this rank."""
+    """Of each micro-batch of this rank, detached."""
 
 
 def train_step(
@@ -69,12 +69,11 @@ def train_step(
     state.method.train()
     averages = [buffer.clone() for buffer in state.method.buffers()] if skip_non_finite else []
 
-    losses, outputs = [], []
+    outputs = []
     for number, made in enumerate(micro_batches, start=1):
         output = compute_loss(made.view1, made.view2, made.labels, number == num_micro_batches, *made.others)
         (output.total / num_micro_batches).backward()
-        losses.append(output.loss.detach())
-        outputs.append(output)
+        outputs.append(output.detached())
 
     if skip_non_finite and not _gradients_are_finite(state):
         for buffer, before in zip(state.method.buffers(), averages, strict=True):
@@ -87,7 +86,7 @@ def train_step(
         state.method.update_target(schedule.tau(step))  # after the optimizer, with the same step's tau
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
-    return StepResult(torch.stack(losses).mean(), outputs)
+    return StepResult(torch.stack([output.loss for output in outputs]).mean(), outputs)
 
 
 def _gradients_are_finite(state: State) -> bool:

@@ -1,7 +1,7 @@
 """What every method is made of: encoder and projector, the views' normalisation, and what the engine asks of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,11 @@ class MethodOutput:
     def total(self) -> Tensor:
         """What the step descends."""
         return self.loss if self.classifier_loss is None else self.loss + self.classifier_loss
+
+    def detached(self) -> "MethodOutput":
+        """The same without the graph."""
+        classifier_loss = None if self.classifier_loss is None else self.classifier_loss.detach()
+        return replace(self, loss=self.loss.detach(), classifier_loss=classifier_loss)
 
 
 class Network(nn.Module):
