@@ -90,7 +90,7 @@ def fit_to_data(
     warmup = total_steps(optimizer.warmup_epochs, num_images, batch_size)
     if cuts_warmup and warmup > total // 10:
         warmup_epochs = (total // 10) * batch_size / num_images
-        notes.append(f"warm-up of {total // 10} steps in place of {warmup}, a tenth of the {total} steps")
+        notes.append(f"warm-up of {total // 10} steps in place of {warmup}, at most a tenth of the {total} steps")
         optimizer = dataclasses.replace(optimizer, warmup_epochs=warmup_epochs)
     elif warmup >= total:
         raise ConfigError(

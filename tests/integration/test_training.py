@@ -570,3 +570,17 @@ def test_own_encoder_with_shared_weights_is_saved(tmp_path: Path) -> None:
     settings = {**SMALL, "epochs": 0.5}
     made = byol.pretrain(PICTURES, out=tmp_path / "run", overrides=settings, encoder=Tied(), say=lambda line: None)
     assert made.encoder(Tied()).module.first.weight.shape == (3, 3, 3, 3)
+
+
+def test_stop_between_two_looks_is_judged_by_its_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(8, patch)
+        run(tmp_path / "run", collapse_interval_steps=1000)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert result["step"] == 8
+    assert rows[0]["std_ratio"] == rows[-1]["std_ratio"] != result["collapse"]["std_ratio"]
+    state = checkpoint.load_newest(tmp_path / "run" / "checkpoints", print)[
+        1
+    ]  # a resumed run's metrics are the whole one's
+    assert state["collapse"]["std_ratio"] == rows[0]["std_ratio"]

@@ -52,12 +52,16 @@ def test_target_that_keeps_its_start_is_told_and_the_advice_helps() -> None:
     assert "--method.tau-reference-batch 256 would make it" in said(resolved(700, epochs=200), 700)[0]
     assert said(override(config, {"method.name": "simclr"}), 300) == []
     assert said(resolved(50_000), 50_000) == []
+    (short,) = said(resolved(300, epochs=1), 300)
+    assert short.endswith("of 4 steps: too few to learn much")
 
 
 def test_rate_and_decay_of_another_optimizer_are_told() -> None:
     lars = override(resolved(50_000), {"optimizer.name": "lars"})
     (line,) = said(lars, 50_000)
-    assert line.startswith("base learning rate 0.3 and weight decay 0.0001 are the recipe's for sgd, not for lars")
+    assert line.startswith(
+        "base learning rate 0.3 and weight decay 0.0001 are the recipe's for sgd, not for lars (the paper"
+    )
     assert len(said(lars, 50_000, given=("optimizer.weight_decay",))) == 1
     assert said(lars, 50_000, given=("optimizer.weight_decay", "optimizer.base_learning_rate")) == []
 

@@ -11,7 +11,7 @@ from torch import nn
 from byol.errors import EncoderError
 from byol.methods.byol import BYOL, Network
 from byol.methods.losses import byol_loss, regression_loss
-from byol.nets.encoder import create_encoder, find_num_features
+from byol.nets.encoder import create_encoder, find_num_features, pretrained_normalization
 from byol.nets.heads import mlp_head
 
 
@@ -108,6 +108,8 @@ def test_encoder_width_is_found(name: str, features: int) -> None:
 def test_encoder_with_unknown_weights_is_one_sentence() -> None:
     with pytest.raises(EncoderError, match=r"timm has no weights 'resnet50.a1_in1'. Did you mean 'resnet50.a1_in1k'"):
         create_encoder("resnet50.a1_in1", pretrained=True)
+    with pytest.raises(EncoderError, match=r"timm has no weights 'resnet50.a1_in1'"):
+        pretrained_normalization("resnet50.a1_in1")
 
 
 def test_encoder_resnet_takes_torchvisions_weights() -> None:

@@ -10,6 +10,9 @@ from byol.optim.schedules import scale_tau
 from byol.recipes.recipe import Recipe
 
 START_LEFT = 0.05
+ADVICE = {"lars": " (the paper: --optimizer.base-learning-rate 0.2 --optimizer.weight-decay 1.5e-6)"}
+LEAST_TAU = 0.9
+"""That is advised: the paper has no result between it and 0, with which BYOL collapsed (Table 5a)."""
 FEW_IMAGES = 128
 
 
@@ -37,10 +40,11 @@ def _of_the_target(config: Config, chosen: Recipe, schedule: Schedule) -> list[s
         return []
     left, total = start_left(schedule), schedule.total_steps
     if left > START_LEFT and not (config.encoder.init or config.encoder.pretrained):
-        shorter = max(0.0, 1 - 2 * math.log(100) / total)
-        return [
-            f"the target keeps {100 * left:.0f} % of its random start to the end of {total} steps; --method.tau-base {shorter:.2g} would leave about 1 %"
-        ]
+        kept = f"the target keeps {100 * left:.0f} % of its random start to the end of {total} steps"
+        shorter = 1 - 2 * math.log(100) / total
+        if shorter < LEAST_TAU:
+            return [f"{kept}: too few to learn much"]
+        return [f"{kept}; --method.tau-base {shorter:.2g} would leave about 1 %"]
     recipes = chosen.config.batch_size
     if config.batch_size == recipes or config.method.tau_reference_batch:
         return []
@@ -60,7 +64,7 @@ def _of_the_optimizer(config: Config, chosen: Recipe, given: Collection[str]) ->
     if now.name == before.name or not kept:
         return []
     return [
-        f"{' and '.join(kept)} {'are' if len(kept) > 1 else 'is'} the recipe's for {before.name}, not for {now.name}"
+        f"{' and '.join(kept)} {'are' if len(kept) > 1 else 'is'} the recipe's for {before.name}, not for {now.name}{ADVICE.get(now.name, '')}"
     ]
 
 

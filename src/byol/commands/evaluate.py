@@ -140,6 +140,8 @@ def _renumbered(source: ImageSource, classes: NDArray[np.int64]) -> ImageSource:
 
 def _labels(source: ImageSource) -> Any:
     if source.labels is None:
+        if "without labels" in source.description:  # which says why
+            raise DataError(f"Labels are needed: {source.description}.")
         raise DataError(
             f"{source.description} has no labels; put the images of each class into a sub-folder of its own, or, in a table, classes into a column `label`."
         )

@@ -139,6 +139,8 @@ def _start(
     ranks: Ranks,
 ) -> Run:
     validate(config)
+    if out is not None and ranks.is_first:
+        RunDirectory.require_free(Path(out))
     asked, chosen = config, find_recipe(recipe_name)
     skipped = SkippedImages()
     seen = profile(source, skipped)

@@ -103,6 +103,7 @@ def train(
     saved_at = time.monotonic()
     made = micro_batches(feed.batches(state.step, total), views, device)
     stopped_by = collapsed_looks = 0
+    result = None
 
     def save() -> None:
         log.newest_loss()  # raises where it is not finite, before anything is written
@@ -128,10 +129,7 @@ def train(
             log.output = result.outputs[-1]
             collapsed = 0
             if step % settings.collapse_interval_steps == 0 or state.step == total:
-                state.collapse = watch(
-                    ranks.gather_rows(torch.cat([output.projection1 for output in result.outputs]))[0],
-                    ranks.gather_rows(torch.cat([output.target2 for output in result.outputs]))[0],
-                )
+                state.collapse = _look(result.outputs, ranks)
                 collapsed = 1 + int(step >= schedule.warmup_steps and is_collapsed(state.collapse))
             if probe and (state.step % settings.probe_steps == 0 or state.step == total):
                 log.write(state, probe(state.method.encoder) if ranks.is_first else None)
@@ -152,10 +150,18 @@ def train(
     if state.step > log.first_step:
         save()
 
+    # a stop between two looks: told, but not part of the state, which goes on as if it had not been
+    seen = _look(result.outputs, ranks) if result is not None and state.step < total else state.collapse
     elapsed = time.monotonic() - log.started
     rate = (state.step - log.first_step) * schedule.batch_size / max(elapsed, 1e-9)
     collapse_ended = collapsed_looks == LOOKS_BEFORE_STOPPING
-    return LoopEnd(state.step >= total, stopped_by or None, collapse_ended, state.collapse, elapsed, rate)
+    return LoopEnd(state.step >= total, stopped_by or None, collapse_ended, seen, elapsed, rate)
+
+
+def _look(outputs: list[MethodOutput], ranks: Ranks) -> CollapseWatch:
+    """At all images of a step, of all ranks."""
+    parts = (torch.cat([o.projection1 for o in outputs]), torch.cat([o.target2 for o in outputs]))
+    return watch(*(ranks.gather_rows(part)[0] for part in parts))
 
 
 class _Log:

@@ -114,7 +114,10 @@ def read_description(folder: str | Path) -> EncoderDescription:
         content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
         return EncoderDescription(**content)
     except FileNotFoundError:
-        raise RunError(f"{folder} holds no {DESCRIPTION}: it is no run, or the run wrote no encoder yet.") from None
+        why = (
+            "it is no run, or an old one that wrote no encoder" if Path(folder).exists() else "there is no such folder"
+        )
+        raise RunError(f"{folder} holds no {DESCRIPTION}: {why}.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
 

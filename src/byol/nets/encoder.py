@@ -81,11 +81,7 @@ def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretr
     import timm
 
     settings: dict[str, Any] = {}
-    try:
-        default = timm.get_pretrained_cfg(name)
-    except RuntimeError as error:  # the part after the dot
-        tags = timm.list_pretrained(f"{name.split('.')[0]}.*")
-        raise EncoderError(f"timm has no weights {name!r}.{nearest(name, tags)}") from error
+    default = _pretrained_cfg(name)
     if default is not None and default.fixed_input_size:
         settings["img_size"] = image_size
     try:
@@ -100,11 +96,20 @@ def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretr
     return encoder
 
 
-def pretrained_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation per channel that timm's pretrained weights of `name` expect; None: it has none."""
+def _pretrained_cfg(name: str) -> Any:
+    """What timm tells of the weights of `name`; None: it has none. Raises EncoderError for an unknown tag after the dot."""
     import timm
 
-    known = timm.get_pretrained_cfg(name)
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = timm.list_pretrained(f"{name.split('.')[0]}.*")
+        raise EncoderError(f"timm has no weights {name!r}.{nearest(name, tags)}") from error
+
+
+def pretrained_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation per channel that timm's pretrained weights of `name` expect; None: it has none."""
+    known = _pretrained_cfg(name)
     return None if known is None else (tuple(known.mean), tuple(known.std))
 
 

@@ -111,11 +111,16 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path) -> "RunDirectory":
         """A new run directory. Raises RunError where something lies there, so that nothing is overwritten."""
+        cls.require_free(path)
+        make_folder(path)
+        return cls(path)
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Raises RunError where something lies at `path`."""
         if path.exists() and (not path.is_dir() or any(not f.name.startswith(".run.json.") for f in path.iterdir())):
             hint = f"Continue it with --resume {path}, or" if (path / "run.json").exists() else "It is not empty:"
             raise RunError(f"{path} exists already. {hint} choose another --out.")
-        make_folder(path)
-        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
