@@ -1,4 +1,4 @@
-"""From a config and a piece of data to the objects that train: methods, views, feed, schedule, state."""
+"""From a config and a piece of data to the objects that train: views, feed, schedule, state."""
 
 import dataclasses
 

@@ -102,6 +102,10 @@ def test_validate_impossible_value_names_the_setting(setting: str, value: Any) -
 def test_validate_lars_rate_with_adamw_is_refused() -> None:
     with pytest.raises(ConfigError, match="belong to lars"):
         validate(override(Config(), {"optimizer.name": "adamw"}))
+    small = {"optimizer.name": "adamw", "optimizer.base_learning_rate": 0.005}  # of 256 images: 0.08 at 4096
+    validate(override(Config(), {**small, "batch_size": 256}))
+    with pytest.raises(ConfigError, match=r"at most 0\.000625 with adamw in batches of 4096"):
+        validate(override(Config(), {**small, "batch_size": 4096}))
 
 
 @pytest.mark.parametrize("value", ["many", True, None, 1.5])
