@@ -164,8 +164,8 @@ def test_file_index_is_cached_until_a_folder_changes(tmp_path: Path, monkeypatch
         assert len(index_files(tmp_path / "set", tmp_path / "cache").paths) == 3
 
 
-def test_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tree(tmp_path, "a/1.png", "b/2.png")
+def refuse_folder_b(patch: pytest.MonkeyPatch) -> None:
+    """As where its permissions are others'."""
     scandir = os.scandir
 
     def refuse(path):
@@ -173,7 +173,12 @@ def test_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    patch.setattr(os, "scandir", refuse)
+
+
+def test_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "a/1.png", "b/2.png")
+    refuse_folder_b(monkeypatch)
     source = ImageFolder(tmp_path)
     assert len(source) == 1
     assert source.unreadable == {"b/": "Permission denied"}
@@ -227,14 +232,7 @@ def test_decode_too_many_pixels_is_broken_and_touches_no_filter(monkeypatch: pyt
 def test_file_index_with_an_unreadable_folder_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_index, "CACHED_FROM", 1)
     tree(tmp_path, "set/a/1.png", "set/b/2.png")
-    scandir = os.scandir
-
-    def refuse(path):
-        if Path(path).name == "b":
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", refuse)
+        refuse_folder_b(patch)
         assert len(index_files(tmp_path / "set", tmp_path / "cache").paths) == 1
     assert len(index_files(tmp_path / "set", tmp_path / "cache").paths) == 2
