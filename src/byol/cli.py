@@ -183,7 +183,8 @@ def _chosen_recipe(arguments: list[str]) -> str:
 
 def _pretrain(options: Pretrain) -> int:
     began = time.monotonic()
-    from byol.commands.pretrain import DataArguments, TimeLimit, resume, start
+    from byol.commands.plan import TimeLimit
+    from byol.commands.pretrain import DataArguments, resume, start
     from byol.console import Console
     from byol.report.write import report_after
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ import pytest
 from byol.cli import main
 from byol.commands import demo as demo_module
 from byol.commands import plan as plan_module
+from byol.commands.plan import TimeLimit, plan
 from byol.data import open as data_open
 from byol.data.arrays import ArrayImages
+from byol.data.open import profile
 from byol.data.public import Split
 from byol.data.sample import open_sample
+from byol.data.source import SkippedImages
 from byol.errors import ConfigError
 from byol.recipes import recipe
+from byol.runtime.ranks import Ranks
 
 
 @pytest.mark.full
@@ -71,24 +76,29 @@ def test_demo_one_epoch_prints_the_table(
 def test_demo_keeps_the_epochs_that_the_user_named(
     arguments: list[str], planned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    limits = []
 
-    def stop(*_: object, **__: object) -> None:
+    def stop(*_: object, limit: TimeLimit | None, **__: object) -> None:
+        limits.append(limit)
         raise ConfigError("stopped before the training")
 
-    monkeypatch.setattr(demo_module, "fitting", lambda config, *_: (asked.append(config), config)[1])
     monkeypatch.setattr(demo_module, "start", stop)
     with pytest.raises(SystemExit):
         main(["demo", "--out", str(tmp_path / "demo"), *arguments])
-    assert len(asked) == planned
+    (limit,) = limits
+    assert (limit is not None) == planned
+    if limit:
+        assert (limit.minutes, limit.most_epochs) == (8, recipe("sample").config.epochs)
 
 
 @pytest.mark.parametrize(("images_per_second", "epochs"), [(1000.0, 16.0), (100.0, 3.9)])
-def test_demo_has_fewer_epochs_where_they_would_take_too_long(
+def test_plan_has_fewer_epochs_where_they_would_take_too_long(
     images_per_second: float, epochs: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 64, 0))
-    said: list[str] = []
-    config = demo_module.fitting(recipe("sample").config, open_sample("train"), said.append)
-    assert config.epochs == pytest.approx(epochs, abs=0.1)  # of 12,000 images, in 474 seconds
-    assert len(said) == (epochs < 16)
+    sample, train = recipe("sample"), open_sample("train")
+    limit = TimeLimit(8, time.monotonic(), most_epochs=16)
+    found = plan(limit, frozenset(), sample.config, sample, train, profile(train, SkippedImages()), Ranks())
+    assert found.most_steps == 16 * 12_000 // 64
+    assert found.config.epochs == pytest.approx(epochs, abs=0.1)  # of 12,000 images, in 474 seconds
+    assert (found.config.epochs == 16) == ("the 16 asked for, 3,000 steps of 64" in found.notes[-1])

@@ -14,8 +14,7 @@ import torch
 import byol
 from byol.cli import main
 from byol.commands import plan as plan_module
-from byol.commands.plan import plan
-from byol.commands.pretrain import TimeLimit
+from byol.commands.plan import TimeLimit, plan
 from byol.config import Config, EncoderConfig, override, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
@@ -60,6 +59,13 @@ def test_pace_of_a_training_out_of_time_ends_with_the_next_step() -> None:
     assert pace.corrected(10) == 11
 
 
+@pytest.mark.parametrize(("most_steps", "corrected"), [(28, 28), (40, 30)])
+def test_pace_takes_no_more_steps_than_wanted(most_steps: int, corrected: int) -> None:
+    pace = Pace(100, 100, lambda line: None, most_steps, now=clock(46, 60, 60))  # 40 s are left, 2 s a step
+    pace.corrected(3)
+    assert pace.corrected(10) == corrected
+
+
 def test_pace_of_few_steps_corrects_nothing() -> None:
     pace = Pace(deadline=50, planned_steps=12, say=lambda line: None, now=clock(1.0))
     assert [pace.corrected(step) for step in range(1, 12)] == [None] * 11
@@ -85,7 +91,7 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     began = time.monotonic()
     seen = profile(PICTURES, SkippedImages())
     found = plan(
-        1.1, began, frozenset(settings), config, recipe, PICTURES, seen, Ranks()
+        TimeLimit(1.1, began), frozenset(settings), config, recipe, PICTURES, seen, Ranks()
     )  # 66 s, of which 60 are left for training
     assert (found.config.encoder.name, found.config.views.size) == expected
     assert found.deadline == began + 60
@@ -105,7 +111,9 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
     seen = profile(PICTURES, SkippedImages())
     for width in (0.25, base.encoder.width):  # the recipe's own, too, where the user names it
         asked = override(base, {"encoder.width": width})
-        found = plan(1.1, time.monotonic(), frozenset({"encoder.width"}), asked, recipe, PICTURES, seen, Ranks())
+        found = plan(
+            TimeLimit(1.1, time.monotonic()), frozenset({"encoder.width"}), asked, recipe, PICTURES, seen, Ranks()
+        )
         assert found.config.encoder.width == width
         assert len(found.notes) == len(measured) == 1
         assert found.notes[0].startswith("as asked: 50 images/s")
@@ -117,7 +125,7 @@ def planned_small(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Config:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (50, 16, 0))
     recipe, seen = byol.recipes.recipe("small"), profile(PICTURES, SkippedImages())
     config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
-    return plan(1.1, time.monotonic(), frozenset(settings), config, recipe, PICTURES, seen, Ranks()).config
+    return plan(TimeLimit(1.1, time.monotonic()), frozenset(settings), config, recipe, PICTURES, seen, Ranks()).config
 
 
 def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +185,7 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
     monkeypatch.setattr(TwoViews, "crop", seen_crop)
     source, recipe = ImageFolder(photos, None), byol.recipes.recipe("small")
     seen = profile(source, SkippedImages())
-    found = plan(1, time.monotonic(), frozenset(), recipe.config, recipe, source, seen, Ranks())
+    found = plan(TimeLimit(1, time.monotonic()), frozenset(), recipe.config, recipe, source, seen, Ranks())
     assert set(cropped) == {seen.short_side} and seen.short_side > 0
     steps = found.config.epochs * len(source) / 8  # the largest power of two up to a quarter of the 40 images
     assert 0 < steps < 54 * 1e6 / 8  # at the rate of decoding, not of the made-up training
@@ -192,8 +200,7 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         asked = override(config, settings)
         with pytest.raises(ConfigError, match=sentence):
             plan(
-                minutes,
-                time.monotonic(),
+                TimeLimit(minutes, time.monotonic()),
                 frozenset(SMALL) | frozenset(settings),
                 asked,
                 recipe,
@@ -214,8 +221,8 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (16 * 100 / 54, 16, 0))  # 100 steps in 54 s
 
-    def pace(deadline: float, planned_steps: int, say: Any) -> Pace:
-        assert 90 <= planned_steps <= 100
+    def pace(deadline: float, planned_steps: int, say: Any, most_steps: int | None) -> Pace:
+        assert 90 <= planned_steps <= 100 and most_steps is None
         return Pace(100, 100, say, now=clock(46, 60, 60))  # steps take 2 s, and 40 s are left after the tenth
 
     monkeypatch.setattr("byol.commands.pretrain.Pace", pace)

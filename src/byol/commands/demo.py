@@ -7,19 +7,16 @@ from pathlib import Path
 from torch import Tensor
 
 from byol import build
-from byol.commands.plan import plan
+from byol.commands.plan import TimeLimit
 from byol.commands.pretrain import DataArguments, start
 from byol.commands.trainer import Run, Say, Show
 from byol.config import Config
 from byol.data.arrays import ArrayImages
-from byol.data.open import profile
 from byol.data.sample import open_sample
-from byol.data.source import SkippedImages
 from byol.evaluate.probes import PROBES, pixels, probe_correct
 from byol.evaluate.scores import Score, accuracy, mean_over_runs, paired_difference
 from byol.recipes import recipe
 from byol.runtime.hardware import choose_device
-from byol.runtime.ranks import Ranks
 from byol.runtime.record import write_json
 
 FEATURES = {"pixels": "raw pixels", "random": "encoder, untrained", "byol": "encoder, BYOL"}
@@ -51,14 +48,12 @@ def demo(
 ) -> DemoResult:
     """Runs the `sample` recipe with seeds 0, 1, ... and writes one run directory per seed and `demo.json`.
 
-    Where its epochs take longer than MINUTES here, there are fewer, unless epochs are among the `given` settings, those
-    that the user named.
+    Where its epochs take longer than MINUTES, there are fewer, unless epochs are among the `given` settings, those that
+    the user named.
     """
     began = time.monotonic()
     config = config or recipe("sample").config
     train, test = open_sample("train"), open_sample("test")
-    if "epochs" not in given:
-        config = fitting(config, train, say)
     folders = [Path(out)] if num_seeds == 1 else [Path(out) / f"seed-{seed}" for seed in range(num_seeds)]
     runs, correct = [], []
     for seed, folder in enumerate(folders):
@@ -68,6 +63,7 @@ def demo(
             DataArguments("sample"),
             train,
             out=folder,
+            limit=None if "epochs" in given else TimeLimit(MINUTES, time.monotonic(), most_epochs=config.epochs),
             given=given,
             say=say,
             show=show,
@@ -86,17 +82,6 @@ def demo(
     }
     write_json(Path(out) / "demo.json", content)
     return result
-
-
-def fitting(config: Config, train: ArrayImages, say: Say) -> Config:
-    """`config`, with fewer epochs where a short speed test says that its own would take longer than MINUTES."""
-    seen = profile(train, SkippedImages())
-    found = plan(MINUTES, time.monotonic(), frozenset(), config, recipe("sample"), train, seen, Ranks())
-    if found.config.epochs >= config.epochs:
-        return config
-    epochs = round(found.config.epochs, 1)
-    say(f"{epochs:g} epochs in place of {config.epochs:g}, which would take longer than {MINUTES:g} minutes here")
-    return replace(config, epochs=epochs)
 
 
 def _all_probes(

@@ -21,6 +21,17 @@ FEWEST_STEPS = 40
 
 
 @dataclass(frozen=True)
+class TimeLimit:
+    """What a training may take, from the command to its report."""
+
+    minutes: float
+    began: float
+    """By time.monotonic()."""
+    most_epochs: float | None = None
+    """Where these take less than the time, there are no more."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """A training that fits a time."""
 
@@ -29,6 +40,8 @@ class Plan:
     deadline: float
     """By time.monotonic(), when the last step is to end."""
     notes: list[str]
+    most_steps: int | None = None
+    """Those of the limit's most epochs."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,7 @@ class _Trial:
 
 
 def plan(
-    minutes: float,
-    began: float,
+    limit: TimeLimit,
     given: frozenset[str],
     config: Config,
     recipe: Recipe,
@@ -52,16 +64,17 @@ def plan(
     seen: DataProfile,
     ranks: Ranks,
 ) -> Plan:
-    """The largest of the recipe's sizes that trains on enough images in `minutes` after `began` (by time.monotonic()).
+    """The largest of the recipe's sizes that trains on enough images in the `limit`.
 
     `given`: the dotted settings that the user named, which stay. All ranks measure at once, and do what the first one found. Raises
     ConfigError where the time is too short for anything.
     """
+    minutes = limit.minutes
     if not (isinstance(minutes, int | float) and 0 < minutes < float("inf")):
         raise ConfigError(f"minutes must be a number above 0; found {minutes}.")
     if "epochs" in given:
         raise ConfigError(f"Both minutes ({minutes:g}) and epochs ({config.epochs:g}) are given; give one of them.")
-    deadline = began + 60 * minutes - END_SECONDS
+    deadline = limit.began + 60 * minutes - END_SECONDS
     adapts_batch = recipe.may_adapt_batch(config, given)
     images, decoded_per_second = decode_some(
         source, seen.channels, _resolved(config, adapts_batch, source, seen, ranks), SkippedImages()
@@ -91,11 +104,17 @@ def plan(
             f"{best.images_per_second:.3g} images/s. Give more minutes, or a smaller --encoder.width, --views.size or --batch-size."
         )
     epochs = best.steps * best.batch_size / len(source)
-    return Plan(
-        dataclasses.replace(best.config, epochs=epochs),
-        deadline,
-        [_told(trial, len(source), trial is best) for trial in tried],
-    )
+    notes = [_told(trial, len(source), trial is best) for trial in tried]
+    most_steps = None
+    if limit.most_epochs is not None:
+        most = dataclasses.replace(best.config, batch_size=best.batch_size, epochs=limit.most_epochs)
+        most_steps = build.schedule(most, len(source)).total_steps
+        if most_steps <= best.steps:
+            epochs = limit.most_epochs
+            notes[-1] = (
+                f"{_measured(best, len(source))}: the {epochs:g} asked for, {most_steps:,} steps of {best.batch_size}"
+            )
+    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps)
 
 
 def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
@@ -133,9 +152,17 @@ def _resolved(config: Config, adapts_batch: bool, source: ImageSource, seen: Dat
     )[0]
 
 
-def _told(trial: _Trial, num_images: int, is_chosen: bool) -> str:
+def _measured(trial: _Trial, num_images: int) -> str:
     passes = trial.steps * trial.batch_size / num_images
-    seen = f"{trial.images_per_second:,.0f} images/s, {passes:.3g} passes over the images in the time"
+    return f"{trial.size.name}: {_short(trial.images_per_second)} images/s, {_short(passes)} passes over the images in the time"
+
+
+def _told(trial: _Trial, num_images: int, is_chosen: bool) -> str:
     if is_chosen:
-        return f"{trial.size.name}: {seen}, so {trial.steps:,} steps of {trial.batch_size}"
-    return f"{trial.size.name}: {seen}, too few for it (from {trial.size.least_images / num_images:,.1f} on)"
+        return f"{_measured(trial, num_images)}, so {trial.steps:,} steps of {trial.batch_size}"
+    return f"{_measured(trial, num_images)}, too few for it (from {_short(trial.size.least_images / num_images)} on)"
+
+
+def _short(value: float) -> str:
+    """Three digits of what is below 100."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

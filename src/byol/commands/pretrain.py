@@ -15,7 +15,7 @@ from torch import nn
 
 from byol import build
 from byol.commands.cautions import cautions
-from byol.commands.plan import plan
+from byol.commands.plan import TimeLimit, plan
 from byol.commands.trainer import Run, Say, Show, Trainer
 from byol.config import Config, differences, from_dict, override, to_dict, validate
 from byol.config import overrides as overrides_between
@@ -43,15 +43,6 @@ class DataArguments:
     data: str
     root: str = ""
     download: bool = False
-
-
-@dataclass(frozen=True)
-class TimeLimit:
-    """What a training may take, from the command to its report."""
-
-    minutes: float
-    began: float
-    """By time.monotonic()."""
 
 
 def pretrain(
@@ -151,7 +142,7 @@ def _start(
     if limit:
         if encoder is not None:
             raise ConfigError("A training of an encoder of your own is planned by epochs: leave minutes out.")
-        planned = plan(limit.minutes, limit.began, given, config, chosen, source, seen, ranks)
+        planned = plan(limit, given, config, chosen, source, seen, ranks)
         config = planned.config
         say(f"  planned for {limit.minutes:g} min, by a short speed test")
         for note in planned.notes:
@@ -192,7 +183,7 @@ def _start(
     for line in trainer.summary():
         say(line)
     if planned:
-        trainer.pace = Pace(planned.deadline, trainer.schedule.total_steps, say)
+        trainer.pace = Pace(planned.deadline, trainer.schedule.total_steps, say, planned.most_steps)
     say(f"  run directory {run.path}")
     with run.lock() if ranks.is_first else contextlib.nullcontext():
         return trainer.run(run, say, show)

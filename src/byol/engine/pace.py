@@ -15,6 +15,8 @@ class Pace:
     """By time.monotonic(), when the last step is to end."""
     planned_steps: int
     say: Callable[[str], None]
+    most_steps: int | None = None
+    """No more than these, however fast it goes."""
     now: Callable[[], float] = time.monotonic
     _began: float | None = field(default=None, init=False)
 
@@ -27,5 +29,7 @@ class Pace:
             return None
         seconds_per_step = (self.now() - self._began) / (last - first)
         steps = max(step + 1, step + int((self.deadline - self.now()) / max(seconds_per_step, 1e-9)))
-        self.say(f"  after {step} steps: {steps} steps fit the time, in place of {self.planned_steps}")
+        steps = min(steps, self.most_steps or steps)
+        if steps != self.planned_steps:
+            self.say(f"  after {step} steps: {steps} steps fit the time, in place of {self.planned_steps}")
         return steps

@@ -53,7 +53,7 @@ def protocol(
         *([f"  changed in all variants: {changed}"] if changed else []),
         f"  accuracy: kNN on the encoder's features in eval mode, k {NEIGHBOURS}, T {TEMPERATURE}; "
         f"std, rank and cosines: projections of {NUM_IMAGES} training images in train mode; "
-        f"variance: their unit projections over {NUM_DRAWS} draws of both views; collapse: by the training's last micro-batch",
+        f"variance: their unit projections over {NUM_DRAWS} draws of both views; collapse: by the last step of the training",
         f"  the paper's numbers: {study.source} ({study.paper_metric})",
         "  expected beforehand:",
     ]
