@@ -3,22 +3,26 @@
 import json
 import math
 import os
+import shlex
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from byol import cli
+from byol.cli import Pretrain
 from byol.config import override, validate
 from byol.errors import ConfigError, EncoderError
 from byol.recipes import recipe
 from byol.studies import STUDIES, find_study, runs
-from byol.studies.command import study
+from byol.studies.command import begin, carry_out, training_command
 from byol.studies.judge import judge, over_seeds
 from byol.studies.runs import Task, plan, slug
-from byol.studies.study import Collapse, Contrast
-from byol.studies.study_report import StudyResult, lines, table
+from byol.studies.study import UNTRAINED, Collapse, Contrast
+from byol.studies.study_report import StudyResult, lines, protocol, table, write
 from tests.conftest import SMALL
 
 QUICK = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16, "epochs": 1.0}
@@ -28,6 +32,10 @@ HEALTHY = {
 COLLAPSED = {
     "collapse": {"std_ratio": 0.01, "effective_rank": 1.0, "positive_cosine": 1.0, "negative_cosine": 0.999},
 }
+
+
+def study(name: str, *, jobs: int = 1, say: Any = lambda line: None, **planned: Any) -> StudyResult | int:
+    return carry_out(begin(name, **planned), jobs=jobs, say=say)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +49,7 @@ def test_study_variants_are_possible_and_named_once(name: str, scale) -> None:
     chosen = STUDIES[name]
     variants, base = chosen.chosen(scale), chosen.scales[scale]
     assert len({slug(v.name) for v in chosen.variants}) == len(chosen.variants)
-    assert 2 <= len(variants) <= (6 if scale == "tiny" else 40)
+    assert len(variants) >= 2 and (scale != "tiny" or len(variants) <= 6)
     assert chosen.expected(scale), "nothing is expected of it"
     assert set(base.variants) <= {v.name for v in chosen.variants}
     for task in plan(chosen, scale, 1, Path("out")):
@@ -61,7 +69,78 @@ def test_study_settings_differ_between_variants_alone() -> None:
     assert [t.config.micro_batch_size for t in tasks[:7]] == [0, 256, 32, 8, 256, 32, 8]
     assert tasks[7].config.seed == 1
     papers = plan(find_study("batch-size"), "paper", 1, Path("out"))
-    assert [t.config.micro_batch_size for t in papers] == [0, 4096, 512, 128, 4096, 512, 128]
+    halves = [4096 >> power for power in range(7)]
+    assert [t.config.micro_batch_size for t in papers] == [0, *halves, *halves]
+
+
+@pytest.mark.parametrize(
+    ("scale", "batch", "sizes", "of"),
+    [
+        ("tiny", 256, (256, 32, 8), ""),
+        ("small", 256, (256, 128, 64, 32, 16, 8, 4), ""),
+        ("paper", 4096, (4096, 2048, 1024, 512, 256, 128, 64), " of 4096"),
+    ],
+)
+def test_batch_size_study_names_the_batches_that_it_trains_with(
+    scale, batch: int, sizes: tuple[int, ...], of: str
+) -> None:
+    """Those of tiny and small name folders too, in which stopped studies go on."""
+    tasks = plan(find_study("batch-size"), scale, 1, Path("out"))
+    named = {t.variant: t for t in tasks if t.variant and "true batch" not in t.variant}
+    assert list(named) == [f"{method} {size}{of}" for method in ("byol", "simclr") for size in sizes]
+    assert [t.path.name for t in named.values()] == [f"{name.replace(' ', '-')}-seed-0" for name in named]
+    for name, task in named.items():
+        assert name == f"{task.config.method.name} {task.config.micro_batch_size}{of}"
+        assert task.config.batch_size == batch
+    papers = {v.name: v.paper for v in find_study("batch-size").variants}
+    smallest = [(papers[f"{method} {sizes[-1]}{of}"]) for method in ("byol", "simclr")]
+    assert smallest == ([69.6, 63.6] if scale == "tiny" else [59.7, 59.2])
+    said = protocol(find_study("batch-size"), scale, 1, 5000, "photos")
+    assert said[0].endswith(f"in small batches, at one optimizer batch of {batch}?")
+    expected = [line.strip() for line in said[said.index("  expected beforehand:") + 1 :]]
+    assert f"SimCLR loses more than BYOL from {batch} to {batch // 8}" in expected
+    assert f"BYOL is ahead of SimCLR at {batch}" in expected
+    assert (f"BYOL breaks at {batch // 64}" in expected) == (scale != "tiny")
+
+
+def test_study_expects_at_a_scale_what_the_source_says_of_it() -> None:
+    whole = find_study("normalization")
+    texts = {scale: {shape.text for shape in whole.expected(scale)} for scale in ("tiny", "small", "paper")}
+    early, late = (
+        "no batch norm in the heads collapses early on",
+        "no batch norm in the heads recovers in a long training",
+    )
+    assert early in texts["tiny"] & texts["small"] and early not in texts["paper"]
+    assert late in texts["paper"] and late not in texts["tiny"] | texts["small"]
+
+
+def test_judge_compares_with_the_untrained_encoder() -> None:
+    (shape,) = [
+        s for s in find_study("target-rate").expected("tiny") if isinstance(s, Contrast) and UNTRAINED in s.weights
+    ]
+    untrained = [{"knn": 30.0}, {"knn": 31.0}, {"knn": 29.0}]
+    fixed = [{"knn": 35.0}, {"knn": 36.5}, {"knn": 34.5}]
+    found = judge(shape, {"fixed random target": fixed, UNTRAINED: untrained})
+    assert found.state == "held" and "+5.3" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [
+        ("normalization", "STL-10 linear accuracy, %, after 10 epochs of ResNet-18"),
+        ("asymmetry", "ImageNet linear top-1, %, after 100 epochs of MoCo v2 with ResNet-50"),
+        ("heads", "ImageNet linear top-1, %, after 300 epochs of ResNet-50"),
+    ],
+)
+def test_study_says_of_which_training_the_papers_numbers_are(name: str, measured: str, tmp_path: Path) -> None:
+    chosen = find_study(name)
+    outcomes = {key: [{"knn": 50.0}] for key in (*(v.name for v in chosen.chosen("paper")), UNTRAINED)}
+    result = StudyResult(chosen, "paper", outcomes, [], [])
+    assert table(result)[0][-1] == f"paper: {measured}"
+    write(result, tmp_path)
+    assert json.loads((tmp_path / "study.json").read_text())["paper_metric"] == measured
+    warned = "\n".join(protocol(chosen, "paper", 1, 5000, "photos")).count("of another training than this scale's")
+    assert warned == (name != "heads")
 
 
 def test_judge_contrast_hand_values() -> None:
@@ -73,7 +152,8 @@ def test_judge_contrast_hand_values() -> None:
 
     assert found(3.0, 3.1, 2.9) == "held"
     assert found(-3.0, -3.1, -2.9) == "did not hold"
-    assert found(0.5, -0.5, 0.1) == "undecided"  # half width 1.2: a gap of 2 would have been seen
+    assert found(0.3, -0.3, 0.1) == "undecided"  # 1.5 wide: a gap of 2 would have been seen
+    assert found(0.5, -0.5, 0.1) == "underpowered"  # 2.5 wide
     assert found(9.0, -4.0, 1.0) == "underpowered"
     assert found(3.0) == "underpowered"  # one seed has no interval
     assert found(3.0, math.nan, 3.0) == "underpowered"
@@ -81,6 +161,14 @@ def test_judge_contrast_hand_values() -> None:
         "+3.0 [2.8, 3.2], n = 3; 2 expected"
         in judge(shape, {"a": [{"knn": v} for v in (53.0, 53.1, 52.9)], "b": [{"knn": 50.0}] * 3}).evidence
     )
+
+
+def test_judge_contrast_without_a_gap_of_the_source() -> None:
+    shape = Contrast("a above b", {"a": 1, "b": -1}, gap=None)
+    outcomes = {"a": [{"knn": 50.0}, {"knn": 59.0}], "b": [{"knn": 50.0}] * 2}
+    found = judge(shape, outcomes)
+    assert found.state == "undecided" and "expected" not in found.evidence
+    assert judge(shape, {name: values[:1] for name, values in outcomes.items()}).state == "underpowered"
 
 
 def test_judge_contrast_with_a_diverged_variant_says_so() -> None:
@@ -131,8 +219,8 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
     header, rows = table(result)
     assert [row[0] for row in rows] == ["l2", "layer", "batch", "none", "encoder, untrained"]
     assert [row[-1] for row in rows] == ["72.5", "72.5", "65.3", "67.4", ""]
-    assert header[-1] == "paper"
-    assert all("underpowered" in line for line in lines(result)[1:])  # one seed
+    assert header[-1] == "paper: ImageNet linear top-1, %, after 300 epochs of ResNet-50"
+    assert all("underpowered" in line for line in lines(result)[1:4])  # contrasts of one seed
     content = json.loads((out / "study.json").read_text())
     assert content["outcomes"]["l2"][0]["knn"] == result.outcomes["l2"][0]["knn"]
     assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
@@ -201,6 +289,51 @@ def test_study_with_jobs_tells_what_a_run_refuses_in_a_sentence(
     told = capfd.readouterr().err
     assert "has no labels; put the images of each class into a sub-folder" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"), [("asymmetry", "paper"), ("normalization", "small"), ("batch-size", "tiny")]
+)
+def test_study_prints_commands_that_train_its_runs(name: str, scale, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Pretrain] = []
+    monkeypatch.setitem(cli.COMMANDS, "pretrain", (Pretrain, lambda options: begun.append(options) or 0))
+    tasks = [task for task in plan(find_study(name), scale, 1, Path("out"), root="over there") if task.variant]
+    for task in tasks:
+        program, *words = shlex.split(training_command(task))
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert (program, ended.value.code) == ("byol", 0)
+    assert [options.config for options in begun] == [task.config for task in tasks]
+    assert [(o.data, o.place.data_root, o.recipe, Path(o.out)) for o in begun] == [
+        (task.data.data, "over there", task.recipe, task.path) for task in tasks
+    ]
+
+
+def test_study_takes_the_results_of_trainings_started_by_command(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = find_study("loss-normalization")
+    tiny = replace(whole.scales["tiny"], variants=("batch",), settings={**whole.scales["tiny"].settings, **QUICK})
+    monkeypatch.setitem(STUDIES, whole.name, replace(whole, scales={"tiny": tiny}))
+    command = ["study", whole.name, "--seeds", "1", "--data", str(photos), "--out", str(tmp_path / "study")]
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--commands"])
+    (line,) = capsys.readouterr().out.splitlines()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(shlex.split(line)[1:])
+    assert ended.value.code == 0
+    trained = (tmp_path / "study" / "batch-seed-0" / "metrics.jsonl").read_text()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command)
+    assert ended.value.code == 0
+    assert "0 of 1" in capsys.readouterr().out  # seeds that collapsed: the expectation is judged
+    assert (tmp_path / "study" / "batch-seed-0" / "metrics.jsonl").read_text() == trained
+
+
+def test_study_under_torchrun_is_refused(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="--commands"):
+        study("heads", data=str(photos), out=tmp_path / "out", settings=QUICK)
 
 
 def test_study_refuses_gray_images_unknown_names_and_another_protocol(photos: Path, tmp_path: Path) -> None:

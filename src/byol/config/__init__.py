@@ -306,6 +306,19 @@ def given_settings(arguments: Sequence[str]) -> frozenset[str]:
     return frozenset((names | plain) & _dotted_names(to_dict(Config())).keys())
 
 
+def as_options(settings: Mapping[str, Any]) -> list[str]:
+    """The words of a command line that give those dotted settings."""
+    words: list[str] = []
+    for name, value in settings.items():
+        *groups, leaf = name.replace("_", "-").split(".")
+        if isinstance(value, bool):
+            words.append("--" + ".".join([*groups, leaf if value else f"no-{leaf}"]))
+        else:
+            words.append("--" + ".".join([*groups, leaf]))
+            words += map(str, value if isinstance(value, list | tuple) else [value])
+    return words
+
+
 def settings_of(config: Config, names: Collection[str]) -> dict[str, Any]:
     """The values of those dotted settings."""
     return {name: value for name, value in _dotted_names(to_dict(config)).items() if name in names}

@@ -102,6 +102,11 @@ def gather_with_gradient(local: Tensor) -> Tensor:
     return _GatherRanks.apply(local)  # pyright: ignore[reportReturnType]
 
 
+def num_processes() -> int:
+    """How many processes torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
 def join_ranks() -> Iterator[Ranks]:
     """Joins the processes that torchrun started, or those that are joined already; one process alone otherwise.
@@ -111,7 +116,7 @@ def join_ranks() -> Iterator[Ranks]:
     try:
         if distributed.is_initialized():
             yield _present()
-        elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        elif num_processes() > 1:
             # torch.distributed.nn takes the group of its time as a default argument and DDP imports it: loaded later, it
             # would keep the group alive past its end, and gloo's threads abort a process that ends with them.
             import_module("torch.distributed.nn")

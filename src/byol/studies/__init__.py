@@ -1,30 +1,17 @@
-"""Studies by name: each a file that holds one `Study`. Imports no torch."""
+"""Studies by name: those of the files in `questions`. Imports no torch."""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from byol.errors import ConfigError, nearest
-from byol.studies.asymmetry import ASYMMETRY
-from byol.studies.augmentations import AUGMENTATIONS
-from byol.studies.batch_size import BATCH_SIZE
-from byol.studies.heads import HEADS
-from byol.studies.loss_normalization import LOSS_NORMALIZATION
-from byol.studies.normalization import NORMALIZATION
-from byol.studies.predictor import PREDICTOR
+from byol.studies import questions
 from byol.studies.study import Study
-from byol.studies.target_rate import TARGET_RATE
-from byol.studies.weight_decay_and_rate import WEIGHT_DECAY_AND_RATE
 
 STUDIES = {
-    study.name: study
-    for study in (
-        NORMALIZATION,
-        BATCH_SIZE,
-        AUGMENTATIONS,
-        TARGET_RATE,
-        PREDICTOR,
-        HEADS,
-        LOSS_NORMALIZATION,
-        ASYMMETRY,
-        WEIGHT_DECAY_AND_RATE,
-    )
+    value.name: value
+    for module in iter_modules(questions.__path__, f"{questions.__name__}.")
+    for value in vars(import_module(module.name)).values()
+    if isinstance(value, Study)
 }
 
 

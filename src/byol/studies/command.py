@@ -1,25 +1,41 @@
 """`byol study`: says what it will do, runs what is missing, and tells what came out."""
 
 import re
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from byol.commands.trainer import Say, Show
+from byol.config import as_options, overrides
 from byol.data.open import open_source
 from byol.errors import ConfigError
+from byol.recipes import recipe
+from byol.runtime.ranks import num_processes
 from byol.runtime.record import make_folder, write_atomically
 from byol.studies import find_study
-from byol.studies.runs import images_per_run, plan, run_all
-from byol.studies.study import ScaleName
+from byol.studies.runs import Task, images_per_run, plan, run_all
+from byol.studies.study import ScaleName, Study
 from byol.studies.study_report import StudyResult, collect, protocol, write
 
 SEEDS = re.compile(r"x \d+ seeds")
 """What of a protocol may change between two calls."""
 
 
-def study(
+@dataclass(frozen=True)
+class Begun:
+    """A study whose folder holds its protocol."""
+
+    study: Study
+    scale: ScaleName
+    folder: Path
+    tasks: list[Task]
+    protocol: list[str]
+
+
+def begin(
     name: str,
     *,
     scale: ScaleName = "tiny",
@@ -28,21 +44,15 @@ def study(
     data: str = "",
     data_root: str = "",
     download: bool = False,
-    jobs: int = 1,
     settings: Mapping[str, Any] | None = None,
-    say: Say = print,
-    show: Show = lambda progress: None,
-) -> StudyResult | int:
-    """Runs a study, or goes on with it where `out` holds part of it; the number of the signal where one stopped it.
+) -> Begun:
+    """Plans a study and writes protocol.txt to `out` (by default runs/studies/NAME-SCALE), where it is not there yet.
 
-    `out`: runs/studies/NAME-SCALE by default. Writes protocol.txt before the first run, then one directory per
-    variant and seed, then study.json, study.txt and study.png. `settings` replace the scale's in all variants alike.
-    Raises ConfigError for an unknown study, and where `out` was begun with another protocol.
+    `settings` replace the scale's in all variants alike. Raises ConfigError for an unknown study, and where `out` was
+    begun with another protocol.
     """
     if not 1 <= seeds <= 10:
         raise ConfigError(f"seeds must be from 1 to 10; found {seeds}.")
-    if jobs < 1:
-        raise ConfigError(f"jobs must be at least 1; found {jobs}.")
     chosen = find_study(name)
     folder = Path(out) if out is not None else Path("runs/studies") / f"{name}-{scale}"
     tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=settings)
@@ -54,13 +64,38 @@ def study(
     num_images = images_per_run(chosen.scales[scale], len(source), settings or {})
     said = protocol(chosen, scale, seeds, num_images, source.description, settings or {})
     _keep_protocol(folder, said)
-    for line in said:
+    return Begun(chosen, scale, folder, tasks, said)
+
+
+def carry_out(
+    begun: Begun, *, jobs: int = 1, say: Say = print, show: Show = lambda progress: None
+) -> StudyResult | int:
+    """Runs what a study lacks, one directory per variant and seed; then study.json, study.txt and study.png.
+
+    The number of the signal where one stopped it. Raises ConfigError under torchrun.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1; found {jobs}.")
+    if num_processes() > 1:
+        raise ConfigError(
+            "A study starts its trainings one by one, which torchrun cannot share. Print their commands with --commands, "
+            "start each under torchrun, and call the study again, without it, for the table."
+        )
+    for line in begun.protocol:
         say(line)
-    if stopped_by := run_all(tasks, jobs, say, show):
+    if stopped_by := run_all(begun.tasks, jobs, say, show):
         return stopped_by
-    result = collect(chosen, scale, tasks, said)
-    write(result, folder)
+    result = collect(begun.study, begun.scale, begun.tasks, begun.protocol)
+    write(result, begun.folder)
     return result
+
+
+def training_command(task: Task) -> str:
+    """The command of a run of a study by itself; once it has ended the study takes its result from there."""
+    where = ["--data-root", task.data.root] if task.data.root else []
+    settings = as_options(overrides(recipe(task.recipe).config, task.config))
+    words = ["byol", "pretrain", "--data", task.data.data, *where, "--recipe", task.recipe, *settings]
+    return shlex.join([*words, "--out", str(task.path)])
 
 
 def _keep_protocol(folder: Path, said: list[str]) -> None:

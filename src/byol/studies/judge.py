@@ -46,14 +46,13 @@ def _judge_contrast(shape: Contrast, outcomes: Outcomes) -> Judgement:
     score = over_seeds(values)
     digits = 1 if shape.measure in ("knn", "effective_rank") else 3
     interval = f"[{score.low:.{digits}f}, {score.high:.{digits}f}]" if math.isfinite(score.low) else "no interval"
-    evidence = (
-        f"{shape.measure} {score.value:+.{digits}f} {interval}, n = {seeds}; {shape.gap:g} expected from the source"
-    )
+    expected = "" if shape.gap is None else f"; {shape.gap:g} expected from the source"
+    evidence = f"{shape.measure} {score.value:+.{digits}f} {interval}, n = {seeds}{expected}"
     if score.low > 0:
         return Judgement(shape.text, "held", evidence)
     if score.high < 0:
         return Judgement(shape.text, "did not hold", evidence)
-    too_wide = not (score.high - score.low) / 2 <= shape.gap
+    too_wide = not (math.isfinite(score.low) and (shape.gap is None or score.high - score.low <= shape.gap))
     return Judgement(shape.text, "underpowered" if too_wide else "undecided", evidence)
 
 

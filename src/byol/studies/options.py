@@ -25,27 +25,30 @@ class RunStudy:
     place: Place = field(default_factory=DataPlace)
     jobs: int = 1
     """Runs at a time, each with its share of the cores."""
+    commands: bool = False
+    """Print the command of every training in place of running them, for a cluster; the study takes their results later."""
 
 
 def run_study(options: RunStudy) -> int:
     """Runs a study and prints its table; the exit code."""
     from byol.console import Console
-    from byol.studies.command import study
+    from byol.studies.command import begin, carry_out, training_command
     from byol.studies.study_report import lines, table
 
+    begun = begin(
+        options.name,
+        scale=options.scale,
+        seeds=options.seeds,
+        out=options.out or None,
+        data=options.data,
+        data_root=options.place.data_root,
+        download=options.place.download,
+    )
+    if options.commands:
+        print("\n".join(training_command(task) for task in begun.tasks if task.variant))
+        return 0
     with Console() as console:
-        result = study(
-            options.name,
-            scale=options.scale,
-            seeds=options.seeds,
-            out=options.out or None,
-            data=options.data,
-            data_root=options.place.data_root,
-            download=options.place.download,
-            jobs=options.jobs,
-            say=console.say,
-            show=console.show,
-        )
+        result = carry_out(begun, jobs=options.jobs, say=console.say, show=console.show)
     if isinstance(result, int):
         print(f"stopped; the same command goes on. {options.name}: unfinished")
         return 128 + result

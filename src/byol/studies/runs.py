@@ -30,9 +30,8 @@ from byol.recipes import recipe
 from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.record import RunDirectory, read_json, write_json
 from byol.runtime.stopping import StopRequest
-from byol.studies.study import Scale, ScaleName, Study, Variant
+from byol.studies.study import UNTRAINED, Scale, ScaleName, Study, Variant
 
-UNTRAINED = "encoder, untrained"
 OUTCOME = "outcome.json"
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 ScaleName = Literal["tiny", "small", "paper"]
+EVERY_SCALE: tuple[ScaleName, ...] = ("tiny", "small", "paper")
+UNTRAINED = "encoder, untrained"
+"""The encoder before training, which each study measures beside its variants, by kNN."""
 Measure = Literal[
     "knn", "std_ratio", "effective_rank", "positive_cosine", "negative_cosine", "source_variance", "target_variance"
 ]
@@ -32,9 +35,12 @@ class Contrast:
 
     text: str
     weights: Mapping[str, float]
-    gap: float
-    """The size that the source lets expect, in the measure's unit: where the interval is wider, it cannot be seen."""
+    gap: float | None
+    """The source's own, in the measure's unit (of its accuracy, for kNN): where the interval is wider, it cannot be seen.
+    None where the source gives no number."""
     measure: Measure = "knn"
+    scales: tuple[ScaleName, ...] = EVERY_SCALE
+    """Where the source lets expect it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Collapse:
     text: str
     variant: str
     expected: bool = True
+    scales: tuple[ScaleName, ...] = EVERY_SCALE
+    """Where the source lets expect it."""
 
 
 Shape = Contrast | Collapse
@@ -58,6 +66,8 @@ class Scale:
     settings: Mapping[str, Any] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
     """The names that are run; empty: all."""
+    question: str = ""
+    """In place of the study's, where its numbers differ."""
 
 
 TWO_LAYERS = {"heads.projector_depth": 2}
@@ -69,6 +79,8 @@ TINY_COLOUR = Scale("sample", "cifar10", {**TWO_LAYERS, "epochs": 1.5})
 SMALL = Scale("sample", "cifar10", {**TWO_LAYERS, "epochs": 10.0})
 """500,000 images a run: about a quarter of an hour on two cores."""
 PAPER = Scale("imagenet-300", "imagenet")
+PAPERS_ABLATIONS = "300 epochs of ResNet-50"
+"""The training of BYOL's own tables, which scale paper repeats."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +96,30 @@ class Study:
     source: str
     """Where the paper's numbers come from."""
     paper_metric: str
+    paper_training: str = PAPERS_ABLATIONS
+    """What the paper's numbers are measured on."""
     needs_colour: bool = False
 
     def __post_init__(self) -> None:
-        names = {variant.name for variant in self.variants}
+        names = {UNTRAINED, *(variant.name for variant in self.variants)}
         for shape in self.shapes:
             unknown = named(shape) - names
             if unknown:
                 raise ValueError(f"{self.name} expects something of {', '.join(sorted(unknown))}, no variant of it.")
+
+    @property
+    def repeats_paper(self) -> bool:
+        """Whether scale paper is the training that the paper's numbers come from."""
+        return self.paper_training == PAPERS_ABLATIONS
+
+    @property
+    def paper_measure(self) -> str:
+        """What the paper's numbers are."""
+        return f"{self.paper_metric}, after {self.paper_training}"
+
+    def asked(self, scale: ScaleName) -> str:
+        """The question, with the numbers of a scale."""
+        return self.scales[scale].question or self.question
 
     def chosen(self, scale: ScaleName) -> tuple[Variant, ...]:
         """The variants of a scale."""
@@ -100,8 +128,8 @@ class Study:
 
     def expected(self, scale: ScaleName) -> tuple[Shape, ...]:
         """The shapes that a scale can show."""
-        names = {v.name for v in self.chosen(scale)}
-        return tuple(shape for shape in self.shapes if named(shape) <= names)
+        names = {UNTRAINED, *(v.name for v in self.chosen(scale))}
+        return tuple(shape for shape in self.shapes if scale in shape.scales and named(shape) <= names)
 
 
 def named(shape: Shape) -> set[str]:

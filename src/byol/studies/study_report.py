@@ -10,8 +10,8 @@ from byol.evaluate.branch_measures import NUM_DRAWS, NUM_IMAGES
 from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE
 from byol.runtime.record import finite, replacing, write_atomically, write_json
 from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
-from byol.studies.runs import UNTRAINED, Task
-from byol.studies.study import ScaleName, Study
+from byol.studies.runs import Task
+from byol.studies.study import UNTRAINED, ScaleName, Study
 
 COLUMNS = {
     "knn": "kNN, %",
@@ -46,15 +46,16 @@ def protocol(
     settings: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """What is going to be done and what is expected of it, for the user; said and written before the first run."""
+    other = "of another training than this scale's; " if scale == "paper" and not study.repeats_paper else ""
     changed = ", ".join(f"{name} {value}" for name, value in (settings or {}).items())
     lines = [
-        f"study {study.name}, scale {scale}: {study.question}",
+        f"study {study.name}, scale {scale}: {study.asked(scale)}",
         f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {num_images:,} images per run, the same for all",
         *([f"  changed in all variants: {changed}"] if changed else []),
         f"  accuracy: kNN on the encoder's features in eval mode, k {NEIGHBOURS}, T {TEMPERATURE}; "
         f"std, rank and cosines: projections of {NUM_IMAGES} training images in train mode; "
         f"variance: their unit projections over {NUM_DRAWS} draws of both views; collapse: by the last step of the training",
-        f"  the paper's numbers: {study.source} ({study.paper_metric})",
+        f"  the paper's numbers: {other}{study.source} ({study.paper_metric})",
         "  expected beforehand:",
     ]
     return lines + [f"    {shape.text}" for shape in study.expected(scale)]
@@ -79,7 +80,7 @@ def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
         paper = papers.get(name)
         cells = [_cell(result.outcomes[name], measure) for measure in COLUMNS]
         rows.append([name, *cells, "" if paper is None else f"{paper:g}"])
-    return ["variant", *COLUMNS.values(), "paper"], rows
+    return ["variant", *COLUMNS.values(), f"paper: {result.study.paper_measure}"], rows
 
 
 def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
@@ -110,11 +111,11 @@ def write(result: StudyResult, out: Path) -> None:
     content = {
         "study": result.study.name,
         "scale": result.scale,
-        "question": result.study.question,
+        "question": result.study.asked(result.scale),
         "protocol": result.protocol,
         "source": result.study.source,
         "paper": {v.name: v.paper for v in result.study.variants},
-        "paper_metric": result.study.paper_metric,
+        "paper_metric": result.study.paper_measure,
         "measures": {**COLUMNS, "knn": TITLES["knn"]},
         "untrained": UNTRAINED,
         "outcomes": result.outcomes,
@@ -133,6 +134,7 @@ def plot(result: StudyResult, path: Path) -> None:
     from matplotlib.figure import Figure
 
     papers = {v.name: v.paper for v in result.study.variants if v.name in result.outcomes and v.paper is not None}
+    papers_title = f"paper: {result.study.paper_metric}\nafter {result.study.paper_training}"
     names = [v.name for v in result.study.chosen(result.scale)]
     panels = [*COLUMNS, *(["paper"] if papers else [])]
     rows = math.ceil(len(panels) / PANELS_PER_ROW)
@@ -157,10 +159,10 @@ def plot(result: StudyResult, path: Path) -> None:
         if panel == "knn":
             untrained = over_seeds([o["knn"] for o in result.outcomes[UNTRAINED]]).value
             axis.axvline(untrained, color="0.4", linestyle=":")
-        axis.set_title(TITLES.get(panel) or COLUMNS.get(panel, f"paper: {result.study.paper_metric}"), fontsize="small")
+        axis.set_title(TITLES.get(panel) or COLUMNS.get(panel, papers_title), fontsize="small")
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    figure.suptitle(result.study.question, fontsize="medium")
+    figure.suptitle(result.study.asked(result.scale), fontsize="medium")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from byol.studies.study import PAPER, SMALL, TINY_COLOUR, Contrast, Study, Variant
+from byol.studies.study import PAPER, SMALL, TINY_COLOUR, Collapse, Contrast, Study, Variant
 
 
 def _both(**settings: float) -> dict[str, Any]:
@@ -21,6 +21,13 @@ REMOVED = {
     "no colour": (NO_COLOUR, 63.4, 45.7),
     "no jitter": (_both(jitter_probability=0.0), 71.8, 63.7),
     "no grayscale": (_both(grayscale_probability=0.0), 70.3, 61.9),
+    "no blur in T'": ({"views.view2.blur_probability": 0.0}, 72.4, 67.5),
+    "no solarize in T'": ({"views.view2.solarize_probability": 0.0}, 72.3, 67.7),
+    "no blur or solarize in T'": (
+        {"views.view2.blur_probability": 0.0, "views.view2.solarize_probability": 0.0},
+        72.2,
+        67.4,
+    ),
     "symmetric": (_both(blur_probability=0.5, solarize_probability=0.2), 72.5, 68.1),
     "crop only": ({**NO_FLIP, **NO_COLOUR, **NO_BLUR, **NO_SOLARIZE}, 59.4, 40.3),
     "crop and flip": ({**NO_COLOUR, **NO_BLUR, **NO_SOLARIZE}, 60.1, 40.2),
@@ -49,6 +56,7 @@ AUGMENTATIONS = Study(
             {"simclr all": 1, "simclr crop only": -1, "byol all": -1, "byol crop only": 1},
             14.5,
         ),
+        Collapse("BYOL does not collapse with crops alone", "byol crop only", False),
         Contrast("colour is worth more than blur to BYOL", {"byol no blur": 1, "byol no colour": -1}, 7.8),
     ),
     scales={

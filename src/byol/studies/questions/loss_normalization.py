@@ -1,6 +1,6 @@
 """What does the loss need its vectors normalised by?"""
 
-from byol.studies.study import PAPER, SMALL, TINY, Contrast, Study, Variant
+from byol.studies.study import PAPER, SMALL, TINY, Collapse, Contrast, Study, Variant
 
 LOSS_NORMALIZATION = Study(
     name="loss-normalization",
@@ -13,6 +13,7 @@ LOSS_NORMALIZATION = Study(
         Contrast("unit length beats none", {"l2": 1, "none": -1}, 5.1),
         Contrast("unit length beats batch norm", {"l2": 1, "batch": -1}, 7.2),
         Contrast("layer norm beats batch norm", {"layer": 1, "batch": -1}, 7.2),
+        *(Collapse(f"{name} does not collapse", name, False) for name in ("l2", "layer", "batch", "none")),
     ),
     scales={"tiny": TINY, "small": SMALL, "paper": PAPER},
     source="BYOL Table 20",

@@ -19,11 +19,21 @@ def _bridge(predictor: str, target: str, beta: float, alpha: float = 0.1) -> dic
 STOPPED = {"method.target": "stop-gradient"}
 LEAST_SQUARES = {**STOPPED, "heads.predictor": "least-squares"}
 SWEEP = {
-    (0.1, 0.01): 72.2, (0.1, 0.1): 72.4, (0.1, 1.0): 72.6, (0.1, 10.0): 72.5,
-    (0.5, 0.01): 70.9, (0.5, 0.1): 72.0, (0.5, 1.0): 72.7, (0.5, 10.0): 72.5,
-    (1.0, 0.01): 53.9, (1.0, 1.0): 72.7, (1.0, 10.0): 72.6,
+    (0.1, 0.01): 72.2, (0.1, 0.1): 72.4, (0.1, 0.3): 72.7, (0.1, 1.0): 72.6, (0.1, 3.0): 72.5, (0.1, 10.0): 72.5,
+    (0.5, 0.01): 70.9, (0.5, 0.1): 72.0, (0.5, 0.3): 72.7, (0.5, 1.0): 72.7, (0.5, 3.0): 72.6, (0.5, 10.0): 72.5,
+    (1.0, 0.01): 53.9, (1.0, 0.3): 72.7, (1.0, 1.0): 72.7, (1.0, 3.0): 72.6, (1.0, 10.0): 72.6,
 }  # fmt: skip
 """(beta, alpha): the paper's accuracy, with predictor and target."""
+RATES = {0.0: 0.01, 2.0: 62.8, 10.0: 66.6, 20.0: 66.3}
+"""Of the predictor, as multiples, without the average."""
+BOTH_RATES = {
+    1.0: {1.5: 25.7, 5.0: 66.7},
+    1.5: {1.0: 1.4, 1.5: 9.2, 2.0: 55.2, 5.0: 61.5, 10.0: 66.0},
+    2.0: {1.0: 2.0, 1.5: 5.3, 2.0: 15.8, 5.0: 60.9, 10.0: 66.3},
+    5.0: {1.0: 1.5, 1.5: 2.5, 2.0: 2.5, 5.0: 20.5, 10.0: 60.5},
+    10.0: {1.0: 0.1, 1.5: 2.1, 2.0: 1.9, 5.0: 2.8, 10.0: 8.3},
+}
+"""[projector's][predictor's], without the average; those of the predictor alone that RATES lacks."""
 
 PREDICTOR = Study(
     name="predictor",
@@ -53,18 +63,25 @@ PREDICTOR = Study(
         ),
         *(
             Variant(f"stop-gradient, predictor's rate x{rate:g}", {**STOPPED, "optimizer.predictor_rate": rate}, value)
-            for rate, value in ((2.0, 62.8), (10.0, 66.6), (20.0, 66.3))
+            for rate, value in RATES.items()
         ),
-        Variant(
-            "stop-gradient, both heads' rates x10",
-            {**STOPPED, "optimizer.predictor_rate": 10.0, "optimizer.projector_rate": 10.0},
-            8.3,
+        *(
+            Variant(
+                f"stop-gradient, rates x{projector:g} (projector), x{predictor:g} (predictor)",
+                {**STOPPED, "optimizer.projector_rate": projector, "optimizer.predictor_rate": predictor},
+                value,
+            )
+            for projector, row in BOTH_RATES.items()
+            for predictor, value in row.items()
         ),
     ),
     shapes=(
         Collapse("BYOL does not collapse", "predictor, average, beta 0 (BYOL)", False),
         Collapse("without the predictor and negatives it collapses", "none, average, beta 0"),
-        Collapse("without the average and negatives it collapses", "predictor, stop-gradient, beta 0"),
+        Collapse(
+            "without the average and negatives it collapses (the source: with LARS and batches of 4096)",
+            "predictor, stop-gradient, beta 0",
+        ),
         Collapse("negatives prevent collapse without predictor", "none, average, beta 1", False),
         Collapse("SimCLR does not collapse", "none, online, beta 1 (SimCLR)", False),
         Contrast(
@@ -78,6 +95,11 @@ PREDICTOR = Study(
             1.3,
         ),
         Collapse("a predictor ten times as fast replaces the average", "stop-gradient, predictor's rate x10", False),
+        Collapse(
+            "as fast a projector undoes that",
+            "stop-gradient, rates x10 (projector), x10 (predictor)",
+            scales=("paper",),
+        ),
         Collapse("the best linear predictor replaces the average", "least squares, stop-gradient", False),
     ),
     scales={

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from byol.studies.study import PAPER, SMALL, TINY, Contrast, Study, Variant
+from byol.studies.study import PAPER, SMALL, TINY, Collapse, Contrast, Study, Variant
 
 DEPTHS = {
     (1, 1): 61.9, (1, 2): 65.0, (1, 3): 65.7, (2, 1): 71.5, (2, 2): 72.5, (2, 3): 71.4, (3, 1): 71.4, (3, 2): 72.1, (3, 3): 72.1,
@@ -22,6 +22,7 @@ HEADS = Study(
     shapes=(
         Contrast("a projector of two layers beats one", {"depth 2-2": 1, "depth 1-2": -1}, 7.5),
         Contrast("a predictor of two layers beats one", {"depth 2-2": 1, "depth 2-1": -1}, 1.0),
+        Collapse("one layer in each head does not collapse", "depth 1-1", False),
         Contrast("a projection of 64 beats 16", {"width 64": 1, "width 16": -1}, 2.3),
     ),
     scales={

@@ -1,0 +1,77 @@
+"""How small may the batch be that batch norm and the negatives see, when the optimizer's batch stays?"""
+
+from dataclasses import replace
+
+from byol.studies.study import PAPER, SMALL, TINY, Collapse, Contrast, Shape, Study, Variant
+
+OURS, PAPERS = (256, 128, 64, 32, 16, 8, 4), (4096, 2048, 1024, 512, 256, 128, 64)
+"""Micro-batches: with the optimizer's batch of 256, and with the paper's of 4096."""
+ACCURACIES = {
+    "byol": (72.5, 72.4, 72.2, 72.2, 71.8, 69.6, 59.7),
+    "simclr": (67.9, 67.8, 67.4, 66.5, 64.3, 63.6, 59.2),
+}
+"""With the paper's micro-batches; beside ours, too, largest to smallest."""
+TOLD, TRUE = (256, 32, 8), (64, 16)
+QUESTION = "What do batch norm and the negatives lose in small batches, at one optimizer batch of {}?"
+OF_PAPER = " of 4096"
+"""Ends the names of the variants with the paper's micro-batches."""
+
+
+def _variants(method: str) -> tuple[Variant, ...]:
+    own = {"method.name": method}
+    accumulated = tuple(
+        Variant(f"{method} {size}{of}", {**own, "micro_batch_size": size}, accuracy)
+        for sizes, of in ((OURS, ""), (PAPERS, OF_PAPER))
+        for size, accuracy in zip(sizes, ACCURACIES[method], strict=True)
+    )
+    true = tuple(
+        Variant(f"{method} {size}, true batch", {**own, "batch_size": size, "method.tau_reference_batch": 256})
+        for size in TRUE
+    )
+    return accumulated + true
+
+
+def _shapes(sizes: tuple[int, ...], of: str) -> tuple[Shape, ...]:
+    whole, _, _, eighth, sixteenth, small, smallest = sizes
+
+    def loses(method: str, to: int, sign: int = 1) -> dict[str, float]:
+        return {f"{method} {whole}{of}": sign, f"{method} {to}{of}": -sign}
+
+    return (
+        *(
+            Contrast(
+                f"SimCLR loses more than BYOL from {whole} to {to}",
+                {**loses("simclr", to), **loses("byol", to, -1)},
+                gap,
+            )
+            for to, gap in ((eighth, 1.1), (sixteenth, 2.9))
+        ),
+        Contrast(f"SimCLR loses from {whole} to {small}", loses("simclr", small), 4.3),
+        Contrast(f"BYOL loses from {whole} to {small}", loses("byol", small), 2.9),
+        Contrast(f"BYOL breaks at {smallest}", loses("byol", smallest), 12.8),
+        Contrast(f"BYOL is ahead of SimCLR at {whole}", {f"byol {whole}{of}": 1, f"simclr {whole}{of}": -1}, 4.6),
+        Collapse(f"BYOL does not collapse at {small}", f"byol {small}{of}", False),
+    )
+
+
+def _names(sizes: tuple[int, ...], end: str = "") -> tuple[str, ...]:
+    return tuple(f"{method} {size}{end}" for method in ACCURACIES for size in sizes)
+
+
+BATCH_SIZE = Study(
+    name="batch-size",
+    question=QUESTION.format(256),
+    variants=(*_variants("byol"), *_variants("simclr")),
+    shapes=(*_shapes(OURS, ""), *_shapes(PAPERS, OF_PAPER)),
+    scales={
+        "tiny": replace(TINY, settings={**TINY.settings, "batch_size": 256}, variants=_names(TOLD)),
+        "small": replace(
+            SMALL,
+            settings={**SMALL.settings, "batch_size": 256},
+            variants=(*_names(OURS), *_names(TRUE, ", true batch")),
+        ),
+        "paper": replace(PAPER, variants=_names(PAPERS, OF_PAPER), question=QUESTION.format(4096)),
+    },
+    source="BYOL Table 16: micro-batches of 4096 to 64, the optimizer's batch 4096",
+    paper_metric="ImageNet linear top-1, %",
+)
