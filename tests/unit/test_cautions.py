@@ -56,6 +56,17 @@ def test_target_that_keeps_its_start_is_told_and_the_advice_helps() -> None:
     assert short.endswith("of 4 steps: too few to learn much")
 
 
+def test_what_keeps_weights_to_start_from_is_told() -> None:
+    whole = resolved(50_000)
+    (line,) = said(override(whole, {"encoder.init": "weights"}), 50_000)
+    assert "--encoder.norm frozen" in line
+    assert f"--optimizer.base-learning-rate {SMALL.config.optimizer.base_learning_rate / 10:.2g}," in line
+    (line,) = said(override(whole, {"encoder.pretrained": True, "encoder.norm": "frozen"}), 50_000)
+    assert "--encoder.norm" not in line and "--optimizer.base-learning-rate" in line
+    kept = override(whole, {"encoder.init": "weights", "encoder.norm": "frozen"})
+    assert said(kept, 50_000, given=("optimizer.base_learning_rate",)) == []
+
+
 def test_rate_and_decay_of_another_optimizer_are_told() -> None:
     lars = override(resolved(50_000), {"optimizer.name": "lars"})
     (line,) = said(lars, 50_000)

@@ -24,6 +24,7 @@ def cautions(
         *_of_the_target(config, chosen, schedule),
         *_of_the_optimizer(config, chosen, given),
         *_of_norms(config, num_ranks),
+        *_of_weights_to_start_from(config, given),
     ]
 
 
@@ -66,6 +67,20 @@ def _of_the_optimizer(config: Config, chosen: Recipe, given: Collection[str]) ->
     return [
         f"{' and '.join(kept)} {'are' if len(kept) > 1 else 'is'} the recipe's for {before.name}, not for {now.name}{ADVICE.get(now.name, '')}"
     ]
+
+
+def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[str]:
+    """Measured with ImageNet's in docs/recipes.md."""
+    if not (config.encoder.init or config.encoder.pretrained):
+        return []
+    advice = []
+    if config.encoder.norm == "batch":
+        advice.append("--encoder.norm frozen, where they have batch norm, whose averages would move")
+    if "optimizer.base_learning_rate" not in given:
+        advice.append(
+            f"--optimizer.base-learning-rate {config.optimizer.base_learning_rate / 10:.2g}, a tenth of the recipe's"
+        )
+    return [f"weights to start from can be lost by training on; what kept some: {'; '.join(advice)}"] if advice else []
 
 
 def _of_norms(config: Config, num_ranks: int) -> list[str]:

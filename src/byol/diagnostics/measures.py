@@ -34,6 +34,23 @@ def measure_encodings(views: Tensor) -> dict[str, float]:
     }
 
 
+def measure_step(projection: Tensor, target: Tensor) -> dict[str, float]:
+    """What the collapse watch leaves out, of (N, D) online projections of one view and target projections of the other.
+
+    For every look of a training; what needs more than two views is left to `measure_encodings`. Empty where a
+    projection is not finite.
+    """
+    first, second = projection.cpu().float(), target.cpu().float()
+    if not bool(first.isfinite().all() and second.isfinite().all()):
+        return {}
+    return {
+        "rankme": rankme(first),
+        "alpha_req": alpha_req(first),
+        "alignment": alignment(first, second),
+        "uniformity": uniformity(first),
+    }
+
+
 def measure_networks(projection: Tensor, target: Tensor) -> dict[str, float]:
     """What is between online and target projections, both (N, M, D) of the same views.
 

@@ -1,6 +1,6 @@
 """Everything that changes during training, as one object: to save it is to save the run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch.optim import Optimizer
@@ -21,6 +21,8 @@ class State:
     planned_steps: int = 0
     """The steps of the whole training where a plan by time was corrected on the way; 0: as many as the config says."""
     collapse: CollapseWatch | None = None
+    measures: dict[str, float] = field(default_factory=dict)
+    """What the same look found besides (`diagnostics.measures.measure_step`)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and plain containers only, so that it loads with `weights_only`."""
@@ -31,6 +33,7 @@ class State:
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "collapse": self.collapse.as_dict() if self.collapse is not None else None,
+            "measures": dict(self.measures),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -44,3 +47,4 @@ class State:
         self.num_skipped_steps = saved["num_skipped_steps"]
         self.planned_steps = saved.get("planned_steps", 0)
         self.collapse = CollapseWatch(**saved["collapse"]) if saved["collapse"] is not None else None
+        self.measures = dict(saved.get("measures", {}))
