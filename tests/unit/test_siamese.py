@@ -173,3 +173,29 @@ def test_every_combination_gives_a_finite_loss_and_gradient(name: str) -> None:
         found = [p.grad for p in m.online.parameters()]
         assert all(g is not None and bool(g.isfinite().all()) for g in found), (target, predictor)
         assert output.projection1.shape == output.target2.shape == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("corner", "bridge", "scale", "shift"),
+    [
+        ({"method.name": "byol"}, {"method.beta": 0.0}, 1.0, -4.0),
+        (
+            {"method.name": "simclr", "method.temperature": 0.3},
+            {"method.beta": 1.0, "method.temperature": 0.3, "heads.predictor": "none", "method.target": "online"},
+            4 * 0.3,
+            0.0,
+        ),
+    ],
+)
+def test_configured_bridge_has_byol_and_simclr_as_corners(
+    corner: dict, bridge: dict, scale: float, shift: float
+) -> None:
+    """Loss and gradients of the methods as a config makes them, from the same weights (section 5 of BYOL, appendix F.4)."""
+    theirs, ours = built(**corner).double(), built(**{"method.name": "infonce", **bridge}).double()
+    expected, found = (m.train()(VIEW1, VIEW2).loss for m in (theirs, ours))
+    assert found.item() == pytest.approx(scale * expected.item() + shift, abs=1e-6)
+    expected.backward()
+    found.backward()
+    assert gradients(ours).keys() == gradients(theirs).keys() != set()
+    for name, gradient in gradients(ours).items():
+        assert torch.allclose(gradient, scale * gradients(theirs)[name], atol=1e-6), name
