@@ -103,6 +103,16 @@ def test_batch_size_study_names_the_batches_that_it_trains_with(
     assert (f"BYOL breaks at {batch // 64}" in expected) == (scale != "tiny")
 
 
+@pytest.mark.parametrize("name", ["batch-size", "augmentations"])
+def test_simclr_at_paper_scale_has_the_heads_of_its_recipe(name: str) -> None:
+    heads = {"byol": recipe("imagenet-300").config.heads, "simclr": recipe("simclr-imagenet").config.heads}
+    tasks = [task for task in plan(find_study(name), "paper", 1, Path("out")) if task.variant]
+    assert {task.config.method.name for task in tasks} == set(heads)
+    assert all(task.config.heads == heads[task.config.method.name] for task in tasks)
+    for task in plan(find_study(name), "tiny", 1, Path("out")):
+        assert task.config.heads == replace(recipe("sample").config.heads, projector_depth=2)
+
+
 def test_study_expects_at_a_scale_what_the_source_says_of_it() -> None:
     whole = find_study("normalization")
     texts = {scale: {shape.text for shape in whole.expected(scale)} for scale in ("tiny", "small", "paper")}

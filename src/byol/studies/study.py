@@ -79,6 +79,8 @@ TINY_COLOUR = Scale("sample", "cifar10", {**TWO_LAYERS, "epochs": 1.5})
 SMALL = Scale("sample", "cifar10", {**TWO_LAYERS, "epochs": 10.0})
 """500,000 images a run: about a quarter of an hour on two cores."""
 PAPER = Scale("imagenet-300", "imagenet")
+SIMCLRS_HEADS = {"heads.projector_hidden": 2048, "heads.projector_output": 128, "heads.projector_output_norm": True}
+"""Of the paper's reproduction of SimCLR, which its augmentations and batches are compared with; with BYOL's: 69.2 (F.5)."""
 PAPERS_ABLATIONS = "300 epochs of ResNet-50"
 """The training of BYOL's own tables, which scale paper repeats."""
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from byol.studies.study import PAPER, SMALL, TINY_COLOUR, Collapse, Contrast, Study, Variant
+from byol.studies.study import PAPER, SIMCLRS_HEADS, SMALL, TINY_COLOUR, Collapse, Contrast, Study, Variant
 
 
 def _both(**settings: float) -> dict[str, Any]:
@@ -40,8 +40,13 @@ AUGMENTATIONS = Study(
     name="augmentations",
     question="Which augmentations do BYOL and SimCLR need?",
     variants=tuple(
-        Variant(f"{method} {name}", {**row[0], "method.name": method}, row[column])
-        for column, method in ((1, "byol"), (2, "simclr"))
+        Variant(
+            f"{method} {name}",
+            {**row[0], "method.name": method},
+            row[column],
+            {**row[0], "method.name": method, **heads},
+        )
+        for column, method, heads in ((1, "byol", {}), (2, "simclr", SIMCLRS_HEADS))
         for name, row in REMOVED.items()
     ),
     shapes=(

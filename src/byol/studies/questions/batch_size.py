@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from byol.studies.study import PAPER, SMALL, TINY, Collapse, Contrast, Shape, Study, Variant
+from byol.studies.study import PAPER, SIMCLRS_HEADS, SMALL, TINY, Collapse, Contrast, Shape, Study, Variant
 
 OURS, PAPERS = (256, 128, 64, 32, 16, 8, 4), (4096, 2048, 1024, 512, 256, 128, 64)
 """Micro-batches: with the optimizer's batch of 256, and with the paper's of 4096."""
@@ -20,8 +20,8 @@ OF_PAPER = " of 4096"
 def _variants(method: str) -> tuple[Variant, ...]:
     own = {"method.name": method}
     accumulated = tuple(
-        Variant(f"{method} {size}{of}", {**own, "micro_batch_size": size}, accuracy)
-        for sizes, of in ((OURS, ""), (PAPERS, OF_PAPER))
+        Variant(f"{method} {size}{of}", {**own, "micro_batch_size": size, **heads}, accuracy)
+        for sizes, of, heads in ((OURS, "", {}), (PAPERS, OF_PAPER, SIMCLRS_HEADS if method == "simclr" else {}))
         for size, accuracy in zip(sizes, ACCURACIES[method], strict=True)
     )
     true = tuple(
