@@ -22,7 +22,7 @@ from byol.studies.command import begin, carry_out, training_command
 from byol.studies.judge import judge, over_seeds
 from byol.studies.runs import Task, plan, slug
 from byol.studies.study import UNTRAINED, Collapse, Contrast
-from byol.studies.study_report import StudyResult, lines, protocol, table, write
+from byol.studies.study_report import StudyResult, lines, markdown, protocol, read, table, write
 from tests.conftest import SMALL
 
 QUICK = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16, "epochs": 1.0}
@@ -151,6 +151,27 @@ def test_study_says_of_which_training_the_papers_numbers_are(name: str, measured
     assert json.loads((tmp_path / "study.json").read_text())["paper_metric"] == measured
     warned = "\n".join(protocol(chosen, "paper", 1, 5000, "photos")).count("of another training than this scale's")
     assert warned == (name != "heads")
+
+
+def test_study_is_read_from_its_record_and_written_as_a_table(tmp_path: Path) -> None:
+    whole = find_study("normalization")
+    names = [variant.name for variant in whole.chosen("tiny")]
+    healthy = {"knn": 50.25, "std_ratio": 0.75, "effective_rank": 9.0, "positive_cosine": 0.9, "negative_cosine": 0.1}
+    outcomes: dict[str, list] = {name: [{**healthy, **HEALTHY}] * 2 for name in names}
+    outcomes |= {"batch": [{"failed": "nan", "knn": math.nan}] * 2, UNTRAINED: [{"knn": 40.0}] * 2}
+    result = StudyResult(whole, "tiny", outcomes, [judge(s, outcomes) for s in whole.expected("tiny")], ["said"])
+    write(result, tmp_path)
+    again = read(tmp_path / "study.json")
+    assert table(again) == table(result)
+    assert again.judgements == result.judgements
+    text = (tmp_path / "study.md").read_text()
+    assert text == f"```\nsaid\n```\n\n{markdown(again)}\n"
+    rows = text.splitlines()
+    assert rows[4].startswith("| variant | kNN, % | std") and rows[4].endswith("after 10 epochs of ResNet-18 |")
+    assert rows[6] == "| batch | diverged | diverged | diverged | diverged | diverged | diverged | diverged | 57.7 |"
+    assert rows[7].startswith("| projector only | 50.2 [50.2, 50.2] | 0.75 [0.75, 0.75] | 9.0 [9.0, 9.0] |")
+    assert rows[12].startswith("| encoder, untrained | 40.0") and rows[12].endswith("| 28.8 |")
+    assert "| layer norm in the heads collapses early on | did not hold | 0 of 2 seeds collapsed" in text
 
 
 def test_judge_contrast_hand_values() -> None:

@@ -70,7 +70,7 @@ def begin(
 def carry_out(
     begun: Begun, *, jobs: int = 1, say: Say = print, show: Show = lambda progress: None
 ) -> StudyResult | int:
-    """Runs what a study lacks, one directory per variant and seed; then study.json, study.txt and study.png.
+    """Runs what a study lacks, one directory per variant and seed; then study.json, study.md and study.png.
 
     The number of the signal where one stopped it. Raises ConfigError under torchrun.
     """

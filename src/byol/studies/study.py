@@ -100,6 +100,8 @@ class Study:
     paper_metric: str
     paper_training: str = PAPERS_ABLATIONS
     """What the paper's numbers are measured on."""
+    paper_untrained: float | None = None
+    """The source's number for the encoder before training."""
     needs_colour: bool = False
 
     def __post_init__(self) -> None:

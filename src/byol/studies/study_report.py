@@ -1,5 +1,6 @@
 """A study as a table of text, as JSON and as a plot, with the paper's numbers beside ours."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import Any
 from byol.evaluate.branch_measures import NUM_DRAWS, NUM_IMAGES
 from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE
 from byol.runtime.record import finite, replacing, write_atomically, write_json
+from byol.studies import find_study
 from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
 from byol.studies.runs import Task
 from byol.studies.study import UNTRAINED, ScaleName, Study
@@ -74,7 +76,7 @@ def collect(study: Study, scale: ScaleName, tasks: list[Task], protocol: list[st
 
 def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     """(header, rows) of the result as text; mean over the seeds with Student's 95 % interval."""
-    papers = {v.name: v.paper for v in result.study.variants}
+    papers = {UNTRAINED: result.study.paper_untrained, **{v.name: v.paper for v in result.study.variants}}
     rows = []
     for name in [*(n for n in result.outcomes if n != UNTRAINED), UNTRAINED]:
         paper = papers.get(name)
@@ -105,8 +107,32 @@ def lines(result: StudyResult) -> list[str]:
     return ["expected, and seen:"] + [f"  {j.state:12}  {j.text}: {j.evidence}" for j in result.judgements]
 
 
+def markdown(result: StudyResult) -> str:
+    """Both tables, to be read or pasted somewhere: the results, and what was expected beside what was seen."""
+    judged = [[j.text, j.state, j.evidence] for j in result.judgements]
+    return "\n".join([*_grid(*table(result)), "", *_grid(["expected", "seen", "evidence"], judged)])
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+
+
+def read(path: Path) -> StudyResult:
+    """What a study.json tells, judged as today. Raises ConfigError where there is no such study any more."""
+    content = json.loads(path.read_text())
+    study, scale = find_study(content["study"]), content["scale"]
+    outcomes = {name: [_restored(outcome) for outcome in seeds] for name, seeds in content["outcomes"].items()}
+    judgements = [judge(shape, outcomes) for shape in study.expected(scale)]
+    return StudyResult(study, scale, outcomes, judgements, content["protocol"])
+
+
+def _restored(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+    """NaN where the file has null."""
+    return {name: math.nan if value is None else value for name, value in outcome.items()}
+
+
 def write(result: StudyResult, out: Path) -> None:
-    """study.json, study.txt and study.png in `out`."""
+    """study.json, study.md and study.png in `out`."""
     header, rows = table(result)
     content = {
         "study": result.study.name,
@@ -124,8 +150,8 @@ def write(result: StudyResult, out: Path) -> None:
         "judgements": [asdict(j) for j in result.judgements],
     }
     write_json(out / "study.json", finite(content))
-    text = [*result.protocol, "", *("\t".join(row) for row in [header, *rows]), "", *lines(result)]
-    write_atomically(out / "study.txt", ("\n".join(text) + "\n").encode())
+    protocol = "\n".join(["```", *result.protocol, "```"])
+    write_atomically(out / "study.md", f"{protocol}\n\n{markdown(result)}\n".encode())
     plot(result, out / "study.png")
 
 
