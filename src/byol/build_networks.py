@@ -130,6 +130,11 @@ def method(
 
 def trained_method(directory: RunDirectory) -> Method:
     """The networks of a run's newest checkpoint. Raises CheckpointError where there is none, or it does not fit."""
+    return method_and_state(directory)[0]
+
+
+def method_and_state(directory: RunDirectory) -> tuple[Method, dict[str, Any]]:
+    """`trained_method`, and all that the checkpoint holds (`engine.state`)."""
     record = directory.record()
     config = from_dict(Config, record["config"])
     config = replace(
@@ -144,7 +149,7 @@ def trained_method(directory: RunDirectory) -> Method:
         raise CheckpointError(
             f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
         ) from error
-    return networks
+    return networks, state
 
 
 def _is_the_papers(config: Config, parts: MethodParts) -> bool:

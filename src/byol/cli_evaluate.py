@@ -26,7 +26,7 @@ class Images:
     seed: int = 0
     """Decides splits, order and views."""
     out: str = ""
-    """Where results go, in a folder `evaluation`. Default: the run; runs/NAME where the encoder is no folder."""
+    """Where results go, in a folder `evaluation`. Default: the run; runs/NAME/DATA where the encoder is no folder."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
 
@@ -117,6 +117,7 @@ def _run(images: Images, names: tuple[str, ...], budget: Budget, options: Protoc
             download=images.place.download,
             device=images.device,
             workers=workers,
+            say=console.say,
             show=console.do,
             done=lambda result: console.say(f"{result.protocol} done in {result.record['seconds']:.0f} s"),
         )
@@ -162,9 +163,10 @@ def run_embed(options: Embed) -> int:
             root=options.place.data_root,
             download=options.place.download,
             device=options.device,
+            say=console.say,
             show=console.count,
         )
     print(f"{count} vectors written to {options.out}")
-    for name, reason in skipped.items():
+    for name, reason in skipped:
         print(f"  skipped {name}: {reason}", file=sys.stderr)
     return 0

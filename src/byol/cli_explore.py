@@ -35,7 +35,9 @@ def run_explore(options: Explore) -> int:
     from byol.explore.server import serve
     from byol.runtime.hardware import choose_device
 
-    source = trained_images(options.run, options.data, root=options.place.data_root, download=options.place.download)
+    source = trained_images(
+        options.run, options.data, root=options.place.data_root, download=options.place.download, say=print
+    )
     subject = open_subject(options.run, source)
     device = choose_device(options.device)
     out = Path(options.out) if options.out else subject.home / "explore"
@@ -43,7 +45,7 @@ def run_explore(options: Explore) -> int:
         library, skipped = open_library(
             subject.encoder.to(device), source, device, out, show=console.count, say=console.say
         )
-    for name, reason in skipped.reasons.items():
+    for name, reason in skipped.reasons:
         print(f"  skipped {name}: {reason}", file=sys.stderr)
 
     def ready(address: str) -> None:

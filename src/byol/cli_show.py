@@ -112,6 +112,7 @@ def run_report(options: Report) -> int:
             download=options.place.download,
             device=options.device,
             num_images=options.images,
+            say=console.say,
             show=console.count,
         )
     print(f"Report written to {path}")
@@ -127,7 +128,7 @@ def run_preview(options: Preview) -> int:
     from byol.data.open import open_source
     from byol.report.preview import preview
 
-    source = open_source(options.data, root=options.place.data_root, download=options.place.download)
+    source = open_source(options.data, root=options.place.data_root, download=options.place.download, say=print)
     found = preview(source, options.config, rows=options.rows, draws=options.draws)
     found.save(Path(options.out))
     if options.terminal:
@@ -150,7 +151,7 @@ def run_doctor(options: Doctor) -> int:
     from byol.report.suitability import view_warnings
 
     chosen, config = recipe(options.recipe), options.config
-    source = open_source(options.data, root=options.place.data_root, download=options.place.download)
+    source = open_source(options.data, root=options.place.data_root, download=options.place.download, say=print)
     found = estimate(
         source,
         config,
@@ -168,7 +169,9 @@ def run_check_data(options: CheckData) -> int:
     from byol.console import Console
     from byol.data.open import open_source
 
-    source = open_source(options.data, options.split, root=options.place.data_root, download=options.place.download)
+    source = open_source(
+        options.data, options.split, root=options.place.data_root, download=options.place.download, say=print
+    )
     with Console() as console:
         report = check_data(source, out=options.out or None, show=console.count)
     encoding = sys.stdout.encoding or "utf-8"
@@ -192,6 +195,7 @@ def run_diagnose(options: Diagnose) -> int:
             root=options.place.data_root,
             download=options.place.download,
             device=options.device,
+            say=console.say,
             show=console.count,
         )
     for header, rows in tables(found):
@@ -199,6 +203,8 @@ def run_diagnose(options: Diagnose) -> int:
         print()
     for line in found.missing:
         print(f"not measured: {line}")
+    if found.stage:
+        print(found.stage)
     print(found.verdict)
     print(f"  written to {write_diagnosis(options.run, found)}")
     return 0

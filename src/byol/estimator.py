@@ -72,7 +72,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         encoder = self.encoder_.to(device)
         found = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped)
         if skipped.reasons:
-            name, reason = next(iter(skipped.reasons.items()))
+            name, reason = skipped.reasons[0]
             raise DataError(
                 f"{len(skipped)} of {len(source)} images cannot be read, {name} the first of them ({reason}): rows would not "
                 f"match the images. Remove them, or use byol.embed, which names each row."

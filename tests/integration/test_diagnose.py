@@ -14,6 +14,7 @@ from byol.cli import main
 from byol.commands.diagnose import diagnose, tables
 from byol.commands.trainer import Run
 from byol.errors import ByolError, ConfigError, DataError, EncoderError, RunError
+from byol.runtime import checkpoint
 from tests.conftest import SMALL, picture
 
 
@@ -48,6 +49,28 @@ def test_diagnose_run_measures_both_modes_and_writes(
     }  # fmt: skip
     assert "projection" in printed and "variance ratio" in printed
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_diagnose_of_an_unfinished_run_says_at_which_step(
+    run: Run, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The images are six steps an epoch."""
+    stopped = tmp_path / "stopped"
+    settings = {**SMALL, "checkpoint_interval_minutes": 0, "keep_checkpoints": 9}
+    byol.pretrain(str(images), epochs=2, out=stopped, overrides=settings, say=lambda line: None)
+    for path in (stopped / "checkpoints").glob("step_*.pt"):
+        if checkpoint.step_of(path) > 5:
+            path.unlink()
+    for path, said in (
+        (run.path, ""),
+        (stopped, "measured at step 5 of 12, that of the newest checkpoint that can be read\n"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["diagnose", str(path), "--data", str(images), "--images", "32", "--views", "2"])
+        printed = capsys.readouterr().out
+        assert "measured at step" not in printed.replace(said, "") and said in printed
+    written = json.loads((stopped / "diagnose.json").read_text())
+    assert (written["step"], written["total_steps"]) == (5, 12)
 
 
 def test_diagnose_same_seed_gives_the_same_numbers(run: Run, images: Path) -> None:

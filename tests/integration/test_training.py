@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -21,6 +22,9 @@ from byol.config import override
 from byol.data.arrays import ArrayImages
 from byol.data.loader import BatchPlan, ResidentFeed
 from byol.data.order import Order
+from byol.diagnostics.measures import measure_step
+from byol.diagnostics.spectrum import alpha_req
+from byol.engine.loop import Progress
 from byol.engine.metrics import read_metrics
 from byol.engine.micro_batches import micro_batches
 from byol.engine.state import State
@@ -383,12 +387,13 @@ def test_weights_that_are_not_finite_never_replace_a_sound_checkpoint(
 
 def test_skipped_images_survive_a_line_that_was_not_written_to_its_end(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.write_skipped({"a.jpg": "torn"})
+    directory.write_skipped({("photos", 4): ("a.jpg", "torn")})
     with directory.skipped.open("a") as stream:
         stream.write('{"name": "b.j')
-    directory.write_skipped({"a.jpg": "torn", "c.jpg": "empty"})
+    found = {("photos", 4): ("a.jpg", "torn"), ("photos", 7): ("c.jpg", "empty"), ("photos", 9): ("c.jpg", "torn")}
+    directory.write_skipped(found)
     rows = [json.loads(line) for line in directory.skipped.read_text().splitlines()]
-    assert rows == [{"name": "a.jpg", "reason": "torn"}, {"name": "c.jpg", "reason": "empty"}]
+    assert rows == [{"name": name, "place": place, "reason": why} for (_, place), (name, why) in found.items()]
 
 
 def test_run_on_a_file_system_without_locks_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,6 +518,22 @@ def test_collapse_stops_a_run_where_asked(tmp_path: Path) -> None:
     assert len(losses(tmp_path / "run")) < 20
 
 
+@pytest.mark.parametrize(("warmup_epochs", "interval", "first"), [(1.0, 3, 7), (0.0, 5, 6), (0.0, 50, 20)])
+def test_progress_gives_no_verdict_before_a_look_after_the_warm_up(
+    tmp_path: Path, warmup_epochs: float, interval: int, first: int
+) -> None:
+    """20 steps, of which an epoch is 4: `first` is the number of the step whose look may be judged. Metrics hold all."""
+    seen: list[Progress] = []
+    own = {"epochs": 5, "optimizer.warmup_epochs": warmup_epochs, "collapse_interval_steps": interval}
+    byol.pretrain(
+        PICTURES, "small", out=tmp_path / "run", overrides={**SMALL, **own}, say=lambda line: None, show=seen.append
+    )
+    assert [p.step for p in seen] == list(range(1, 21))
+    assert {p.health for p in seen[: first - 1]} == {"starting"}
+    assert {p.health for p in seen[first - 1 :]} <= {"healthy", "partially collapsed", "collapsed"}
+    assert "std_ratio" in read_metrics(tmp_path / "run" / "metrics.jsonl")[0]
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format_version": 99}'])
 def test_open_foreign_directory_is_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
@@ -555,6 +576,39 @@ def test_collapse_watch_sees_all_micro_batches(tmp_path: Path) -> None:
     run(tmp_path / "run", epochs=0.5, micro_batch_size=2, collapse_interval_steps=1)
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert all(row["effective_rank"] > 2 for row in rows)  # two images have no more
+
+
+def test_training_logs_the_measures_of_its_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, float]] = []
+
+    def look(projection: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
+        singular = np.linalg.svd(projection.double().numpy(), compute_uv=False)
+        share = singular / singular.sum()
+        unit, other = (
+            m.double().numpy() / np.linalg.norm(m.double().numpy(), axis=1)[:, None] for m in (projection, target)
+        )
+        pairs = np.triu_indices(len(unit), 1)
+        seen.append({
+            "alpha_req": alpha_req(projection.double()),
+                "rankme": float(np.exp(-np.sum(share * np.log(share)))),
+            "alignment": float(np.mean(np.sum((unit - other) ** 2, axis=1))),
+            "uniformity": float(np.log(np.mean(np.exp(-2 * np.sum((unit[pairs[0]] - unit[pairs[1]]) ** 2, axis=1))))),
+        })  # fmt: skip
+        return measure_step(projection, target)
+
+    monkeypatch.setattr("byol.engine.loop.measure_step", look)
+    run(tmp_path / "run", epochs=1, micro_batch_size=8, collapse_interval_steps=2, log_interval_steps=2)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert len(seen) > 2
+    for name, value in seen[-1].items():
+        assert rows[-1][name] == pytest.approx(value, abs=2e-3, rel=1e-3), name
+    assert rows[-1]["alignment"] == pytest.approx(2 - 2 * rows[-1]["positive_cosine"], abs=1e-4)
+
+
+def test_measures_of_a_step_that_is_not_finite_are_left_out() -> None:
+    broken = torch.ones(4, 2)
+    broken[1, 1] = math.nan
+    assert measure_step(broken, torch.ones(4, 2)) == measure_step(torch.ones(4, 2), broken) == {}
 
 
 def test_own_encoder_with_shared_weights_is_saved(tmp_path: Path) -> None:

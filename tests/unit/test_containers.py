@@ -14,14 +14,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from byol.commands.evaluate import labelled_splits
 from byol.data.arrow import ArrowImages
-from byol.data.open import open_source
+from byol.data.loader import BatchPlan, DecodingFeed
+from byol.data.open import open_source, profile
 from byol.data.parquet import open_parquet
 from byol.data.remote import fetch_shards
+from byol.data.resident import load_resident
+from byol.data.source import SkippedImages
+from byol.data.subset import Subset
 from byol.data.tar_shards import TarImages
 from byol.errors import BrokenImageError, DataError
+from byol.evaluate.features import extract
+from byol.views.policy import T_PRIME, T
+from byol.views.two_views import TwoViews
 from tests.conftest import encoded, picture
 
 
@@ -72,6 +80,28 @@ def test_parquet_path_outside_its_folder_is_refused(tmp_path: Path) -> None:
     source = open_parquet(parquet(tmp_path / "set" / "a.parquet", image=[{"bytes": None, "path": "../secret.png"}]))
     with pytest.raises(BrokenImageError, match="leads out of the folder"):
         source.read(0, 3)
+
+
+def test_broken_images_of_one_name_are_counted_one_by_one(tmp_path: Path) -> None:
+    """Whatever reads them, whole or a part; and of two data sets each its own."""
+    files = [b"torn" if i % 9 == 4 else encoded(picture(i, 32, 32)) for i in range(20)]
+    rows = [{"bytes": file, "path": "same.png"} for file in files]
+    train, test = (open_parquet(parquet(tmp_path / f"{part}.parquet", image=rows)) for part in ("train", "test"))
+    skipped = SkippedImages()
+    profile(train, skipped)
+    assert len(skipped) == 2
+    for source in (
+        train,
+        Subset(train, np.arange(10, 20), "half"),
+        Subset(Subset(train, np.arange(3, 20), ""), np.arange(5), ""),
+    ):
+        extract(lambda images: images.flatten(1).float(), source, 3, torch.device("cpu"), skipped=skipped)
+        load_resident(source, 3, skipped)
+    views = TwoViews(T, T_PRIME, 8, 20, seed=1)
+    list(DecodingFeed(train, 3, views.crop, BatchPlan(20, 20), 0, 0, skipped).batches(0, 1))
+    assert [name for name, _ in skipped.reasons] == ["same.png"] * len(skipped) == ["same.png"] * 2
+    load_resident(test, 3, skipped)
+    assert len(skipped) == 4
 
 
 def test_parquet_without_images_names_its_columns(tmp_path: Path) -> None:

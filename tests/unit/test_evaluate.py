@@ -24,6 +24,7 @@ from byol.evaluate.metrics import (
     mean_average_precision_11_point,
     mean_per_class,
     normalized_mutual_information,
+    top_5,
     top_k,
 )
 from byol.evaluate.options import KnnOptions, ProtocolOptions
@@ -184,12 +185,18 @@ def test_votes_at_a_tiny_temperature_are_the_nearest_ones() -> None:
 
 
 def test_top_5_does_not_count_a_class_without_a_vote() -> None:
-    bank, labels = blobs(60)
-    queries, truth = blobs(30)
+    (bank, _), (queries, _) = blobs(60), blobs(30)
+    labels, truth = torch.arange(60) % 6, torch.arange(30) % 6
     alone = {"train": Features(bank, labels, torch.arange(60)), "test": Features(queries, truth, torch.arange(30))}
     job = SimpleNamespace(options=ProtocolOptions(knn=KnnOptions(1, 0.1)), budget="default", features=alone.get)
     found = knn(job).metrics  # pyright: ignore[reportArgumentType]
     assert found["top-1"] == found["top-5"] and found["top-1"].value < 100
+
+
+def test_top_5_is_left_out_where_there_are_no_more_classes() -> None:
+    scores, labels = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 5
+    assert top_5(scores[:, :5], labels) == {}
+    assert top_5(scores, labels) == {"top-5": top_k(scores, labels, 5)}
 
 
 def test_unknown_labels_count_neither_way() -> None:
@@ -270,7 +277,7 @@ def test_large_images_are_read_a_few_at_a_time_in_the_same_order(
     source, skipped = Images(np.arange(21, dtype=np.uint8).repeat(1200).reshape(21, 20, 20, 3)), SkippedImages()
     found = extract(encode, source, 3, torch.device("cpu"), batch_size=8, skipped=skipped)
     assert found.vectors[:, 0].tolist() == found.indices.tolist() == [i for i in range(21) if i != 5]
-    assert list(skipped.reasons) == ["image 5"]
+    assert skipped.reasons == [("image 5", "torn")]
     assert max(encoded) == together
     assert together == 8 or max(ahead) <= together + 1  # the broken one
 

@@ -110,6 +110,20 @@ def test_fused_norm_takes_torchs_way_where_it_does_not_fit() -> None:
         assert torch.equal(fused(x), plain(x))
 
 
+@pytest.mark.parametrize("make", [nn.BatchNorm2d, DeepMindBatchNorm])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_fused_norm_refuses_one_value_per_channel_as_torch_does(make, kind) -> None:
+    fused = nn.Sequential(make(16))
+    fuse_batch_norm(fused)
+    before = copy.deepcopy(fused[0].running_mean)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
+        fused(torch.ones(1, 16, 1, 1, dtype=kind))
+    assert torch.equal(fused[0].running_mean, before)
+    for shape in ((2, 16, 1, 1), (1, 16, 2, 1)):
+        assert fused(torch.ones(shape, dtype=kind)).isfinite().all()
+    assert fused.eval()(torch.ones(1, 16, 1, 1)).isfinite().all()
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("size", "channels", "kernel", "stride"),

@@ -13,6 +13,7 @@ from torch.nn import functional
 import byol
 from byol.commands.evaluate import evaluate, labelled_splits
 from byol.data.arrays import ArrayImages
+from byol.engine.metrics import read_metrics
 from byol.errors import ConfigError, DataError, EncoderError
 from byol.evaluate import finetune, semi, training
 from byol.evaluate.online import OnlineProbe
@@ -84,6 +85,22 @@ def test_online_probe_of_sparse_classes_is_that_of_dense_ones() -> None:
         for labels in (number, TAXA[number])
     )
     assert sparse == dense
+
+
+def test_online_classifier_of_sparse_classes_is_that_of_dense_ones(tmp_path: Path) -> None:
+    images, number = np.stack([picture(i, 16, 16) for i in range(32)]), np.arange(32) % 3
+    overrides = {**SMALL, "method.online_classifier": True}
+    dense, sparse = (
+        byol.pretrain(
+            ArrayImages(images, labels), epochs=1, out=tmp_path / name, overrides=overrides, say=lambda _: None
+        )
+        for name, labels in (("dense", number), ("sparse", TAXA[number]))
+    )
+    names = ("classifier_loss", "classifier_accuracy", "loss")
+    rows = [
+        [[row[name] for name in names] for row in read_metrics(run.path / "metrics.jsonl")] for run in (dense, sparse)
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_online_probe_that_cannot_hold_out_is_refused_before_the_training(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Protocols that train: their grids, their parts by hand, and what they do on pictures that can be told apart."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,6 +164,7 @@ def test_every_protocol_learns_colours_and_writes_its_record(encoder: Path, colo
         assert record["test"]["num_images"] == 30
         assert len(record["test"]["fingerprint"]) == 16
         assert record["differs"], "none of these is the paper's own"
+        assert "top-5" not in result.metrics, "of three classes"
     assert results[3].path.name == "semi-12-per-class.json"
     assert before == {file.name: file.read_bytes() for file in encoder.iterdir() if file.is_file()}
 
@@ -263,6 +265,18 @@ def test_semi_chooses_on_images_it_does_not_train_on(labelled_per_class: int) ->
     assert len(validation) == 6 if labelled_per_class == 20 else len(validation) >= 3
 
 
+def test_semi_tells_that_its_rates_are_for_a_batch_of_256(
+    encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks, set_rate = set(), training.set_rate
+    monkeypatch.setattr(
+        training, "set_rate", lambda optimizer, peak, *at: peaks.add(peak) or set_rate(optimizer, peak, *at)
+    )
+    evaluate(encoder, str(colours), ["semi"], budget="smoke", options=ProtocolOptions(semi=SemiOptions(per_class=12)))
+    assert peaks == {0.05 * 32 / 256}
+    assert "Differs from the paper: rates are multiplied by batch / 256" in str(semi.semi.__doc__)
+
+
 def test_semi_from_scratch_has_a_file_of_its_own(encoder: Path, colours: Path) -> None:
     options = ProtocolOptions(semi=SemiOptions(fraction=0.5, from_scratch=True))
     (result,) = evaluate(encoder, str(colours), ["semi"], budget="smoke", options=options)
@@ -291,6 +305,17 @@ def test_baselines_by_name(colours: Path, tmp_path: Path) -> None:
     )
     assert one.record["network"] == "untrained, eval mode"
     assert one.metrics == other.metrics
+
+
+def test_results_of_a_baseline_stay_when_it_is_measured_on_other_images(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(colours, tmp_path / "more" / "colours")
+    for data, name in (("colours", "colours"), ("./more/colours/", "more-colours"), (str(colours), None)):
+        (result,) = evaluate("pixels", data, "knn", budget="smoke")
+        assert name is None or result.path == Path(f"runs/pixels/{name}/evaluation/knn.json")
+    assert len(list(Path("runs/pixels").glob("*/evaluation/knn.json"))) == 3
 
 
 def test_target_network_is_named_and_is_another_one(photos: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Views: pure functions of (seed, step, row), per-image parameters, ranges, degenerate images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,35 @@ def test_crop_window_torchvision_impossible_aspect_takes_the_centre() -> None:
     p = draw(ViewPolicy(crop_area=(0.99, 1.0)), 8, 1, 0, 1)
     window = crop_window(p, 10, 100, "torchvision")
     assert window.tolist() == [[0, 43, 10, 13]] * 8
+
+
+@pytest.mark.parametrize("aspect", [(0.5, 0.8), (1.5, 3.0), (1.1, 1.1), (3 / 4, 4 / 3)])
+@pytest.mark.parametrize(("height", "width"), [(10, 400), (400, 10), (5, 77), (333, 8)])
+def test_crop_window_torchvision_falls_back_to_the_aspect_that_is_set(
+    height: int, width: int, aspect: tuple[float, float]
+) -> None:
+    """All tries are larger than so long an image: torchvision's class then takes the same window each time."""
+    from torchvision.transforms import RandomResizedCrop
+
+    p = draw(ViewPolicy(crop_area=(0.9, 1.0), crop_aspect=aspect), 4, 1, 0, 1)
+    expected = RandomResizedCrop.get_params(torch.empty(3, height, width), [0.9, 1.0], list(aspect))
+    assert crop_window(p, height, width, "torchvision").tolist() == [list(expected)] * 4
+
+
+@BOTH_KERNELS
+def test_fallback_crops_of_two_aspects_are_each_views_own(kernels: Kernels) -> None:
+    """Every draw is higher than such a strip; a worker crops both views at once."""
+    still = ViewPolicy(
+        (0.9, 1.0), flip_probability=0.0, jitter_probability=0.0, grayscale_probability=0.0, blur_probability=0.0
+    )
+    policies = [dataclasses.replace(still, crop_aspect=(aspect, aspect)) for aspect in (1.0, 2.0)]
+    made = TwoViews(*policies, 8, 12, 3, semantics="torchvision", kernels=kernels)
+    images = IMAGES[:, :, :8, :].contiguous()
+    crops = torch.stack([made.crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(images)])
+    for width, view, cropped in zip((8, 16), made(images, 5), made.finish(crops, 5), strict=True):
+        window = torch.tensor([[0, 24 - width // 2, 8, width]] * 12)
+        assert torch.allclose(view, crop_resize(images, window, 8), atol=1e-5)
+        assert torch.allclose(view, cropped, atol=1e-5)
 
 
 def test_resize_matrix_rows_sum_to_one_and_identity_is_exact() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from byol import build
-from byol.build_networks import trained_method
+from byol.build_networks import method_and_state
 from byol.config import Config, from_dict
 from byol.data.open import MIN_IMAGES, open_source
 from byol.data.source import ImageSource, SkippedImages
@@ -44,6 +44,14 @@ class Diagnosis:
     record: dict[str, Any]
     """All of it and how it came about, as written to diagnose.json."""
 
+    @property
+    def stage(self) -> str:
+        """Which step of how many was measured, in a line; empty where it is the last one, or unknown."""
+        step, total = self.record["step"], self.record["total_steps"]
+        if step == total:
+            return ""
+        return f"measured at step {step:,} of {total:,}, that of the newest checkpoint that can be read"
+
 
 @dataclass(frozen=True)
 class _Subject:
@@ -54,6 +62,9 @@ class _Subject:
     channels: int
     batch_size: int
     missing: list[str]
+    step: int | None = None
+    """Of the checkpoint, where there is one; and how many the whole training has."""
+    total_steps: int | None = None
 
 
 def diagnose(
@@ -67,12 +78,13 @@ def diagnose(
     root: str = "",
     download: bool = False,
     device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> Diagnosis:
     """Measures a run directory, or a folder with an encoder alone, on `num_views` views of up to `num_images` images.
 
     Views are the run's own; an encoder alone is shown those of `recipe`. In float32, without weights being changed;
-    batch norm sees the run's batch, or half of the images where that is less.
+    batch norm sees the run's batch, or half of the images where that is less. `say` is told of files that are left out.
     Raises ConfigError where there are fewer than 2 views or 16 images, or an odd number of views.
     """
     if num_views < 2 or num_views % 2 or num_images < MIN_IMAGES:
@@ -80,7 +92,7 @@ def diagnose(
             f"Diagnosing needs an even number of views from 2 on and at least {MIN_IMAGES} images; found {num_views} and {num_images}."
         )
     chosen = choose_device(device)
-    source = open_source(data, root=root, download=download)
+    source = open_source(data, root=root, download=download, say=say)
     if len(source) < MIN_IMAGES:
         raise DataError(f"{source.description} holds {len(source)} images; diagnosing needs at least {MIN_IMAGES}.")
     subject = _open(Path(run), recipe, chosen, min(num_images, len(source)))
@@ -90,6 +102,8 @@ def diagnose(
     verdict = judge(measures)
     record = {
         "run": str(run),
+        "step": subject.step,
+        "total_steps": subject.total_steps,
         "data": source.description,
         "num_images": len(encoded["eval/representation"]),
         "num_views": num_views,
@@ -149,9 +163,10 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
         return _encoder_alone(encoder, config, f"{run} has no checkpoint left", num_images)
     if record["own_encoder"]:
         raise EncoderError(f"{run} was started with a module of your own, which cannot be rebuilt from its name.")
-    method = trained_method(directory)
+    method, saved = method_and_state(directory)
+    total = saved.get("planned_steps") or build.schedule(config, record["data"]["num_images"]).total_steps
     batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images // 2)
-    return _Subject(_both_modes(method.to(device)), config, channels, batch, [])
+    return _Subject(_both_modes(method.to(device)), config, channels, batch, [], saved["step"], total)
 
 
 def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:

@@ -49,7 +49,8 @@ class Estimate:
     trial_batch: int
     state_bytes: int
     """Weights, target, gradients, momentum."""
-    skipped: dict[str, str]
+    skipped: list[tuple[str, str]]
+    """Name and reason of each broken image that was met."""
 
     @property
     def images_per_second(self) -> float:

@@ -23,9 +23,12 @@ def embed(
     root: str = "",
     download: bool = False,
     device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
     show: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[int, dict[str, str]]:
-    """Writes the vectors of all images to `out` (.parquet or .npz); returns their number and what was skipped.
+) -> tuple[int, list[tuple[str, str]]]:
+    """Writes the vectors of all images to `out` (.parquet or .npz); returns their number, and (name, reason) of those skipped.
+
+    `say` is told of files that are left out.
 
     Raises ConfigError for a split other than train and test.
     """
@@ -34,7 +37,7 @@ def embed(
     check_format(Path(out))
     chosen = choose_device(device)
     encoder = load_encoder(run).to(chosen)
-    source = open_source(data, split, root=root, download=download, labelled=True)
+    source = open_source(data, split, root=root, download=download, labelled=True, say=say)
     skipped = SkippedImages()
     features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, show=show)
     write_embedding(Path(out), features, source)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from byol.commands.subject import Network, Subject, open_subject
+from byol.commands.subject import Network, Subject, home, open_subject
 from byol.data.open import has_splits, open_source
 from byol.data.public import is_public
 from byol.data.source import ImageSource, SkippedImages, fingerprint
-from byol.data.subset import Subset, held_out
+from byol.data.subset import Subset, held_out, renumbered
 from byol.errors import ConfigError, DataError, nearest
 from byol.evaluate.features import Features, extract
 from byol.evaluate.options import PROTOCOLS, Budget, ProtocolOptions
@@ -68,13 +67,16 @@ def evaluate(
     download: bool = False,
     device: str = "auto",
     workers: int = -1,
+    say: Callable[[str], None] = lambda line: None,
     show: Show = lambda what, done, total: None,
     done: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Runs one protocol, or several one after the other, on shared features; `done` hears of each as it ends.
+    """Runs one protocol, or several one after the other, on shared features; `done` hears of each as it ends, `say` of
+    files that are left out.
 
     `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels` or `hog`. Results go to
-    evaluation/PROTOCOL.json in the run directory or `out`. Nothing is chosen on the test images.
+    evaluation/PROTOCOL.json in the run directory or `out`; where the encoder is no folder, in runs/NAME/DATA, so that
+    those of another data set stay. Nothing is chosen on the test images.
     Raises ConfigError for an unknown protocol, DataError where labels do not allow it, EncoderError, RunError where
     results could not be written.
     """
@@ -82,9 +84,9 @@ def evaluate(
     functions = [(name, find_protocol(name)) for name in names]
     if not functions:
         raise ConfigError(f"Name at least one protocol of {', '.join(PROTOCOLS)}.")
-    train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed)
+    train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed, say=say)
     subject = open_subject(str(encoder), train, network=network, seed=seed)
-    folder = (Path(out) if out else subject.home) / FOLDER
+    folder = (Path(out) if out else home(subject.name, data)) / FOLDER
     make_folder(folder)
     job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
     results = []
@@ -101,17 +103,23 @@ def evaluate(
 
 
 def labelled_splits(
-    data: str, test_data: str = "", *, root: str = "", download: bool = False, seed: int = 0
+    data: str,
+    test_data: str = "",
+    *,
+    root: str = "",
+    download: bool = False,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[ImageSource, ImageSource]:
     """(train, test) images with labels. A source without a test part of its own has a fifth of every class held out.
 
     Classes are numbered from 0 without gaps. Raises DataError where labels are missing, there is one class alone, no class
     has two images to hold one out, or both parts do not have the same classes.
     """
-    train = open_source(data, "train", root=root, download=download, labelled=True)
+    train = open_source(data, "train", root=root, download=download, labelled=True, say=say)
     own_test = data == "sample" or is_public(data) or has_splits(Path(data).expanduser())
     if test_data or own_test:
-        test = open_source(test_data or data, "test", root=root, download=download, labelled=True)
+        test = open_source(test_data or data, "test", root=root, download=download, labelled=True, say=say)
         _labels(test)
     else:
         kept, out = held_out(_labels(train), HELD_OUT, seed)
@@ -124,18 +132,7 @@ def labelled_splits(
         train = Subset(train, kept, f"{train.description}, the other four fifths")
     _same_classes(train, test)
     classes = np.unique(_labels(train))
-    if np.array_equal(classes, np.arange(len(classes))):
-        return train, test
-    return _renumbered(train, classes), _renumbered(test, classes)
-
-
-def _renumbered(source: ImageSource, classes: NDArray[np.int64]) -> ImageSource:
-    """The same with `classes` numbered by their place, so that sparse numbers cost no memory; names stay with them."""
-    names = source.class_names or []
-    found = Subset(source, np.arange(len(source)), source.description)
-    found.labels = np.searchsorted(classes, _labels(source))
-    found.class_names = [names[c] if c < len(names) else str(c) for c in classes.tolist()]
-    return found
+    return renumbered(train, classes), renumbered(test, classes)
 
 
 def _labels(source: ImageSource) -> Any:

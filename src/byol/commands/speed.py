@@ -55,7 +55,7 @@ def decode_some(
         elapsed = time.perf_counter() - began
     for index, image in zip(chosen, found, strict=True):
         if isinstance(image, str):
-            skipped.add(source.name(index), image)
+            skipped.add(source, index, image)
     if len(images) < 2:
         raise DataError(f"Fewer than two of the {len(chosen)} images looked at in {source.description} can be decoded.")
     return images, len(chosen) / max(elapsed, 1e-9)

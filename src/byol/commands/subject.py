@@ -1,6 +1,7 @@
 """What is evaluated: the encoder of a run or an export, a timm model, or what needs no weights."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,22 +47,31 @@ class Subject:
         return home(self.name)
 
 
-def home(name: str) -> Path:
-    """The folder that `name` is; of a checkpoint one beside it; else runs/NAME."""
+def home(name: str, data: str = "") -> Path:
+    """The folder that `name` is; of a checkpoint one beside it; else runs/NAME, or runs/NAME/DATA for what is of `data` alone."""
     if Path(name).is_file():
         return Path(name).with_suffix("")
-    return Path(name) if Path(name).is_dir() else Path("runs") / name.replace(":", "-").replace("/", "-")
+    if Path(name).is_dir():
+        return Path(name)
+    return Path("runs") / name.replace(":", "-").replace("/", "-") / re.sub(r"[^\w.]+", "-", data).strip("-.")
 
 
-def trained_images(name: str, data: str = "", *, root: str = "", download: bool = False) -> ImageSource:
+def trained_images(
+    name: str,
+    data: str = "",
+    *,
+    root: str = "",
+    download: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> ImageSource:
     """`data`, or the images that the run `name` was trained on. Raises DataError where it does not tell."""
     if data:
-        return open_source(data, root=root, download=download)
+        return open_source(data, root=root, download=download, say=say)
     folder = run_of(name)
     of = RunDirectory.open(folder).record()["data"] if (folder / "run.json").exists() else {"data": ""}
     if not of["data"]:
         raise DataError(f"{name} does not tell which images it was trained on. Name images with --data.")
-    return open_source(of["data"], root=root or of["root"])
+    return open_source(of["data"], root=root or of["root"], say=say)
 
 
 def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:

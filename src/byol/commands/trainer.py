@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from byol import build, build_networks
 from byol.config import Config, to_dict
 from byol.data.source import ImageSource, SkippedImages
+from byol.data.subset import renumbered
 from byol.diagnostics.collapse import verdict
 from byol.engine.loop import LoopEnd, LoopSettings, Progress, train
 from byol.engine.metrics import MetricsFile, read_metrics
@@ -98,7 +100,8 @@ class Trainer:
         if config.method.online_classifier:
             if source.labels is None:
                 raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
-            num_classes = int(source.labels.max()) + 1
+            classes = np.unique(source.labels)
+            source, num_classes = renumbered(source, classes), len(classes)
         method = build_networks.method(config, channels, encoder, num_classes, ranks.gather_rows)
         kernels = choose_kernels(config.kernels, device)
         views = build.two_views(config, fused=kernels.kind == "fused")
@@ -172,12 +175,12 @@ class Trainer:
             raise
         finally:
             if self.ranks.is_first:
-                run.write_skipped(self.skipped.reasons)
-        for reasons in self.ranks.gather(self.skipped.reasons):
-            self.skipped.reasons.update(reasons)
+                run.write_skipped(self.skipped.images)
+        for images in self.ranks.gather(self.skipped.images):
+            self.skipped.images.update(images)
         told = verdict(end.collapse) if end.collapse is not None else "not looked at: no step was made"
         if self.ranks.is_first:
-            run.write_skipped(self.skipped.reasons)
+            run.write_skipped(self.skipped.images)
             save_encoder(run.path, self.state.method.encoder, self.description())
             self._record_correction(run)
             result = _result(end, told, self.state, began, len(self.skipped))

@@ -71,7 +71,7 @@ def transfer(
     rows = []
     for name, path in wanted:
         try:
-            parts = _open(name, path, root, download, seed)
+            parts = _open(name, path, root, download, seed, say)
             subject = open_subject(str(encoder), parts.train, seed=seed)
             same = {
                 "set": name,
@@ -137,10 +137,10 @@ def _named(entry: str, protocol: str) -> tuple[str, str]:
     return name, path
 
 
-def _open(name: str, path: str, root: str, download: bool, seed: int) -> Splits:
+def _open(name: str, path: str, root: str, download: bool, seed: int, say: Callable[[str], None]) -> Splits:
     if not path:
         return open_torchvision(name, Path(root).expanduser() if root else DEFAULT_ROOT, download=download, seed=seed)
-    return Splits(*labelled_splits(path, seed=seed))
+    return Splits(*labelled_splits(path, seed=seed, say=say))
 
 
 def _measure(

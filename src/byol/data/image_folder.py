@@ -28,19 +28,14 @@ class ImageFolder(EncodedImages):
         found = found or index_files(root, cache)
         self.paths: Names | Sequence[str] = found.paths
         self.unreadable = found.unreadable
-        counted = " and ".join(
-            f"{count} {ending} file{'s' if count > 1 else ''}"
-            for ending, count in sorted(found.left_out.items())
-            if ending in LEFT_OUT
-        )
         if not self.paths:
-            if counted:
+            if counted := unread(found):
                 raise DataError(f"{root} holds {counted}, which byol does not read. Convert them to JPEG.")
             cause = "".join(f" {root / name} cannot be read ({why})." for name, why in self.unreadable.items())
             raise DataError(
                 f"{root} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}), nor do its sub-folders.{cause} Name a folder of images."
             )
-        self.description = f"folder {root}" + (f" without its {counted} (convert them to JPEG)" if counted else "")
+        self.description = f"folder {root}"
         self.class_names, self.labels = _labels(self.paths)
 
     def __len__(self) -> int:
@@ -71,6 +66,12 @@ class ListedImages(ImageFolder):
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.class_names = class_names
         self.description = description
+
+
+def unread(found: FileIndex) -> str:
+    """The images of kinds that are not read, counted: "1 .dng file and 2 .heic files"; empty where there are none."""
+    kinds = sorted((ending, count) for ending, count in found.left_out.items() if ending in LEFT_OUT)
+    return " and ".join(f"{count} {ending} file{'s' if count > 1 else ''}" for ending, count in kinds)
 
 
 def _labels(paths: Names | Sequence[str]) -> tuple[list[str] | None, NDArray[np.int64] | None]:

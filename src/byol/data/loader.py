@@ -146,8 +146,8 @@ class DecodingFeed:
             worker_init_fn=_start_worker,
         )
         for piece, labels, broken in _with_clear_errors(loader):
-            for name, reason in broken:
-                self.skipped.add(name, reason)
+            for index, reason in broken:
+                self.skipped.add(self.images.source, index, reason)
             images = crops[piece.place]
             if torch.cuda.is_available():
                 images = images.pin_memory()
@@ -202,15 +202,15 @@ class _CroppedImages:
     crop: Crop
     short_side: int
 
-    def read(self, index: int, step: int, row: int) -> tuple[Tensor, int | None, list[tuple[str, str]]]:
-        """(crops, label, broken images met on the way, with their reasons)."""
-        broken: list[tuple[str, str]] = []
+    def read(self, index: int, step: int, row: int) -> tuple[Tensor, int | None, list[tuple[int, str]]]:
+        """(crops, label, broken images met on the way, by index with their reasons)."""
+        broken: list[tuple[int, str]] = []
         for attempt in range(len(self.source)):
             candidate = (index + attempt) % len(self.source)
             try:
                 image = self.source.read(candidate, self.channels, self.short_side)
             except BrokenImageError as error:
-                broken.append((self.source.name(candidate), str(error)))
+                broken.append((candidate, str(error)))
                 continue
             label = None if self.source.labels is None else int(self.source.labels[candidate])
             return self.crop(image, step, row), label, broken
@@ -224,9 +224,9 @@ class _CroppedPieces(Dataset):
         self.images = images
         self.crops = crops
 
-    def __getitem__(self, piece: _Piece) -> tuple[_Piece, list[int] | None, list[tuple[str, str]]]:
+    def __getitem__(self, piece: _Piece) -> tuple[_Piece, list[int] | None, list[tuple[int, str]]]:
         labels: list[int] = []
-        broken: list[tuple[str, str]] = []
+        broken: list[tuple[int, str]] = []
         for number, index in enumerate(piece.indices):
             crops, label, met = self.images.read(int(index), piece.step, piece.first_row + number)
             self.crops[piece.place, number] = crops

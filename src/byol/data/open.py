@@ -1,5 +1,6 @@
 """From what `--data` names to a source of images, and what a look at some of them shows."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ import numpy as np
 
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
-from byol.data.file_index import CONTAINERS, index_files
-from byol.data.image_folder import DEFAULT_CACHE, ImageFolder
+from byol.data.file_index import CONTAINERS, FileIndex, index_files
+from byol.data.image_folder import DEFAULT_CACHE, ImageFolder, unread
 from byol.data.parquet import open_parquet
 from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, is_public, open_public
 from byol.data.remote import fetch_shards, is_remote
@@ -37,7 +38,7 @@ def open_source(
     """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
 
     Other kinds: parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
-    saved to disk. `say` is told of what is fetched or left out.
+    saved to disk. `say` is told of what is fetched or left out (of several ranks the first one's).
 
     A folder is taken by split where `has_splits`. Parquet and tar files that no split names are read where no image lies
     in the folder or below; else the images are, and the other files are left out. Raises DataError where there is nothing.
@@ -82,15 +83,22 @@ def _open_folder(folder: Path, say: Callable[[str], None]) -> ImageSource:
     if is_saved_dataset(folder):
         return open_saved_dataset(folder)
     found = index_files(folder, DEFAULT_CACHE)
-    others = [f"{found.left_out[ending]} {ending}" for ending in CONTAINERS if ending in found.left_out]
     if found.paths:
-        if others:
-            say(f"{folder} holds images: its {' and '.join(others)} files are left out. To read one, name the file.")
+        if not int(os.environ.get("RANK", "0")):
+            _tell_left_out(folder, found, say)
     elif any(folder.glob("[!.]*.tar")):
         return TarImages(folder)
     elif ".parquet" in found.left_out:
         return open_parquet(folder)
     return ImageFolder(folder, found=found)
+
+
+def _tell_left_out(folder: Path, found: FileIndex, say: Callable[[str], None]) -> None:
+    if counted := unread(found):
+        say(f"{folder} is read without its {counted}. Convert them to JPEG.")
+    others = [f"{found.left_out[ending]} {ending}" for ending in CONTAINERS if ending in found.left_out]
+    if others:
+        say(f"{folder} holds images: its {' and '.join(others)} files are left out. To read one, name the file.")
 
 
 FILES: dict[str, Callable[[Path], ImageSource]] = {
@@ -143,7 +151,7 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
     """Looks at up to 256 images, evenly spread. Raises DataError where none can be decoded or there are too few."""
     if isinstance(source, ImageFolder):
         for name, reason in source.unreadable.items():
-            skipped.add(name, reason)
+            skipped.add_folder(source, name, reason)
     if not len(source):
         raise DataError(f"{source.description} holds 0 images; name a folder or file with images.")
     indices = np.unique(np.linspace(0, len(source) - 1, PROBED_IMAGES).astype(int))
@@ -154,7 +162,7 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
             channels.append(source.channels(int(index)))
             readable.append(int(index))
         except BrokenImageError as error:
-            skipped.add(source.name(int(index)), str(error))
+            skipped.add(source, int(index), str(error))
     count = max(channels, default=0)
     sides: list[int] = []
     sums, squares, pixels = np.zeros(count), np.zeros(count), 0
@@ -162,14 +170,14 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
         try:
             image = source.read(index, count).astype(np.float64) / 255
         except BrokenImageError as error:
-            skipped.add(source.name(index), str(error))
+            skipped.add(source, index, str(error))
             continue
         sides.append(min(image.shape[:2]))
         sums += image.sum(axis=(0, 1))
         squares += np.square(image).sum(axis=(0, 1))
         pixels += image.shape[0] * image.shape[1]
     if not sides:
-        name, reason = next(iter(skipped.reasons.items()))
+        name, reason = skipped.reasons[0]
         raise DataError(
             f"None of the {len(indices)} images looked at in {source.description} can be decoded ({name}: {reason}); "
             "name a folder or file with images."

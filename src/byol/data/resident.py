@@ -38,7 +38,7 @@ def load_resident(
             block = range(start, min(start + 1024, len(source)))
             for index, image in zip(block, pool.map(read, block), strict=True):
                 if isinstance(image, str):
-                    skipped.add(source.name(index), image)
+                    skipped.add(source, index, image)
                     continue
                 if images and (image.shape != images[0].shape or image.nbytes * len(source) > limit_bytes):
                     return None

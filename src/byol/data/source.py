@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,14 @@ class ImageSource(Protocol):
         ...
 
 
+@runtime_checkable
+class Part(Protocol):
+    """A source of some images of another one, which stand at `indices` there (`data.subset`)."""
+
+    source: ImageSource
+    indices: NDArray[np.int64]
+
+
 LUMA = np.array((19595, 38470, 7471))
 """Pillow's weights of red, green and blue in grey, in parts of 65536."""
 
@@ -70,10 +78,24 @@ def fingerprint(source: ImageSource) -> str:
 class SkippedImages:
     """Images that could not be decoded: counted once each, with the reason."""
 
-    reasons: dict[str, str] = field(default_factory=dict)
+    images: dict[tuple[str, int | str], tuple[str, str]] = field(default_factory=dict)
+    """(name, reason) by what is skipped: images may share a name, so the source's description and the place in it."""
 
-    def add(self, name: str, reason: str) -> None:
-        self.reasons.setdefault(name, reason)
+    def add(self, source: ImageSource, index: int, reason: str) -> None:
+        """An image; one of a part of a source is that of the whole."""
+        name = source.name(index)
+        while isinstance(source, Part):
+            source, index = source.source, int(source.indices[index])
+        self.images.setdefault((source.description, index), (name, reason))
+
+    def add_folder(self, source: ImageSource, name: str, reason: str) -> None:
+        """A folder that cannot be looked into."""
+        self.images.setdefault((source.description, name), (name, reason))
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        """(name, reason) of each."""
+        return list(self.images.values())
 
     def __len__(self) -> int:
-        return len(self.reasons)
+        return len(self.images)

@@ -29,6 +29,18 @@ class Subset:
         return self.source.channels(int(self.indices[index]))
 
 
+def renumbered(source: ImageSource, classes: NDArray[np.int64]) -> ImageSource:
+    """The same with `classes` (rising) numbered by their place, so that sparse numbers cost no memory; names stay with them."""
+    assert source.labels is not None
+    if np.array_equal(classes, np.arange(len(classes))):
+        return source
+    names = source.class_names or []
+    found = Subset(source, np.arange(len(source)), source.description)
+    found.labels = np.searchsorted(classes, source.labels)
+    found.class_names = [names[c] if c < len(names) else str(c) for c in classes.tolist()]
+    return found
+
+
 def held_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(kept, held out) indices: `fraction` of every class (at least one image of a class of two) is held out."""
     generator = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
+from byol.diagnostics.measures import measure_step
 from byol.engine.metrics import MetricsFile
 from byol.engine.micro_batches import micro_batches
 from byol.engine.pace import Pace
@@ -55,8 +57,8 @@ class Progress:
     step: int
     total_steps: int
     loss: float
-    health: Health
-    """By the newest look at the projections."""
+    health: Health | Literal["starting"]
+    """By the newest look at the projections; starting: too early to say."""
     learning_rate: float
     images_per_second: float
     remaining_seconds: float
@@ -129,7 +131,7 @@ def train(
             log.output = result.outputs[-1]
             collapsed = 0
             if step % settings.collapse_interval_steps == 0 or state.step == total:
-                state.collapse = _look(result.outputs, ranks)
+                state.collapse, state.measures = _look(result.outputs, ranks)
                 collapsed = 1 + int(step >= schedule.warmup_steps and is_collapsed(state.collapse))
             if probe and (state.step % settings.probe_steps == 0 or state.step == total):
                 log.write(state, probe(state.method.encoder) if ranks.is_first else None)
@@ -151,17 +153,18 @@ def train(
         save()
 
     # a stop between two looks: told, but not part of the state, which goes on as if it had not been
-    seen = _look(result.outputs, ranks) if result is not None and state.step < total else state.collapse
+    seen = _look(result.outputs, ranks)[0] if result is not None and state.step < total else state.collapse
     elapsed = time.monotonic() - log.started
     rate = (state.step - log.first_step) * schedule.batch_size / max(elapsed, 1e-9)
     collapse_ended = collapsed_looks == LOOKS_BEFORE_STOPPING
     return LoopEnd(state.step >= total, stopped_by or None, collapse_ended, seen, elapsed, rate)
 
 
-def _look(outputs: list[MethodOutput], ranks: Ranks) -> CollapseWatch:
+def _look(outputs: list[MethodOutput], ranks: Ranks) -> tuple[CollapseWatch, dict[str, float]]:
     """At all images of a step, of all ranks."""
     parts = (torch.cat([o.projection1 for o in outputs]), torch.cat([o.target2 for o in outputs]))
-    return watch(*(ranks.gather_rows(part)[0] for part in parts))
+    projection, target = (ranks.gather_rows(part)[0] for part in parts)
+    return watch(projection, target), measure_step(projection, target)
 
 
 class _Log:
@@ -206,7 +209,7 @@ class _Log:
         row = {"loss": loss, "learning_rate": s.learning_rate(step)}
         if state.method.has_average:
             row["tau"] = s.tau(step)
-        seen = state.collapse.as_dict() if state.collapse is not None else {}
+        seen = state.collapse.as_dict() | state.measures if state.collapse is not None else {}
         seen |= self._classifier()
         is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
         if self.metrics is not None and (probed or not is_extra):
@@ -216,7 +219,7 @@ class _Log:
         self.show(
             Progress(
                 **row,
-                health="unknown" if state.collapse is None else health(state.collapse),
+                health=self._health(state),
                 step=done,
                 total_steps=s.total_steps,
                 images_per_second=rate,
@@ -224,6 +227,14 @@ class _Log:
             )
         )
         self.logged_at, self.logged_step = now, done
+
+    def _health(self, state: State) -> Health | Literal["starting"]:
+        """No verdict where the newest look was in the warm-up, or before the first step; at the end one in any case."""
+        step = state.step - 1
+        seen_at = step - step % self.settings.collapse_interval_steps
+        if seen_at < max(1, self.schedule.warmup_steps) and state.step < self.schedule.total_steps:
+            return "starting"
+        return "unknown" if state.collapse is None else health(state.collapse)
 
     def _classifier(self) -> dict[str, float]:
         """What the online classifier makes of the newest micro-batch of each rank, where there is one."""

@@ -70,8 +70,8 @@ def extract(
         indices.extend(numbers)
         show(len(indices) + len(skipped), len(source))
     if not vectors:
-        first = next(iter(skipped.reasons.items()), ("", "it is empty"))
-        raise DataError(f"No image of {source.description} can be decoded; {first[0]}: {first[1]}.")
+        name, reason = next(iter(skipped.reasons), ("", "it is empty"))
+        raise DataError(f"No image of {source.description} can be decoded; {name}: {reason}.")
     chosen = torch.tensor(indices)
     order = chosen.argsort()
     labels = None if source.labels is None else torch.from_numpy(source.labels)[chosen[order]]
@@ -85,7 +85,7 @@ def _batches(
     held = 0
     for index, image in enumerate(_decoded(source, channels)):
         if isinstance(image, str):
-            skipped.add(source.name(index), image)
+            skipped.add(source, index, image)
         else:
             numbers, images = by_size.setdefault(image.shape, ([], []))
             numbers.append(index)

@@ -10,7 +10,7 @@ from torch import nn
 from byol.data.subset import Subset
 from byol.evaluate import training
 from byol.evaluate.features import labels_of
-from byol.evaluate.metrics import mean_per_class, top_k
+from byol.evaluate.metrics import mean_per_class, top_5, top_k
 from byol.evaluate.protocol import Job, Outcome
 from byol.nets.norm import set_newest_share
 
@@ -83,7 +83,7 @@ def _grid(
     return Outcome(
         metrics={
             "top-1": top_k(found.vectors, labels, 1),
-            "top-5": top_k(found.vectors, labels, 5),
+            **top_5(found.vectors, labels),
             "mean per class": mean_per_class(correct, labels),
         },
         settings={

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from byol.errors import ConfigError
 from byol.evaluate.features import labels_of
-from byol.evaluate.metrics import top_k
+from byol.evaluate.metrics import top_5
 from byol.evaluate.nearest import nearest
 from byol.evaluate.protocol import Job, Outcome
 from byol.evaluate.scores import accuracy
@@ -52,7 +52,7 @@ def knn(job: Job) -> Outcome:
     voted = votes(cosine, labels[index], temperature, int(labels.max()) + 1)
     truth = labels_of(queries)
     return Outcome(
-        metrics={"top-1": accuracy(voted.argmax(dim=1) == truth), "top-5": top_k(voted, truth, 5, above=0.0)},
+        metrics={"top-1": accuracy(voted.argmax(dim=1) == truth), **top_5(voted, truth, above=0.0)},
         settings={"k": k, "temperature": temperature},
         differs="the paper has no kNN protocol: the weighted vote of Wu et al. (2018)",
         extras={"validation": tried},

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from byol.evaluate.features import labels_of
 from byol.evaluate.linear import fit_linear
-from byol.evaluate.metrics import mean_average_precision, mean_per_class, top_k
+from byol.evaluate.metrics import mean_average_precision, mean_per_class, top_5
 from byol.evaluate.protocol import Job, Outcome
 from byol.evaluate.scores import Score, accuracy
 
@@ -56,6 +56,6 @@ def _metrics(scores: Tensor, truth: Tensor) -> dict[str, Score]:
     correct = scores.argmax(dim=1) == truth
     return {
         "top-1": accuracy(correct),
-        "top-5": top_k(scores, truth, 5),
+        **top_5(scores, truth),
         "mean per class": mean_per_class(correct, truth),
     }

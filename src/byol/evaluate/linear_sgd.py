@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from byol.evaluate import training
 from byol.evaluate.features import labels_of
-from byol.evaluate.metrics import top_k
+from byol.evaluate.metrics import top_5, top_k
 from byol.evaluate.protocol import Job, Outcome
 from byol.views.one_view import CROP_AND_FLIP
 
@@ -53,7 +53,7 @@ def linear(job: Job) -> Outcome:
         if on
     ]
     return Outcome(
-        metrics={"top-1": top_k(logits, truth, 1), "top-5": top_k(logits, truth, 5)},
+        metrics={"top-1": top_k(logits, truth, 1), **top_5(logits, truth)},
         settings={
             "rate": rates[best],
             "rates": list(rates),

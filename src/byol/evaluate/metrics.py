@@ -18,6 +18,11 @@ def top_k(scores: Tensor, labels: Tensor, k: int, *, above: float = -math.inf) -
     return accuracy(((best.indices == labels[:, None]) & (best.values > above)).any(dim=1))
 
 
+def top_5(scores: Tensor, labels: Tensor, *, above: float = -math.inf) -> dict[str, Score]:
+    """`top_k` of five by its name; nothing where there are five classes or fewer, among which any answer is."""
+    return {"top-5": top_k(scores, labels, 5, above=above)} if scores.shape[1] > 5 else {}
+
+
 def mean_per_class(correct: Tensor, labels: Tensor) -> Score:
     """Mean over the classes of the share of (N,) bool `correct`; the interval is the normal one of that mean."""
     shares, variances = [], []

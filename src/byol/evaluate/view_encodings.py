@@ -42,7 +42,7 @@ class ViewedImages:
             try:
                 image = self.source.read(int(index), self.channels)
             except BrokenImageError as error:
-                skipped.add(self.source.name(int(index)), str(error))
+                skipped.add(self.source, int(index), str(error))
                 continue
             images.append(crops_of(image, self.views.crop, row + len(images), self.num_pairs))
             if len(images) == self.batch_size:

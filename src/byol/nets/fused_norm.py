@@ -91,12 +91,16 @@ def fuse_batch_norm(module: nn.Module) -> int:
 
 
 def fits(input: Tensor, residual: Tensor | None) -> bool:
-    """Whether the operator takes them: maps on a CPU, float32 or bf16, a multiple of 16 channels, one type."""
+    """Whether the operator takes them: maps on a CPU, float32 or bf16, a multiple of 16 channels, one type.
+
+    One value per channel does not fit: torch's way refuses it, unless other ranks have more.
+    """
     return (
         input.dim() == 4
         and input.device.type == "cpu"
         and input.dtype in (torch.float32, torch.bfloat16)
         and input.shape[1] % LANES == 0
+        and input.numel() > input.shape[1]
         and (residual is None or (residual.dtype == input.dtype and residual.shape == input.shape))
     )
 

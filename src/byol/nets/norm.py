@@ -178,15 +178,20 @@ def synchronize_batch_norm(module: nn.Module) -> nn.Module:
 
 
 def _batch_statistics(input: Tensor, *, synchronized: bool) -> tuple[Tensor, Tensor, int]:
-    """(C,) mean, (C,) biased variance, and over how many values each; at least float32."""
+    """(C,) mean, (C,) biased variance, and over how many values each; at least float32.
+
+    Raises ValueError for one value per channel, as torch does: its variance is always 0.
+    """
     dims = (0, 2, 3) if input.dim() == 4 else (0,)
     values = input if input.dtype == torch.float64 else input.float()
     var, mean = torch.var_mean(values, dim=dims, correction=0)
     count = input.numel() // input.shape[1]
-    if not synchronized:
-        return mean, var, count
-    mean, var, num_ranks = over_ranks(mean, var)
-    return mean, var, count * num_ranks
+    if synchronized:
+        mean, var, num_ranks = over_ranks(mean, var)
+        count *= num_ranks
+    if count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
+    return mean, var, count
 
 
 def over_ranks(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, int]:

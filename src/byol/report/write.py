@@ -65,13 +65,14 @@ def write_report(
     seconds: float = float("inf"),
     slow_maps: bool = True,
     source: ImageSource | None = None,
+    say: Callable[[str], None] = lambda line: None,
     show: Count = _silent,
 ) -> Path:
     """Writes one HTML page about the runs and returns its path, by default report.html in the (first) run.
 
     The images shown are those of the first run, or `data`; `num_images` of them at most, and no more than are
-    embedded in `seconds`. Where the images cannot be opened the page says so and shows the rest. Raises RunError
-    where a run is none.
+    embedded in `seconds`. Where the images cannot be opened the page says so and shows the rest; `say` is told of
+    files that are left out. Raises RunError where a run is none.
     """
     if not runs:
         raise RunError("Name at least one run directory.")
@@ -81,7 +82,7 @@ def write_report(
     found = read_runs([Path(run) for run in runs])
     looks = _Looks()
     try:
-        source = _open(found[0], data, root, download) if source is None else source
+        source = _open(found[0], data, root, download, say) if source is None else source
         looks.description = source.description
         _fill(looks, found, source, device, num_images, seconds, slow_maps, show)
     except (ByolError, OSError) as error:
@@ -112,13 +113,13 @@ def _place(run: Path, out: str | Path | None) -> Path:
     return path
 
 
-def _open(run: RunSummary, data: str, root: str, download: bool) -> ImageSource:
+def _open(run: RunSummary, data: str, root: str, download: bool, say: Callable[[str], None]) -> ImageSource:
     if data:
-        return open_source(data, root=root, download=download, labelled=True)
+        return open_source(data, root=root, download=download, labelled=True, say=say)
     of = run.record["data"]
     if not of["data"]:
         raise DataError(f"{run.name} was started with images from Python. Name images with --data.")
-    return open_source(of["data"], root=root or of["root"])
+    return open_source(of["data"], root=root or of["root"], say=say)
 
 
 def _fill(

@@ -174,18 +174,19 @@ class RunDirectory:
         """Writes a JSON file of the run."""
         write_json(self.path / name, content)
 
-    def write_skipped(self, reasons: dict[str, str]) -> None:
-        """Adds the images that could not be decoded, each once."""
-        if not reasons:
+    def write_skipped(self, images: Mapping[tuple[str, int | str], tuple[str, str]]) -> None:
+        """Adds the images that could not be decoded, each once: (name, reason) by the data and the place in it."""
+        if not images:
             return
-        known: dict[str, str] = {}
+        rows: dict[int | str, dict[str, Any]] = {}
         if self.skipped.exists():
             for line in self.skipped.read_text(errors="replace").splitlines():
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was not written to its end
                     row = json.loads(line)
-                    known[row["name"]] = row["reason"]
-        rows = [{"name": name, "reason": reason} for name, reason in (known | reasons).items()]
-        write_atomically(self.skipped, "".join(json.dumps(row) + "\n" for row in rows).encode())
+                    rows[row.get("place", row["name"])] = row
+        for (_, place), (name, reason) in images.items():
+            rows[place] = {"name": name, "place": place, "reason": reason}
+        write_atomically(self.skipped, "".join(json.dumps(row) + "\n" for row in rows.values()).encode())
 
 
 def finite(tree: Any) -> Any:

@@ -27,7 +27,7 @@ def crop_window(parameters: ViewParameters, height: int, width: int, semantics: 
     """(N, 4) int64 windows (top, left, height, width) in images of `height` by `width` pixels.
 
     DeepMind draws once and clamps each side to the image. Differs from the paper with semantics="torchvision":
-    up to ten draws until one fits, else the largest centred crop of a permitted aspect ratio.
+    up to ten draws until one fits, else the largest centred crop of an aspect ratio that may be drawn.
     """
     area = parameters.area * float(height * width)
     aspect = parameters.log_aspect.exp()
@@ -48,15 +48,17 @@ def _placed(offset: Tensor, crop_height: Tensor, crop_width: Tensor, height: int
 def _first_fitting(
     parameters: ViewParameters, tried_heights: Tensor, tried_widths: Tensor, height: int, width: int
 ) -> Tensor:
-    """torchvision's rule: the first of the tries that fits, else a central crop of a permitted aspect."""
+    """torchvision's rule: the first of the tries that fits, else a central crop of an aspect that may be drawn."""
     fits = (tried_heights >= 1) & (tried_widths >= 1) & (tried_heights <= height) & (tried_widths <= width)
     first = fits.long().argmax(dim=1, keepdim=True)
     crop_height, crop_width = (tries.gather(1, first)[:, 0] for tries in (tried_heights, tried_widths))
     window = _placed(parameters.offset, crop_height, crop_width, height, width)
-    aspect = min(max(width / height, 3 / 4), 4 / 3)
-    central_width, central_height = min(width, round(height * aspect)), min(height, round(width / aspect))
-    central = ((height - central_height) // 2, (width - central_width) // 2, central_height, central_width)
-    return torch.where(fits.any(dim=1, keepdim=True), window, torch.tensor(central, device=window.device))
+    low, high = parameters.aspect_range.unbind(1)
+    aspect = low.clamp_min(width / height).minimum(high)
+    crop_width = (height * aspect).round().long().clamp(1, width)
+    crop_height = (width / aspect).round().long().clamp(1, height)
+    central = ((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
+    return torch.where(fits.any(dim=1, keepdim=True), window, torch.stack(central, dim=1))
 
 
 def resize_matrix(

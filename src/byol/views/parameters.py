@@ -24,6 +24,8 @@ class ViewParameters:
     """(N, CROP_TRIES) fraction of the image's area."""
     log_aspect: Tensor
     """(N, CROP_TRIES) logarithm of width / height."""
+    aspect_range: Tensor
+    """(N, 2) float64: the least and the largest width / height that may be drawn."""
     offset: Tensor
     """(N, 2) place of the crop among the possible ones, (vertical, horizontal), each in [0, 1)."""
     flip: Tensor
@@ -70,6 +72,7 @@ def draw(policy: ViewPolicy, num_images: int, seed: int, step: int, view: int) -
     return ViewParameters(
         area=_between(area, *policy.crop_area),
         log_aspect=_between(aspect, log_low, log_high),
+        aspect_range=torch.tensor(policy.crop_aspect, dtype=torch.float64).expand(num_images, 2),
         offset=_below_one(offset),
         flip=flip < policy.flip_probability,
         jitter=jitter < policy.jitter_probability,
