@@ -49,6 +49,7 @@ def line(folder: Path) -> str:
         "transfer {run} --sets own={folder} --budget smoke",
         "report {run}",
         "explore {run}",
+        "study heads --data {folder} --commands --out {out}/study",
     ],
 )
 def test_images_that_are_not_read_are_told_once(

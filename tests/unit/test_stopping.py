@@ -9,9 +9,13 @@ from byol.runtime import stopping
 from byol.runtime.stopping import StopRequest
 
 
-def test_second_signal_of_one_request_changes_nothing_and_a_later_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_signal_of_one_request_changes_nothing_and_a_later_one_ends(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     now = [100.0]
     monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job does not have
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.signal_number == signal.SIGINT

@@ -45,10 +45,11 @@ def begin(
     data_root: str = "",
     download: bool = False,
     settings: Mapping[str, Any] | None = None,
+    say: Say = lambda line: None,
 ) -> Begun:
     """Plans a study and writes protocol.txt to `out` (by default runs/studies/NAME-SCALE), where it is not there yet.
 
-    `settings` replace the scale's in all variants alike. Raises ConfigError for an unknown study, and where `out` was
+    `settings` replace the scale's in all variants alike; `say` is told of files that are left out. Raises ConfigError for an unknown study, and where `out` was
     begun with another protocol.
     """
     if not 1 <= seeds <= 10:
@@ -56,7 +57,7 @@ def begin(
     chosen = find_study(name)
     folder = Path(out) if out is not None else Path("runs/studies") / f"{name}-{scale}"
     tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=settings)
-    source = open_source(tasks[0].data.data, root=data_root, download=download)
+    source = open_source(tasks[0].data.data, root=data_root, download=download, say=say)
     if chosen.needs_colour and source.channels(0) != 3:
         raise ConfigError(
             f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data (cifar10, with --download)."

@@ -1,6 +1,8 @@
 """The options of `byol study`; torch is imported only when it runs."""
 
+import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Literal
 
 import tyro
@@ -43,6 +45,7 @@ def run_study(options: RunStudy) -> int:
         data=options.data,
         data_root=options.place.data_root,
         download=options.place.download,
+        say=partial(print, file=sys.stderr),
     )
     if options.commands:
         print("\n".join(training_command(task) for task in begun.tasks if task.variant))
