@@ -357,7 +357,8 @@ def test_study_takes_the_results_of_trainings_started_by_command(
     with pytest.raises(SystemExit) as ended:
         cli.main(command)
     assert ended.value.code == 0
-    assert "0 of 1" in capsys.readouterr().out  # seeds that collapsed: the expectation is judged
+    assert "batch does not collapse" in capsys.readouterr().out
+    assert json.loads((tmp_path / "study" / "batch-seed-0" / "outcome.json").read_text())["variant"] == "batch"
     assert (tmp_path / "study" / "batch-seed-0" / "metrics.jsonl").read_text() == trained
 
 
