@@ -9,6 +9,7 @@ import torch
 from torch import multiprocessing
 
 from byol.runtime.ranks import join_ranks
+from tests.processes import METHOD
 
 
 def run_ranks(count: int, function: Callable[..., None], *arguments: Any) -> None:
@@ -16,12 +17,16 @@ def run_ranks(count: int, function: Callable[..., None], *arguments: Any) -> Non
     start_ranks(count, _joined, function, arguments)
 
 
-def start_ranks(count: int, function: Callable[..., None], *arguments: Any) -> None:
+def start_ranks(count: int, function: Callable[..., None], *arguments: Any, method: str = METHOD) -> None:
     """`function(rank, *arguments)` in `count` processes with the environment that torchrun gives; nobody joins them."""
+    started = (count, _free_port(), function, arguments)
+    multiprocessing.start_processes(_started, started, count, start_method=method)
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(_started, args=(count, port, function, arguments), nprocs=count)  # pyright: ignore[reportPrivateImportUsage]
+        return probe.getsockname()[1]
 
 
 def _started(rank: int, count: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from byol.cli import main
 from tests.conftest import encoded, picture
+from tests.processes import Command
 
 FAST = [
     "--encoder.width",
@@ -38,12 +39,9 @@ FAST = [
 
 def byol(*arguments: str | Path, code: int = 0) -> str:
     """Runs the command, checks its exit code and that there is no traceback; returns all it printed."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "byol", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
-    output = ended.stdout + ended.stderr
+    ended, output = Command(*arguments).wait(timeout=300)
     assert "Traceback" not in output, output
-    assert ended.returncode == code, output
+    assert ended == code, output
     return output
 
 

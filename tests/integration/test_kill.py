@@ -1,10 +1,7 @@
 """Training that is killed at random moments, without a chance to say goodbye, ends as if it had not been."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,24 +12,23 @@ from safetensors.torch import load_file
 from byol.engine.metrics import read_metrics
 from byol.runtime import checkpoint
 from tests.conftest import SMALL
+from tests.processes import Command
 
 TIMING = {"images_per_second", "elapsed_seconds"}
 
 
-def start(photos: Path, out: Path, steps: int, precision: str, workers: int) -> subprocess.Popen:
+def start(photos: Path, out: Path, steps: int, precision: str, workers: int) -> Command:
     settings = {
         **SMALL, "epochs": (steps + 0.5) * 16 / 40, "precision": precision, "workers": workers,
         "checkpoint_interval_minutes": 0, "collapse_interval_steps": 3, "log_interval_steps": 2,
     }  # fmt: skip
-    command = [sys.executable, "-m", "byol", "pretrain", "--data", str(photos), "--out", str(out), "--resume", "auto"]
-    command += [f"--{name}={value}" for name, value in settings.items()]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    arguments = ["pretrain", "--data", photos, "--out", out, "--resume", "auto"]
+    return Command(*arguments, *(f"--{name}={value}" for name, value in settings.items()), num_threads=1)
 
 
-def finish(process: subprocess.Popen) -> None:
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said
+def finish(command: Command) -> None:
+    code, said = command.wait()
+    assert code == 0, said
     assert "finished after" in said
 
 
@@ -46,15 +42,15 @@ def compare_with_killed(photos: Path, folder: Path, *, kills: int, precision: st
     finish(start(photos, folder / "whole", steps, precision, workers))
     for _ in range(kills):
         until = newest_step(folder / "killed") + chance.randint(1, 5)
-        process = start(photos, folder / "killed", steps, precision, workers)
+        command = start(photos, folder / "killed", steps, precision, workers)
         try:
-            while newest_step(folder / "killed") < until and process.poll() is None:
+            while newest_step(folder / "killed") < until and command.process.is_alive():
                 time.sleep(0.002)
             time.sleep(chance.uniform(0, 0.05))
         finally:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-        assert process.returncode == -signal.SIGKILL
+            command.process.kill()
+            code, _ = command.wait()
+        assert code == -signal.SIGKILL
     assert newest_step(folder / "killed") < steps
     finish(start(photos, folder / "killed", steps, precision, workers))
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -144,23 +145,32 @@ def test_rank_that_dies_ends_all_with_a_sentence(tmp_path: Path) -> None:
 
 
 def die_at_four(out: Path) -> None:
+    """The second rank dies; the first is slow enough to tell of it that torchrun's SIGTERM comes before."""
+    from byol.commands import trainer
     from byol.engine import loop
 
-    original = loop._Log.write
+    original, train = loop._Log.write, trainer.train
 
     def write(self, state) -> None:
         original(self, state)
         if os.environ["RANK"] == "1" and state.step == 4:
             os.kill(os.getpid(), 9)
 
-    loop._Log.write = write
+    def train_and_dawdle(*arguments, **settings):
+        try:
+            return train(*arguments, **settings)
+        except RuntimeError:
+            time.sleep(2)
+            raise
+
+    loop._Log.write, trainer.train = write, train_and_dawdle
     pretrain(out, checkpoint_interval_minutes=0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
 def test_no_thread_of_gloo_outlives_the_training() -> None:
-    """One that does aborts the process at its end, now and then."""
-    start_ranks(2, join_and_leave)
+    """One that does aborts the process at its end, now and then. In processes that have imported nothing before."""
+    start_ranks(2, join_and_leave, method="spawn")
 
 
 def test_torchrun_trains_from_the_command_line(photos: Path, tmp_path: Path) -> None:

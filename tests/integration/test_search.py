@@ -1,13 +1,12 @@
 """`tools/search.py`: what is in the ledger is not done again, and the ledger without trials is a table."""
 
+import contextlib
+import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from tools.search import parse
+from tools.search import main, parse
 
-ROOT = Path(__file__).parents[2]
 ROW = {
     "name": "wide",
     "settings": {"encoder.width": 1},
@@ -22,8 +21,10 @@ ROW = {
 
 
 def search(*arguments: str) -> str:
-    command = [sys.executable, "tools/search.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        main([*arguments])
+    return printed.getvalue()
 
 
 def test_a_trial_is_a_name_and_settings() -> None:

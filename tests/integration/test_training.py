@@ -126,11 +126,12 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(tmp_path / "whole", precision=precision, log_interval_steps=3, collapse_interval_steps=6)
+    settings = {"precision": precision, "log_interval_steps": 3, "collapse_interval_steps": 6, "epochs": 3}
+    run(tmp_path / "whole", **settings)
     # a run that was cut at step 8: its checkpoint is the whole run's, had it been stopped there
     with monkeypatch.context() as patch:
         stop_at(8, patch)
-        stopped = run(tmp_path / "parts", precision=precision, log_interval_steps=3, collapse_interval_steps=6)
+        stopped = run(tmp_path / "parts", **settings)
     assert not stopped.finished
     assert len(losses(tmp_path / "parts")) == 3
     assert resume(tmp_path / "parts", source=ArrayImages(PICTURES), say=lambda line: None).finished

@@ -26,3 +26,16 @@ def test_second_signal_of_one_request_changes_nothing_and_a_later_one_ends(
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(("error", "ignored"), [(ConnectionError, True), (ValueError, False)])
+def test_signal_after_an_error_that_is_told_first_is_without_effect(
+    error: type[Exception], ignored: bool, request: pytest.FixtureRequest
+) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
+    with pytest.raises(error), StopRequest(lambda error: isinstance(error, ConnectionError)):
+        raise error
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert heard == ([] if ignored else [signal.SIGTERM])

@@ -25,7 +25,7 @@ from byol.engine.step import ComputeLoss, Schedule, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
 from byol.methods.network import MethodOutput
 from byol.runtime import checkpoint
-from byol.runtime.ranks import Ranks
+from byol.runtime.ranks import Ranks, is_of_lost_rank
 from byol.runtime.stopping import StopRequest
 from byol.views.asymmetric import AsymmetricViews
 from byol.views.two_views import TwoViews
@@ -114,7 +114,7 @@ def train(
             keep, milestones = settings.keep_checkpoints, settings.milestone_steps
             checkpoint.save(checkpoints, state.state_dict(), keep=keep, milestone_steps=milestones)
 
-    with StopRequest() as stop, torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with StopRequest(is_of_lost_rank) as stop, torch.random.fork_rng([device] if device.type == "cuda" else []):
         while state.step < total and not stopped_by and collapsed_looks < LOOKS_BEFORE_STOPPING:
             step = state.step
             torch.manual_seed(_seed_of_step(settings.seed, step, ranks.rank))

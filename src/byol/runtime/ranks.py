@@ -107,6 +107,14 @@ def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_of_lost_rank(error: BaseException) -> bool:
+    """Whether a collective failed because another process has gone. torchrun then sends SIGTERM to those that are left."""
+    words = str(error)
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and ("gloo" in words or "Connection" in words)
+    )
+
+
 @contextlib.contextmanager
 def join_ranks() -> Iterator[Ranks]:
     """Joins the processes that torchrun started, or those that are joined already; one process alone otherwise.
@@ -129,7 +137,7 @@ def join_ranks() -> Iterator[Ranks]:
         else:
             yield Ranks()
     except RuntimeError as error:
-        if not (isinstance(error, distributed.DistError) or "gloo" in str(error) or "Connection" in str(error)):
+        if not is_of_lost_rank(error):
             raise
         reason = str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0].rstrip(".")
         raise RankError(

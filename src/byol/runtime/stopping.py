@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -14,9 +15,14 @@ ONE_REQUEST_SECONDS = 1.0
 
 
 class StopRequest:
-    """While entered, SIGINT, SIGTERM and SIGUSR1 set `signal_number` in place of killing; a later one kills as usual."""
+    """While entered, SIGINT, SIGTERM and SIGUSR1 set `signal_number` in place of killing; a later one kills as usual.
 
-    def __init__(self) -> None:
+    After an error that is `told_first`, SIGTERM stays without effect: it is sent because of that same error, and would
+    end the process before it has said what happened.
+    """
+
+    def __init__(self, told_first: Callable[[BaseException], bool] = lambda error: False) -> None:
+        self._told_first = told_first
         self.signal_number: int | None = None
         self._asked_at = 0.0
         self._previous: dict[int, object] = {}
@@ -30,6 +36,8 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._told_first(error) and signal.SIGTERM in self._previous:
+            self._previous[signal.SIGTERM] = signal.SIG_IGN
         self._restore()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
