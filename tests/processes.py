@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
 from byol.cli import main
@@ -53,6 +53,7 @@ def _run(arguments: list[str], output: str, folder: str, num_threads: int | None
         for descriptor in (1, 2):
             os.dup2(stream.fileno(), descriptor)
     os.chdir(folder)
+    set_start_method(None, force=True)  # the platform's own for what it starts itself, as the command has it
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     sys.argv = ["byol", *arguments]

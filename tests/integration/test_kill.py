@@ -49,8 +49,8 @@ def compare_with_killed(photos: Path, folder: Path, *, kills: int, precision: st
             time.sleep(chance.uniform(0, 0.05))
         finally:
             command.process.kill()
-            code, _ = command.wait()
-        assert code == -signal.SIGKILL
+            code, said = command.wait()
+        assert code == -signal.SIGKILL, said
     assert newest_step(folder / "killed") < steps
     finish(start(photos, folder / "killed", steps, precision, workers))
 

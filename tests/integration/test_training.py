@@ -5,8 +5,10 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -464,6 +466,25 @@ def test_run_directory_in_use_is_refused(tmp_path: Path) -> None:
     ):
         resume(tmp_path / "run", source=ArrayImages(PICTURES))
     assert resume(tmp_path / "run", source=ArrayImages(PICTURES), say=lambda line: None).finished
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked")
+def test_run_directory_is_free_when_its_process_dies_and_a_worker_lives_on(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1)
+    reading, writing = os.pipe()
+    if not (training := os.fork()):
+        with RunDirectory(tmp_path / "run").lock():
+            if not (worker := os.fork()):
+                time.sleep(60)
+            os.write(writing, str(worker).encode())
+            os._exit(0)
+    os.waitpid(training, 0)
+    worker = int(os.read(reading, 20))
+    try:
+        with RunDirectory(tmp_path / "run").lock():
+            os.kill(worker, 0)  # it lives
+    finally:
+        os.kill(worker, signal.SIGKILL)
 
 
 def explode(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from byol.errors import RunError
 
@@ -99,6 +99,19 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(writing, ignore_errors=True)
 
 
+_locks: set[TextIO] = set()
+
+
+def _leave_locks_to_the_parent() -> None:
+    """In a worker just forked, which may outlive a training that was killed and would keep its run locked."""
+    for stream in _locks:
+        stream.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+
+
 class RunDirectory:
     """Paths and JSON files of one run."""
 
@@ -155,7 +168,11 @@ class RunDirectory:
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {platform.node()}\n")
             stream.flush()
-            yield
+            _locks.add(stream)
+            try:
+                yield
+            finally:
+                _locks.discard(stream)
 
     def record(self) -> dict[str, Any]:
         """What run.json says. Raises RunError where it is missing or damaged."""
