@@ -61,6 +61,10 @@ def fit_to_data(
         notes += [note] if note else []
     if len(views.mean) not in (1, seen.channels):
         raise ConfigError(f"views.mean has {len(views.mean)} values, the images have {seen.channels} channels.")
+    if asymmetry.strong_augmentation != "none" and seen.channels != 3:
+        raise ConfigError(
+            f"asymmetry.strong_augmentation needs RGB images; these have {seen.channels} channel{'s' * (seen.channels > 1)}. Leave it out."
+        )
     batch_size = config.batch_size
     if adapts_batch:
         batch_size = min(batch_size, 2 ** int(np.log2(num_images / 4)))
@@ -174,8 +178,9 @@ def plain_views(config: Config, *, fused: bool = False) -> TwoViews:
 def two_views(config: Config, *, fused: bool = False) -> TwoViews | AsymmetricViews:
     """The views that a resolved config trains on."""
     a, plain = config.asymmetry, plain_views(config, fused=fused)
-    asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, a.scale_mix, a.weak_augmentation, a.mean_encoding)
-    differs = a.small_crops or {a.scale_mix, a.weak_augmentation, a.mean_encoding} != {"none"}
+    sides = (a.scale_mix, a.weak_augmentation, a.mean_encoding, a.strong_augmentation)
+    asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, *sides)
+    differs = a.small_crops or {*sides} != {"none"}
     return AsymmetricViews(plain, asymmetry) if differs else plain
 
 

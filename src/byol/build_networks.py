@@ -105,8 +105,9 @@ def method(
             )
         if parts.target in ("average", "fixed"):
             target, _ = _networks(config, channels, module, parts, 2**31)
+    target_parts = None
     if config.asymmetry.split_batch_norm != "none":
-        target = _split_batch_norm(config, parts, online, target)
+        target, target_parts = _split_batch_norm(config, parts, online, target)
     classifier = None
     if num_classes:
         with seeded(config.seed + 2**32):
@@ -123,6 +124,7 @@ def method(
         mean=mean,
         std=std,
         target_network=target,
+        target_parts=target_parts,
         classifier=classifier,
         gather=gather,
     )
@@ -157,21 +159,21 @@ def _is_the_papers(config: Config, parts: MethodParts) -> bool:
     return symmetric and parts.target == "average" and config.method.loss_normalization == "l2"
 
 
-def _split_batch_norm(config: Config, parts: MethodParts, online: Network, target: Network | None) -> Network:
-    """The target; one projector's batch norm, or both's, is cut into parts."""
+def _split_batch_norm(
+    config: Config, parts: MethodParts, online: Network, target: Network | None
+) -> tuple[Network | None, int | None]:
+    """Cuts one projector's batch norm, or both's. The target, and the parts that the online network has as one, if others."""
     side, count = config.asymmetry.split_batch_norm, config.asymmetry.split_parts
-    if parts.target not in ("average", "fixed"):
-        raise ConfigError(
-            f"asymmetry.split_batch_norm needs a target network of its own; method.target is {parts.target}. Set it to average or fixed."
-        )
-    target = copy.deepcopy(online) if target is None else target
-    networks = {"source": online, "target": target}
-    chosen = list(networks.values()) if side == "both" else [networks[side]]
-    if not all([split_batch_norm(network.projector, count) for network in chosen]):
+    of_side = {"source": count if side != "target" else 1, "target": count if side != "source" else 1}
+    cut = [(online, of_side["source"])]
+    if parts.target in ("average", "fixed"):
+        target = copy.deepcopy(online) if target is None else target
+        cut = [(network, n) for network, n in ((online, of_side["source"]), (target, of_side["target"])) if n > 1]
+    if not all([split_batch_norm(network.projector, n) for network, n in cut]):
         raise ConfigError(
             "asymmetry.split_batch_norm finds no batch norm in the projector. Set heads.projector_norm to batch and encoder.conventions to torch."
         )
-    return target
+    return target, of_side["target"] if target is None and side != "both" else None
 
 
 def _networks(

@@ -1,11 +1,16 @@
 """Views that differ between source and target: pure, sliceable, made alike by workers, and what each design changes."""
 
+import dataclasses
 import json
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from torch import nn
 
 import byol
 from byol import build
@@ -25,7 +30,7 @@ from tests.conftest import SMALL, picture
 PICTURES = np.stack([picture(i, 32, 32) for i in range(32)])
 IMAGES = torch.from_numpy(PICTURES[:12]).permute(0, 3, 1, 2)
 PLAIN = TwoViews(T, T_PRIME, 16, 12, seed=3)
-EVERYTHING = Asymmetry(2, 8, (0.05, 0.14), "source", "target", "both")
+EVERYTHING = Asymmetry(2, 8, (0.05, 0.14), "source", "target", "both", "source")
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +87,32 @@ def test_asymmetric_views_weak_target_is_the_source_without_colour() -> None:
     assert "targets1.0" not in flat(AsymmetricViews(PLAIN, Asymmetry(weak="both")))
 
 
+def test_asymmetric_views_strong_source_passes_through_timms_rand_augment() -> None:
+    """Each image's crop as timm makes it from that image's own number; the target as it was; nobody's chance touched."""
+    state = random.getstate(), np.random.get_state()[1].tolist()
+    policy = dataclasses.replace(crop_and_flip(T), flip_probability=0.0)
+    plain = TwoViews(policy, policy, 16, 12, seed=3)
+    strong = flat(AsymmetricViews(plain, Asymmetry(strong="source")))
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == state
+    view1 = plain(IMAGES, 0)[0]
+    assert torch.equal(strong["targets1.0"], view1)
+    for row, number in enumerate(np.random.default_rng([3, 0, 1]).integers(2**32, size=12)):
+        random.seed(int(number))
+        np.random.seed(number)
+        pixels = (view1[row].permute(1, 2, 0) * 255).round().byte().numpy()
+        expected = np.asarray(rand_augment_transform("rand-m10-n2-mstd0.5", {})(Image.fromarray(pixels)))
+        assert np.abs(strong["view1"][row].permute(1, 2, 0).numpy() * 255 - expected).max() < 1e-3
+    changed = (strong["view1"] - view1).abs().amax(dim=(1, 2, 3)) > 0.02
+    assert 4 < changed.sum() < 12  # three of four, less those of no effect
+
+
+def test_strong_augmentation_of_grey_images_is_refused(tmp_path: Path) -> None:
+    overrides = {**SMALL, "asymmetry.strong_augmentation": "source"}
+    with pytest.raises(ConfigError, match="needs RGB images; these have 1 channel"):
+        byol.pretrain(PICTURES[..., :1], "small", out=tmp_path / "run", overrides=overrides, say=lambda line: None)
+    assert not (tmp_path / "run").exists()
+
+
 def test_asymmetric_views_scale_mix_holds_two_views_of_the_image() -> None:
     mixed = flat(AsymmetricViews(PLAIN, Asymmetry(scale_mix="source")))
     plain = PLAIN(IMAGES, 0)[0]
@@ -110,8 +141,43 @@ def test_split_batch_norm_changes_the_chosen_projector(side: str) -> None:
     found = [any(isinstance(m, LocalBatchNorm1d) for m in n.projector.modules()) for n in (made.online, made.target)]
     assert found == [side != "target", side != "source"]
     assert [n for n, _ in made.online.named_parameters()] == [n for n, _ in made.target.named_parameters()]
-    with pytest.raises(ConfigError, match="target network of its own"):
-        method(override(Config(), {**settings, "method.name": "simsiam"}), 3)
+    with pytest.raises(ConfigError, match="finds no batch norm in the projector"):
+        method(override(Config(), {**settings, "heads.projector_norm": "layer"}), 3)
+
+
+@pytest.mark.parametrize("name", ["simsiam", "simclr"])
+@pytest.mark.parametrize("side", ["source", "target", "both"])
+def test_split_batch_norm_of_one_network_is_of_the_chosen_side(side: str, name: str) -> None:
+    """Where the online network is the target too, with a stop-gradient and without: compared by hand."""
+    settings = {
+        **SMALL, "encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (0.25,), "asymmetry.split_parts": 3,
+        "asymmetry.split_batch_norm": side, "method.name": name,
+    }  # fmt: skip
+    made = method(override(Config(), settings), 3).double()
+    assert isinstance(made, Siamese)
+    seen: list[tuple[torch.Tensor, ...]] = []
+    made.loss = lambda *encodings: seen.append(encodings) or encodings[0].sum() + encodings[2].sum()
+    view1, view2 = torch.rand(2, 12, 3, 16, 16, dtype=torch.float64)
+    made(view1, view2).loss.backward()
+    prediction1, _, target1, _ = seen[0]
+    assert target1.requires_grad == (name == "simclr")
+    representation = made.online.encoder(made.normalize(view1))
+    for encoding, own in ((prediction1, "source"), (target1, "target")):
+        parts = 3 if side in (own, "both") else 1
+        projection = torch.cat([_project(made.online.projector, part) for part in representation.split(12 // parts)])
+        expected = made.predictor(projection) if own == "source" else projection
+        assert torch.allclose(encoding, expected, atol=1e-9), own
+
+
+def _project(projector: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    """Its layers by hand: batch norm over exactly these rows."""
+    for layer in projector.children():
+        if isinstance(layer, nn.BatchNorm1d):
+            scaled = (rows - rows.mean(0)) / (rows.var(0, correction=0) + layer.eps).sqrt()
+            rows = scaled * layer.weight + layer.bias
+        else:
+            rows = layer(rows)
+    return rows
 
 
 def test_split_batch_norm_standardises_each_part() -> None:
@@ -129,7 +195,8 @@ def test_split_batch_norm_standardises_each_part() -> None:
         {"asymmetry.small_crops": 2, "asymmetry.small_size": 16, "method.name": "simclr"},
         {"asymmetry.scale_mix": "source", "asymmetry.weak_augmentation": "target"},
         {"asymmetry.mean_encoding": "target", "asymmetry.split_batch_norm": "source"},
-        {"asymmetry.mean_encoding": "both", "method.name": "simsiam"},
+        {"asymmetry.mean_encoding": "both", "asymmetry.split_batch_norm": "source", "method.name": "simsiam"},
+        {"asymmetry.strong_augmentation": "source", "asymmetry.weak_augmentation": "target"},
     ],
 )
 def test_asymmetric_run_trains(tmp_path: Path, settings: dict) -> None:

@@ -89,10 +89,12 @@ class AsymmetryConfig:
     """ScaleMix: a box of another view of the same image is pasted into each view of this side."""
     weak_augmentation: Side = "none"
     """This side sees crops and flips alone."""
+    strong_augmentation: Side = "none"
+    """This side's crops pass through timm's RandAugment (two operations, magnitude 10) before their colours change; RGB alone."""
     mean_encoding: Side = "none"
     """This side's projection is the mean over two views."""
     split_batch_norm: Side = "none"
-    """This side's projector has batch norm over parts of the batch, the other's over all of it; needs an average or fixed target."""
+    """This side's projector has batch norm over parts of the batch, the other's over all of it."""
     split_parts: int = 8
     """The parts for split_batch_norm."""
 

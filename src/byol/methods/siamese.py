@@ -1,5 +1,6 @@
 """BYOL's relatives in one class: SimCLR, SimSiam, what lies between, a fixed target, asymmetric views."""
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from byol.methods.contrastive import Gather, alone
 from byol.methods.losses import l2_normalize
 from byol.methods.network import Method, MethodOutput, Network, Normalize
+from byol.nets.norm import in_parts
 
 TargetKind = Literal["average", "fixed", "stop-gradient", "online"]
 PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -28,8 +30,9 @@ class Siamese(Method):
 
     `target`: a network that is the online one's moving average, a `fixed` random one, or the online network itself,
     with or without a `stop-gradient`. `predictor` None: none; "least-squares": the best linear map of the batch's
-    projections to their targets, through which no gradient flows (BYOL section 5 and appendix I). With
-    target="average", an MLP and BYOL's loss it computes what `methods.byol.BYOL` does.
+    projections to their targets, through which no gradient flows (BYOL section 5 and appendix I). `target_parts`: where
+    the online network itself is the target, the parts that its projector's batch norm has then, in a forward of its own.
+    With target="average", an MLP and BYOL's loss it computes what `methods.byol.BYOL` does.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Siamese(Method):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         target_network: Network | None = None,
+        target_parts: int | None = None,
         classifier: nn.Linear | None = None,
         gather: Gather = alone,
     ) -> None:
@@ -54,6 +58,7 @@ class Siamese(Method):
         if target in ("average", "fixed"):
             self.target = copy.deepcopy(network) if target_network is None else target_network
             self.target.requires_grad_(False)
+        self.target_parts = target_parts
         self.normalize = Normalize(mean, std)
         self.classifier = classifier
         self.loss = loss
@@ -103,10 +108,12 @@ class Siamese(Method):
         if self.target is not None:
             with torch.no_grad():
                 return self._encode(self.target, views)[1]
-        if self.target_kind == "online":
-            return projection if own is None else self._encode(self.online, views)[1]
-        with torch.no_grad():
-            return projection.detach() if own is None else self._encode(self.online, views)[1]
+        stops = self.target_kind == "stop-gradient"
+        if own is None and self.target_parts is None:
+            return projection.detach() if stops else projection
+        without_gradient = torch.no_grad() if stops else contextlib.nullcontext()
+        with without_gradient, in_parts(self.online.projector, self.target_parts):
+            return self._encode(self.online, views)[1]
 
     @torch.no_grad()
     def _least_squares(

@@ -1,5 +1,7 @@
 """Batch norm as torch or as DeepMind (Haiku) keeps its averages, over one process or over all ranks."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -43,6 +45,20 @@ def split_batch_norm(module: nn.Module, parts: int) -> int:
         else:
             count += split_batch_norm(child, parts)
     return count
+
+
+@contextlib.contextmanager
+def in_parts(module: nn.Module, parts: int | None) -> Iterator[None]:
+    """Meanwhile, what `split_batch_norm` cut has so many parts; None: those that it has."""
+    norms = [] if parts is None else [child for child in module.modules() if isinstance(child, SplitBatchNorm1d)]
+    before = [norm.parts for norm in norms]
+    try:
+        for norm in norms:
+            norm.parts = parts or 1
+        yield
+    finally:
+        for norm, own in zip(norms, before, strict=True):
+            norm.parts = own
 
 
 class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -16,6 +16,7 @@ from byol.runtime.copies import to_device
 from byol.views.augment import distort, random_crop
 from byol.views.parameters import ViewParameters, draw
 from byol.views.policy import ViewPolicy
+from byol.views.strong import rand_augment
 from byol.views.two_views import TwoViews
 
 Side = Literal["none", "source", "target", "both"]
@@ -33,15 +34,17 @@ class Asymmetry:
     scale_mix: Side = "none"
     weak: Side = "none"
     mean: Side = "none"
+    strong: Side = "none"
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """One augmented view: which distribution, which draw, how large."""
+    """One augmented view: which distribution, which draw, how large, whether RandAugment is part of it."""
 
     policy: ViewPolicy
     number: int
     size: int
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,14 @@ class AsymmetricViews:
         a = self.asymmetry
         if a.weak in (side, "both"):
             policy = crop_and_flip(policy)
-        mixed = a.scale_mix in (side, "both")
+        mixed, strong = a.scale_mix in (side, "both"), a.strong in (side, "both")
         offset = AGAIN * (1 if side == "source" else 2)
         numbers = (number, number + offset) if a.mean in (side, "both") else (number,)
-        return tuple(
-            _View(_Draw(policy, n, self.plain.size), _Draw(policy, n + MIXED_IN, self.plain.size) if mixed else None)
-            for n in numbers
-        )
+
+        def drawn(number: int) -> _Draw:
+            return _Draw(policy, number, self.plain.size, strong)
+
+        return tuple(_View(drawn(n), drawn(n + MIXED_IN) if mixed else None) for n in numbers)
 
     def _draws(self) -> tuple[_Draw, ...]:
         """Every draw once, in a fixed order."""
@@ -123,10 +127,14 @@ class AsymmetricViews:
 
     def _crop(self, images: Tensor, of: _Draw, step: int, rows: slice) -> Tensor:
         plain = self.plain
-        return random_crop(
+        crops = random_crop(
             images, self._parameters(of, step, rows), of.size,
             semantics=plain.semantics, antialias=plain.antialias, kernels=plain.kernels,
         )  # fmt: skip
+        if of.strong:
+            chance = np.random.default_rng([plain.seed, step, of.number])
+            return rand_augment(crops, chance.integers(2**32, size=plain.batch_size)[rows])
+        return crops
 
     def _views(
         self, crops: dict[_Draw, Tensor], step: int, rows: slice
