@@ -17,10 +17,10 @@ from byol.methods.byol import BYOL
 from byol.methods.contrastive import Gather, alone, info_nce, nt_xent
 from byol.methods.losses import normalized_loss, simsiam_loss
 from byol.methods.network import Method, Network
-from byol.methods.siamese import PairLoss, Siamese, TargetKind
+from byol.methods.siamese import AsTarget, PairLoss, Siamese, TargetKind
 from byol.nets.encoder import create_encoder, find_num_features
 from byol.nets.heads import mlp_head
-from byol.nets.norm import split_batch_norm
+from byol.nets.norm import in_parts, split_batch_norm
 from byol.runtime import checkpoint
 from byol.runtime.record import RunDirectory
 
@@ -105,9 +105,9 @@ def method(
             )
         if parts.target in ("average", "fixed"):
             target, _ = _networks(config, channels, module, parts, 2**31)
-    target_parts = None
+    as_target = None
     if config.asymmetry.split_batch_norm != "none":
-        target, target_parts = _split_batch_norm(config, parts, online, target)
+        target, as_target = _split_batch_norm(config, parts, online, target)
     classifier = None
     if num_classes:
         with seeded(config.seed + 2**32):
@@ -124,7 +124,7 @@ def method(
         mean=mean,
         std=std,
         target_network=target,
-        target_parts=target_parts,
+        as_target=as_target,
         classifier=classifier,
         gather=gather,
     )
@@ -161,8 +161,8 @@ def _is_the_papers(config: Config, parts: MethodParts) -> bool:
 
 def _split_batch_norm(
     config: Config, parts: MethodParts, online: Network, target: Network | None
-) -> tuple[Network | None, int | None]:
-    """Cuts one projector's batch norm, or both's. The target, and the parts that the online network has as one, if others."""
+) -> tuple[Network | None, AsTarget | None]:
+    """Cuts one projector's batch norm, or both's. The target, or what changes the online network while it is one."""
     side, count = config.asymmetry.split_batch_norm, config.asymmetry.split_parts
     of_side = {"source": count if side != "target" else 1, "target": count if side != "source" else 1}
     cut = [(online, of_side["source"])]
@@ -173,7 +173,8 @@ def _split_batch_norm(
         raise ConfigError(
             "asymmetry.split_batch_norm finds no batch norm in the projector. Set heads.projector_norm to batch and encoder.conventions to torch."
         )
-    return target, of_side["target"] if target is None and side != "both" else None
+    changes = target is None and side != "both"
+    return target, partial(in_parts, parts=of_side["target"]) if changes else None
 
 
 def _networks(

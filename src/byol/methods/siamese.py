@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from byol.methods.contrastive import Gather, alone
 from byol.methods.losses import l2_normalize
 from byol.methods.network import Method, MethodOutput, Network, Normalize
-from byol.nets.norm import in_parts
 
 TargetKind = Literal["average", "fixed", "stop-gradient", "online"]
 PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(prediction of view 1, of view 2, target of view 1, of view 2), each (N, D) -> scalar over both directions."""
+
+
+AsTarget = Callable[[Network], AbstractContextManager[None]]
 
 
 class Siamese(Method):
@@ -30,9 +33,9 @@ class Siamese(Method):
 
     `target`: a network that is the online one's moving average, a `fixed` random one, or the online network itself,
     with or without a `stop-gradient`. `predictor` None: none; "least-squares": the best linear map of the batch's
-    projections to their targets, through which no gradient flows (BYOL section 5 and appendix I). `target_parts`: where
-    the online network itself is the target, the parts that its projector's batch norm has then, in a forward of its own.
-    With target="average", an MLP and BYOL's loss it computes what `methods.byol.BYOL` does.
+    projections to their targets, through which no gradient flows (BYOL section 5 and appendix I). `as_target`: where the
+    online network itself is the target, what changes it meanwhile, in a forward of its own. With target="average", an
+    MLP and BYOL's loss it computes what `methods.byol.BYOL` does.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Siamese(Method):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         target_network: Network | None = None,
-        target_parts: int | None = None,
+        as_target: AsTarget | None = None,
         classifier: nn.Linear | None = None,
         gather: Gather = alone,
     ) -> None:
@@ -58,7 +61,7 @@ class Siamese(Method):
         if target in ("average", "fixed"):
             self.target = copy.deepcopy(network) if target_network is None else target_network
             self.target.requires_grad_(False)
-        self.target_parts = target_parts
+        self.as_target = as_target
         self.normalize = Normalize(mean, std)
         self.classifier = classifier
         self.loss = loss
@@ -109,10 +112,10 @@ class Siamese(Method):
             with torch.no_grad():
                 return self._encode(self.target, views)[1]
         stops = self.target_kind == "stop-gradient"
-        if own is None and self.target_parts is None:
+        if own is None and self.as_target is None:
             return projection.detach() if stops else projection
         without_gradient = torch.no_grad() if stops else contextlib.nullcontext()
-        with without_gradient, in_parts(self.online.projector, self.target_parts):
+        with without_gradient, self.as_target(self.online) if self.as_target else contextlib.nullcontext():
             return self._encode(self.online, views)[1]
 
     @torch.no_grad()

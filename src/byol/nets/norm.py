@@ -48,13 +48,13 @@ def split_batch_norm(module: nn.Module, parts: int) -> int:
 
 
 @contextlib.contextmanager
-def in_parts(module: nn.Module, parts: int | None) -> Iterator[None]:
-    """Meanwhile, what `split_batch_norm` cut has so many parts; None: those that it has."""
-    norms = [] if parts is None else [child for child in module.modules() if isinstance(child, SplitBatchNorm1d)]
+def in_parts(module: nn.Module, *, parts: int) -> Iterator[None]:
+    """Meanwhile, what `split_batch_norm` cut has so many parts."""
+    norms = [child for child in module.modules() if isinstance(child, SplitBatchNorm1d)]
     before = [norm.parts for norm in norms]
     try:
         for norm in norms:
-            norm.parts = parts or 1
+            norm.parts = parts
         yield
     finally:
         for norm, own in zip(norms, before, strict=True):
