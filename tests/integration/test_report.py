@@ -212,7 +212,7 @@ def study_folder(folder: Path, run: Path, *, ended: bool) -> Path:
             if ended or (place, seed) == (1, 0):
                 (path / "outcome.json").write_text(json.dumps({"variant": name, **outcome}))
     shutil.copytree(run, folder / "1-seed-0", dirs_exist_ok=True)
-    said = protocol(found, "tiny", 3, 5000, f"photos of {NASTY}")
+    said = protocol(found, "tiny", 3, {"none": 5000}, f"photos of {NASTY}")
     (folder / "protocol.txt").write_text("\n".join(said))
     if ended:
         judgements = [judge(shape, outcomes) for shape in found.expected("tiny")]

@@ -20,7 +20,7 @@ from byol.recipes import recipe
 from byol.studies import STUDIES, find_study, runs
 from byol.studies.command import begin, carry_out, training_command
 from byol.studies.judge import judge, over_seeds
-from byol.studies.runs import Task, plan, slug
+from byol.studies.runs import Task, images_per_run, plan, slug
 from byol.studies.study import UNTRAINED, Collapse, Contrast
 from byol.studies.study_report import StudyResult, lines, markdown, protocol, read, table, write
 from tests.conftest import SMALL
@@ -52,9 +52,11 @@ def test_study_variants_are_possible_and_named_once(name: str, scale) -> None:
     assert len(variants) >= 2 and (scale != "tiny" or len(variants) <= 6)
     assert chosen.expected(scale), "nothing is expected of it"
     assert set(base.variants) <= {v.name for v in chosen.variants}
+    epochs = override(recipe(base.recipe).config, base.settings).epochs
+    passes = {v.name: v.passes for v in variants}
     for task in plan(chosen, scale, 1, Path("out")):
         validate(task.config)
-        assert task.config.epochs == override(recipe(base.recipe).config, base.settings).epochs
+        assert task.config.epochs == epochs * passes.get(task.variant or "", 1)
 
 
 def test_study_expects_nothing_of_a_variant_that_is_not_there() -> None:
@@ -95,7 +97,7 @@ def test_batch_size_study_names_the_batches_that_it_trains_with(
     papers = {v.name: v.paper for v in find_study("batch-size").variants}
     smallest = [(papers[f"{method} {sizes[-1]}{of}"]) for method in ("byol", "simclr")]
     assert smallest == ([69.6, 63.6] if scale == "tiny" else [59.7, 59.2])
-    said = protocol(find_study("batch-size"), scale, 1, 5000, "photos")
+    said = protocol(find_study("batch-size"), scale, 1, images_per_run(tasks, 5000), "photos")
     assert said[0].endswith(f"in small batches, at one optimizer batch of {batch}?")
     expected = [line.strip() for line in said[said.index("  expected beforehand:") + 1 :]]
     assert f"SimCLR loses more than BYOL from {batch} to {batch // 8}" in expected
@@ -149,8 +151,24 @@ def test_study_says_of_which_training_the_papers_numbers_are(name: str, measured
     assert table(result)[0][-1] == f"paper: {measured}"
     write(result, tmp_path)
     assert json.loads((tmp_path / "study.json").read_text())["paper_metric"] == measured
-    warned = "\n".join(protocol(chosen, "paper", 1, 5000, "photos")).count("of another training than this scale's")
+    warned = "\n".join(protocol(chosen, "paper", 1, {"none": 5000}, "photos")).count(
+        "of another training than this scale's"
+    )
     assert warned == (name != "heads")
+
+
+def test_study_trains_all_variants_on_as_many_images_or_says_which_fewer() -> None:
+    fewer = {}
+    for name, scale in [(study, scale) for study in STUDIES for scale in find_study(study).scales]:
+        images = images_per_run(plan(find_study(name), scale, 1, Path("out")), 50_000)
+        fewer |= {(name, scale, v): n for v, n in images.items() if n != max(images.values())}
+        told = protocol(find_study(name), scale, 1, images, "photos")[1]
+        assert told.endswith("the same for all") == (len(set(images.values())) == 1)
+    key = ("asymmetry", "small", "MultiCrop, source, at equal compute")
+    assert fewer == {key: round(500_000 * 8 / (8 + 18 * (24 / 32) ** 2))}
+    images = images_per_run(plan(find_study("asymmetry"), "small", 1, Path("out")), 50_000)
+    told = protocol(find_study("asymmetry"), "small", 1, images, "photos")[1]
+    assert told.endswith(f"500,000 images per run, but {fewer[key]:,} for {key[2]}, which costs more for each")
 
 
 def test_study_is_read_from_its_record_and_written_as_a_table(tmp_path: Path) -> None:

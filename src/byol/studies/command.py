@@ -62,8 +62,8 @@ def begin(
         raise ConfigError(
             f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data (cifar10, with --download)."
         )
-    num_images = images_per_run(chosen.scales[scale], len(source), settings or {})
-    said = protocol(chosen, scale, seeds, num_images, source.description, settings or {})
+    images = images_per_run(tasks, len(source))
+    said = protocol(chosen, scale, seeds, images, source.description, settings or {})
     _keep_protocol(folder, said)
     return Begun(chosen, scale, folder, tasks, said)
 

@@ -30,7 +30,7 @@ from byol.recipes import recipe
 from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.record import RunDirectory, read_json, write_json
 from byol.runtime.stopping import StopRequest
-from byol.studies.study import UNTRAINED, Scale, ScaleName, Study, Variant
+from byol.studies.study import UNTRAINED, ScaleName, Study, Variant
 
 OUTCOME = "outcome.json"
 
@@ -72,7 +72,8 @@ def plan(
     tasks = []
     for seed in range(num_seeds):
         for variant in (None, *study.chosen(scale_name)):
-            config = override(base, {**_settings(variant, scale_name), "seed": seed})
+            epochs = base.epochs * (variant.passes if variant else 1)
+            config = override(base, {"epochs": epochs, **_settings(variant, scale_name), "seed": seed})
             folder = out / f"{slug(variant.name if variant else UNTRAINED)}-seed-{seed}"
             tasks.append(Task(variant.name if variant else None, config, scale.recipe, arguments, folder))
     return tasks
@@ -89,9 +90,9 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
-def images_per_run(scale: Scale, num_images: int, settings: Mapping[str, Any]) -> int:
-    """The same for all variants but for the rounding to whole batches."""
-    return round(override(recipe(scale.recipe).config, {**scale.settings, **settings}).epochs * num_images)
+def images_per_run(tasks: list[Task], num_images: int) -> dict[str, int]:
+    """By variant, but for the rounding to whole batches."""
+    return {task.variant: round(task.config.epochs * num_images) for task in tasks if task.variant}
 
 
 def run_all(tasks: list[Task], jobs: int, say: Say, show: Show) -> int | None:

@@ -27,6 +27,8 @@ class Variant:
     """What the source reports for it, in the study's `paper_metric`."""
     paper_settings: Mapping[str, Any] | None = None
     """In place of `settings` at scale paper, where the numbers differ."""
+    passes: float = 1.0
+    """The part of the others' epochs that it trains: 1 / cost, where one of its images costs more and compute shall be equal."""
 
 
 @dataclass(frozen=True)

@@ -43,16 +43,19 @@ def protocol(
     study: Study,
     scale: ScaleName,
     num_seeds: int,
-    num_images: int,
+    images: Mapping[str, int],
     data: str,
     settings: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """What is going to be done and what is expected of it, for the user; said and written before the first run."""
+    """What is going to be done and what is expected of it, for the user; said and written before the first run.
+
+    `images`: per run, by variant.
+    """
     other = "of another training than this scale's; " if scale == "paper" and not study.repeats_paper else ""
     changed = ", ".join(f"{name} {value}" for name, value in (settings or {}).items())
     lines = [
         f"study {study.name}, scale {scale}: {study.asked(scale)}",
-        f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {num_images:,} images per run, the same for all",
+        f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {_per_run(images)}",
         *([f"  changed in all variants: {changed}"] if changed else []),
         f"  accuracy: kNN on the encoder's features in eval mode, k {NEIGHBOURS}, T {TEMPERATURE}; "
         f"std, rank and cosines: projections of {NUM_IMAGES} training images in train mode; "
@@ -61,6 +64,14 @@ def protocol(
         "  expected beforehand:",
     ]
     return lines + [f"    {shape.text}" for shape in study.expected(scale)]
+
+
+def _per_run(images: Mapping[str, int]) -> str:
+    most = max(images.values())
+    fewer = [f"{count:,} for {variant}" for variant, count in images.items() if count != most]
+    return f"{most:,} images per run, " + (
+        f"but {', '.join(fewer)}, which costs more for each" if fewer else "the same for all"
+    )
 
 
 def collect(study: Study, scale: ScaleName, tasks: list[Task], protocol: list[str]) -> StudyResult:
