@@ -1,5 +1,6 @@
 """The command `byol`. Parsing imports no torch, so that help is quick; each command imports what it needs."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -130,6 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("byol: interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _run(arguments: list[str]) -> int:

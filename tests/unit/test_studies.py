@@ -20,8 +20,8 @@ from byol.recipes import recipe
 from byol.studies import STUDIES, find_study, runs
 from byol.studies.command import begin, carry_out, training_command
 from byol.studies.judge import judge, over_seeds
-from byol.studies.runs import Task, images_per_run, plan, slug
-from byol.studies.study import UNTRAINED, Collapse, Contrast
+from byol.studies.runs import Task, images_per_run, plan
+from byol.studies.study import UNTRAINED, Collapse, Contrast, Variant
 from byol.studies.study_report import StudyResult, lines, markdown, protocol, read, table, write
 from tests.conftest import SMALL
 
@@ -43,18 +43,18 @@ def _one_thread(_two_threads: None) -> None:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", list(STUDIES))
-@pytest.mark.parametrize("scale", ["tiny", "small", "paper"])
-def test_study_variants_are_possible_and_named_once(name: str, scale) -> None:
+@pytest.mark.parametrize(("name", "scale"), [(name, scale) for name in STUDIES for scale in STUDIES[name].scales])
+def test_study_variants_are_possible_and_differ(name: str, scale) -> None:
     chosen = STUDIES[name]
     variants, base = chosen.chosen(scale), chosen.scales[scale]
-    assert len({slug(v.name) for v in chosen.variants}) == len(chosen.variants)
     assert len(variants) >= 2 and (scale != "tiny" or len(variants) <= 6)
     assert chosen.expected(scale), "nothing is expected of it"
     assert set(base.variants) <= {v.name for v in chosen.variants}
     epochs = override(recipe(base.recipe).config, base.settings).epochs
     passes = {v.name: v.passes for v in variants}
-    for task in plan(chosen, scale, 1, Path("out")):
+    tasks = plan(chosen, scale, 1, Path("out"))[1:]
+    assert len({repr(task.config) for task in tasks}) == len(variants), "two variants are the same training"
+    for task in tasks:
         validate(task.config)
         assert task.config.epochs == epochs * passes.get(task.variant or "", 1)
 
@@ -62,6 +62,26 @@ def test_study_variants_are_possible_and_named_once(name: str, scale) -> None:
 def test_study_expects_nothing_of_a_variant_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="predictor expects something of no such, no variant of it"):
         replace(find_study("predictor"), shapes=(Collapse("", "no such"),))
+
+
+def test_study_of_two_folders_alike_or_without_the_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="heads has two variants whose folders are called one-two"):
+        replace(find_study("heads"), variants=(Variant("one, two", {}), Variant("one two", {})), shapes=())
+    monkeypatch.setitem(
+        STUDIES, "heads", replace(find_study("heads"), scales={"tiny": find_study("heads").scales["tiny"]})
+    )
+    with pytest.raises(ConfigError, match="The study heads has no scale small; it has tiny"):
+        begin("heads", scale="small")
+
+
+def test_study_writes_the_settings_of_its_variants_beforehand() -> None:
+    """So that one of other settings does not take over what another left in the folder."""
+    said = protocol(find_study("batch-size"), "paper", 1, {"byol 4096 of 4096": 1}, "photos")
+    assert "    byol 64 of 4096: method.name byol, micro_batch_size 64" in said
+    crops = [
+        line for line in protocol(find_study("asymmetry"), "paper", 1, {"none": 1}, "photos") if "MultiCrop, " in line
+    ]
+    assert crops[0].startswith("    MultiCrop, source: views.view1.crop_area (0.14, 1.0), ")
 
 
 def test_study_settings_differ_between_variants_alone() -> None:

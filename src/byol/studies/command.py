@@ -55,6 +55,8 @@ def begin(
     if not 1 <= seeds <= 10:
         raise ConfigError(f"seeds must be from 1 to 10; found {seeds}.")
     chosen = find_study(name)
+    if scale not in chosen.scales:
+        raise ConfigError(f"The study {name} has no scale {scale}; it has {', '.join(chosen.scales)}.")
     folder = Path(out) if out is not None else Path("runs/studies") / f"{name}-{scale}"
     tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=settings)
     source = open_source(tasks[0].data.data, root=data_root, download=download, say=say)

@@ -4,7 +4,6 @@ import json
 import math
 import multiprocessing
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from byol.recipes import recipe
 from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.record import RunDirectory, read_json, write_json
 from byol.runtime.stopping import StopRequest
-from byol.studies.study import UNTRAINED, ScaleName, Study, Variant
+from byol.studies.study import UNTRAINED, ScaleName, Study, slug, variant_settings
 
 OUTCOME = "outcome.json"
 
@@ -72,22 +71,11 @@ def plan(
     tasks = []
     for seed in range(num_seeds):
         for variant in (None, *study.chosen(scale_name)):
-            epochs = base.epochs * (variant.passes if variant else 1)
-            config = override(base, {"epochs": epochs, **_settings(variant, scale_name), "seed": seed})
+            own = {"epochs": base.epochs * variant.passes, **variant_settings(variant, scale_name)} if variant else {}
+            config = override(base, {**own, "seed": seed})
             folder = out / f"{slug(variant.name if variant else UNTRAINED)}-seed-{seed}"
             tasks.append(Task(variant.name if variant else None, config, scale.recipe, arguments, folder))
     return tasks
-
-
-def _settings(variant: Variant | None, scale: ScaleName) -> Mapping[str, Any]:
-    if variant is None:
-        return {}
-    return variant.paper_settings if scale == "paper" and variant.paper_settings is not None else variant.settings
-
-
-def slug(name: str) -> str:
-    """A name as a folder is called."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
 def images_per_run(tasks: list[Task], num_images: int) -> dict[str, int]:

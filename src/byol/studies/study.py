@@ -3,6 +3,7 @@
 Imports no torch: the command line names the studies from here.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -27,6 +28,8 @@ class Variant:
     """What the source reports for it, in the study's `paper_metric`."""
     paper_settings: Mapping[str, Any] | None = None
     """In place of `settings` at scale paper, where the numbers differ."""
+    paper_name: str = ""
+    """What the source calls it, where `name` says something else."""
     passes: float = 1.0
     """The part of the others' epochs that it trains: 1 / cost, where one of its images costs more and compute shall be equal."""
 
@@ -100,13 +103,16 @@ class Study:
     source: str
     """Where the paper's numbers come from."""
     paper_metric: str
-    paper_training: str = PAPERS_ABLATIONS
+    paper_training: str
     """What the paper's numbers are measured on."""
     paper_untrained: float | None = None
     """The source's number for the encoder before training."""
     needs_colour: bool = False
 
     def __post_init__(self) -> None:
+        folders = [slug(variant.name) for variant in self.variants]
+        if twice := {folder for folder in folders if folders.count(folder) > 1}:
+            raise ValueError(f"{self.name} has two variants whose folders are called {', '.join(sorted(twice))}.")
         names = {UNTRAINED, *(variant.name for variant in self.variants)}
         for shape in self.shapes:
             unknown = named(shape) - names
@@ -136,6 +142,16 @@ class Study:
         """The shapes that a scale can show."""
         names = {UNTRAINED, *(v.name for v in self.chosen(scale))}
         return tuple(shape for shape in self.shapes if scale in shape.scales and named(shape) <= names)
+
+
+def slug(name: str) -> str:
+    """A name as a folder is called."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def variant_settings(variant: Variant, scale: ScaleName) -> Mapping[str, Any]:
+    """What a variant sets at a scale."""
+    return variant.paper_settings if scale == "paper" and variant.paper_settings is not None else variant.settings
 
 
 def named(shape: Shape) -> set[str]:

@@ -13,7 +13,7 @@ from byol.runtime.record import finite, replacing, write_atomically, write_json
 from byol.studies import find_study
 from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
 from byol.studies.runs import Task
-from byol.studies.study import UNTRAINED, ScaleName, Study
+from byol.studies.study import UNTRAINED, ScaleName, Study, Variant, variant_settings
 
 COLUMNS = {
     "knn": "kNN, %",
@@ -24,7 +24,13 @@ COLUMNS = {
     "source_variance": "variance over views, source",
     "target_variance": "variance over views, target",
 }
-TITLES = {"knn": "kNN, % (dotted: untrained)"}
+TITLES = {"knn": "kNN, % (band: untrained)"}
+POSSIBLE = {
+    "knn": (0, 100), "std_ratio": (0, math.inf), "effective_rank": (1, math.inf), "positive_cosine": (-1, 1),
+    "negative_cosine": (-1, 1), "source_variance": (0, 1), "target_variance": (0, 1),
+}  # fmt: skip
+"""Where an interval is cut off in the plot."""
+LEGEND = "Point and bar: mean over the seeds (gray) and Student's 95 % interval, cut off at possible values. Diamond: the paper's number."
 PANELS_PER_ROW = 4
 
 
@@ -52,10 +58,11 @@ def protocol(
     `images`: per run, by variant.
     """
     other = "of another training than this scale's; " if scale == "paper" and not study.repeats_paper else ""
-    changed = ", ".join(f"{name} {value}" for name, value in (settings or {}).items())
+    changed = _written(settings or {})
     lines = [
         f"study {study.name}, scale {scale}: {study.asked(scale)}",
         f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {_per_run(images)}",
+        *(f"    {v.name}: {_written(variant_settings(v, scale))}" for v in study.chosen(scale)),
         *([f"  changed in all variants: {changed}"] if changed else []),
         f"  accuracy: kNN on the encoder's features in eval mode, k {NEIGHBOURS}, T {TEMPERATURE}; "
         f"std, rank and cosines: projections of {NUM_IMAGES} training images in train mode; "
@@ -64,6 +71,10 @@ def protocol(
         "  expected beforehand:",
     ]
     return lines + [f"    {shape.text}" for shape in study.expected(scale)]
+
+
+def _written(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "as it is"
 
 
 def _per_run(images: Mapping[str, int]) -> str:
@@ -87,13 +98,18 @@ def collect(study: Study, scale: ScaleName, tasks: list[Task], protocol: list[st
 
 def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     """(header, rows) of the result as text; mean over the seeds with Student's 95 % interval."""
-    papers = {UNTRAINED: result.study.paper_untrained, **{v.name: v.paper for v in result.study.variants}}
+    untrained = Variant(UNTRAINED, {}, result.study.paper_untrained)
+    variants = {v.name: v for v in (*result.study.variants, untrained)}
     rows = []
     for name in [*(n for n in result.outcomes if n != UNTRAINED), UNTRAINED]:
-        paper = papers.get(name)
         cells = [_cell(result.outcomes[name], measure) for measure in COLUMNS]
-        rows.append([name, *cells, "" if paper is None else f"{paper:g}"])
+        rows.append([name, *cells, _paper(variants[name])])
     return ["variant", *COLUMNS.values(), f"paper: {result.study.paper_measure}"], rows
+
+
+def _paper(variant: Variant) -> str:
+    """Its number in the source, with the source's name for it where that is another."""
+    return "" if variant.paper is None else f"{variant.paper:g}{variant.paper_name and f' ({variant.paper_name})'}"
 
 
 def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
@@ -170,7 +186,7 @@ def plot(result: StudyResult, path: Path) -> None:
     """One panel per measure, a point and its interval per variant; the paper's numbers in a panel of their own."""
     from matplotlib.figure import Figure
 
-    papers = {v.name: v.paper for v in result.study.variants if v.name in result.outcomes and v.paper is not None}
+    papers = {v.name: v for v in result.study.variants if v.name in result.outcomes and v.paper is not None}
     papers_title = f"paper: {result.study.paper_metric}\nafter {result.study.paper_training}"
     names = [v.name for v in result.study.chosen(result.scale)]
     panels = [*COLUMNS, *(["paper"] if papers else [])]
@@ -184,22 +200,35 @@ def plot(result: StudyResult, path: Path) -> None:
         for place, name in enumerate(names):
             if panel == "paper":
                 if name in papers:
-                    axis.plot(papers[name], place, "D", color="tab:orange", markerfacecolor="none")
+                    axis.plot(papers[name].paper, place, "D", color="tab:orange", markerfacecolor="none")
+                    axis.annotate(
+                        papers[name].paper_name, (papers[name].paper, place), (6, 0), textcoords="offset points",
+                        va="center", fontsize="x-small",
+                    )  # fmt: skip
                 continue
             values = [o[panel] for o in result.outcomes[name] if math.isfinite(o.get(panel, math.nan))]
-            if len(values) < len(result.outcomes[name]):  # one diverged; the table says so
+            if len(values) < len(result.outcomes[name]):
+                said = "diverged" if any("failed" in o for o in result.outcomes[name]) else "not measured"
+                axis.annotate(
+                    said, (0.5, place), xycoords=("axes fraction", "data"), va="center", ha="center", fontsize="x-small"
+                )
                 continue
             axis.plot(values, [place] * len(values), ".", color="0.6")
             score = over_seeds(values)
-            half = score.high - score.value if math.isfinite(score.high) else 0.0
-            axis.errorbar(score.value, place, xerr=half, fmt="o", color="tab:blue", capsize=3)
+            least, most = POSSIBLE[panel]
+            reach = (max(score.low, least), min(score.high, most)) if math.isfinite(score.high) else (score.value,) * 2
+            bar = [[max(0.0, score.value - reach[0])], [max(0.0, reach[1] - score.value)]]
+            axis.errorbar(score.value, place, xerr=bar, fmt="o", color="tab:blue", capsize=3)
         if panel == "knn":
-            untrained = over_seeds([o["knn"] for o in result.outcomes[UNTRAINED]]).value
-            axis.axvline(untrained, color="0.4", linestyle=":")
+            untrained = over_seeds([o["knn"] for o in result.outcomes[UNTRAINED]])
+            axis.axvline(untrained.value, color="0.4", linestyle=":")
+            if math.isfinite(untrained.low):
+                axis.axvspan(untrained.low, untrained.high, color="0.9", zorder=0)
         axis.set_title(TITLES.get(panel) or COLUMNS.get(panel, papers_title), fontsize="small")
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
     figure.suptitle(result.study.asked(result.scale), fontsize="medium")
+    figure.supxlabel(LEGEND, fontsize="x-small")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -3,7 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
-from byol.studies.study import PAPER, SIMCLRS_HEADS, SMALL, TINY_COLOUR, Collapse, Contrast, Study, Variant
+from byol.studies.study import (
+    PAPER,
+    PAPERS_ABLATIONS,
+    SIMCLRS_HEADS,
+    SMALL,
+    TINY_COLOUR,
+    Collapse,
+    Contrast,
+    Study,
+    Variant,
+)
 
 
 def _both(**settings: float) -> dict[str, Any]:
@@ -71,5 +81,6 @@ AUGMENTATIONS = Study(
     },
     source="BYOL Table 17",
     paper_metric="ImageNet linear top-1, %",
+    paper_training=PAPERS_ABLATIONS,
     needs_colour=True,
 )

@@ -2,7 +2,18 @@
 
 from dataclasses import replace
 
-from byol.studies.study import PAPER, SIMCLRS_HEADS, SMALL, TINY, Collapse, Contrast, Shape, Study, Variant
+from byol.studies.study import (
+    PAPER,
+    PAPERS_ABLATIONS,
+    SIMCLRS_HEADS,
+    SMALL,
+    TINY,
+    Collapse,
+    Contrast,
+    Shape,
+    Study,
+    Variant,
+)
 
 OURS, PAPERS = (256, 128, 64, 32, 16, 8, 4), (4096, 2048, 1024, 512, 256, 128, 64)
 """Micro-batches: with the optimizer's batch of 256, and with the paper's of 4096."""
@@ -20,9 +31,14 @@ OF_PAPER = " of 4096"
 def _variants(method: str) -> tuple[Variant, ...]:
     own = {"method.name": method}
     accumulated = tuple(
-        Variant(f"{method} {size}{of}", {**own, "micro_batch_size": size, **heads}, accuracy)
+        Variant(
+            f"{method} {size}{of}",
+            {**own, "micro_batch_size": size, **heads},
+            accuracy,
+            paper_name="" if of else str(papers),
+        )
         for sizes, of, heads in ((OURS, "", {}), (PAPERS, OF_PAPER, SIMCLRS_HEADS if method == "simclr" else {}))
-        for size, accuracy in zip(sizes, ACCURACIES[method], strict=True)
+        for size, papers, accuracy in zip(sizes, PAPERS, ACCURACIES[method], strict=True)
     )
     true = tuple(
         Variant(f"{method} {size}, true batch", {**own, "batch_size": size, "method.tau_reference_batch": 256})
@@ -74,4 +90,5 @@ BATCH_SIZE = Study(
     },
     source="BYOL Table 16: micro-batches of 4096 to 64, the optimizer's batch 4096",
     paper_metric="ImageNet linear top-1, %",
+    paper_training=PAPERS_ABLATIONS,
 )

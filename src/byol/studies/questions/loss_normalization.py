@@ -1,6 +1,6 @@
 """What does the loss need its vectors normalised by?"""
 
-from byol.studies.study import PAPER, SMALL, TINY, Collapse, Contrast, Study, Variant
+from byol.studies.study import PAPER, PAPERS_ABLATIONS, SMALL, TINY, Collapse, Contrast, Study, Variant
 
 LOSS_NORMALIZATION = Study(
     name="loss-normalization",
@@ -18,4 +18,5 @@ LOSS_NORMALIZATION = Study(
     scales={"tiny": TINY, "small": SMALL, "paper": PAPER},
     source="BYOL Table 20",
     paper_metric="ImageNet linear top-1, %",
+    paper_training=PAPERS_ABLATIONS,
 )

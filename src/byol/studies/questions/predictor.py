@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from byol.studies.study import PAPER, SMALL, TINY, Collapse, Contrast, Study, Variant
+from byol.studies.study import PAPER, PAPERS_ABLATIONS, SMALL, TINY, Collapse, Contrast, Study, Variant
 
 
 def _bridge(predictor: str, target: str, beta: float, alpha: float = 0.1) -> dict[str, Any]:
@@ -119,4 +119,5 @@ PREDICTOR = Study(
     },
     source="BYOL Tables 5b, 18, 19, 21, 22, section 5",
     paper_metric="ImageNet linear top-1, %",
+    paper_training=PAPERS_ABLATIONS,
 )

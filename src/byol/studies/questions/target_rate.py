@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from byol.studies.study import PAPER, SMALL, TINY, UNTRAINED, Collapse, Contrast, Study, Variant
+from byol.studies.study import PAPER, PAPERS_ABLATIONS, SMALL, TINY, UNTRAINED, Collapse, Contrast, Study, Variant
 
 TABLE = {"tau 0": 0.3, "tau 0.9": 68.4, "tau 0.99": 72.5, "tau 0.999": 69.8, "fixed random target": 18.8}
 
@@ -32,5 +32,6 @@ TARGET_RATE = Study(
     },
     source="BYOL Table 5a, section 3",
     paper_metric="ImageNet linear top-1, %",
+    paper_training=PAPERS_ABLATIONS,
     paper_untrained=1.4,
 )

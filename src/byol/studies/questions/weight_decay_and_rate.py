@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from byol.studies.study import PAPER, SMALL, TINY, Contrast, Study, Variant
+from byol.studies.study import PAPER, PAPERS_ABLATIONS, SMALL, TINY, Contrast, Study, Variant
 
 OURS, PAPERS = (0.6, 1e-4), (0.3, 1e-6)
 """Base rate and decay of the `sample` recipe and of the paper's 300 epochs."""
@@ -47,4 +47,5 @@ WEIGHT_DECAY_AND_RATE = Study(
     },
     source="BYOL Table 15; without decay its trainings diverged or were unstable",
     paper_metric="ImageNet linear top-1, %",
+    paper_training=PAPERS_ABLATIONS,
 )
