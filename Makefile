@@ -46,9 +46,10 @@ docs: $(INSTALLED)
 
 install: $(INSTALLED)
 
+# Modules are compiled when they are first imported, which most of what is installed never is
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]" --constraint constraints.txt
 	touch $@
 
 clean:

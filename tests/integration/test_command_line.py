@@ -121,6 +121,12 @@ def test_embed_writes_name_label_and_vector(trained: tuple[Path, Path], tmp_path
     assert "exists already" in byol("embed", trained[0], "--data", trained[1], "--out", out, code=1)
 
 
+def test_reader_that_has_read_enough_ends_a_command_quietly() -> None:
+    command = f"'{sys.executable}' -m byol study --help | true"  # gone before the first line
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert ended.stderr == ""
+
+
 def test_stop_by_signal_saves_and_resume_finishes(trained: tuple[Path, Path], tmp_path: Path) -> None:
     """Sent to the whole group of processes and once more to the first, as torchrun, timeout and SLURM do."""
     arguments = ["pretrain", "--data", trained[1], "--out", tmp_path / "run", "--epochs", "400", *FAST]
