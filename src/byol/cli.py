@@ -131,9 +131,13 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("byol: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # whoever read has read enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:  # whoever read what is printed has read enough, as head does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        raise
 
 
 def _run(arguments: list[str]) -> int:

@@ -16,9 +16,8 @@ from byol.methods.network import Method, MethodOutput, Network, Normalize
 TargetKind = Literal["average", "fixed", "stop-gradient", "online"]
 PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(prediction of view 1, of view 2, target of view 1, of view 2), each (N, D) -> scalar over both directions."""
-
-
 AsTarget = Callable[[Network], AbstractContextManager[None]]
+"""Entered with the online network where it is the target."""
 
 
 class Siamese(Method):
