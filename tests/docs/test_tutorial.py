@@ -12,6 +12,7 @@ from tests.docs.pages import ROOT
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
 
+@pytest.mark.full
 def test_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYOL_TUTORIAL_EPOCHS", "0.03")
     monkeypatch.setenv("BYOL_TUTORIAL_IMAGES", "200")

@@ -126,7 +126,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "StopRequest", StopThere)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.full)])  # slow where emulated
 def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"precision": precision, "log_interval_steps": 3, "collapse_interval_steps": 6, "epochs": 3}
     run(tmp_path / "whole", **settings)

@@ -119,6 +119,7 @@ def test_train_step_flops_are_those_of_eight_forwards() -> None:
     assert train_step.flops_per_image("resnet18", "small", 32, 4096) == pytest.approx(8 * 2 * 0.5559e9, rel=0.02)
 
 
+@pytest.mark.full
 def test_other_benchmarks_run() -> None:
     check(knn.measure(200, 20, 8, 5, 1), {"ours", "scikit-learn"})
     check(loader.measure("", 16, 2, 2, 0, 1), {"ours", "torchvision, PIL", "torchvision, tensors"})
