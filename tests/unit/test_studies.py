@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from byol import cli
+from byol import cli, studies
 from byol.cli import Pretrain
 from byol.config import override, validate
 from byol.errors import ConfigError, EncoderError
@@ -20,9 +21,21 @@ from byol.recipes import recipe
 from byol.studies import STUDIES, find_study, runs
 from byol.studies.command import begin, carry_out, training_command
 from byol.studies.judge import judge, over_seeds
+from byol.studies.questions import heads
 from byol.studies.runs import Task, images_per_run, plan
 from byol.studies.study import UNTRAINED, Collapse, Contrast, Variant
-from byol.studies.study_report import StudyResult, lines, markdown, protocol, read, table, write
+from byol.studies.study_report import (
+    COLUMNS,
+    POSSIBLE,
+    StudyResult,
+    lines,
+    markdown,
+    plot,
+    protocol,
+    read,
+    table,
+    write,
+)
 from tests.conftest import SMALL
 
 QUICK = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16, "epochs": 1.0}
@@ -72,6 +85,37 @@ def test_study_of_two_folders_alike_or_without_the_scale_is_refused(monkeypatch:
     )
     with pytest.raises(ConfigError, match="The study heads has no scale small; it has tiny"):
         begin("heads", scale="small")
+
+
+def test_studies_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "AGAIN", replace(heads.HEADS, question="Another?"), raising=False)
+    with pytest.raises(
+        ValueError, match=r"Two studies are called heads, one of them in byol\.studies\.questions\.heads"
+    ):
+        studies._found()
+
+
+def test_plot_cuts_intervals_off_at_possible_values_and_names_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **how: drawn.append(self) or Path(path).touch())
+    chosen = find_study("batch-size")
+    names = [variant.name for variant in chosen.chosen("tiny")]
+    far = [
+        {**dict.fromkeys(COLUMNS, x), "effective_rank": 10 * x} for x in (0.1, 0.9)
+    ]  # Student's interval of two is wide
+    outcomes: dict[str, list] = {name: far for name in names} | {UNTRAINED: [{"knn": 40.0}, {"knn": 42.0}]}
+    outcomes[names[0]] = [{"failed": "so", "knn": float("nan")}] * 2
+    plot(StudyResult(chosen, "tiny", outcomes, [], []), tmp_path / "study.png")
+    axes = dict(zip([*COLUMNS, "paper"], drawn[0].axes, strict=True))
+    for measure, (least, most) in POSSIBLE.items():
+        bars = [x for lines in axes[measure].collections for segment in lines.get_segments() for x, _ in segment]
+        assert bars and least <= min(bars) and max(bars) <= most, measure
+        assert [text.get_text() for text in axes[measure].texts] == ["diverged"]
+    band = axes["knn"].patches[0]
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((41 - 12.706, 41 + 12.706), abs=0.01)
+    assert [text.get_text() for text in axes["paper"].texts] == ["4096", "512", "128"] * 2
 
 
 def test_study_writes_the_settings_of_its_variants_beforehand() -> None:
