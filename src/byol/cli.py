@@ -124,7 +124,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: runs one command and exits with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        sys.exit(_run(arguments))
+        try:
+            code = _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has left is known
+        sys.exit(code)
     except ByolError as error:
         print(f"byol: {error}", file=sys.stderr)
         sys.exit(1)
