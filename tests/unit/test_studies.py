@@ -7,6 +7,7 @@ import shlex
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from matplotlib.figure import Figure
 
 from byol import cli, studies
 from byol.cli import Pretrain
-from byol.config import override, validate
+from byol.config import Config, override, validate
 from byol.errors import ConfigError, EncoderError
 from byol.recipes import recipe
-from byol.studies import STUDIES, find_study, runs
+from byol.studies import STUDIES, budget, find_study, runs
 from byol.studies.command import begin, carry_out, training_command
 from byol.studies.judge import judge, over_seeds
 from byol.studies.questions import heads
@@ -48,7 +49,7 @@ COLLAPSED = {
 
 
 def study(name: str, *, jobs: int = 1, say: Any = lambda line: None, **planned: Any) -> StudyResult | int:
-    return carry_out(begin(name, **planned), jobs=jobs, say=say)
+    return carry_out(begin(name, jobs=jobs, **planned), say=say)
 
 
 @pytest.fixture(autouse=True)
@@ -229,7 +230,8 @@ def test_study_trains_all_variants_on_as_many_images_or_says_which_fewer() -> No
         told = protocol(find_study(name), scale, 1, images, "photos")[1]
         assert told.endswith("the same for all") == (len(set(images.values())) == 1)
     key = ("asymmetry", "small", "MultiCrop, source, at equal compute")
-    assert fewer == {key: round(500_000 * 8 / (8 + 18 * (24 / 32) ** 2))}
+    assert fewer.keys() == {key, ("asymmetry", "tiny", key[2])}
+    assert fewer[key] == round(500_000 * 8 / (8 + 18 * (24 / 32) ** 2))
     images = images_per_run(plan(find_study("asymmetry"), "small", 1, Path("out")), 50_000)
     told = protocol(find_study("asymmetry"), "small", 1, images, "photos")[1]
     assert told.endswith(f"500,000 images per run, but {fewer[key]:,} for {key[2]}, which costs more for each")
@@ -428,7 +430,18 @@ def test_study_takes_the_results_of_trainings_started_by_command(
     whole = find_study("loss-normalization")
     tiny = replace(whole.scales["tiny"], variants=("batch",), settings={**whole.scales["tiny"].settings, **QUICK})
     monkeypatch.setitem(STUDIES, whole.name, replace(whole, scales={"tiny": tiny}))
-    command = ["study", whole.name, "--seeds", "1", "--data", str(photos), "--out", str(tmp_path / "study")]
+    command = [
+        "study",
+        whole.name,
+        "--seeds",
+        "1",
+        "--images",
+        "24",
+        "--data",
+        str(photos),
+        "--out",
+        str(tmp_path / "study"),
+    ]
     with pytest.raises(SystemExit):
         cli.main([*command, "--commands"])
     (line,) = capsys.readouterr().out.splitlines()
@@ -461,3 +474,97 @@ def test_study_refuses_gray_images_unknown_names_and_another_protocol(photos: Pa
     with pytest.raises(ConfigError, match="another protocol: 'study heads' there, 'study"):
         study("heads", data=str(photos), out=out, settings=QUICK)
     assert not list(out.glob("*-seed-0"))
+
+
+RATES = {"l2": 100.0, "layer": 50.0, "batch": 200.0, "none": 125.0}
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """The configs that a speed test measures; it takes no time and gives RATES."""
+    seen: list[Config] = []
+
+    def estimate(source: object, config: Config, **how: bool) -> SimpleNamespace:
+        seen.append(config)
+        name = config.method.loss_normalization
+        return SimpleNamespace(images_per_second=RATES[name])
+
+    monkeypatch.setattr(budget, "estimate", estimate)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("jobs", "minutes", "seeds", "images"),
+    [(1, None, 3, 20_000), (2, None, 3, 40_000), (1, 10.0, 3, 3_000), (1, None, 1, 60_000)],
+)
+def test_tiny_study_trains_on_as_many_images_as_fit_an_hour(
+    jobs: int, minutes: float | None, seeds: int, images: int, tmp_path: Path, measured: list[Config]
+) -> None:
+    """By hand: 0.043 s for an image of each variant, so an hour x 0.75 / 3 seeds / 0.043 s = 20,930."""
+    begun = begin("loss-normalization", seeds=seeds, jobs=jobs, minutes=minutes, out=tmp_path)
+    assert [task.config.epochs * 12_000 for task in begun.tasks] == pytest.approx([images] * 5 * seeds)
+    assert begun.protocol[1].endswith(f"{images:,} images per run, the same for all")
+    assert len(measured) == 4
+    assert begun.jobs == jobs
+
+
+def test_variant_of_fewer_passes_counts_for_less_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = iter([300.0, 150.0, 300.0, 300.0, 300.0, 300.0])
+    monkeypatch.setattr(budget, "estimate", lambda *args, **how: SimpleNamespace(images_per_second=next(rates)))
+    begun = begin("asymmetry", seeds=1, jobs=1, minutes=10.0, out=tmp_path)
+    none, crops = (task.config.epochs * 12_000 for task in begun.tasks[1:3])
+    share = 8 / (8 + 18 * (24 / 32) ** 2)
+    assert 450 / (5 / 300 + share / 150) == pytest.approx(23_000, rel=0.03)  # at most, and rounded down
+    assert (none, crops) == pytest.approx((20_000, 20_000 * share))
+
+
+def test_study_that_goes_on_keeps_its_images_and_measures_nothing(tmp_path: Path, measured: list[Config]) -> None:
+    first = begin("loss-normalization", jobs=1, out=tmp_path)
+    assert len(measured) == 4
+    for asked in ({}, {"minutes": 5.0}, {"jobs": 2}, {"images": 20_000}):
+        assert begin("loss-normalization", out=tmp_path, **asked).tasks == first.tasks
+    assert len(measured) == 4
+    more = begin("loss-normalization", seeds=4, out=tmp_path)
+    assert more.tasks[: len(first.tasks)] == first.tasks
+    with pytest.raises(
+        ConfigError, match=r"another protocol: .*20,000 images per run.* there, .*30,000 images per run"
+    ):
+        begin("loss-normalization", out=tmp_path, images=30_000)
+    assert json.loads((tmp_path / "budget.json").read_text())["images_per_run"] == 20_000
+    asked = begin("loss-normalization", out=tmp_path / "asked", images=777)
+    assert asked.tasks[1].config.epochs * 12_000 == pytest.approx(777)
+    assert begin("loss-normalization", out=tmp_path / "asked").tasks == asked.tasks
+    assert len(measured) == 4
+
+
+def test_study_of_another_scale_has_its_own_epochs_unless_a_time_is_given(
+    photos: Path, tmp_path: Path, measured: list[Config]
+) -> None:
+    arguments = {"scale": "small", "data": str(photos)}
+    begun = begin("loss-normalization", out=tmp_path / "a", **arguments)
+    assert {task.config.epochs for task in begun.tasks} == {10.0}
+    assert not measured and not (tmp_path / "a" / "budget.json").exists()
+    begun = begin("loss-normalization", out=tmp_path / "b", minutes=10.0, jobs=1, **arguments)
+    assert {task.config.epochs for task in begun.tasks} == {3_000 / 40}
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            {"minutes": 1.0},
+            r"1 minutes are too few for 12 runs: 2,560 images each, the least that is tried, take about 7",
+        ),
+        ({"minutes": 0.0}, r"minutes must be a number above 0; found 0"),
+        ({"minutes": math.nan}, r"minutes must be a number above 0; found nan"),
+        ({"images": 63}, r"images must be at least a batch, 64; found 63"),
+        ({"images": 5000, "minutes": 5.0}, r"Both minutes \(5\) and images \(5000\) are given"),
+        ({"jobs": 0}, r"jobs must be at least 1; found 0"),
+    ],
+)
+def test_study_refuses_a_budget_that_cannot_be(
+    asked: dict[str, Any], told: str, tmp_path: Path, measured: list[Config]
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        begin("loss-normalization", out=tmp_path / "out", **{"jobs": 1, **asked})
+    assert not (tmp_path / "out").exists()

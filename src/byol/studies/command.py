@@ -13,13 +13,17 @@ from byol.config import as_options, overrides
 from byol.data.open import open_source
 from byol.errors import ConfigError
 from byol.recipes import recipe
+from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.ranks import num_processes
-from byol.runtime.record import make_folder, write_atomically
+from byol.runtime.record import make_folder, write_atomically, write_json
 from byol.studies import find_study
+from byol.studies.budget import BUDGET, budgeted
 from byol.studies.runs import Task, images_per_run, plan, run_all
 from byol.studies.study import ScaleName, Study
 from byol.studies.study_report import StudyResult, collect, protocol, write
 
+MOST_JOBS = 4
+"""Unless asked for: each holds the images and PyTorch in memory."""
 SEEDS = re.compile(r"x \d+ seeds")
 """What of a protocol may change between two calls."""
 
@@ -33,6 +37,7 @@ class Begun:
     folder: Path
     tasks: list[Task]
     protocol: list[str]
+    jobs: int
 
 
 def begin(
@@ -45,15 +50,27 @@ def begin(
     data_root: str = "",
     download: bool = False,
     settings: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
+    images: int | None = None,
+    jobs: int | None = None,
     say: Say = lambda line: None,
 ) -> Begun:
     """Plans a study and writes protocol.txt to `out` (by default runs/studies/NAME-SCALE), where it is not there yet.
 
-    `settings` replace the scale's in all variants alike; `say` is told of files that are left out. Raises ConfigError for an unknown study, and where `out` was
-    begun with another protocol.
+    Each run sees `images` images, or as many as let the study end in `minutes` (by default the scale's), or the epochs
+    of `settings`, which replace the scale's settings in all variants alike; one that goes on keeps what it was begun
+    with. `jobs` run at a time, by default one per core, up to four, on a CPU and one on a GPU. `say` is told of files that are left out and of the speed test. Raises ConfigError for an unknown study, a time that
+    is too short, where `out` was begun with another protocol, and under torchrun.
     """
     if not 1 <= seeds <= 10:
         raise ConfigError(f"seeds must be from 1 to 10; found {seeds}.")
+    if num_processes() > 1:
+        raise ConfigError(
+            "A study starts its trainings one by one, which torchrun cannot share. Print their commands with --commands, "
+            "start each under torchrun, and call the study again, without it, for the table."
+        )
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs must be at least 1; found {jobs}.")
     chosen = find_study(name)
     if scale not in chosen.scales:
         raise ConfigError(f"The study {name} has no scale {scale}; it has {', '.join(chosen.scales)}.")
@@ -64,29 +81,26 @@ def begin(
         raise ConfigError(
             f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data (cifar10, with --download)."
         )
-    images = images_per_run(tasks, len(source))
-    said = protocol(chosen, scale, seeds, images, source.description, settings or {})
-    _keep_protocol(folder, said)
-    return Begun(chosen, scale, folder, tasks, said)
+    on_cpu = choose_device(tasks[0].config.device).type == "cpu"
+    jobs = jobs or (min(num_cores(), MOST_JOBS) if on_cpu else 1)
+    usual = None if "epochs" in (settings or {}) else chosen.scales[scale].minutes
+    budget = budgeted(folder, tasks, source, minutes=minutes, images=images, usual_minutes=usual, jobs=jobs, say=say)
+    if budget is not None:
+        fitted = {**(settings or {}), "epochs": budget["images_per_run"] / len(source)}
+        tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=fitted)
+    said = protocol(chosen, scale, seeds, images_per_run(tasks, len(source)), source.description, settings or {})
+    _keep_protocol(folder, said, budget)
+    return Begun(chosen, scale, folder, tasks, said, jobs)
 
 
-def carry_out(
-    begun: Begun, *, jobs: int = 1, say: Say = print, show: Show = lambda progress: None
-) -> StudyResult | int:
+def carry_out(begun: Begun, *, say: Say = print, show: Show = lambda progress: None) -> StudyResult | int:
     """Runs what a study lacks, one directory per variant and seed; then study.json, study.md and study.png.
 
-    The number of the signal where one stopped it. Raises ConfigError under torchrun.
+    The number of the signal where one stopped it.
     """
-    if jobs < 1:
-        raise ConfigError(f"jobs must be at least 1; found {jobs}.")
-    if num_processes() > 1:
-        raise ConfigError(
-            "A study starts its trainings one by one, which torchrun cannot share. Print their commands with --commands, "
-            "start each under torchrun, and call the study again, without it, for the table."
-        )
     for line in begun.protocol:
         say(line)
-    if stopped_by := run_all(begun.tasks, jobs, say, show):
+    if stopped_by := run_all(begun.tasks, begun.jobs, say, show):
         return stopped_by
     result = collect(begun.study, begun.scale, begun.tasks, begun.protocol)
     write(result, begun.folder)
@@ -101,8 +115,8 @@ def training_command(task: Task) -> str:
     return shlex.join([*words, "--out", str(task.path)])
 
 
-def _keep_protocol(folder: Path, said: list[str]) -> None:
-    """Writes the protocol, or checks that it is the one that the study was begun with (seeds may be added)."""
+def _keep_protocol(folder: Path, said: list[str], budget: Mapping[str, Any] | None) -> None:
+    """Writes the protocol and the budget, or checks that they are what the study was begun with (seeds may be added)."""
     file = folder / "protocol.txt"
     text = "\n".join(said) + "\n"
     if file.exists():
@@ -114,4 +128,6 @@ def _keep_protocol(folder: Path, said: list[str]) -> None:
                     "same data and settings, or choose another --out."
                 )
     make_folder(folder)
+    if budget is not None:
+        write_json(folder / BUDGET, budget)
     write_atomically(file, text.encode())

@@ -17,16 +17,20 @@ class RunStudy:
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of {', '.join(STUDIES)}.")]
     scale: Literal["tiny", "small", "paper"] = "tiny"
-    """tiny: 15 to 45 minutes on two cores with bf16 and --jobs 2; small: every variant, hours; paper: imagenet-300 with the settings of each variant."""
+    """tiny: at most six variants, an hour in all; small: every variant, hours; paper: imagenet-300 with the settings of each variant."""
     seeds: int = 3
     """Runs per variant, from 1 to 10; more can be added later."""
+    minutes: float | None = None
+    """For all runs together: each sees as many images as fit, by a speed test. Default: 60 at scale tiny, no limit at the others."""
+    images: int | None = None
+    """Images that each run sees, in place of what fits the time: to repeat a study of another machine."""
     out: str = ""
     """Where it is written, or goes on. Default: runs/studies/NAME-SCALE."""
     data: str = ""
     """Labelled images, as for pretrain, in place of the scale's."""
     place: Place = field(default_factory=DataPlace)
-    jobs: int = 1
-    """Runs at a time, each with its share of the cores."""
+    jobs: int | None = None
+    """Runs at a time, each with its share of the cores. Default: one per core, up to four; one on a GPU."""
     commands: bool = False
     """Print the command of every training in place of running them, for a cluster; the study takes their results later."""
 
@@ -45,13 +49,16 @@ def run_study(options: RunStudy) -> int:
         data=options.data,
         data_root=options.place.data_root,
         download=options.place.download,
+        minutes=options.minutes,
+        images=options.images,
+        jobs=options.jobs,
         say=partial(print, file=sys.stderr),
     )
     if options.commands:
         print("\n".join(training_command(task) for task in begun.tasks if task.variant))
         return 0
     with Console() as console:
-        result = carry_out(begun, jobs=options.jobs, say=console.say, show=console.show)
+        result = carry_out(begun, say=console.say, show=console.show)
     if isinstance(result, int):
         print(f"stopped; the same command goes on. {options.name}: unfinished")
         return 128 + result

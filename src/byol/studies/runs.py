@@ -26,6 +26,7 @@ from byol.evaluate.features import extract
 from byol.evaluate.knn import knn_predict
 from byol.export.encoder_file import Encoder
 from byol.recipes import recipe
+from byol.runtime.duration import in_words
 from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.record import RunDirectory, read_json, write_json
 from byol.runtime.stopping import StopRequest
@@ -174,6 +175,7 @@ def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
     threads = max(1, num_cores() // jobs)
     running: dict[Any, Task] = {}
     queue = list(waiting)
+    began, cost, done = time.monotonic(), sum(map(_cost, waiting)), 0.0
     with StopRequest() as stop:
         while running or (queue and not stop.signal_number):
             while queue and len(running) < jobs and not stop.signal_number:
@@ -191,11 +193,18 @@ def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
                     process.join()
             for process in [p for p in running if not p.is_alive()]:
                 task = running.pop(process)
-                say(f"{'finished' if task.outcome else 'stopped'} {task.path.name}")
+                done += _cost(task)
+                left = in_words((time.monotonic() - began) / done * (cost - done)) if done else "?"
+                say(f"finished {task.path.name}, about {left} left" if task.outcome else f"stopped {task.path.name}")
                 if process.exitcode and not stop.signal_number:
                     _stop_others(running, queue)
                     raise ConfigError(f"The run {task.path} failed; its reason stands above. The others were stopped.")
     return stop.signal_number
+
+
+def _cost(task: Task) -> float:
+    """What its training takes, roughly, in units that tasks share."""
+    return task.config.epochs if task.variant else 0.0
 
 
 def _stop_others(running: dict[Any, Task], queue: list[Task]) -> None:

@@ -58,7 +58,7 @@ def protocol(
     `images`: per run, by variant.
     """
     other = "of another training than this scale's; " if scale == "paper" and not study.repeats_paper else ""
-    changed = _written(settings or {})
+    changed = _written(settings) if settings else ""
     lines = [
         f"study {study.name}, scale {scale}: {study.asked(scale)}",
         f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {_per_run(images)}",

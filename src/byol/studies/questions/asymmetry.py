@@ -50,7 +50,7 @@ ASYMMETRY = Study(
     variants=VARIANTS,
     shapes=(
         Contrast("MultiCrop at the source helps", {"MultiCrop, source": 1, "none": -1}, 4.1),
-        Contrast("MultiCrop helps at equal compute, too", {FEWER: 1, "none": -1}, None, scales=("small",)),
+        Contrast("MultiCrop helps at equal compute, too", {FEWER: 1, "none": -1}, None, scales=("tiny", "small")),
         Contrast("ScaleMix at the source helps", {"ScaleMix, source": 1, "none": -1}, 1.8),
         Contrast("a stronger source and a weaker target help", {AUGMENTED: 1, "none": -1}, 1.4),
         Contrast("weak augmentation of the target helps", {"crop and flip alone, target": 1, "none": -1}, None),
@@ -80,10 +80,9 @@ ASYMMETRY = Study(
     scales={
         "tiny": replace(
             TINY,
-            settings={**TINY.settings, "epochs": 3.0},  # six forwards more with small crops, beside four
             variants=(
                 "none",
-                "MultiCrop, source",
+                FEWER,
                 *(f"{design}, {row[1]}" for design, row in SIDED.items() if design not in IN_COLOUR),
             ),
         ),
