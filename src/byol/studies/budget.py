@@ -1,7 +1,10 @@
 """How many images each run of a study sees, so that the whole of it fits a time."""
 
+import heapq
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +14,28 @@ from byol.commands.doctor import estimate
 from byol.commands.trainer import Say
 from byol.data.source import ImageSource
 from byol.errors import ConfigError
-from byol.recipes import recipe
-from byol.runtime.hardware import num_cores
+from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.record import read_json
 from byol.studies.runs import Task
 
-BUDGET = "budget.json"
-TRAINING_SHARE = 0.75
-"""Of the time; the rest is for starts, evaluations, and a machine that is slower later."""
-STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-"""Times a power of ten: round numbers, so that the same machine finds the same again."""
+BUDGET, PROTOCOL = "budget.json", "protocol.txt"
+KEPT = 0.8
+"""A run's speed over its length and beside others, in that of the test's best step."""
+START_SECONDS = 15.0
+"""Of a process, and what its evaluation takes whatever the images."""
+EVALUATED = 4.0
+"""Images whose features are found in the time of training on one."""
+ROUND = tuple(int(step * 10**power) for power in range(1, 9) for step in (1, 1.5, 2, 3, 4, 6, 8))
+"""So that the same machine mostly finds the same again."""
 FEWEST_BATCHES = 40
+
+
+@dataclass(frozen=True)
+class _Run:
+    passes: float
+    """Images that it sees, in those of the others."""
+    images_per_second: float
+    other_seconds: float
 
 
 def budgeted(
@@ -37,66 +51,97 @@ def budgeted(
 ) -> dict[str, Any] | None:
     """The content of budget.json: what is asked for, what the study in `folder` was begun with, or what fits the time.
 
-    None where neither images nor a time is given: the settings' epochs stand. Raises ConfigError where both are, and for impossible values.
+    None where neither images nor a time is given: the settings' epochs stand. Raises ConfigError for impossible values, and where
+    the study was begun with others.
     """
+    trainings = [task for task in tasks if task.variant is not None]
+    begun = _begun(folder)
     if images is not None:
         if minutes is not None:
             raise ConfigError(f"Both minutes ({minutes:g}) and images ({images}) are given; give one of them.")
-        if images < (batch := max(task.config.batch_size for task in tasks)):
-            raise ConfigError(f"images must be at least a batch, {batch}; found {images}.")
-        return {"images_per_run": images}
-    if begun := read_json(folder / BUDGET):
+        least = math.ceil(
+            max(t.config.batch_size / passes for t, passes in zip(trainings, _passes(trainings), strict=True))
+        )
+        if images < least:
+            raise ConfigError(f"images must be at least {least:,}, a batch for every variant; found {images}.")
+        return begun if begun and begun["images_per_run"] == images else {"images_per_run": images}
+    if begun:
+        if minutes is not None and minutes != begun.get("minutes"):
+            raise ConfigError(
+                f"{folder} was begun with {begun['images_per_run']:,} images per run. Go on without --minutes, or choose another --out."
+            )
         return begun
     limit = minutes if minutes is not None else usual_minutes
-    return None if limit is None else _fit(tasks, source, limit, jobs, say)
+    if limit is None:
+        return None
+    if (folder / PROTOCOL).exists():
+        raise ConfigError(
+            f"{folder} holds a study without a usable {BUDGET}. Go on with the --images of its {PROTOCOL}, or choose another --out."
+        )
+    return _fit(trainings, source, limit, jobs, say)
 
 
-def _fit(tasks: list[Task], source: ImageSource, minutes: float, jobs: int, say: Say) -> dict[str, Any]:
+def _begun(folder: Path) -> dict[str, Any] | None:
+    budget = read_json(folder / BUDGET) or {}
+    images = budget.get("images_per_run")
+    return budget if isinstance(images, int) and images > 0 else None
+
+
+def _passes(trainings: Sequence[Task]) -> list[float]:
+    most = max(task.config.epochs for task in trainings)
+    return [task.config.epochs / most for task in trainings]
+
+
+def _fit(trainings: list[Task], source: ImageSource, minutes: float, jobs: int, say: Say) -> dict[str, Any]:
     """Measures each variant for some seconds: the images per run with which all runs, `jobs` at a time, end in `minutes`."""
     if not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
         raise ConfigError(f"minutes must be a number above 0; found {minutes}.")
     began = time.monotonic()
-    trainings = [task for task in tasks if task.variant is not None]
+    say("a speed test of each variant, some seconds long")
     rates = _measure(trainings, source, jobs)
-    most = max(task.config.epochs for task in trainings)
-    seconds_per_image = (
-        sum(task.config.epochs / most / rates[task.variant or ""] for task in trainings) / TRAINING_SHARE
-    )
-    images = _round_down((60 * minutes - (time.monotonic() - began)) / seconds_per_image)
-    fewest = FEWEST_BATCHES * max(task.config.batch_size for task in tasks)
-    if images < fewest:
+    runs = [
+        _Run(passes, rate := rates[task.variant or ""], START_SECONDS + len(source) / EVALUATED / rate)
+        for task, passes in zip(trainings, _passes(trainings), strict=True)
+    ]
+    seconds = 60 * minutes - (time.monotonic() - began)
+    fewest = FEWEST_BATCHES * max(task.config.batch_size for task in trainings)
+    if (needed := _end(runs, jobs, fewest)) > seconds:
         raise ConfigError(
-            f"{minutes:g} minutes are too few for {len(trainings)} runs: {fewest:,} images each, the least that is tried, take "
-            f"about {fewest * seconds_per_image / 60:.0f}. Give more --minutes, fewer --seeds, or the number of --images yourself."
+            f"minutes {minutes:g} is too short for {len(runs)} runs, which take about {needed / 60:.0f} with {fewest:,} images each, "
+            "the fewest that are tried. Give more --minutes, fewer --seeds, or the number of --images yourself."
         )
-    say("speed test: " + ", ".join(f"{name} {rate:,.0f} images/s" for name, rate in rates.items()))
-    say(
-        f"{len(trainings)} runs, about {images * seconds_per_image / 60:.0f} of the {minutes:g} minutes with {images:,} images each"
-    )
+    images = max(n for n in (fewest, *ROUND) if n == fewest or (n > fewest and _end(runs, jobs, n) <= seconds))
+    told = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+    say(f"images a second of a run, {jobs} at a time: {told}")
+    say(f"{images:,} images per run: about {_end(runs, jobs, images) / 60:.0f} of the {minutes:g} minutes for all")
     return {"images_per_run": images, "minutes": minutes, "images_per_second": rates}
 
 
 def _measure(trainings: list[Task], source: ImageSource, jobs: int) -> dict[str, float]:
-    """Images a second of each variant, over `jobs` runs of it at a time.
+    """Images a second of a run of each variant, beside the other jobs.
 
     Each micro-batch is counted with a step of the optimizer: somewhat too slow.
     """
+    on_cpu = choose_device(trainings[0].config.device).type == "cpu"
+    share = min(1.0, (num_cores() if on_cpu else 1) / jobs)
     rates: dict[str, float] = {}
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, num_cores() // jobs))
+    if jobs > 1:
+        torch.set_num_threads(max(1, num_cores() // jobs))
     try:
         for task in trainings:
             if task.variant and task.variant not in rates:
-                adapts_batch = recipe(task.recipe).may_adapt_batch(task.config, frozenset())
-                found = estimate(source, task.config, adapts_batch=adapts_batch, cuts_warmup=True)
-                rates[task.variant] = jobs * found.images_per_second
+                found = estimate(source, task.config, adapts_batch=False, cuts_warmup=True)
+                rate = KEPT * share * found.trained_per_second
+                rates[task.variant] = rate if found.is_resident else min(rate, found.decoded_per_second / jobs)
     finally:
         torch.set_num_threads(threads)
     return rates
 
 
-def _round_down(images: float) -> int:
-    if images < 1:
-        return 0
-    power = 10.0 ** math.floor(math.log10(images))
-    return int(power * max(step for step in STEPS if step * power <= images))
+def _end(runs: list[_Run], jobs: int, images: int) -> float:
+    """Seconds until all runs have ended, each begun as soon as one of the `jobs` is free."""
+    free = [0.0] * jobs
+    for run in runs:
+        heapq.heapreplace(free, free[0] + run.passes * images / run.images_per_second + run.other_seconds)
+    return max(free)

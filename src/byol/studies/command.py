@@ -17,7 +17,7 @@ from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.ranks import num_processes
 from byol.runtime.record import make_folder, write_atomically, write_json
 from byol.studies import find_study
-from byol.studies.budget import BUDGET, budgeted
+from byol.studies.budget import BUDGET, PROTOCOL, budgeted
 from byol.studies.runs import Task, images_per_run, plan, run_all
 from byol.studies.study import ScaleName, Study
 from byol.studies.study_report import StudyResult, collect, protocol, write
@@ -59,8 +59,9 @@ def begin(
 
     Each run sees `images` images, or as many as let the study end in `minutes` (by default the scale's), or the epochs
     of `settings`, which replace the scale's settings in all variants alike; one that goes on keeps what it was begun
-    with. `jobs` run at a time, by default one per core, up to four, on a CPU and one on a GPU. `say` is told of files that are left out and of the speed test. Raises ConfigError for an unknown study, a time that
-    is too short, where `out` was begun with another protocol, and under torchrun.
+    with. `jobs` run at a time, by default one per core, up to four, on a CPU and one on a GPU. `say` is told of files
+    that are left out and of the speed test. Raises ConfigError for an unknown study, a time that is too short, too few
+    images, where `out` was begun with another protocol, and under torchrun.
     """
     if not 1 <= seeds <= 10:
         raise ConfigError(f"seeds must be from 1 to 10; found {seeds}.")
@@ -81,10 +82,20 @@ def begin(
         raise ConfigError(
             f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data (cifar10, with --download)."
         )
+    if (batch := max(task.config.batch_size for task in tasks)) > len(source):
+        raise ConfigError(
+            f"The study {name} trains on batches of {batch}; {source.description} has {len(source):,} images, which are too few."
+        )
     on_cpu = choose_device(tasks[0].config.device).type == "cpu"
     jobs = jobs or (min(num_cores(), MOST_JOBS) if on_cpu else 1)
-    usual = None if "epochs" in (settings or {}) else chosen.scales[scale].minutes
-    budget = budgeted(folder, tasks, source, minutes=minutes, images=images, usual_minutes=usual, jobs=jobs, say=say)
+    usual = chosen.scales[scale].minutes
+    budget = None
+    if "epochs" not in (settings or {}):
+        budget = budgeted(
+            folder, tasks, source, minutes=minutes, images=images, usual_minutes=usual, jobs=jobs, say=say
+        )
+    elif minutes is not None or images is not None:
+        raise ConfigError("settings give epochs, beside minutes or images; give one of them.")
     if budget is not None:
         fitted = {**(settings or {}), "epochs": budget["images_per_run"] / len(source)}
         tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=fitted)
@@ -117,7 +128,7 @@ def training_command(task: Task) -> str:
 
 def _keep_protocol(folder: Path, said: list[str], budget: Mapping[str, Any] | None) -> None:
     """Writes the protocol and the budget, or checks that they are what the study was begun with (seeds may be added)."""
-    file = folder / "protocol.txt"
+    file = folder / PROTOCOL
     text = "\n".join(said) + "\n"
     if file.exists():
         before = file.read_text().splitlines()

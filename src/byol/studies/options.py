@@ -17,7 +17,7 @@ class RunStudy:
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of {', '.join(STUDIES)}.")]
     scale: Literal["tiny", "small", "paper"] = "tiny"
-    """tiny: at most six variants, an hour in all; small: every variant, hours; paper: imagenet-300 with the settings of each variant."""
+    """tiny: at most six variants, about an hour in all; small: every variant, hours; paper: imagenet-300 with the settings of each variant."""
     seeds: int = 3
     """Runs per variant, from 1 to 10; more can be added later."""
     minutes: float | None = None
@@ -32,7 +32,7 @@ class RunStudy:
     jobs: int | None = None
     """Runs at a time, each with its share of the cores. Default: one per core, up to four; one on a GPU."""
     commands: bool = False
-    """Print the command of every training in place of running them, for a cluster; the study takes their results later."""
+    """Print the command of every training in place of running them, for a cluster; the study takes their results later. Give --images too, or the speed test is of this machine."""
 
 
 def run_study(options: RunStudy) -> int:

@@ -174,15 +174,16 @@ def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
     context = multiprocessing.get_context("spawn")
     threads = max(1, num_cores() // jobs)
     running: dict[Any, Task] = {}
+    started: dict[Any, float] = {}
     queue = list(waiting)
-    began, cost, done = time.monotonic(), sum(map(_cost, waiting)), 0.0
+    seconds = epochs = 0.0  # of the trainings that have ended
     with StopRequest() as stop:
         while running or (queue and not stop.signal_number):
             while queue and len(running) < jobs and not stop.signal_number:
                 task = queue.pop(0)
                 process = context.Process(target=_child, args=(task, threads))
                 process.start()
-                running[process] = task
+                running[process], started[process] = task, time.monotonic()
                 say(f"started {task.path.name}")
             time.sleep(0.2)
             if number := stop.signal_number:
@@ -193,18 +194,17 @@ def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
                     process.join()
             for process in [p for p in running if not p.is_alive()]:
                 task = running.pop(process)
-                done += _cost(task)
-                left = in_words((time.monotonic() - began) / done * (cost - done)) if done else "?"
-                say(f"finished {task.path.name}, about {left} left" if task.outcome else f"stopped {task.path.name}")
+                told = ""
+                if task.variant:
+                    seconds, epochs = seconds + time.monotonic() - started[process], epochs + task.config.epochs
+                    ahead = sum(other.config.epochs for other in (*running.values(), *queue) if other.variant)
+                    past = sum(time.monotonic() - started[other] for other in running)
+                    told = f", about {in_words(max(0.0, seconds / epochs * ahead - past) / jobs)} left" if ahead else ""
+                say(f"finished {task.path.name}{told}" if task.outcome else f"stopped {task.path.name}")
                 if process.exitcode and not stop.signal_number:
                     _stop_others(running, queue)
                     raise ConfigError(f"The run {task.path} failed; its reason stands above. The others were stopped.")
     return stop.signal_number
-
-
-def _cost(task: Task) -> float:
-    """What its training takes, roughly, in units that tasks share."""
-    return task.config.epochs if task.variant else 0.0
 
 
 def _stop_others(running: dict[Any, Task], queue: list[Task]) -> None:

@@ -62,6 +62,7 @@ def protocol(
     lines = [
         f"study {study.name}, scale {scale}: {study.asked(scale)}",
         f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {_per_run(images)}",
+        f"  recipe {study.scales[scale].recipe}: {_written(study.scales[scale].settings)}",
         *(f"    {v.name}: {_written(variant_settings(v, scale))}" for v in study.chosen(scale)),
         *([f"  changed in all variants: {changed}"] if changed else []),
         f"  accuracy: kNN on the encoder's features in eval mode, k {NEIGHBOURS}, T {TEMPERATURE}; "
