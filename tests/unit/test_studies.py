@@ -21,7 +21,7 @@ from byol.config import Config, override, validate
 from byol.data.sample import open_sample
 from byol.errors import ConfigError, EncoderError
 from byol.recipes import recipe
-from byol.studies import STUDIES, budget, command, find_study, runs
+from byol.studies import STUDIES, budget, command, find_study, questions, runs
 from byol.studies.command import begin, carry_out, training_command
 from byol.studies.judge import judge, over_seeds
 from byol.studies.questions import heads
@@ -96,6 +96,22 @@ def test_studies_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         ValueError, match=r"Two studies are called heads, one of them in byol\.studies\.questions\.heads"
     ):
         studies._found()
+
+
+def test_study_whose_file_is_broken_says_so_and_breaks_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not studies.BROKEN
+    (tmp_path / "temperature.py").write_text("from byol.studies.study import Varient\n")
+    (tmp_path / "torn.py").write_text("TORN = Study(\n")
+    monkeypatch.setattr(questions, "__path__", [*questions.__path__, str(tmp_path)])
+    found, broken = studies._found()
+    assert found == STUDIES
+    monkeypatch.setattr(studies, "BROKEN", broken)
+    with pytest.raises(ConfigError, match="no study 'temperature'") as refused:
+        find_study("temperature")
+    assert "questions.temperature cannot be read: ImportError: cannot import name 'Varient'" in str(refused.value)
+    assert "questions.torn cannot be read: SyntaxError: '(' was never closed (torn.py, line 1)." in str(refused.value)
 
 
 def test_plot_cuts_intervals_off_at_possible_values_and_names_what_is_missing(
