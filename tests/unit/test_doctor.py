@@ -1,7 +1,9 @@
 """What the doctor measures and says."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +11,14 @@ import torch
 
 from byol import build_networks
 from byol.cli import main
+from byol.commands import speed
 from byol.commands.doctor import Estimate, estimate, estimate_lines, machine_lines
 from byol.config import override
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
+from byol.engine.micro_batches import MicroBatch
+from byol.engine.state import State
+from byol.engine.step import StepResult
 from byol.errors import ConfigError, DataError
 from byol.recipes import recipe
 from byol.runtime.duration import in_words
@@ -46,6 +52,33 @@ def test_estimate_of_equal_images_keeps_them_in_memory() -> None:
     heads = build_networks.method(found.config, 3)
     trained = sum(p.numel() for _, module in heads.trained_modules() for p in module.parameters())
     assert 4 * 3 * trained < found.state_bytes < 4 * 5 * trained
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "ranks", "steps"), [(16, 1, [8, 16]), (4, 1, [4, 16]), (2, 1, [2, 8, 16]), (4, 2, [4, 8])]
+)
+def test_speed_is_measured_on_whole_steps_while_there_is_time(
+    micro_batch: int, ranks: int, steps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    whole_step = speed.train_step
+
+    def train_step(state: State, micro_batches: Iterable[MicroBatch], number: int, *how: Any) -> StepResult:
+        made = list(micro_batches)
+        assert len(made) == number
+        seen.append(sum(len(views.view1) for views in made))
+        return whole_step(state, made, number, *how)
+
+    monkeypatch.setattr(speed, "train_step", train_step)
+    monkeypatch.setattr(speed, "TRIAL_SECONDS", 1e9)
+    config = replace(
+        estimate(PICTURES, CONFIG, adapts_batch=False, cuts_warmup=True).config, micro_batch_size=micro_batch
+    )
+    seen.clear()
+    images = [PICTURES.read(row, 3, 0) for row in range(8)]
+    measured = speed.train_a_little(config, images, 3, torch.device("cpu"), ranks)
+    assert seen == [size for size in steps for _ in range(3)]
+    assert measured[1] == steps[-1]
 
 
 def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None:

@@ -87,7 +87,7 @@ def plan(
     for size, fitting in _sizes(given, config, recipe):
         resolved = _resolved(fitting, adapts_batch, source, seen, ranks)
         device = ranks.device(choose_device(config.device))
-        rate = ranks.size * train_a_little(resolved, images, seen.channels, device)[0]
+        rate = ranks.size * train_a_little(resolved, images, seen.channels, device, ranks.size)[0]
         remaining = deadline - time.monotonic() - (len(source) / decoded_per_second if kept else 0.0)
         rate = rate if kept else min(rate, decoded_per_second)
         trial = _Trial(size, fitting, resolved.batch_size, rate, max(0, int(remaining * rate / resolved.batch_size)))

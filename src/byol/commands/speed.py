@@ -62,10 +62,11 @@ def decode_some(
 
 
 def train_a_little(
-    config: Config, images: Sequence[Image], channels: int, device: torch.device
+    config: Config, images: Sequence[Image], channels: int, device: torch.device, num_ranks: int = 1
 ) -> tuple[float, int, int]:
-    """(images a second, batch it was measured on, bytes of weights and buffers): batches grow while there is time."""
+    """(images a second, images of a step it was measured on, bytes of weights and buffers): steps grow while there is time."""
     largest = min(config.batch_size, config.micro_batch_size)
+    most = config.batch_size // (config.micro_batch_size * num_ranks)
     config = replace(config, method=replace(config.method, online_classifier=False))
     kernels = choose_kernels(config.kernels, device)
     keep_freed_memory(device)
@@ -77,28 +78,33 @@ def train_a_little(
         bf16=bf16,
         channels_last=config.channels_last,
         compiled=kernels.kind == "compile",
-        num_micro_batches=config.batch_size // config.micro_batch_size,
+        num_micro_batches=most,
     )
     views = build.two_views(config, fused=kernels.kind == "fused")
     schedule = build.schedule(config, max(len(images), config.batch_size))
-    size = min(SMALLEST_TRIAL, largest)
+    size, num_micro_batches = min(SMALLEST_TRIAL, largest), 1
     until = time.perf_counter() + TRIAL_SECONDS
     while True:
         times = []
         for _ in range(3):  # the first of a size warms up
             batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
             began = time.perf_counter()
-            train_step(state, [make_views(batch, views, device)], 1, compute_loss, schedule)
+            made = (make_views(batch, views, device) for _ in range(num_micro_batches))
+            train_step(state, made, num_micro_batches, compute_loss, schedule)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - began)
-        larger = min(4 * size, largest)
-        if size == largest or time.perf_counter() + 3 * min(times[1:]) * larger / size > until:
+        larger, more = min(4 * size, largest), num_micro_batches
+        if size == largest:  # then as many of them as one step of the optimizer has
+            more = min(4 * num_micro_batches, most)
+        growth = larger * more / (size * num_micro_batches)
+        if growth == 1 or time.perf_counter() + 3 * min(times[1:]) * growth > until:
             break
-        size = larger
+        size, num_micro_batches = larger, more
+    trained_images = size * num_micro_batches
     weights = sum(t.numel() * t.element_size() for t in state.method.state_dict().values())
     trained = sum(p.numel() * p.element_size() for group in state.optimizer.param_groups for p in group["params"])
-    return size / min(times[1:]), size, weights + 2 * trained
+    return trained_images / min(times[1:]), trained_images, weights + 2 * trained
 
 
 def _batch(views: build.TwoViews | build.AsymmetricViews, rows: list[Image], step: int) -> Batch:

@@ -118,10 +118,7 @@ def _fit(trainings: list[Task], source: ImageSource, minutes: float, jobs: int, 
 
 
 def _measure(trainings: list[Task], source: ImageSource, jobs: int) -> dict[str, float]:
-    """Images a second of a run of each variant, beside the other jobs.
-
-    Each micro-batch is counted with a step of the optimizer: somewhat too slow.
-    """
+    """Images a second of a run of each variant, beside the other jobs."""
     on_cpu = choose_device(trainings[0].config.device).type == "cpu"
     share = min(1.0, (num_cores() if on_cpu else 1) / jobs)
     rates: dict[str, float] = {}
