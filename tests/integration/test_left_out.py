@@ -13,11 +13,11 @@ from tests.conftest import SMALL, encoded, picture
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """32 pictures in two classes, and three that are not read."""
+    """64 pictures in two classes, and three that are not read."""
     found = tmp_path_factory.mktemp("left") / "photos"
     for label in ("cat", "dog"):
         (found / label).mkdir(parents=True)
-        for number in range(16):
+        for number in range(32):
             pixels = picture(number + 100 * (label == "dog"), 32, 32)
             (found / label / f"{number:02d}.png").write_bytes(encoded(pixels))
     for name in ("cat/a.heic", "dog/b.HEIC", "dog/c.cr2"):
@@ -49,7 +49,7 @@ def line(folder: Path) -> str:
         "transfer {run} --sets own={folder} --budget smoke",
         "report {run}",
         "explore {run}",
-        "study heads --data {folder} --commands --out {out}/study",
+        "study heads --data {folder} --images 64 --commands --out {out}/study",
     ],
 )
 def test_images_that_are_not_read_are_told_once(
