@@ -175,6 +175,20 @@ def plain_views(config: Config, *, fused: bool = False) -> TwoViews:
     )
 
 
+def by_view_size(config: Config) -> list[Config]:
+    """A resolved config for each equal part of the training, with the size of its views; the last is `config`."""
+
+    def shrunk(side: int, scale: float) -> int:
+        return max(8, round(scale * side))
+
+    found = []
+    for scale in config.views.growth:
+        views = dataclasses.replace(config.views, size=shrunk(config.views.size, scale), growth=())
+        asymmetry = dataclasses.replace(config.asymmetry, small_size=shrunk(config.asymmetry.small_size, scale))
+        found.append(dataclasses.replace(config, views=views, asymmetry=asymmetry))
+    return [*found, config]
+
+
 def two_views(config: Config, *, fused: bool = False) -> TwoViews | AsymmetricViews:
     """The views that a resolved config trains on."""
     a, plain = config.asymmetry, plain_views(config, fused=fused)

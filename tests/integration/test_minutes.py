@@ -66,6 +66,13 @@ def test_pace_takes_no_more_steps_than_wanted(most_steps: int, corrected: int) -
     assert pace.corrected(10) == corrected
 
 
+def test_pace_knows_that_later_parts_cost_more() -> None:
+    # 2 s a step of the first third, 4 and 6 of the others; 20 s are gone, 52 are left: 18 steps in 12 + 24 + 36 s
+    pace = Pace(112, 100, lambda line: None, costs=(1.0, 2.0, 3.0), now=clock(46, 60, 60))
+    pace.corrected(3)
+    assert pace.corrected(10) == 18
+
+
 def test_pace_of_few_steps_corrects_nothing() -> None:
     pace = Pace(deadline=50, planned_steps=12, say=lambda line: None, now=clock(1.0))
     assert [pace.corrected(step) for step in range(1, 12)] == [None] * 11
@@ -99,6 +106,20 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     assert steps == pytest.approx(60 * images_per_second / 16, rel=0.05)
     assert steps == int(steps)
     assert found.notes[-1].endswith(f"so {int(steps):,} steps of 16")
+
+
+def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {16: 400.0, 24: 200.0, 32: 100.0}
+    monkeypatch.setattr(plan_module, "train_a_little", lambda config, *_: (rates[config.views.size], 16, 0))
+    config = override(byol.recipes.recipe("small").config, {**SMALL, "views.growth": (0.5, 0.75)})
+    seen = profile(PICTURES, SkippedImages())
+    began = time.monotonic()
+    found = plan(
+        TimeLimit(1.1, began), frozenset(), config, Recipe(config, "", "", ""), PICTURES, seen, Ranks()
+    )  # 66 s, of which 60 are left for training
+    assert found.costs == (1 / 400, 1 / 200, 1 / 100)
+    per_image = (1 / 400 + 1 / 200 + 1 / 100) / 3
+    assert found.config.epochs * len(PICTURES) == pytest.approx(60 / per_image, rel=0.05)
 
 
 def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,8 +242,8 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (16 * 100 / 54, 16, 0))  # 100 steps in 54 s
 
-    def pace(deadline: float, planned_steps: int, say: Any, most_steps: int | None) -> Pace:
-        assert 90 <= planned_steps <= 100 and most_steps is None
+    def pace(deadline: float, planned_steps: int, say: Any, most_steps: int | None, costs: tuple[float, ...]) -> Pace:
+        assert 90 <= planned_steps <= 100 and most_steps is None and len(costs) == 1
         return Pace(100, 100, say, now=clock(46, 60, 60))  # steps take 2 s, and 40 s are left after the tenth
 
     monkeypatch.setattr("byol.commands.pretrain.Pace", pace)

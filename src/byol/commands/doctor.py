@@ -95,7 +95,10 @@ def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, cuts_wa
     resolved, notes = build.fit_to_data(config, seen, len(source), adapts_batch=adapts_batch, cuts_warmup=cuts_warmup)
     images, decoded_per_second = decode_some(source, seen.channels, resolved, skipped)
     equal = are_equal(images)
-    trained, batch, state_bytes = train_a_little(resolved, images, seen.channels, choose_device(resolved.device))
+    device, parts = choose_device(resolved.device), build.by_view_size(resolved)
+    trials = [train_a_little(part, images, seen.channels, device) for part in parts]
+    trained = len(trials) / sum(1 / rate for rate, _, _ in trials)
+    _, batch, state_bytes = trials[-1]
     return Estimate(
         resolved,
         seen,
@@ -119,13 +122,14 @@ def estimate_lines(found: Estimate) -> list[str]:
         if found.is_resident
         else f"decoded while it trains, by {choose_workers(c.workers)} workers"
     )
+    sizes = ", then ".join(str(part.views.size) for part in build.by_view_size(c))
     bound = "decoding" if found.images_per_second < found.trained_per_second else "training"
     return [
         f"images     {found.num_images:,}, {seen.channels} channel{'s' if seen.channels > 1 else ''}, median short side "
         f"{seen.short_side} px; {len(found.skipped)} broken among those looked at",
         f"decoding   {_speed(found.decoded_per_second)} on all cores; {kept}",
         *(f"           {note}" for note in found.notes),
-        f"training   {c.encoder.name}, views of {c.views.size} px: {_speed(found.trained_per_second)}, measured on "
+        f"training   {c.encoder.name}, views of {sizes} px: {_speed(found.trained_per_second)}, measured on "
         f"batches of {found.trial_batch}; weights, target and optimizer take {found.state_bytes / 2**20:,.0f} MiB",
         f"estimate   {in_words(found.seconds)} for {c.epochs:g} epochs ({found.num_steps:,} steps of {c.batch_size} "
         f"images), bound by {bound}",

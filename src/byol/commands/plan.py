@@ -42,6 +42,8 @@ class Plan:
     notes: list[str]
     most_steps: int | None = None
     """Those of the limit's most epochs."""
+    costs: tuple[float, ...] = (1.0,)
+    """Of a step in each equal part of the training, in any unit."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,13 @@ class _Trial:
     size: Size
     config: Config
     batch_size: int
-    images_per_second: float
+    costs: tuple[float, ...]
+    """Seconds per image, in each equal part of the training."""
     steps: int
+
+    @property
+    def images_per_second(self) -> float:
+        return len(self.costs) / sum(self.costs)
 
 
 def plan(
@@ -87,11 +94,15 @@ def plan(
     for size, fitting in _sizes(given, config, recipe):
         resolved = _resolved(fitting, adapts_batch, source, seen, ranks)
         device = ranks.device(choose_device(config.device))
-        rate = ranks.size * train_a_little(resolved, images, seen.channels, device, ranks.size)[0]
+        rates = [
+            ranks.size * train_a_little(part, images, seen.channels, device, ranks.size)[0]
+            for part in build.by_view_size(resolved)
+        ]
+        costs = tuple(1 / (rate if kept else min(rate, decoded_per_second)) for rate in rates)
         remaining = deadline - time.monotonic() - (len(source) / decoded_per_second if kept else 0.0)
-        rate = rate if kept else min(rate, decoded_per_second)
-        trial = _Trial(size, fitting, resolved.batch_size, rate, max(0, int(remaining * rate / resolved.batch_size)))
-        tried.append(ranks.from_first(trial))
+        trial = _Trial(size, fitting, resolved.batch_size, costs, 0)
+        steps = max(0, int(remaining * trial.images_per_second / resolved.batch_size))
+        tried.append(ranks.from_first(dataclasses.replace(trial, steps=steps)))
         if tried[-1].steps * tried[-1].batch_size >= size.least_images:
             break
     best = tried[-1]
@@ -114,7 +125,7 @@ def plan(
             notes[-1] = (
                 f"{_measured(best, len(source))}: the {epochs:g} asked for, {most_steps:,} steps of {best.batch_size}"
             )
-    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps)
+    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, best.costs)
 
 
 def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:

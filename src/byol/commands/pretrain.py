@@ -183,7 +183,8 @@ def _start(
     for line in trainer.summary():
         say(line)
     if planned:
-        trainer.pace = Pace(planned.deadline, trainer.schedule.total_steps, say, planned.most_steps)
+        steps = trainer.schedule.total_steps
+        trainer.pace = Pace(planned.deadline, steps, say, planned.most_steps, planned.costs)
     say(f"  run directory {run.path}")
     with run.lock() if ranks.is_first else contextlib.nullcontext():
         return trainer.run(run, say, show)

@@ -75,7 +75,8 @@ class Trainer:
     own_encoder: bool
     state: State
     feed: build.Feed
-    views: build.TwoViews | build.AsymmetricViews
+    views: list[build.TwoViews | build.AsymmetricViews]
+    """Of equal parts of the training, one after the other."""
     schedule: build.Schedule
     device: torch.device
     precision: str
@@ -104,11 +105,13 @@ class Trainer:
             source, num_classes = renumbered(source, classes), len(classes)
         method = build_networks.method(config, channels, encoder, num_classes, ranks.gather_rows)
         kernels = choose_kernels(config.kernels, device)
-        views = build.two_views(config, fused=kernels.kind == "fused")
+        views = [build.two_views(part, fused=kernels.kind == "fused") for part in build.by_view_size(config)]
         keep_freed_memory(device)
         state = build.state(config, method, device, ranks, fused=kernels.kind == "fused")
-        feed = build.feed(config, source, channels, views, device, skipped, ranks)
-        build.initialize_from_data(config, state.method, feed, views, device)
+        feed = build.feed(config, source, channels, views[-1], device, skipped, ranks)
+        build.initialize_from_data(config, state.method, feed, views[-1], device)
+        for earlier in views[:-1]:  # raises where the encoder takes one size alone
+            find_num_features(state.method.encoder, channels, earlier.size)
         trainer = cls(
             config,
             len(source),
@@ -153,9 +156,10 @@ class Trainer:
         whole = c.micro_batch_size * self.ranks.size == c.batch_size
         notice = f" ({self.kernels.notice})" if self.kernels.notice else ""
         micro = ranks if whole else f"{ranks} in micro-batches of {c.micro_batch_size}"
+        sizes = ", then ".join(str(views.size) for views in self.views)
         tau = f", tau from {self.schedule.tau(0):.4g}" if self.state.method.has_average else ""
         return [
-            f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {c.views.size} px",
+            f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {sizes} px",
             f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}{tau}",
             f"  {self.device.type}, {self.precision}, {self.kernels.kind} operators{notice}",
         ]

@@ -59,6 +59,8 @@ class ViewsConfig:
 
     size: int = 224
     """Side of a view in pixels; 0: from the images (224, or their own short side where that is smaller)."""
+    growth: tuple[float, ...] = ()
+    """Progressive resizing: sides of the views in earlier parts of the training, as fractions of the last part's; (0.5, 0.75) is a third of the steps each. Small views shrink with them. Differs from the paper where it is not empty."""
     semantics: Literal["deepmind", "torchvision"] = "deepmind"
     """Whose crop, colour and blur operations: DeepMind's (the paper's) or torchvision's."""
     antialias: bool = False

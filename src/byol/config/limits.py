@@ -70,6 +70,9 @@ def _validate_views(views: "ViewsConfig") -> None:
         views.size,
         "0 (found from the images), or at least 8",
     )
+    growth = views.growth
+    is_growth = all(0 < scale < 1 for scale in growth) and list(growth) == sorted(growth)
+    _require(is_growth, "views.growth", growth, "within (0, 1) and never falling")
     side = views.decode_short_side
     _require(
         side == 0 or side >= views.size, "views.decode_short_side", side, f"0, or at least views.size ({views.size})"

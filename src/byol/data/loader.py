@@ -6,7 +6,7 @@ Both give the same rows of the same global batch for a (step, micro-batch), what
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,8 +43,11 @@ class Batch:
 class Feed(Protocol):
     """Where micro-batches come from."""
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """All micro-batches of the steps [first_step, last_step), in order."""
+    def batches(self, first_step: int, last_step: int, crop: Crop | None = None) -> Iterator[Batch]:
+        """All micro-batches of the steps [first_step, last_step), in order.
+
+        `crop`: in place of the feed's own, where it crops.
+        """
         ...
 
     def image_indices(self, step: int) -> NDArray[np.int64]:
@@ -95,7 +98,7 @@ class ResidentFeed:
         self.plan = plan
         self.order = Order(len(images), seed)
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
+    def batches(self, first_step: int, last_step: int, crop: Crop | None = None) -> Iterator[Batch]:
         for step, row, indices in self.plan.pieces(first_step, last_step, self.order):
             chosen = to_device(torch.from_numpy(indices), self.images.device)
             labels = None if self.labels is None else self.labels[chosen]
@@ -130,14 +133,15 @@ class DecodingFeed:
         self.num_workers = num_workers
         self.skipped = skipped
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
+    def batches(self, first_step: int, last_step: int, crop: Crop | None = None) -> Iterator[Batch]:
         if first_step >= last_step:
             return
         num_places = 2 + PREFETCHED * self.num_workers  # the two in use, and those that workers may be at
         pieces = _Pieces(self.plan, self.order, first_step, last_step, num_places)
-        crops = self._memory(next(iter(pieces)), num_places)
+        cropped = self.images if crop is None else replace(self.images, crop=crop)
+        crops = self._memory(cropped, next(iter(pieces)), num_places)
         loader = DataLoader(
-            _CroppedPieces(self.images, crops),
+            _CroppedPieces(cropped, crops),
             sampler=pieces,
             batch_size=None,
             num_workers=self.num_workers,
@@ -153,9 +157,9 @@ class DecodingFeed:
                 images = images.pin_memory()
             yield Batch(piece.step, piece.first_row, images, True, None if labels is None else torch.tensor(labels))
 
-    def _memory(self, piece: "_Piece", num_places: int) -> Tensor:
+    def _memory(self, images: "_CroppedImages", piece: "_Piece", num_places: int) -> Tensor:
         """Shared memory for so many micro-batches, of the shape that the first crop has."""
-        first = self.images.read(int(piece.indices[0]), piece.step, piece.first_row)[0]
+        first = images.read(int(piece.indices[0]), piece.step, piece.first_row)[0]
         needed = num_places * len(piece.indices) * first.nbytes
         if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
             raise OutOfMemoryError(

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
 from byol.diagnostics.measures import measure_step
 from byol.engine.metrics import MetricsFile
-from byol.engine.micro_batches import micro_batches
+from byol.engine.micro_batches import Views, bounds, in_parts
 from byol.engine.pace import Pace
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
@@ -27,8 +27,6 @@ from byol.methods.network import MethodOutput
 from byol.runtime import checkpoint
 from byol.runtime.ranks import Ranks, is_of_lost_rank
 from byol.runtime.stopping import StopRequest
-from byol.views.asymmetric import AsymmetricViews
-from byol.views.two_views import TwoViews
 
 LOOKS_BEFORE_STOPPING = 3
 
@@ -82,7 +80,7 @@ class LoopEnd:
 def train(
     state: State,
     feed: Feed,
-    views: TwoViews | AsymmetricViews,
+    views: Sequence[Views],
     compute_loss: ComputeLoss,
     schedule: Schedule,
     settings: LoopSettings,
@@ -97,13 +95,14 @@ def train(
 ) -> LoopEnd:
     """Trains until `schedule.total_steps` or a signal to any rank; the first rank saves at intervals and at the end.
 
-    `metrics` is None on the other ranks. `probe` looks at the encoder every `settings.probe_steps` steps and at the end;
+    `views` are those of equal parts of the steps, one after the other: one, or several that grow. `metrics` is None on the other ranks. `probe` looks at the encoder every `settings.probe_steps` steps and at the end;
     `pace` may correct the number of steps, once. Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
     """
     total = schedule.total_steps
-    log = _Log(state.step, schedule, settings, metrics, show, ranks)
+    areas = [part.size**2 for part in views]
+    log = _Log(state.step, schedule, areas, settings, metrics, show, ranks)
     saved_at = time.monotonic()
-    made = micro_batches(feed.batches(state.step, total), views, device)
+    made = in_parts(feed, views, state.step, total, device)
     stopped_by = collapsed_looks = 0
     result = None
 
@@ -145,7 +144,7 @@ def train(
             if pace and (steps := pace.corrected(state.step)):
                 state.planned_steps = total = ranks.from_first(steps)
                 schedule = log.schedule = dataclasses.replace(schedule, total_steps=total)
-                made = micro_batches(feed.batches(state.step, total), views, device)
+                made = in_parts(feed, views, state.step, total, device)
             if saves or (settings.milestone_steps and state.step % settings.milestone_steps == 0):
                 save()
                 saved_at = time.monotonic()
@@ -174,6 +173,7 @@ class _Log:
         self,
         first_step: int,
         schedule: Schedule,
+        areas: Sequence[float],
         settings: LoopSettings,
         metrics: MetricsFile | None,
         show: Callable[[Progress], None],
@@ -181,6 +181,7 @@ class _Log:
     ) -> None:
         self.first_step = self.seen_step = self.logged_step = first_step
         self.schedule, self.settings, self.metrics, self.show, self.ranks = schedule, settings, metrics, show, ranks
+        self.areas = areas
         self.started = self.logged_at = time.monotonic()
         self.losses: list[Tensor] = []
         self.output: MethodOutput | None = None
@@ -223,7 +224,7 @@ class _Log:
                 step=done,
                 total_steps=s.total_steps,
                 images_per_second=rate,
-                remaining_seconds=(s.total_steps - done) * s.batch_size / rate,
+                remaining_seconds=steps_left(self.areas, step, s.total_steps) * s.batch_size / rate,
             )
         )
         self.logged_at, self.logged_step = now, done
@@ -243,6 +244,15 @@ class _Log:
             return {}
         loss, accuracy = self.ranks.mean(torch.stack((o.classifier_loss, o.classifier_accuracy))).tolist()
         return {"classifier_loss": loss, "classifier_accuracy": accuracy}
+
+
+def steps_left(areas: Sequence[float], step: int, total_steps: int) -> float:
+    """Steps after `step`, counted in such as it was: those of another part of the training cost as its views' area."""
+    parts = bounds(len(areas), total_steps)
+    present = next(area for area, (_, last) in zip(areas, parts, strict=True) if step < last)
+    return sum(
+        area / present * max(0, last - max(first, step + 1)) for area, (first, last) in zip(areas, parts, strict=True)
+    )
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:

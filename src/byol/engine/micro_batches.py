@@ -3,16 +3,19 @@
 On a GPU they are made one micro-batch ahead, on a stream of their own, beside the step that the GPU is at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from byol.data.loader import Batch
+from byol.data.loader import Batch, Feed
 from byol.runtime.copies import to_device
 from byol.views.asymmetric import AsymmetricViews
 from byol.views.two_views import TwoViews
+
+Views = TwoViews | AsymmetricViews
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class MicroBatch:
     """(N,)"""
 
 
-def make_views(batch: Batch, views: TwoViews | AsymmetricViews, device: torch.device) -> MicroBatch:
+def make_views(batch: Batch, views: Views, device: torch.device) -> MicroBatch:
     """The views of a batch, where training computes."""
     images = to_device(batch.images, device)
     labels = None if batch.labels is None else to_device(batch.labels, device)
@@ -36,16 +39,28 @@ def make_views(batch: Batch, views: TwoViews | AsymmetricViews, device: torch.de
     return MicroBatch(view1, view2, tuple(others), labels)
 
 
-def micro_batches(
-    batches: Iterator[Batch], views: TwoViews | AsymmetricViews, device: torch.device
+def in_parts(
+    feed: Feed, parts: Sequence[Views], first_step: int, total_steps: int, device: torch.device
 ) -> Iterator[MicroBatch]:
+    """`micro_batches` of the steps [first_step, total_steps); `parts` are the views of equal parts of all the steps."""
+    for views, (first, last) in zip(parts, bounds(len(parts), total_steps), strict=True):
+        if (first := max(first, first_step)) < last:
+            yield from micro_batches(feed.batches(first, last, views.crop), views, device)
+
+
+def bounds(num_parts: int, total_steps: int) -> list[tuple[int, int]]:
+    """[first step, last step) of each part."""
+    return list(pairwise(total_steps * number // num_parts for number in range(num_parts + 1)))
+
+
+def micro_batches(batches: Iterator[Batch], views: Views, device: torch.device) -> Iterator[MicroBatch]:
     """`make_views` of each batch: ahead on a GPU, when asked for elsewhere."""
     if device.type == "cuda":
         return ahead(batches, views, device)
     return (make_views(batch, views, device) for batch in batches)
 
 
-def ahead(batches: Iterator[Batch], views: TwoViews | AsymmetricViews, device: torch.device) -> Iterator[MicroBatch]:
+def ahead(batches: Iterator[Batch], views: Views, device: torch.device) -> Iterator[MicroBatch]:
     """`make_views` of each batch, begun when the one before is asked for, on a stream of its own.
 
     That stream first waits for what is queued of the training by then: memory of views that were let go is taken

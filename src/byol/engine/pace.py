@@ -1,7 +1,7 @@
 """Keeping a training to a given time: its number of steps may be corrected once, early on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 FIRST_LOOK, CORRECTION = 0.03, 0.1  # of the steps; a fifth is the latest that leaves the schedule its shape
@@ -17,6 +17,8 @@ class Pace:
     say: Callable[[str], None]
     most_steps: int | None = None
     """No more than these, however fast it goes."""
+    costs: Sequence[float] = (1.0,)
+    """Of a step in each of the equal parts of the training, in any unit."""
     now: Callable[[], float] = time.monotonic
     _began: float | None = field(default=None, init=False)
 
@@ -28,7 +30,9 @@ class Pace:
         if step != last or last <= first or self._began is None:
             return None
         seconds_per_step = (self.now() - self._began) / (last - first)
-        steps = max(step + 1, step + int((self.deadline - self.now()) / max(seconds_per_step, 1e-9)))
+        remaining = (self.deadline - self.now()) / max(seconds_per_step, 1e-9)  # in steps of the first part
+        relative = sum(self.costs) / len(self.costs) / self.costs[0]
+        steps = max(step + 1, int((step + remaining) / relative))
         steps = min(steps, self.most_steps or steps)
         if steps != self.planned_steps:
             self.say(f"  after {step} steps: {steps} steps fit the time, in place of {self.planned_steps}")

@@ -137,7 +137,7 @@ def find_num_features(encoder: nn.Module, in_channels: int, image_size: int) -> 
     encoder.eval()
     try:
         output = encoder(torch.zeros(2, in_channels, image_size, image_size, device=device))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise EncoderError(
             f"The encoder {type(encoder).__name__} does not take images of {in_channels} channels at {image_size} px "
             f"({str(error).splitlines()[0]})."

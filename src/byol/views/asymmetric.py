@@ -82,6 +82,11 @@ class AsymmetricViews:
         roles["small"] = tuple(_View(_Draw(small, SMALL + i, a.small_size)) for i in range(a.small_crops))
         object.__setattr__(self, "roles", roles)
 
+    @property
+    def size(self) -> int:
+        """Side of all but the small views in pixels."""
+        return self.plain.size
+
     def __call__(
         self, images: Tensor, step: int, first_row: int = 0
     ) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, ...]]]:

@@ -1,0 +1,150 @@
+"""Views that grow during the training (progressive resizing)."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import byol
+from byol.build import by_view_size
+from byol.commands.doctor import estimate
+from byol.commands.pretrain import resume
+from byol.config import override
+from byol.data.arrays import ArrayImages
+from byol.data.image_folder import ImageFolder
+from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
+from byol.data.source import SkippedImages
+from byol.engine.loop import Progress, steps_left
+from byol.engine.metrics import read_metrics
+from byol.engine.micro_batches import Views, bounds, in_parts
+from byol.engine.pace import Pace
+from byol.errors import ConfigError, EncoderError
+from byol.methods.siamese import Siamese
+from byol.recipes import recipe
+from byol.views.asymmetric import AsymmetricViews, Asymmetry
+from byol.views.policy import T_PRIME, T
+from byol.views.two_views import TwoViews
+from tests.conftest import SMALL, picture
+from tests.integration.test_training import stop_at
+
+PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
+CPU = torch.device("cpu")
+GROWING = {**SMALL, "views.growth": (0.5, 0.75), "asymmetry.small_crops": 1, "asymmetry.small_size": 16}
+
+
+def seen_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Sides of both views and of the small one, of every step that follows."""
+    sizes: list[tuple[int, ...]] = []
+    forward = Siamese.forward
+
+    def seen(self: Siamese, view1, view2, labels, others):
+        sizes.append((view1.shape[-1], view2.shape[-1], others["small"][0].shape[-1]))
+        return forward(self, view1, view2, labels, others)
+
+    monkeypatch.setattr(Siamese, "forward", seen)
+    return sizes
+
+
+def test_parts_of_a_config() -> None:
+    parts = by_view_size(override(recipe("small").config, {**GROWING, "views.size": 28}))
+    assert [part.views.size for part in parts] == [14, 21, 28]
+    assert [part.asymmetry.small_size for part in parts] == [8, 12, 16]
+    assert all(part.views.growth == () for part in parts[:-1])
+
+
+def test_parts_are_as_long_as_each_other() -> None:
+    assert bounds(1, 10) == [(0, 10)]
+    assert bounds(3, 10) == [(0, 3), (3, 6), (6, 10)]
+    assert bounds(3, 2) == [(0, 0), (0, 1), (1, 2)]
+
+
+def test_time_left_counts_larger_views_by_their_area() -> None:
+    assert steps_left([1024], 2, 10) == 7
+    assert steps_left([256, 1024], 2, 10) == 2 + 5 * 4
+    assert steps_left([256, 1024], 4, 10) == 5 * 4
+    assert steps_left([256, 1024], 7, 10) == 2
+    assert steps_left([256, 1024], 9, 10) == 0
+
+
+@pytest.mark.parametrize("kind", ["two views", "small crops"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_feeds_give_the_same_growing_views(photos: Path, kind: str, workers: int) -> None:
+    for path in photos.rglob("*.jpg"):
+        if int(path.stem) % 2:
+            path.unlink()
+    source, plan = ImageFolder(photos), BatchPlan(8, 4)
+    parts: list[Views] = [TwoViews(T, T_PRIME, size, 8, seed=1) for size in (16, 24)]
+    if kind == "small crops":
+        parts = [AsymmetricViews(part, Asymmetry(1, part.size // 2)) for part in parts if isinstance(part, TwoViews)]
+    images = np.stack([source.read(i, 3) for i in range(len(source))])
+    resident = ResidentFeed(torch.from_numpy(images).permute(0, 3, 1, 2), None, plan, seed=5)
+    decoding = DecodingFeed(source, 3, parts[-1].crop, plan, 5, workers, SkippedImages())
+    feeds: tuple[Feed, ...] = (resident, decoding)
+    resident_made, decoded = (list(in_parts(feed, parts, 1, 5, CPU)) for feed in feeds)
+    assert [made.view1.shape[-1] for made in resident_made] == [16] * 2 + [24] * 6  # steps 1, and 2 to 4
+    for a, b in zip(resident_made, decoded, strict=True):
+        for one, other in ((a.view1, b.view1), (a.view2, b.view2)):
+            assert torch.allclose(one, other, atol=1e-5)
+        for one, other in zip(a.others, b.others, strict=True):
+            assert torch.allclose(one["small"][0], other["small"][0], atol=1e-5)
+
+
+def test_views_grow_and_resuming_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = seen_sizes(monkeypatch)
+    left: list[float] = []
+
+    def show(progress: Progress) -> None:
+        left.append(progress.remaining_seconds * progress.images_per_second / 16)
+
+    settings = {**GROWING, "epochs": 3}
+    said: list[str] = []
+    byol.pretrain(PICTURES, "small", out=tmp_path / "whole", overrides=settings, say=said.append, show=show)
+    expected = [(16, 16, 8)] * 4 + [(24, 24, 12)] * 4 + [(32, 32, 16)] * 4
+    assert sizes == expected
+    assert any("views of 16, then 24, then 32 px" in line for line in said)
+    assert left[0] == pytest.approx(3 + 4 * (24 / 16) ** 2 + 4 * (32 / 16) ** 2)
+    assert left[-1] == 0
+    sizes.clear()
+    with monkeypatch.context() as patch:
+        stop_at(6, patch)
+        byol.pretrain(PICTURES, "small", out=tmp_path / "parts", overrides=settings, say=lambda line: None)
+    assert len(sizes) == 6
+    assert resume(tmp_path / "parts", source=ArrayImages(PICTURES), say=lambda line: None).finished
+    assert sizes == expected
+    whole, parts = (load_file(tmp_path / name / "encoder.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert byol.load(tmp_path / "whole").description.image_size == 32
+
+
+def test_corrected_plan_moves_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pace, "corrected", lambda pace, step: 6 if step == 2 else None)
+    monkeypatch.setattr("byol.commands.plan.train_a_little", lambda *_: (20.0, 16, 0))
+    settings = {**GROWING, "views.growth": (0.5,)}
+    sizes = seen_sizes(monkeypatch)
+    run = byol.pretrain(PICTURES, "small", out=tmp_path / "run", overrides=settings, minutes=1, say=lambda line: None)
+    assert sizes == [(16, 16, 8)] * 3 + [(32, 32, 16)] * 3
+    assert read_metrics(run.path / "metrics.jsonl")[-1]["step"] == 5
+
+
+def test_estimate_measures_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {16: 400.0, 24: 200.0, 32: 100.0}
+    monkeypatch.setattr("byol.commands.doctor.train_a_little", lambda config, *_: (rates[config.views.size], 16, 0))
+    config = override(recipe("small").config, GROWING)
+    found = estimate(ArrayImages(PICTURES), config, adapts_batch=False, cuts_warmup=True)
+    assert found.trained_per_second == pytest.approx(3 / (1 / 400 + 1 / 200 + 1 / 100))
+
+
+@pytest.mark.parametrize("growth", [(0.0,), (1.0,), (0.75, 0.5), (float("nan"),)])
+def test_growth_that_is_none_is_refused(tmp_path: Path, growth: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"views\.growth must be within"):
+        byol.pretrain(PICTURES, "small", out=tmp_path / "run", overrides={**SMALL, "views.growth": growth})
+    assert not (tmp_path / "run").exists()
+
+
+def test_encoder_of_one_size_is_refused_before_the_training(tmp_path: Path) -> None:
+    settings = {**SMALL, "encoder.name": "vit_tiny_patch16_224", "views.growth": (0.5,), "encoder.width": 1.0}
+    with pytest.raises(EncoderError, match="at 16 px"):
+        byol.pretrain(PICTURES, "small", out=tmp_path / "run", overrides=settings, say=lambda line: None)
+    assert not (tmp_path / "run").exists()
