@@ -50,6 +50,8 @@ CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
 PROTOCOLS = "tests/unit/test_protocols.py tests/unit/test_evaluate.py"
 TRANSFER = "tests/integration/test_transfer.py"
 PICKLES = "tests/unit/test_foreign_pickle.py"
+GROWING = "tests/integration/test_growing_views.py"
+MINUTES = "tests/integration/test_minutes.py"
 
 MUTATIONS = [
     # compiled operators
@@ -211,6 +213,11 @@ MUTATIONS = [
     Mutation("layers share a rate", "evaluate/linear_sgd.py", 'group["lr"] *= rate * len', 'group["lr"] *= rates[0] * len', PROTOCOLS),
     Mutation("clip without penalty", "evaluate/linear_sgd.py", "clipped.square().mean()", "clipped.mean()", PROTOCOLS),
     Mutation("decay not divided", "evaluate/finetune.py", "decay / rate)", "decay)", PROTOCOLS),
+    # views that grow
+    Mutation("views grow from the step of a resume", "engine/micro_batches.py", "bounds(len(parts), total_steps)", "bounds(len(parts), total_steps - first_step)", GROWING),
+    Mutation("workers crop to the last size", "engine/micro_batches.py", "feed.batches(first, last, views.crop)", "feed.batches(first, last, parts[-1].crop)", GROWING),
+    Mutation("small crops stay large", "build.py", "small_size=shrunk(config.asymmetry.small_size, scale)", "small_size=config.asymmetry.small_size", GROWING),
+    Mutation("pace thinks that all parts cost the same", "engine/pace.py", "int((step + remaining) / relative)", "int(step + remaining)", MINUTES),
     Mutation("pace of averages", "evaluate/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", PROTOCOLS),
     Mutation("averages start again", "nets/norm.py", "self.hidden_mean.copy_(self.running_mean * self._debias())", "pass", PROTOCOLS),
     Mutation("validation trained on", "evaluate/protocol.py", "np.setdiff1d(np.arange(len(self.train)), self.validation)", "np.arange(len(self.train))", PROTOCOLS),

@@ -95,8 +95,9 @@ def train(
 ) -> LoopEnd:
     """Trains until `schedule.total_steps` or a signal to any rank; the first rank saves at intervals and at the end.
 
-    `views` are those of equal parts of the steps, one after the other: one, or several that grow. `metrics` is None on the other ranks. `probe` looks at the encoder every `settings.probe_steps` steps and at the end;
-    `pace` may correct the number of steps, once. Raises NonFiniteError (the newest checkpoint is from before) and OutOfMemoryError.
+    `views` are those of equal parts of the steps, one after the other. `metrics` is None on the other ranks. `probe` looks at the
+    encoder every `settings.probe_steps` steps and at the end; `pace` may correct the number of steps, once. Raises NonFiniteError
+    (the newest checkpoint is from before) and OutOfMemoryError.
     """
     total = schedule.total_steps
     areas = [part.size**2 for part in views]
