@@ -1,6 +1,9 @@
 """Views that grow during the training (progressive resizing)."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +19,16 @@ from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.source import SkippedImages
-from byol.engine.loop import Progress, steps_left
+from byol.engine import loop
+from byol.engine.loop import LoopSettings, Progress, pixels
 from byol.engine.metrics import read_metrics
 from byol.engine.micro_batches import Views, bounds, in_parts
 from byol.engine.pace import Pace
+from byol.engine.step import Schedule
 from byol.errors import ConfigError, EncoderError
 from byol.methods.siamese import Siamese
 from byol.recipes import recipe
+from byol.runtime.ranks import Ranks
 from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
@@ -61,11 +67,25 @@ def test_parts_are_as_long_as_each_other() -> None:
 
 
 def test_time_left_counts_larger_views_by_their_area() -> None:
-    assert steps_left([1024], 2, 10) == 7
-    assert steps_left([256, 1024], 2, 10) == 2 + 5 * 4
-    assert steps_left([256, 1024], 4, 10) == 5 * 4
-    assert steps_left([256, 1024], 7, 10) == 2
-    assert steps_left([256, 1024], 9, 10) == 0
+    assert pixels([1024], 3, 10, 10) == 7 * 1024
+    assert pixels([256, 1024], 3, 10, 10) == 2 * 256 + 5 * 1024
+    assert pixels([256, 1024], 4, 6, 10) == 256 + 1024
+    assert pixels([256, 1024], 10, 10, 10) == 0
+
+
+def test_time_left_follows_the_newest_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 steps: 2 s for the first, then 1 s each; nobody else is asked for the time."""
+    now = iter([0.0, *(2.0 + step for step in range(99))])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    left: list[float] = []
+    settings = LoopSettings(1, 1, 1, 60.0)
+    log = loop._Log(
+        0, Schedule(0.1, 16, 100, 0, 0.99), [1024], settings, None, lambda p: left.append(p.remaining_seconds), Ranks()
+    )
+    for step in range(1, 9):
+        state: Any = SimpleNamespace(step=step, method=SimpleNamespace(has_average=False), collapse=None)
+        log.write(state)
+    assert left == pytest.approx([2 * 99, 3 / 2 * 98, 4 / 3 * 97, 5 / 4 * 96, 6 / 5 * 95, 94, 93, 92])
 
 
 @pytest.mark.parametrize("kind", ["two views", "small crops"])

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from byol.runtime.ranks import Ranks, is_of_lost_rank
 from byol.runtime.stopping import StopRequest
 
 LOOKS_BEFORE_STOPPING = 3
+LINES_OF_PACE = 5
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class _Log:
         self,
         first_step: int,
         schedule: Schedule,
-        areas: Sequence[float],
+        areas: Sequence[int],
         settings: LoopSettings,
         metrics: MetricsFile | None,
         show: Callable[[Progress], None],
@@ -184,6 +186,7 @@ class _Log:
         self.schedule, self.settings, self.metrics, self.show, self.ranks = schedule, settings, metrics, show, ranks
         self.areas = areas
         self.started = self.logged_at = time.monotonic()
+        self.lines = deque([(self.started, first_step)], LINES_OF_PACE)
         self.losses: list[Tensor] = []
         self.output: MethodOutput | None = None
         self.newest = math.nan
@@ -225,10 +228,18 @@ class _Log:
                 step=done,
                 total_steps=s.total_steps,
                 images_per_second=rate,
-                remaining_seconds=steps_left(self.areas, step, s.total_steps) * s.batch_size / rate,
+                remaining_seconds=self._remaining_seconds(now, done),
             )
         )
         self.logged_at, self.logged_step = now, done
+
+    def _remaining_seconds(self, now: float, done: int) -> float:
+        """By the newest lines, so that one slow interval does not change it much."""
+        total = self.schedule.total_steps
+        since, at = self.lines[0]
+        self.lines.append((now, done))
+        seconds_per_pixel = (now - since) / max(pixels(self.areas, at, done, total), 1)
+        return seconds_per_pixel * pixels(self.areas, done, total, total)
 
     def _health(self, state: State) -> Health | Literal["starting"]:
         """No verdict where the newest look was in the warm-up, or before the first step; at the end one in any case."""
@@ -247,13 +258,10 @@ class _Log:
         return {"classifier_loss": loss, "classifier_accuracy": accuracy}
 
 
-def steps_left(areas: Sequence[float], step: int, total_steps: int) -> float:
-    """Steps after `step`, counted in such as it was: those of another part of the training cost as its views' area."""
-    parts = bounds(len(areas), total_steps)
-    present = next(area for area, (_, last) in zip(areas, parts, strict=True) if step < last)
-    return sum(
-        area / present * max(0, last - max(first, step + 1)) for area, (first, last) in zip(areas, parts, strict=True)
-    )
+def pixels(areas: Sequence[int], first_step: int, last_step: int, total_steps: int) -> int:
+    """What the steps [first_step, last_step) cost, as told by the `areas` of a view in equal parts of the training."""
+    parts = zip(areas, bounds(len(areas), total_steps), strict=True)
+    return sum(area * max(0, min(last, last_step) - max(first, first_step)) for area, (first, last) in parts)
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:
