@@ -67,10 +67,10 @@ def test_pace_takes_no_more_steps_than_wanted(most_steps: int, corrected: int) -
 
 
 def test_pace_knows_that_later_parts_cost_more() -> None:
-    # 2 s a step of the first third, 4 and 6 of the others; 20 s are gone, 52 are left: 18 steps in 12 + 24 + 36 s
-    pace = Pace(112, 100, lambda line: None, costs=(1.0, 2.0, 3.0), now=clock(46, 60, 60))
+    # 2 s a step of the first third, one more than in the test, so 3 and 4 of the others; 72 s in all: 16 + 24 + 32
+    pace = Pace(112, 100, lambda line: None, tested=(1.0, 2.0, 3.0), now=clock(46, 60, 60))
     pace.corrected(3)
-    assert pace.corrected(10) == 18
+    assert pace.corrected(10) == 24
 
 
 def test_pace_of_few_steps_corrects_nothing() -> None:
@@ -117,9 +117,29 @@ def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatc
     found = plan(
         TimeLimit(1.1, began), frozenset(), config, Recipe(config, "", "", ""), PICTURES, seen, Ranks()
     )  # 66 s, of which 60 are left for training
-    assert found.costs == (1 / 400, 1 / 200, 1 / 100)
+    assert found.tested == pytest.approx((16 / 400, 16 / 200, 16 / 100))
     per_image = (1 / 400 + 1 / 200 + 1 / 100) / 3
     assert found.config.epochs * len(PICTURES) == pytest.approx(60 / per_image, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("images_per_second", "settings", "expected"),
+    [
+        (200, {}, (0.25, (0.5, 0.75))),
+        (500, {}, (0.25, ())),
+        (1000, {}, (0.5, ())),
+        (200, {"views.growth": ()}, (0.25, ())),
+        (200, {"encoder.width": 1.0}, (1.0, (0.5, 0.75))),
+    ],
+)
+def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
+    images_per_second: float, settings: dict, expected: tuple[float, tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 16, 0))
+    recipe = byol.recipes.recipe("tonight")
+    config, seen = override(recipe.config, settings), profile(PICTURES, SkippedImages())
+    found = plan(TimeLimit(15, time.monotonic()), frozenset(settings), config, recipe, PICTURES, seen, Ranks())
+    assert (found.config.encoder.width, found.config.views.growth) == expected
 
 
 def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,8 +262,8 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (16 * 100 / 54, 16, 0))  # 100 steps in 54 s
 
-    def pace(deadline: float, planned_steps: int, say: Any, most_steps: int | None, costs: tuple[float, ...]) -> Pace:
-        assert 90 <= planned_steps <= 100 and most_steps is None and len(costs) == 1
+    def pace(deadline: float, planned_steps: int, say: Any, most_steps: int | None, tested: tuple[float, ...]) -> Pace:
+        assert 90 <= planned_steps <= 100 and most_steps is None and len(tested) == 1
         return Pace(100, 100, say, now=clock(46, 60, 60))  # steps take 2 s, and 40 s are left after the tenth
 
     monkeypatch.setattr("byol.commands.pretrain.Pace", pace)

@@ -42,8 +42,8 @@ class Plan:
     notes: list[str]
     most_steps: int | None = None
     """Those of the limit's most epochs."""
-    costs: tuple[float, ...] = (1.0,)
-    """Of a step in each equal part of the training, in any unit."""
+    tested: tuple[float, ...] = (0.0,)
+    """Seconds of a step in each equal part of the training."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ def plan(
             notes[-1] = (
                 f"{_measured(best, len(source))}: the {epochs:g} asked for, {most_steps:,} steps of {best.batch_size}"
             )
-    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, best.costs)
+    tested = tuple(cost * best.batch_size for cost in best.costs)
+    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, tested)
 
 
 def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
@@ -145,7 +146,7 @@ def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[
     for size in recipe.sizes or (Size("measured"),):
         fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})
         if found and found[-1][1] == fitting:
-            found[-1] = (Size("as asked"), fitting)
+            found[-1] = (Size("as asked", least_images=size.least_images), fitting)
         else:
             found.append((size, fitting))
     return found

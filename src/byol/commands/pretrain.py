@@ -184,7 +184,7 @@ def _start(
         say(line)
     if planned:
         steps = trainer.schedule.total_steps
-        trainer.pace = Pace(planned.deadline, steps, say, planned.most_steps, planned.costs)
+        trainer.pace = Pace(planned.deadline, steps, say, planned.most_steps, planned.tested)
     say(f"  run directory {run.path}")
     with run.lock() if ranks.is_first else contextlib.nullcontext():
         return trainer.run(run, say, show)

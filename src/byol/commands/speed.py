@@ -1,5 +1,6 @@
 """How fast this machine decodes and trains on some images: measured in seconds, nothing is written."""
 
+import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from byol.runtime.ranks import Ranks
 DECODED_IMAGES = 64
 TRIAL_SECONDS = 5.0
 SMALLEST_TRIAL = 8
+MOST_STEPS = 8
+"""Of the largest trial, whose median counts."""
 
 
 def are_equal(images: Sequence[Image]) -> bool:
@@ -84,27 +87,32 @@ def train_a_little(
     schedule = build.schedule(config, max(len(images), config.batch_size))
     size, num_micro_batches = min(SMALLEST_TRIAL, largest), 1
     until = time.perf_counter() + TRIAL_SECONDS
+
+    def step() -> float:
+        batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
+        began = time.perf_counter()
+        made = (make_views(batch, views, device) for _ in range(num_micro_batches))
+        train_step(state, made, num_micro_batches, compute_loss, schedule)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
     while True:
-        times = []
-        for _ in range(3):  # the first of a size warms up
-            batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
-            began = time.perf_counter()
-            made = (make_views(batch, views, device) for _ in range(num_micro_batches))
-            train_step(state, made, num_micro_batches, compute_loss, schedule)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - began)
+        step()  # the first of a size warms up
+        times = [step(), step()]
         larger, more = min(4 * size, largest), num_micro_batches
         if size == largest:  # then as many of them as one step of the optimizer has
             more = min(4 * num_micro_batches, most)
         growth = larger * more / (size * num_micro_batches)
-        if growth == 1 or time.perf_counter() + 3 * min(times[1:]) * growth > until:
+        if growth == 1 or time.perf_counter() + 3 * min(times) * growth > until:
             break
         size, num_micro_batches = larger, more
+    while len(times) < MOST_STEPS and time.perf_counter() + times[-1] < until:
+        times.append(step())
     trained_images = size * num_micro_batches
     weights = sum(t.numel() * t.element_size() for t in state.method.state_dict().values())
     trained = sum(p.numel() * p.element_size() for group in state.optimizer.param_groups for p in group["params"])
-    return trained_images / min(times[1:]), trained_images, weights + 2 * trained
+    return trained_images / statistics.median(times), trained_images, weights + 2 * trained
 
 
 def _batch(views: build.TwoViews | build.AsymmetricViews, rows: list[Image], step: int) -> Batch:

@@ -17,8 +17,8 @@ class Pace:
     say: Callable[[str], None]
     most_steps: int | None = None
     """No more than these, however fast it goes."""
-    costs: Sequence[float] = (1.0,)
-    """Of a step in each of the equal parts of the training, in any unit."""
+    tested: Sequence[float] = (0.0,)
+    """Seconds of a step in each of the equal parts of the training, by a test; what one takes beyond that is the same in all."""
     now: Callable[[], float] = time.monotonic
     _began: float | None = field(default=None, init=False)
 
@@ -30,9 +30,9 @@ class Pace:
         if step != last or last <= first or self._began is None:
             return None
         seconds_per_step = (self.now() - self._began) / (last - first)
-        remaining = (self.deadline - self.now()) / max(seconds_per_step, 1e-9)  # in steps of the first part
-        relative = sum(self.costs) / len(self.costs) / self.costs[0]
-        steps = max(step + 1, int((step + remaining) / relative))
+        mean = seconds_per_step + sum(self.tested) / len(self.tested) - self.tested[0]
+        remaining = self.deadline - self.now()
+        steps = max(step + 1, int((step * seconds_per_step + remaining) / max(mean, 1e-9)))
         steps = min(steps, self.most_steps or steps)
         if steps != self.planned_steps:
             self.say(f"  after {step} steps: {steps} steps fit the time, in place of {self.planned_steps}")
