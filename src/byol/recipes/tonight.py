@@ -29,8 +29,8 @@ SIZES = (
     Size("width 16", least_images=300_000),
     Size("width 16, views of 16, 24 and 32 px", {"views.growth": (0.5, 0.75)}),
 )
-"""At 386,000 images the wider one was ahead by its linear accuracy and behind by its kNN, in equal time. Views that grow were ahead
-in the time of 100,000 and of 144,000 images, and not in that of 650,000; where that turns was not measured (docs/recipes.md)."""
+"""At 386,000 images the wider one was ahead by its linear accuracy and behind by its kNN, in equal time. Views that grow were ahead in
+the time of 99,000 and of 144,000 images at 32 px, and not in a longer training; where that turns was not measured (docs/recipes.md)."""
 
 
 def tonight() -> Recipe:
