@@ -176,17 +176,17 @@ def plain_views(config: Config, *, fused: bool = False) -> TwoViews:
 
 
 def by_view_size(config: Config) -> list[Config]:
-    """A resolved config for each equal part of the training, with the size of its views; the last is `config`."""
+    """A resolved config for each equal part of the training, with the size of its views, which grow in none of them."""
 
     def shrunk(side: int, scale: float) -> int:
         return max(8, round(scale * side))
 
     found = []
-    for scale in config.views.growth:
+    for scale in (*config.views.growth, 1.0):
         views = dataclasses.replace(config.views, size=shrunk(config.views.size, scale), growth=())
         asymmetry = dataclasses.replace(config.asymmetry, small_size=shrunk(config.asymmetry.small_size, scale))
         found.append(dataclasses.replace(config, views=views, asymmetry=asymmetry))
-    return [*found, config]
+    return found
 
 
 def two_views(config: Config, *, fused: bool = False) -> TwoViews | AsymmetricViews:

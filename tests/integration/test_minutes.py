@@ -135,11 +135,14 @@ def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatc
 def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
     images_per_second: float, settings: dict, expected: tuple[float, tuple], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 16, 0))
+    measured: list[Config] = []
+    rate = (images_per_second, 16, 0)
+    monkeypatch.setattr(plan_module, "train_a_little", lambda config, *_: (measured.append(config), rate)[1])
     recipe = byol.recipes.recipe("tonight")
     config, seen = override(recipe.config, settings), profile(PICTURES, SkippedImages())
     found = plan(TimeLimit(15, time.monotonic()), frozenset(settings), config, recipe, PICTURES, seen, Ranks())
     assert (found.config.encoder.width, found.config.views.growth) == expected
+    assert len(measured) == len(set(measured))  # what two sizes share is measured once
 
 
 def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:

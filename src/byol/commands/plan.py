@@ -91,14 +91,15 @@ def plan(
         are_equal(images) and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES
     )  # decoded once, before the training
     tried: list[_Trial] = []
+    rates: dict[Config, float] = {}
     for size, fitting in _sizes(given, config, recipe):
         resolved = _resolved(fitting, adapts_batch, source, seen, ranks)
         device = ranks.device(choose_device(config.device))
-        rates = [
-            ranks.size * train_a_little(part, images, seen.channels, device, ranks.size)[0]
-            for part in build.by_view_size(resolved)
-        ]
-        costs = tuple(1 / (rate if kept else min(rate, decoded_per_second)) for rate in rates)
+        parts = build.by_view_size(resolved)
+        for part in parts:
+            if part not in rates:
+                rates[part] = ranks.size * train_a_little(part, images, seen.channels, device, ranks.size)[0]
+        costs = tuple(1 / (rates[part] if kept else min(rates[part], decoded_per_second)) for part in parts)
         remaining = deadline - time.monotonic() - (len(source) / decoded_per_second if kept else 0.0)
         trial = _Trial(size, fitting, resolved.batch_size, costs, 0)
         steps = max(0, int(remaining * trial.images_per_second / resolved.batch_size))

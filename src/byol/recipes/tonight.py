@@ -38,7 +38,8 @@ def tonight() -> Recipe:
 
     Differs from the paper: contrastive (NT-Xent), which was ahead of BYOL after equal time on a CPU (linear 54.0
     against 43.1 in four minutes, 62.2 against 49.6 in eight; docs/recipes.md); SGD in place of LARS, a small encoder,
-    crops from 25 % of the area, antialiased, no blur, and two more views of 16 px (MultiCrop).
+    crops from 25 % of the area, antialiased, no blur, and two more views of 16 px (MultiCrop); with `--minutes`, where little can be trained on, views
+    that grow (SIZES).
     """
     view = ViewConfig(crop_area=(0.25, 1.0), blur_probability=0.0)
     config = Config(
