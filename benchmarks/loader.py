@@ -48,8 +48,8 @@ def ours(folder: Path, size: int, batch: int, count: int, workers: int, seed: in
     config = override(Config(), {"views.size": size, "batch_size": batch, "seed": seed})
     views = plain_views(config, fused=choose_kernels(config.kernels, torch.device("cpu")).kind == "fused")
     source = open_source(str(folder))
-    feed = DecodingFeed(source, 3, views.crop, BatchPlan(batch, batch), seed, workers, SkippedImages())
-    return feed.batches(0, count)
+    feed = DecodingFeed(source, 3, BatchPlan(batch, batch), seed, workers, SkippedImages())
+    return feed.batches(0, count, views.crop)
 
 
 def torchvision_on_pil(folder: Path, size: int) -> TorchvisionFolder:

@@ -202,7 +202,6 @@ def feed(
     config: Config,
     source: ImageSource,
     channels: int,
-    views: TwoViews | AsymmetricViews,
     device: torch.device,
     skipped: SkippedImages,
     ranks: Ranks,
@@ -215,7 +214,6 @@ def feed(
         return DecodingFeed(
             source,
             channels,
-            views.crop,
             plan,
             config.seed,
             choose_workers(config.workers),
@@ -268,7 +266,7 @@ def initialize_from_data(
     """Starts scales and shifts from the first batch, where the config asks for it."""
     if not config.method.data_init:
         return
-    batch = next(iter(feed.batches(0, 1)))
+    batch = next(iter(feed.batches(0, 1, views.crop)))
     make = views.finish if batch.cropped else views
     view1, view2 = make(batch.images.to(device), 0, batch.first_row)[:2]
     set_from_data(made, lambda: made(view1, view2))

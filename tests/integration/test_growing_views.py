@@ -100,7 +100,7 @@ def test_feeds_give_the_same_growing_views(photos: Path, kind: str, workers: int
         parts = [AsymmetricViews(part, Asymmetry(1, part.size // 2)) for part in parts if isinstance(part, TwoViews)]
     images = np.stack([source.read(i, 3) for i in range(len(source))])
     resident = ResidentFeed(torch.from_numpy(images).permute(0, 3, 1, 2), None, plan, seed=5)
-    decoding = DecodingFeed(source, 3, parts[-1].crop, plan, 5, workers, SkippedImages())
+    decoding = DecodingFeed(source, 3, plan, 5, workers, SkippedImages())
     feeds: tuple[Feed, ...] = (resident, decoding)
     resident_made, decoded = (list(in_parts(feed, parts, 1, 5, CPU)) for feed in feeds)
     assert [made.view1.shape[-1] for made in resident_made] == [16] * 2 + [24] * 6  # steps 1, and 2 to 4

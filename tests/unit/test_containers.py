@@ -98,7 +98,7 @@ def test_broken_images_of_one_name_are_counted_one_by_one(tmp_path: Path) -> Non
         extract(lambda images: images.flatten(1).float(), source, 3, torch.device("cpu"), skipped=skipped)
         load_resident(source, 3, skipped)
     views = TwoViews(T, T_PRIME, 8, 20, seed=1)
-    list(DecodingFeed(train, 3, views.crop, BatchPlan(20, 20), 0, 0, skipped).batches(0, 1))
+    list(DecodingFeed(train, 3, BatchPlan(20, 20), 0, 0, skipped).batches(0, 1, views.crop))
     assert [name for name, _ in skipped.reasons] == ["same.png"] * len(skipped) == ["same.png"] * 2
     load_resident(test, 3, skipped)
     assert len(skipped) == 4

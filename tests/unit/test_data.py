@@ -108,8 +108,8 @@ def test_feeds_decoded_and_resident_give_the_same_views(photos: Path, kernels: K
     assert loaded is not None
     resident = ResidentFeed(loaded[0], None, plan, seed=5)
     for workers in (0, 2):
-        decoding = DecodingFeed(source, 3, views.crop, plan, 5, workers, SkippedImages())
-        for a, b in zip(resident.batches(2, 5), decoding.batches(2, 5), strict=True):
+        decoding = DecodingFeed(source, 3, plan, 5, workers, SkippedImages())
+        for a, b in zip(resident.batches(2, 5), decoding.batches(2, 5, views.crop), strict=True):
             assert (a.step, a.first_row) == (b.step, b.first_row)
             first, second = views(a.images, a.step, a.first_row), views.finish(b.images, b.step, b.first_row)
             assert torch.allclose(first[0], second[0], atol=1e-5)
@@ -118,9 +118,9 @@ def test_feeds_decoded_and_resident_give_the_same_views(photos: Path, kernels: K
 
 def test_feed_batch_stays_while_the_next_one_is_used(photos: Path) -> None:
     views = TwoViews(T, T_PRIME, 16, 8, seed=1)
-    feed = DecodingFeed(ImageFolder(photos), 3, views.crop, BatchPlan(8, 8), 0, 2, SkippedImages())
+    feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 2, SkippedImages())
     before, copy = None, torch.empty(0)
-    for batch in feed.batches(0, 12):
+    for batch in feed.batches(0, 12, views.crop):
         time.sleep(0.02)  # workers are ahead as far as they may
         assert before is None or torch.equal(before.images, copy)
         before, copy = batch, batch.images.clone()
@@ -135,8 +135,8 @@ def test_feed_decodes_smaller_where_asked(photos: Path) -> None:
         return torch.zeros(2, 3, 8, 8)
 
     for short_side in (0, 20):
-        feed = DecodingFeed(ImageFolder(photos), 3, crop, BatchPlan(8, 8), 0, 0, SkippedImages(), short_side)
-        list(feed.batches(0, 5))
+        feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 0, SkippedImages(), short_side)
+        list(feed.batches(0, 5, crop))
         seen.append(set(sides))
         sides.clear()
     assert seen == [{40, 48}, {20, 24}]
@@ -146,11 +146,11 @@ def test_feed_that_needs_more_shared_memory_than_there_is_says_so(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views = TwoViews(T, T_PRIME, 32, 8, seed=0)
-    feed = DecodingFeed(ImageFolder(photos), 3, views.crop, BatchPlan(8, 8), 0, 2, SkippedImages())
+    feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 2, SkippedImages())
     monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
     with pytest.raises(OutOfMemoryError, match=r"2 worker processes need 1 MB of shared memory, and .* has 1\. Lower"):
-        next(feed.batches(0, 1))  # 6 places of 8 images, two views of 3 x 32 x 32 float32: 1,179,648 bytes
+        next(feed.batches(0, 1, views.crop))  # 6 places of 8 images, two views of 3 x 32 x 32 float32: 1,179,648 bytes
 
 
 def test_ranks_of_a_machine_share_its_cores_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +162,9 @@ def test_ranks_of_a_machine_share_its_cores_for_workers(monkeypatch: pytest.Monk
 
 def test_feed_whose_worker_dies_says_so(photos: Path) -> None:
     crop = TwoViews(T, T_PRIME, 32, 8, seed=0).crop
-    feed = DecodingFeed(ImageFolder(photos), 3, partial(die, os.getpid(), crop), BatchPlan(8, 8), 0, 1, SkippedImages())
+    feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 1, SkippedImages())
     with pytest.raises(OutOfMemoryError, match=r"A process that decodes images has died .*lower --workers.*__main__"):
-        list(feed.batches(0, 3))
+        list(feed.batches(0, 3, partial(die, os.getpid(), crop)))
 
 
 def die(parent: int, crop: Callable[..., torch.Tensor], image: np.ndarray, step: int, row: int) -> torch.Tensor:
@@ -177,8 +177,8 @@ def test_feed_broken_image_is_replaced_and_noted(photos: Path) -> None:
     (photos / "cat" / "03.jpg").write_bytes(b"broken")
     skipped = SkippedImages()
     views = TwoViews(T, T_PRIME, 32, 40, seed=1)
-    feed = DecodingFeed(ImageFolder(photos), 3, views.crop, BatchPlan(40, 40), 0, 0, skipped)
-    (batch,) = feed.batches(0, 1)
+    feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(40, 40), 0, 0, skipped)
+    (batch,) = feed.batches(0, 1, views.crop)
     assert batch.images.shape == (40, 2, 3, 32, 32)
     assert [name for name, _ in skipped.reasons] == ["cat/03.jpg"]
 

@@ -108,7 +108,7 @@ class Trainer:
         views = [build.two_views(part, fused=kernels.kind == "fused") for part in build.by_view_size(config)]
         keep_freed_memory(device)
         state = build.state(config, method, device, ranks, fused=kernels.kind == "fused")
-        feed = build.feed(config, source, channels, views[-1], device, skipped, ranks)
+        feed = build.feed(config, source, channels, device, skipped, ranks)
         build.initialize_from_data(config, state.method, feed, views[-1], device)
         for earlier in views[:-1]:  # raises where the encoder takes one size alone
             find_num_features(state.method.encoder, channels, earlier.size)

@@ -6,7 +6,7 @@ Both give the same rows of the same global batch for a (step, micro-batch), what
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,11 +43,8 @@ class Batch:
 class Feed(Protocol):
     """Where micro-batches come from."""
 
-    def batches(self, first_step: int, last_step: int, crop: Crop | None = None) -> Iterator[Batch]:
-        """All micro-batches of the steps [first_step, last_step), in order.
-
-        `crop`: in place of the feed's own, where it crops.
-        """
+    def batches(self, first_step: int, last_step: int, crop: Crop) -> Iterator[Batch]:
+        """All micro-batches of the steps [first_step, last_step), in order; `crop` is for feeds that crop."""
         ...
 
     def image_indices(self, step: int) -> NDArray[np.int64]:
@@ -120,25 +117,26 @@ class DecodingFeed:
         self,
         source: ImageSource,
         channels: int,
-        crop: Crop,
         plan: BatchPlan,
         seed: int,
         num_workers: int,
         skipped: SkippedImages,
         short_side: int = 0,
     ) -> None:
-        self.images = _CroppedImages(source, channels, crop, short_side)
+        self.source = source
+        self.channels = channels
+        self.short_side = short_side
         self.plan = plan
         self.order = Order(len(source), seed)
         self.num_workers = num_workers
         self.skipped = skipped
 
-    def batches(self, first_step: int, last_step: int, crop: Crop | None = None) -> Iterator[Batch]:
+    def batches(self, first_step: int, last_step: int, crop: Crop) -> Iterator[Batch]:
         if first_step >= last_step:
             return
         num_places = 2 + PREFETCHED * self.num_workers  # the two in use, and those that workers may be at
         pieces = _Pieces(self.plan, self.order, first_step, last_step, num_places)
-        cropped = self.images if crop is None else replace(self.images, crop=crop)
+        cropped = _CroppedImages(self.source, self.channels, crop, self.short_side)
         crops = self._memory(cropped, next(iter(pieces)), num_places)
         loader = DataLoader(
             _CroppedPieces(cropped, crops),
@@ -151,7 +149,7 @@ class DecodingFeed:
         )
         for piece, labels, broken in _with_clear_errors(loader):
             for index, reason in broken:
-                self.skipped.add(self.images.source, index, reason)
+                self.skipped.add(self.source, index, reason)
             images = crops[piece.place]
             if torch.cuda.is_available():
                 images = images.pin_memory()

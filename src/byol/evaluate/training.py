@@ -100,13 +100,13 @@ def batches(
     plan = BatchPlan(batch_size, batch_size)
     resident = load_resident(source, about.in_channels, job.skipped)
     if resident is None or len(resident[0]) < batch_size:
-        feed = DecodingFeed(source, about.in_channels, views.crop, plan, job.seed, job.workers, job.skipped)
+        feed = DecodingFeed(source, about.in_channels, plan, job.seed, job.workers, job.skipped)
     else:
         assert source.labels is not None
         images, places = resident
         labels = torch.from_numpy(source.labels)[places].to(job.device)
         feed = ResidentFeed(images.to(job.device), labels, plan, job.seed)
-    for batch in feed.batches(0, steps):
+    for batch in feed.batches(0, steps, views.crop):
         make = views.finish if batch.cropped else views
         assert batch.labels is not None
         yield make(batch.images.to(job.device), batch.step, batch.first_row), batch.labels.to(job.device)
