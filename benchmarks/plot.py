@@ -32,7 +32,8 @@ def draw(records: list[Record], out: Path) -> None:
         colours = ["#1f6fb4" if row["name"].startswith("ours") else "#b0b7bf" for row in rows]
         place.barh([row["name"] for row in rows], medians, xerr=spread, color=colours, ecolor="#333333")
         better = "more" if found["higher_is_better"] else "less"
-        place.set_title(f"{found['what']} ({found['unit']}; {better} is better)", fontsize=9, loc="left")
+        where = found["machine"]["processor"].replace("(R)", "")
+        place.set_title(f"{found['what']} ({found['unit']}; {better} is better; {where})", fontsize=9, loc="left")
         place.tick_params(labelsize=8)
         place.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=130)
