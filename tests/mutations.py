@@ -71,6 +71,7 @@ MUTATIONS = [
     Mutation("a study's jobs are not counted", "studies/budget.py", "min(1.0, (num_cores() if on_cpu else 1) / jobs)", "1.0", "tests/unit/test_studies.py"),
     Mutation("a study that goes on measures again", "studies/budget.py", "    begun = _begun(folder)", "    begun = None", "tests/unit/test_studies.py"),
     Mutation("a study's cheaper variants count in full", "studies/budget.py", "task.config.epochs / most for", "1.0 for", "tests/unit/test_studies.py"),
+    Mutation("a study's time left counts earlier passes", "studies/runs.py", "share - self._first.setdefault(task.path, share)", "share", "tests/unit/test_studies.py"),
     Mutation("a study takes other settings", "studies/command.py", "SEEDS.sub(\"\", old) != SEEDS.sub(\"\", new)", "old[:5] != new[:5]", "tests/unit/test_studies.py"),
     Mutation("columns without padding", "nets/matrix_conv.cpp", "const int64_t y = out_y * s.stride + ky - s.padding;", "const int64_t y = out_y * s.stride + ky;", KERNELS),
     Mutation("scatter ignores the stride", "nets/matrix_conv.cpp", "left < 0 || left % s.stride ||", "left < 0 ||", KERNELS),

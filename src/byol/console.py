@@ -79,13 +79,17 @@ class Console:
         """Shows how far a piece of work is."""
         self._update(what, done, total, f"{done} of {total}")
 
+    def overall(self, share: float, note: str) -> None:
+        """Shows how far several runs side by side are, `share` from 0 to 1."""
+        self._update("all runs", share, 1, note)
+
     def table(self, header: list[str], rows: list[list[str]]) -> None:
         """Prints a table as wide as it needs to be."""
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         for row in [header, ["-" * w for w in widths], *rows]:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
-    def _update(self, what: str, done: int, total: int, note: str) -> None:
+    def _update(self, what: str, done: float, total: int, note: str) -> None:
         if self._live:
             if self._task is None:
                 self._task = self._live.add_task(what, total=total, note=note)

@@ -49,3 +49,19 @@ def test_plain_line_holds_the_same_and_the_schedules(
         "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, tau 0.9812, 512 images/s, 12 min 34 s left\n"
         "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, 512 images/s, 12 min 34 s left\n"
     )
+
+
+def test_runs_side_by_side_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    note = "12 of 18 trainings have ended, about 14 min 3 s left"
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with Console() as console:
+        console.overall(0.7, note)
+        console.overall(0.71, note)  # too soon for a plain line
+    assert capsys.readouterr().out == f"all runs: {note}\n"
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm-256color"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)
+    with Console() as console:
+        console.overall(0.7, note)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    assert re.search(rf"all runs .* 70 % {note}", shown)
+    assert all(len(line.rstrip()) <= 80 for line in re.split(r"[\r\n]+", shown))

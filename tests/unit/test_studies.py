@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import shlex
 import signal
 from dataclasses import replace
@@ -50,8 +49,15 @@ COLLAPSED = {
 }
 
 
-def study(name: str, *, jobs: int = 1, say: Any = lambda line: None, **planned: Any) -> StudyResult | int:
-    return carry_out(begin(name, jobs=jobs, **planned), say=say)
+def study(
+    name: str,
+    *,
+    jobs: int = 1,
+    say: Any = lambda line: None,
+    overall: Any = lambda share, note: None,
+    **planned: Any,
+) -> StudyResult | int:
+    return carry_out(begin(name, jobs=jobs, **planned), say=say, overall=overall)
 
 
 @pytest.fixture(autouse=True)
@@ -405,13 +411,34 @@ def test_study_with_two_jobs_gives_the_same_numbers(
     part = replace(whole, scales={"tiny": replace(whole.scales["tiny"], variants=("batch",))})
     monkeypatch.setitem(STUDIES, whole.name, part)
     said: list[str] = []
+    shown: list[tuple[float, str]] = []
     arguments = {"data": str(photos), "settings": QUICK, "say": said.append}
+    arguments["overall"] = lambda share, note: shown.append((share, note))
     found = [study(whole.name, seeds=2, jobs=jobs, out=tmp_path / str(jobs), **arguments) for jobs in (1, 2)]
-    finished = [line for line in said if line.startswith("finished batch-")]
-    assert re.fullmatch(r"finished batch-seed-\d, about \d+ s left", finished[0])
-    assert re.fullmatch(r"finished batch-seed-\d", finished[1])
+    assert {"finished batch-seed-0", "finished batch-seed-1"} <= set(said)
+    assert shown[0] == (0.0, "0 of 2 trainings have ended")
+    assert [share for share, _ in shown] == sorted(share for share, _ in shown)
+    assert shown[-1][0] < 1
     one, two = (r.outcomes["batch"][0]["negative_cosine"] for r in found if isinstance(r, StudyResult))
     assert one == pytest.approx(two, rel=1e-4)
+
+
+def test_time_left_of_runs_side_by_side_is_by_the_passes_made_here(tmp_path: Path) -> None:
+    tasks = [
+        replace(task, config=replace(task.config, epochs=epochs))
+        for task, epochs in zip(plan(find_study("batch-size"), "tiny", 1, tmp_path)[1:4], (2.0, 2.0, 4.0), strict=True)
+    ]
+    clock = iter((100.0, 110.0, 130.0))
+    advance = runs.Advance(tasks, now=lambda: next(clock))
+    assert advance.told() == (0.0, "0 of 3 trainings have ended")
+    advance.shares = {tasks[0].path: SimpleNamespace(value=0.5), tasks[2].path: SimpleNamespace(value=0.0)}
+    assert advance.told() == (1 / 8, "0 of 3 trainings have ended")  # it goes on: that pass was made before
+    advance.shares[tasks[0].path].value = 1.0
+    advance.shares[tasks[2].path].value = 0.25  # heard of late: counted as done before
+    advance.ended = 1
+    assert advance.told() == (3 / 8, "1 of 3 trainings have ended, about 50 s left")  # a pass in 10 s, 5 to go
+    advance.shares[tasks[2].path].value = 0.5
+    assert advance.told() == (4 / 8, "1 of 3 trainings have ended, about 1 min 0 s left")  # two in 30 s, 4 to go
 
 
 def test_study_with_jobs_tells_what_a_run_refuses_in_a_sentence(

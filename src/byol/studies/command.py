@@ -18,7 +18,7 @@ from byol.runtime.ranks import num_processes
 from byol.runtime.record import make_folder, write_atomically, write_json
 from byol.studies import find_study
 from byol.studies.budget import BUDGET, PROTOCOL, budgeted
-from byol.studies.runs import Task, images_per_run, plan, run_all
+from byol.studies.runs import Overall, Task, images_per_run, plan, run_all
 from byol.studies.study import ScaleName, Study
 from byol.studies.study_report import StudyResult, collect, protocol, write
 
@@ -104,14 +104,20 @@ def begin(
     return Begun(chosen, scale, folder, tasks, said, jobs)
 
 
-def carry_out(begun: Begun, *, say: Say = print, show: Show = lambda progress: None) -> StudyResult | int:
+def carry_out(
+    begun: Begun,
+    *,
+    say: Say = print,
+    show: Show = lambda progress: None,
+    overall: Overall = lambda share, note: None,
+) -> StudyResult | int:
     """Runs what a study lacks, one directory per variant and seed; then study.json, study.md and study.png.
 
-    The number of the signal where one stopped it.
+    `show` is told of a training that goes on by itself, `overall` of several. The number of the signal where one stopped it.
     """
     for line in begun.protocol:
         say(line)
-    if stopped_by := run_all(begun.tasks, begun.jobs, say, show):
+    if stopped_by := run_all(begun.tasks, begun.jobs, say, show, overall):
         return stopped_by
     result = collect(begun.study, begun.scale, begun.tasks, begun.protocol)
     write(result, begun.folder)

@@ -58,7 +58,7 @@ def run_study(options: RunStudy) -> int:
         print("\n".join(training_command(task) for task in begun.tasks if task.variant))
         return 0
     with Console() as console:
-        result = carry_out(begun, say=console.say, show=console.show)
+        result = carry_out(begun, say=console.say, show=console.show, overall=console.overall)
     if isinstance(result, int):
         print(f"stopped; the same command goes on. {options.name}: unfinished")
         return 128 + result

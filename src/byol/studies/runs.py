@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from byol.commands.pretrain import DataArguments, resume, start
 from byol.commands.trainer import Run, Say, Show
 from byol.config import Config, from_dict, override
 from byol.data.open import open_source
+from byol.engine.loop import Progress
 from byol.errors import ByolError, ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.branch_measures import measure_branches
 from byol.evaluate.features import extract
@@ -33,6 +34,8 @@ from byol.runtime.stopping import StopRequest
 from byol.studies.study import UNTRAINED, ScaleName, Study, slug, variant_settings
 
 OUTCOME = "outcome.json"
+Overall = Callable[[float, str], None]
+"""Told of a study whose runs go on side by side: the share that is done, and words for it."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,18 @@ def images_per_run(tasks: list[Task], num_images: int) -> dict[str, int]:
     return {task.variant: round(task.config.epochs * num_images) for task in tasks if task.variant}
 
 
-def run_all(tasks: list[Task], jobs: int, say: Say, show: Show) -> int | None:
+def run_all(
+    tasks: list[Task], jobs: int, say: Say, show: Show, overall: Overall = lambda share, note: None
+) -> int | None:
     """Runs what has no outcome yet; returns the signal that stopped it, or None.
 
-    With several `jobs` each run is a process of its own with its share of the cores; a signal is passed on to them.
+    With several `jobs` each run is a process of its own with its share of the cores, and `overall` is told of all in place
+    of `show` of one; a signal is passed on to them.
     """
     waiting = [task for task in tasks if task.outcome is None]
     say(f"{len(tasks) - len(waiting)} of {len(tasks)} runs are done already; {len(waiting)} to go")
     if jobs > 1:
-        return _run_processes(waiting, jobs, say)
+        return _run_processes(waiting, jobs, say, overall)
     with StopRequest() as stop:  # between two trainings; within one the training's own answers
         for number, task in enumerate(waiting, start=1):
             say(f"run {number} of {len(waiting)}: {task.path.name}")
@@ -170,22 +176,25 @@ def _measure(task: Task) -> dict[str, float]:
     ).as_dict()
 
 
-def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
+def _run_processes(waiting: list[Task], jobs: int, say: Say, overall: Overall) -> int | None:
     context = multiprocessing.get_context("spawn")
     threads = max(1, num_cores() // jobs)
     running: dict[Any, Task] = {}
-    started: dict[Any, float] = {}
+    advance = Advance([task for task in waiting if task.variant])
     queue = list(waiting)
-    seconds = epochs = 0.0  # of the trainings that have ended
     with StopRequest() as stop:
         while running or (queue and not stop.signal_number):
             while queue and len(running) < jobs and not stop.signal_number:
                 task = queue.pop(0)
-                process = context.Process(target=_child, args=(task, threads))
+                advance.shares[task.path] = context.Value("d", 0.0, lock=False)
+                process = context.Process(target=_child, args=(task, threads, advance.shares[task.path]))
                 process.start()
-                running[process], started[process] = task, time.monotonic()
+                running[process] = task
                 say(f"started {task.path.name}")
             time.sleep(0.2)
+            share, note = advance.told()
+            if share < 1:
+                overall(share, note)
             if number := stop.signal_number:
                 for process in running:
                     if process.pid and process.is_alive():
@@ -194,17 +203,43 @@ def _run_processes(waiting: list[Task], jobs: int, say: Say) -> int | None:
                     process.join()
             for process in [p for p in running if not p.is_alive()]:
                 task = running.pop(process)
-                told = ""
-                if task.variant:
-                    seconds, epochs = seconds + time.monotonic() - started[process], epochs + task.config.epochs
-                    ahead = sum(other.config.epochs for other in (*running.values(), *queue) if other.variant)
-                    past = sum(time.monotonic() - started[other] for other in running)
-                    told = f", about {in_words(max(0.0, seconds / epochs * ahead - past) / jobs)} left" if ahead else ""
-                say(f"finished {task.path.name}{told}" if task.outcome else f"stopped {task.path.name}")
+                say(f"{'finished' if task.outcome else 'stopped'} {task.path.name}")
+                if task.outcome and task.variant:
+                    advance.ended += 1
+                    advance.shares[task.path].value = 1.0  # one that diverged has not got there
                 if process.exitcode and not stop.signal_number:
                     _stop_others(running, queue)
                     raise ConfigError(f"The run {task.path} failed; its reason stands above. The others were stopped.")
     return stop.signal_number
+
+
+@dataclass
+class Advance:
+    """How far trainings side by side are, in passes over the images."""
+
+    trainings: list[Task]
+    shares: dict[Path, Any] = field(default_factory=dict)
+    """By run: the share of it that is done, a number that its process writes."""
+    ended: int = 0
+    now: Callable[[], float] = time.monotonic
+    _first: dict[Path, float] = field(default_factory=dict)
+    """Where a run that goes on was when it was first heard of."""
+
+    def __post_init__(self) -> None:
+        self._began = self.now()
+
+    def told(self) -> tuple[float, str]:
+        """The share of all passes that is done, and words for it, with the time left once some were made here."""
+        passes = done = here = 0.0
+        for task in self.trainings:
+            passes += task.config.epochs
+            if task.path in self.shares and (share := self.shares[task.path].value):
+                done += task.config.epochs * share
+                here += task.config.epochs * (share - self._first.setdefault(task.path, share))
+        note = f"{self.ended} of {len(self.trainings)} trainings have ended"
+        if here:
+            note += f", about {in_words((self.now() - self._began) * (passes - done) / here)} left"
+        return done / passes if passes else 1.0, note
 
 
 def _stop_others(running: dict[Any, Task], queue: list[Task]) -> None:
@@ -215,19 +250,19 @@ def _stop_others(running: dict[Any, Task], queue: list[Task]) -> None:
         process.join()
 
 
-def _child(task: Task, threads: int) -> None:
+def _child(task: Task, threads: int, share: Any) -> None:
     if hasattr(
         os, "setsid"
     ):  # a terminal's Ctrl-C comes to the parent alone, which passes it on: twice would end the save
         os.setsid()
     torch.set_num_threads(threads)
+
+    def show(progress: Progress) -> None:
+        share.value = progress.step / progress.total_steps
+
     try:
-        stopped_by = run_one(task, say=_nothing, show=_nothing)
+        stopped_by = run_one(task, say=lambda line: None, show=show)
     except ByolError as error:
         sys.exit(f"{task.path.name}: {error}")
     if stopped_by:
         sys.exit(f"{task.path.name} was stopped by signal {stopped_by}.")
-
-
-def _nothing(_: object) -> None:
-    pass
