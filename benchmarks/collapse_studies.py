@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import byol
-from benchmarks.collapse_thresholds import fit, wrong
+from benchmarks.collapse_thresholds import fit, lines, wrong
 from byol import build
 from byol.commands.evaluate import labelled_splits
 from byol.config import Config, from_dict
@@ -119,7 +119,7 @@ def main(out: str, *studies: str) -> None:
             for r in rows
         ],
     }
-    write_json(Path(out), summary)
+    Path(out).write_text(lines(summary))
     counted = {half: sum(map(len, kinds.values())) for half, kinds in summary["errors_of_fitted"].items()}
     print(f"{len(rows)} runs, {summary['num_collapsed']} collapsed")
     print(f"the verdict errs in {sum(map(len, summary['errors'].values()))}: {summary['errors']}")

@@ -86,10 +86,10 @@ def wrong(rows: list[dict[str, Any]], source: str) -> dict[str, list[str]]:
     }
 
 
-def _lines(summary: dict[str, Any]) -> str:
+def lines(summary: dict[str, Any]) -> str:
     """JSON with a line for each rule and run."""
-    marked = {**summary, "rules": "RULES", "runs": "RUNS"}
-    rules = ",\n".join(f"  {json.dumps(name)}: {json.dumps(rule)}" for name, rule in summary["rules"].items())
+    marked = {name: {"rules": "RULES", "runs": "RUNS"}.get(name, value) for name, value in summary.items()}
+    rules = ",\n".join(f"  {json.dumps(name)}: {json.dumps(rule)}" for name, rule in summary.get("rules", {}).items())
     runs = ",\n".join(f"  {json.dumps(run)}" for run in summary["runs"])
     text = json.dumps(marked, indent=1).replace('"RULES"', f"{{\n{rules}\n }}").replace('"RUNS"', f"[\n{runs}\n ]")
     return text + "\n"
@@ -154,7 +154,7 @@ def main(work: str, out: str) -> None:
             for row in rows
         ],
     }
-    Path(out).write_text(_lines(summary))
+    Path(out).write_text(lines(summary))
 
 
 if __name__ == "__main__":
