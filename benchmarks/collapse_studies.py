@@ -63,8 +63,9 @@ def measured(run: Path, untrained: dict[str, Tensor]) -> dict[str, Any]:
     start = json.dumps([record["data"]["data"], config.seed, config.views.size, dataclasses.asdict(config.encoder)])
     before = once(start, lambda: build.untrained_encoder(config, train))
     gain = paired_difference(probe(byol.load(run), train, test), before)
-    write_json(kept, {"gain": [round(x, 2) for x in (gain.value, gain.low, gain.high)], "num_images": len(before)})
-    return read_json(kept) or {}
+    found = {"gain": [round(x, 2) for x in (gain.value, gain.low, gain.high)], "num_images": len(before)}
+    write_json(kept, found)
+    return found
 
 
 def row(run: Path, untrained: dict[str, Tensor]) -> dict[str, Any]:
