@@ -20,7 +20,7 @@ from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
 from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, find_num_features, pretrained_normalization
-from byol.nets.fused_norm import fuse_batch_norm
+from byol.nets.fused_norm import fuse_norms
 from byol.nets.initialization import initialize_from_data as set_from_data
 from byol.nets.matrix_conv import use_matrix_products
 from byol.nets.norm import synchronize_batch_norm
@@ -240,7 +240,7 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks, *, 
     if config.channels_last:
         built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if fused:
-        fuse_batch_norm(built)
+        fuse_norms(built)
         use_matrix_products(built)
     o = config.optimizer
     optimizer = create_optimizer(

@@ -19,7 +19,7 @@ from byol.commands.pretrain import resume
 from byol.data.arrays import ArrayImages
 from byol.engine.metrics import read_metrics
 from byol.nets.encoder import create_encoder
-from byol.nets.fused_norm import fuse_batch_norm
+from byol.nets.fused_norm import fuse_norms
 from byol.nets.norm import (
     Conventions,
     SynchronizedBatchNorm,
@@ -230,7 +230,7 @@ def compare_fused_batch_norm(rank: int, conventions: Conventions) -> None:
     torch.manual_seed(0)
     whole = batch_norm_2d(16, conventions).double()
     part = nn.Sequential(synchronize_batch_norm(batch_norm_2d(16, conventions)))
-    assert fuse_batch_norm(part) == 1
+    assert fuse_norms(part) == 1
     rows, shape = slice(4 * rank, 4 * rank + 4), (8, 16, 3, 3)
     spread = torch.arange(1, 9).double().view(8, 1, 1, 1)
     for has_residual in (True, False):
@@ -256,7 +256,7 @@ def compare_fused_batch_norm(rank: int, conventions: Conventions) -> None:
     if conventions == "torch":
         expected = functional.batch_norm(torch.cat(gathered), None, None, training=True)[rows]
         plain = nn.Sequential(synchronize_batch_norm(batch_norm_1d(16, conventions)))
-        fuse_batch_norm(plain)
+        fuse_norms(plain)
         assert torch.allclose(plain(few), expected, atol=1e-5)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from byol.methods.byol import BYOL, Network
-from byol.nets.fused_norm import FusedBatchNorm, add_and_relu, fuse_batch_norm
+from byol.nets.fused_norm import FusedBatchNorm, FusedGroupNorm, add_and_relu, fuse_norms, norm_relu
 from byol.nets.heads import mlp_head
 from byol.nets.matrix_conv import MatrixConv2d, matrix_conv, use_matrix_products
 from byol.nets.norm import Conventions, DeepMindBatchNorm, batch_norm_2d, set_newest_share
@@ -47,7 +47,7 @@ def test_fused_norm_equals_torchs_forward_and_backward(channels, make, with_resi
     nn.init.normal_(plain.weight)
     nn.init.normal_(plain.bias)
     fused = nn.Sequential(copy.deepcopy(plain))
-    assert fuse_batch_norm(fused) == 1
+    assert fuse_norms(fused) == 1
     plain = plain.double()
     x = (3 * torch.randn(6, channels, 9, 7) + 40).to(kind).requires_grad_()
     residual = torch.randn(6, channels, 9, 7).to(kind).requires_grad_() if with_residual else None
@@ -72,18 +72,78 @@ def test_fused_norm_equals_torchs_forward_and_backward(channels, make, with_resi
     assert fused[0].num_batches_tracked == plain.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "groups", "size"), [(16, 8, (12, 11)), (80, 5, (9, 7)), (16, 1, (1, 1)), (48, 48, (3, 2))]
+)
+def test_fused_group_norm_equals_torchs_forward_and_backward(channels, groups, size, with_residual, relu, kind) -> None:
+    torch.manual_seed(0)
+    plain = nn.GroupNorm(groups, channels)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    fused = nn.Sequential(copy.deepcopy(plain))
+    assert fuse_norms(fused) == 1 and isinstance(fused[0], FusedGroupNorm)
+    plain = plain.double()
+    x = (3 * torch.randn(6, channels, *size) + torch.linspace(20, 60, 6).view(-1, 1, 1, 1)).to(kind).requires_grad_()
+    residual = torch.randn(6, channels, *size).to(kind).requires_grad_() if with_residual else None
+    expected_x = x.detach().double().requires_grad_()
+    expected_residual = residual.detach().double().requires_grad_() if residual is not None else None
+    gradient = torch.randn(6, channels, *size).to(kind)
+
+    found = fused[0](x, residual, relu=relu)
+    expected = add_and_relu(plain(expected_x), expected_residual, relu=relu)
+    found.backward(gradient)
+    expected.backward(gradient.double())
+    loose = 30 if kind == torch.float32 else 1  # a mean of 40 and a deviation of 3 cost float32 a digit
+    assert "FusedGroupNorm" in type(found.grad_fn).__name__
+    assert found.dtype == kind
+    assert error(found, expected) < loose * TOLERANCE[kind]
+    assert error(x.grad, expected_x.grad) < loose * TOLERANCE[kind]
+    assert error(fused[0].weight.grad, plain.weight.grad) < loose * TOLERANCE[kind]
+    assert error(fused[0].bias.grad, plain.bias.grad) < loose * TOLERANCE[kind]
+    if residual is not None and expected_residual is not None:
+        assert error(residual.grad, expected_residual.grad) < TOLERANCE[kind]
+
+
+def test_fused_group_norm_keeps_images_apart_and_passes_nan_on() -> None:
+    fused = nn.Sequential(nn.GroupNorm(4, 16))
+    fuse_norms(fused)
+    x = torch.randn(3, 16, 5, 5)
+    alone = fused[0](x[2:], relu=True)
+    x[0, 5, 1, 1] = float("nan")
+    out = fused[0](x, relu=True)
+    assert out[0, 4:8].isnan().all() and out[0, [3, 8]].isfinite().all()
+    assert torch.equal(out[2:], alone)
+
+
+@pytest.mark.parametrize("plain", [nn.BatchNorm2d(16), nn.GroupNorm(4, 16)])
+def test_a_hook_is_shown_what_the_norm_alone_gives(plain: nn.Module) -> None:
+    """So that scales and shifts that start from data are the same with the fused operators."""
+    torch.manual_seed(0)
+    x, residual = torch.randn(2, 4, 16, 3, 3)
+    fused, seen = nn.Sequential(copy.deepcopy(plain)), []
+    fuse_norms(fused)
+    handle = fused[0].register_forward_hook(lambda _, __, output: seen.append(output.clone()))
+    with_hook = norm_relu(fused[0], x, residual)
+    handle.remove()
+    assert error(seen[0], plain(x)) < 1e-5
+    assert error(norm_relu(fused[0], x, residual), with_hook) < 1e-5
+
+
 def test_fused_norm_in_bf16_is_that_of_float32_rounded_to_the_nearest() -> None:
     torch.manual_seed(0)
     x = torch.randn(4, 32, 5, 5).bfloat16()
     found = [nn.Sequential(nn.BatchNorm2d(32)) for _ in range(2)]
     for net in found:
-        fuse_batch_norm(net)
+        fuse_norms(net)
     assert torch.equal(found[0](x), found[1](x.float()).bfloat16())
 
 
 def test_fused_norm_passes_nan_on() -> None:
     fused = nn.Sequential(nn.BatchNorm2d(16))
-    fuse_batch_norm(fused)
+    fuse_norms(fused)
     for kind in (torch.float32, torch.bfloat16):
         x = torch.randn(2, 16, 3, 3).to(kind)
         x[0, 3, 1, 1] = float("nan")
@@ -93,7 +153,7 @@ def test_fused_norm_passes_nan_on() -> None:
 
 def test_fused_norm_never_reads_weights_of_another_type() -> None:
     fused = nn.Sequential(nn.BatchNorm2d(16).double())
-    fuse_batch_norm(fused)
+    fuse_norms(fused)
     with pytest.raises(RuntimeError, match="type"):  # torch's own refusal
         fused(torch.rand(2, 16, 3, 3))
 
@@ -104,9 +164,12 @@ def test_fused_norm_takes_torchs_way_where_it_does_not_fit() -> None:
         (nn.BatchNorm2d(12), torch.randn(4, 12, 3, 3)),
         (nn.BatchNorm2d(16).double(), torch.randn(4, 16, 3, 3).double()),
         (nn.BatchNorm2d(16).eval(), torch.randn(4, 16, 3, 3)),
+        (nn.GroupNorm(4, 12), torch.randn(4, 12, 3, 3)),
+        (nn.GroupNorm(4, 16).double(), torch.randn(4, 16, 3, 3).double()),
+        (nn.GroupNorm(4, 16), torch.randn(4, 16)),
     ):
         fused = nn.Sequential(copy.deepcopy(plain))
-        fuse_batch_norm(fused)
+        fuse_norms(fused)
         assert torch.equal(fused(x), plain(x))
 
 
@@ -114,7 +177,7 @@ def test_fused_norm_takes_torchs_way_where_it_does_not_fit() -> None:
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_fused_norm_refuses_one_value_per_channel_as_torch_does(make, kind) -> None:
     fused = nn.Sequential(make(16))
-    fuse_batch_norm(fused)
+    fuse_norms(fused)
     before = copy.deepcopy(fused[0].running_mean)
     with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
         fused(torch.ones(1, 16, 1, 1, dtype=kind))
@@ -167,7 +230,7 @@ def test_training_with_fused_operators_in_float32_equals_torchs_in_float64(conve
     network = Network(ResNet(10, width=0.25, stem="small", conventions=conventions), mlp_head(128, 32, 16, conventions))
     made = BYOL(network, mlp_head(16, 32, 16, conventions), mean=(0.5,) * 3, std=(0.25,) * 3)
     fused = copy.deepcopy(made).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    assert fuse_batch_norm(fused) == (2 * 12 if conventions == "torch" else 2 * 13 + 3)  # Haiku's are also in the heads
+    assert fuse_norms(fused) == (2 * 12 if conventions == "torch" else 2 * 13 + 3)  # Haiku's are also in the heads
     assert fused.state_dict().keys() == made.state_dict().keys()
     exact = four_steps(copy.deepcopy(made).double(), fused=False)
     errors = [
@@ -293,10 +356,10 @@ def test_freed_memory_is_kept_where_a_cpu_trains() -> None:
     assert faults("kept") < 2**10 < faults("as usual")  # of 2^14 pages
 
 
-def test_fused_batch_norm_is_left_out_where_batch_norm_is_not_plain() -> None:
-    net = nn.Sequential(nn.BatchNorm2d(16, affine=False), nn.BatchNorm1d(16), nn.GroupNorm(4, 16))
-    assert fuse_batch_norm(net) == 0
-    assert not any(isinstance(part, FusedBatchNorm) for part in net)
+def test_norms_are_left_as_they_are_where_they_are_not_plain() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(16, affine=False), nn.BatchNorm1d(16), nn.GroupNorm(4, 16, affine=False))
+    assert fuse_norms(net) == 0
+    assert not any(isinstance(part, FusedBatchNorm | FusedGroupNorm) for part in net)
 
 
 @pytest.mark.parametrize("conventions", ["torch", "deepmind"])
@@ -304,7 +367,7 @@ def test_fused_norm_keeps_the_share_of_the_newest_batch(conventions: Conventions
     norm = batch_norm_2d(16, conventions)
     set_newest_share(norm, 0.25)
     fused = nn.Sequential(norm)
-    fuse_batch_norm(fused)
+    fuse_norms(fused)
     fused(torch.full((2, 16, 3, 3), 4.0))
     expected = 1.0 if conventions == "torch" else 4.0  # Haiku's average is corrected for its start at 0
     assert torch.allclose(fused[0].running_mean, torch.tensor(expected))

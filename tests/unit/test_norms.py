@@ -7,7 +7,7 @@ from torch import nn
 import byol
 from byol.errors import ConfigError, EncoderError
 from byol.nets.encoder import create_encoder
-from byol.nets.fused_norm import fuse_batch_norm
+from byol.nets.fused_norm import fuse_norms
 from byol.nets.heads import mlp_head
 from byol.nets.initialization import initialize_from_data
 from byol.nets.norm import LocalBatchNorm2d, SynchronizedBatchNorm, synchronize_batch_norm
@@ -66,7 +66,7 @@ def test_frozen_norm_is_batch_norm_in_eval_mode_and_keeps_its_averages(name: str
     frozen(images).sum().backward()
     assert all(parameter.grad is not None for parameter in frozen.parameters())
     synchronize_batch_norm(frozen)
-    fuse_batch_norm(frozen)
+    fuse_norms(frozen)
     frozen(images)
     for key, kept in plain.state_dict().items():
         assert torch.equal(frozen.state_dict()[key], kept), key

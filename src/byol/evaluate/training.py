@@ -19,7 +19,7 @@ from byol.data.subset import Subset, share_of_each
 from byol.errors import ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.features import Features, extract, labels_of
 from byol.evaluate.protocol import TRAINING_IMAGES, Job
-from byol.nets.fused_norm import fuse_batch_norm
+from byol.nets.fused_norm import fuse_norms
 from byol.nets.matrix_conv import use_matrix_products
 from byol.runtime.hardware import choose_kernels, choose_precision, keep_freed_memory
 from byol.views.evaluation import centre_view
@@ -121,7 +121,7 @@ def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Ce
     classifier = Classifier(encoder, describes.num_features, job.num_classes, describes.mean, describes.std)
     classifier = classifier.to(job.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if has_fused_operators(job):
-        fuse_batch_norm(classifier)
+        fuse_norms(classifier)
         use_matrix_products(classifier)
         keep_freed_memory(job.device)
     classifier.train()

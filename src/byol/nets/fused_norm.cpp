@@ -1,7 +1,8 @@
-// Batch norm with the addition of a residual and ReLU, forward and backward, in as few passes over the map as there can
-// be. A map is rows (image and place) by channels, channels innermost; channels are a multiple of 16. Values are float32
+// Batch norm and group norm with the addition of a residual and ReLU, forward and backward, in as few passes over the map
+// as there can be. A map is rows (image and place) by channels, channels innermost; channels are a multiple of 16. Values are float32
 // or bfloat16, arithmetic is float32, sums over rows end in float64.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -65,20 +66,33 @@ void reduce(int64_t rows, int64_t channels, int64_t step, double* sums, Block bl
     }
 }
 
+// The same on one thread.
+template <typename Block>
+void reduce_alone(int64_t rows, int64_t channels, int64_t step, double* sums, float* partial, Block block) {
+    std::fill(sums, sums + 2 * channels, 0.0);
+    for (int64_t first = 0; first < rows; first += step) {
+        block(first, std::min(first + step, rows), partial);
+        for (int64_t i = 0; i < 2 * channels; ++i) sums[i] += partial[i];
+    }
+}
+
+// The mean of a few rows, near enough to the mean that differences to it keep their digits.
 template <typename Value>
-void statistics(const Value* x, int64_t rows, int64_t channels, float* mean, float* variance) {
-    // of differences to the mean of a few rows, so that a large mean costs no digits
+void near_mean(const Value* x, int64_t rows, int64_t channels, float* shift) {
     const int64_t few = std::min<int64_t>(rows, 16), apart = rows / few;
-    std::vector<float> shift(channels);
     for (int64_t c = 0; c < channels; c += LANES) {
         Vector sum = {};
         for (int64_t row = 0; row < few; ++row) sum += load(x + row * apart * channels + c);
-        store(shift.data() + c, sum / (float)few);
+        store(shift + c, sum / (float)few);
     }
-    std::vector<double> sums(2 * channels);
-    reduce(rows, channels, rows_in_block<Value>(channels), sums.data(), [&](int64_t first, int64_t last, float* partial) {
+}
+
+// (2, channels) of differences to `shift`: their sums and the sums of their squares
+template <typename Value>
+auto differences(const Value* x, int64_t channels, const float* shift) {
+    return [=](int64_t first, int64_t last, float* partial) {
         for (int64_t c = 0; c < channels; c += LANES) {
-            const Vector from = load(shift.data() + c);
+            const Vector from = load(shift + c);
             Vector sum = {}, square = {};
             for (int64_t row = first; row < last; ++row) {
                 const Vector difference = load(x + row * channels + c) - from;
@@ -88,11 +102,30 @@ void statistics(const Value* x, int64_t rows, int64_t channels, float* mean, flo
             store(partial + c, sum);
             store(partial + channels + c, square);
         }
-    });
+    };
+}
+
+template <typename Value>
+void statistics(const Value* x, int64_t rows, int64_t channels, float* mean, float* variance) {
+    std::vector<float> shift(channels);
+    near_mean(x, rows, channels, shift.data());
+    std::vector<double> sums(2 * channels);
+    reduce(rows, channels, rows_in_block<Value>(channels), sums.data(), differences(x, channels, shift.data()));
     for (int64_t c = 0; c < channels; ++c) {
         const double average = sums[c] / rows;
         mean[c] = (float)(shift[c] + average);
         variance[c] = (float)std::max(0.0, sums[channels + c] / rows - average * average);
+    }
+}
+
+template <typename Value>
+inline void apply_row(const Value* x, const Value* residual, Value* y, const float* scale, const float* shift,
+                      int64_t channels, bool relu) {
+    for (int64_t c = 0; c < channels; c += LANES) {
+        Vector value = load(x + c) * load(scale + c) + load(shift + c);
+        if (residual) value += load(residual + c);
+        if (relu) value = where((value > 0) | (value != value), value);
+        store(y + c, value);
     }
 }
 
@@ -102,12 +135,7 @@ void apply(const Value* x, const Value* residual, Value* y, const float* scale, 
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; ++row) {
         const int64_t at = row * channels;
-        for (int64_t c = 0; c < channels; c += LANES) {
-            Vector value = load(x + at + c) * load(scale + c) + load(shift + c);
-            if (residual) value += load(residual + at + c);
-            if (relu) value = where((value > 0) | (value != value), value);
-            store(y + at + c, value);
-        }
+        apply_row(x + at, residual ? residual + at : residual, y + at, scale, shift, channels, relu);
     }
 }
 
@@ -120,11 +148,11 @@ inline Vector through(const Value* gradient, const Value* x, const Value* y, con
     return where(load(x) * load(scale) + load(shift) > 0, value);
 }
 
+// (2, channels) of what comes through ReLU: its sums, and the sums of it times x without its mean
 template <bool RELU, bool RESIDUAL, typename Value>
-void backward(const Value* gradient, const Value* x, const Value* y, const float* scale, const float* shift,
-              const float* mean, const float* inverse_std, int64_t rows, int64_t channels, Value* to_residual,
-              double* sums) {
-    reduce(rows, channels, rows_in_block<Value>(channels), sums, [&](int64_t first, int64_t last, float* partial) {
+auto products(const Value* gradient, const Value* x, const Value* y, const float* scale, const float* shift,
+              const float* mean, int64_t channels, Value* to_residual) {
+    return [=](int64_t first, int64_t last, float* partial) {
         for (int64_t c = 0; c < channels; c += LANES) {
             const Vector centre = load(mean + c);
             Vector sum = {}, product = {};
@@ -139,8 +167,27 @@ void backward(const Value* gradient, const Value* x, const Value* y, const float
             store(partial + c, sum);
             store(partial + channels + c, product);
         }
-    });
+    };
+}
+
+template <bool RELU, bool RESIDUAL, typename Value>
+void backward(const Value* gradient, const Value* x, const Value* y, const float* scale, const float* shift,
+              const float* mean, const float* inverse_std, int64_t rows, int64_t channels, Value* to_residual,
+              double* sums) {
+    reduce(rows, channels, rows_in_block<Value>(channels), sums,
+           products<RELU, RESIDUAL>(gradient, x, y, scale, shift, mean, channels, to_residual));
     for (int64_t c = 0; c < channels; ++c) sums[channels + c] *= inverse_std[c];
+}
+
+// One row of dx = scale dz + slope x + offset.
+template <bool RELU, bool RESIDUAL, typename Value>
+inline void backward_row(const Value* gradient, const Value* x, const Value* to_residual, const float* scale,
+                         const float* shift, const float* slope, const float* offset, int64_t channels, Value* to_x) {
+    for (int64_t c = 0; c < channels; c += LANES) {
+        const Vector value = RESIDUAL ? load(to_residual + c)
+                                      : through<RELU, false>(gradient + c, x + c, x + c, scale + c, shift + c);
+        store(to_x + c, load(scale + c) * value + load(slope + c) * load(x + c) + load(offset + c));
+    }
 }
 
 template <bool RELU, bool RESIDUAL, typename Value>
@@ -156,11 +203,107 @@ void backward_input(const Value* gradient, const Value* x, const Value* to_resid
     }
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t c = 0; c < channels; c += LANES) {
-            const int64_t at = row * channels + c;
-            const Vector value = RESIDUAL ? load(to_residual + at)
-                                          : through<RELU, false>(gradient + at, x + at, x + at, scale + c, shift + c);
-            store(to_x + at, load(scale + c) * value + load(slope.data() + c) * load(x + at) + load(offset.data() + c));
+        const int64_t at = row * channels;
+        backward_row<RELU, RESIDUAL>(gradient + at, x + at, RESIDUAL ? to_residual + at : to_residual, scale, shift,
+                                     slope.data(), offset.data(), channels, to_x + at);
+    }
+}
+
+// Group norm: statistics of each image's `groups` groups of channels, which stay in the cache from pass to pass.
+struct Groups {
+    int64_t images, rows, channels, groups;
+    int64_t width() const { return channels / groups; }
+};
+
+// Scale and shift of each channel of one image, from its groups' means and inverse deviations.
+inline void group_scale(Groups of, const float* weight, const float* bias, const float* mean, const float* inverse_std,
+                        float* scale, float* shift) {
+    for (int64_t c = 0; c < of.channels; ++c) {
+        const int64_t group = c / of.width();
+        scale[c] = weight[c] * inverse_std[group];
+        shift[c] = bias[c] - mean[group] * scale[c];
+    }
+}
+
+template <typename Value>
+void group_forward(Groups of, const Value* x, const Value* residual, Value* y, const float* weight, const float* bias,
+                   float epsilon, float* mean, float* inverse_std, bool relu) {
+    const int64_t channels = of.channels;
+#pragma omp parallel
+    {
+        std::vector<float> scale(channels), shift(channels), partial(2 * channels);
+        std::vector<double> sums(2 * channels);
+#pragma omp for schedule(static)
+        for (int64_t image = 0; image < of.images; ++image) {
+            const int64_t start = image * of.rows * channels;
+            float *means = mean + image * of.groups, *inverse = inverse_std + image * of.groups;
+            near_mean(x + start, of.rows, channels, shift.data());
+            reduce_alone(of.rows, channels, rows_in_block<Value>(channels), sums.data(), partial.data(),
+                         differences(x + start, channels, shift.data()));
+            for (int64_t group = 0; group < of.groups; ++group) {
+                const int64_t first = group * of.width(), last = first + of.width();
+                double average = 0, variance = 0;
+                for (int64_t c = first; c < last; ++c) average += shift[c] + sums[c] / of.rows;
+                average /= of.width();
+                for (int64_t c = first; c < last; ++c) {
+                    const double away = sums[c] / of.rows, apart = shift[c] + away - average;
+                    variance += sums[channels + c] / of.rows - away * away + apart * apart;
+                }
+                means[group] = (float)average;
+                inverse[group] = (float)(1 / std::sqrt(std::max(0.0, variance / of.width()) + epsilon));
+            }
+            group_scale(of, weight, bias, means, inverse, scale.data(), shift.data());
+            for (int64_t row = 0; row < of.rows; ++row) {
+                const int64_t at = start + row * channels;
+                apply_row(x + at, residual ? residual + at : residual, y + at, scale.data(), shift.data(), channels, relu);
+            }
+        }
+    }
+}
+
+// `to_weight` and `to_bias`: (images, channels), of each image alone
+template <bool RELU, bool RESIDUAL, typename Value>
+void group_backward(Groups of, const Value* gradient, const Value* x, const Value* y, const float* weight,
+                    const float* bias, const float* mean, const float* inverse_std, Value* to_residual, Value* to_x,
+                    float* to_weight, float* to_bias) {
+    const int64_t channels = of.channels;
+#pragma omp parallel
+    {
+        std::vector<float> scale(channels), shift(channels), slope(channels), offset(channels), centre(channels),
+            partial(2 * channels);
+        std::vector<double> sums(2 * channels);
+#pragma omp for schedule(static)
+        for (int64_t image = 0; image < of.images; ++image) {
+            const int64_t start = image * of.rows * channels;
+            const float *means = mean + image * of.groups, *inverse = inverse_std + image * of.groups;
+            group_scale(of, weight, bias, means, inverse, scale.data(), shift.data());
+            for (int64_t c = 0; c < channels; ++c) centre[c] = means[c / of.width()];
+            Value* residual = RESIDUAL ? to_residual + start : to_residual;
+            reduce_alone(of.rows, channels, rows_in_block<Value>(channels), sums.data(), partial.data(),
+                         products<RELU, RESIDUAL>(gradient + start, x + start, RESIDUAL ? y + start : x + start,
+                                                  scale.data(), shift.data(), centre.data(), channels, residual));
+            for (int64_t group = 0; group < of.groups; ++group) {
+                const int64_t first = group * of.width(), last = first + of.width();
+                double along = 0, sum = 0;  // means over the group of w dz times the normalised x, and of w dz
+                for (int64_t c = first; c < last; ++c) {
+                    const double product = sums[channels + c] * inverse[group];
+                    to_weight[image * channels + c] = (float)product;
+                    to_bias[image * channels + c] = (float)sums[c];
+                    along += weight[c] * product;
+                    sum += weight[c] * sums[c];
+                }
+                along *= inverse[group] / (of.rows * of.width());
+                sum /= of.rows * of.width();
+                for (int64_t c = first; c < last; ++c) {
+                    slope[c] = (float)(-inverse[group] * along);
+                    offset[c] = (float)(inverse[group] * (along * means[group] - sum));
+                }
+            }
+            for (int64_t row = 0; row < of.rows; ++row) {
+                const int64_t at = start + row * channels;
+                backward_row<RELU, RESIDUAL>(gradient + at, x + at, RESIDUAL ? to_residual + at : to_residual,
+                                             scale.data(), shift.data(), slope.data(), offset.data(), channels, to_x + at);
+            }
         }
     }
 }
@@ -223,6 +366,32 @@ void norm_backward_input(const void* gradient, const void* x, const void* to_res
             backward_input<has_relu.value, has_residual.value>((const Value*)gradient, (const Value*)x,
                                                                (const Value*)to_residual, scale, shift, mean,
                                                                inverse_std, sums, count, rows, channels, (Value*)to_x);
+        });
+    });
+}
+
+// y = [relu] (group norm of x [+ residual]); mean and inverse_std are (images, groups)
+void group_norm_forward(const void* x, const void* residual, void* y, const float* weight, const float* bias,
+                        float* mean, float* inverse_std, float epsilon, int64_t images, int64_t rows, int64_t channels,
+                        int64_t groups, int relu, int is_bfloat16) {
+    by_type(is_bfloat16, [&](auto kind) {
+        using Value = decltype(kind);
+        group_forward(Groups{images, rows, channels, groups}, (const Value*)x, (const Value*)residual, (Value*)y, weight,
+                      bias, epsilon, mean, inverse_std, relu);
+    });
+}
+
+// to_weight and to_bias are (images, channels), of each image alone; `to_residual` takes the gradient behind ReLU
+void group_norm_backward(const void* gradient, const void* x, const void* y, const float* weight, const float* bias,
+                         const float* mean, const float* inverse_std, void* to_residual, void* to_x, float* to_weight,
+                         float* to_bias, int64_t images, int64_t rows, int64_t channels, int64_t groups, int relu,
+                         int is_bfloat16) {
+    by_type(is_bfloat16, [&](auto kind) {
+        using Value = decltype(kind);
+        by_kind(relu, to_residual != nullptr, [&](auto has_relu, auto has_residual) {
+            group_backward<has_relu.value, has_residual.value>(
+                Groups{images, rows, channels, groups}, (const Value*)gradient, (const Value*)x, (const Value*)y, weight,
+                bias, mean, inverse_std, (Value*)to_residual, (Value*)to_x, to_weight, to_bias);
         });
     });
 }

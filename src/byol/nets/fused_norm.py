@@ -1,7 +1,7 @@
-"""Batch norm, the addition of a residual and ReLU as one operator for CPUs (`fused_norm.cpp`).
+"""Batch norm or group norm, the addition of a residual and ReLU as one operator for CPUs (`fused_norm.cpp`).
 
-What torch does in thirteen passes over the map, forward and backward, takes eight here; with a residual eleven for
-sixteen.
+What torch does for batch norm in thirteen passes over the map, forward and backward, takes eight here; with a residual
+eleven for sixteen.
 """
 
 import ctypes
@@ -51,9 +51,25 @@ class FusedDeepMindBatchNorm(FusedBatchNorm, DeepMindBatchNorm):
         return DeepMindBatchNorm.forward(self, input)
 
 
+class FusedGroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm` that also adds a residual and applies ReLU; same parameters, same names.
+
+    Maps (N, C, H, W) in float32 or bf16 with a multiple of 16 channels go through the compiled operator; everything
+    else takes torch's way.
+    """
+
+    def forward(self, input: Tensor, residual: Tensor | None = None, *, relu: bool = False) -> Tensor:
+        if not (self.weight.dtype == torch.float32 and fits(input, residual)):
+            return add_and_relu(super().forward(input), residual, relu=relu)
+        return _FusedGroupNorm.apply(input, residual, self.weight, self.bias, self.num_groups, self.eps, relu)  # pyright: ignore[reportReturnType]
+
+
 def norm_relu(norm: nn.Module, input: Tensor, residual: Tensor | None = None) -> Tensor:
-    """ReLU of `norm(input)`, plus `residual` where there is one; in one operator where `norm` has it."""
-    if isinstance(norm, FusedBatchNorm):
+    """ReLU of `norm(input)`, plus `residual` where there is one; in one operator where `norm` has it.
+
+    A hook on `norm` is shown what the norm alone gives.
+    """
+    if isinstance(norm, FusedBatchNorm | FusedGroupNorm) and not norm._forward_hooks:
         return norm(input, residual, relu=True)
     return add_and_relu(norm(input), residual, relu=True)
 
@@ -64,14 +80,14 @@ def add_and_relu(output: Tensor, residual: Tensor | None, *, relu: bool) -> Tens
     return nn.functional.relu(output, inplace=True) if relu else output
 
 
-def fuse_batch_norm(module: nn.Module) -> int:
-    """Replaces, in place, every batch norm below `module` that is plain 2d or synchronized by its fused form.
+def fuse_norms(module: nn.Module) -> int:
+    """Replaces, in place, every norm below `module` by its fused form: batch norm, plain 2d or synchronized; group norm.
 
     Returns how many there are.
     """
     count = 0
     for name, child in module.named_children():
-        made: FusedBatchNorm | None = None
+        made: FusedBatchNorm | FusedGroupNorm | None = None
         if type(child) is nn.BatchNorm2d and child.affine and child.track_running_stats and child.momentum is not None:
             made = FusedBatchNorm(child.num_features, eps=child.eps)
         elif type(child) is SynchronizedBatchNorm:
@@ -80,11 +96,14 @@ def fuse_batch_norm(module: nn.Module) -> int:
         elif type(child) is DeepMindBatchNorm:
             made = FusedDeepMindBatchNorm(child.num_features)
             made.synchronized = child.synchronized
+        elif type(child) is nn.GroupNorm and child.affine:
+            made = FusedGroupNorm(child.num_groups, child.num_channels, eps=child.eps)
         if made is None:
-            count += fuse_batch_norm(child)
+            count += fuse_norms(child)
             continue
         made._parameters, made._buffers, made.training = child._parameters, child._buffers, child.training
-        made.momentum = child.momentum  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(made, FusedBatchNorm):
+            made.momentum = child.momentum  # pyright: ignore[reportAttributeAccessIssue]
         setattr(module, name, made)
         count += 1
     return count
@@ -161,6 +180,46 @@ class _FusedNorm(torch.autograd.Function):
         return to_input, to_residual, to_weight, to_bias, None, None, None
 
 
+class _FusedGroupNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        residual: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        groups: int,
+        eps: float,
+        relu: bool,
+    ) -> Tensor:
+        input = _channels_innermost(input)
+        residual = None if residual is None else _channels_innermost(residual)
+        mean, inverse_std = weight.new_empty(2, len(input), groups).unbind()
+        output = torch.empty_like(input)
+        ctx.shape = (len(input), input[0, 0].numel(), input.shape[1], groups, relu, input.dtype == torch.bfloat16)
+        _kernels().group_norm_forward(
+            _at(input), _at(residual), _at(output), _at(weight), _at(bias), _at(mean), _at(inverse_std), eps, *ctx.shape
+        )  # fmt: skip
+        ctx.has_residual = residual is not None
+        kept = output if relu and ctx.has_residual else None  # else ReLU is known from the input
+        ctx.save_for_backward(input, kept, weight, bias, mean, inverse_std)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        input, output, weight, bias, mean, inverse_std = ctx.saved_tensors
+        gradient = _channels_innermost(gradient)
+        to_residual = torch.empty_like(input) if ctx.has_residual else None
+        to_input = torch.empty_like(input)
+        to_weight, to_bias = weight.new_empty(2, *input.shape[:2]).unbind()
+        _kernels().group_norm_backward(
+            _at(gradient), _at(input), _at(output), _at(weight), _at(bias), _at(mean), _at(inverse_std),
+            _at(to_residual), _at(to_input), _at(to_weight), _at(to_bias), *ctx.shape
+        )  # fmt: skip
+        return to_input, to_residual, to_weight.sum(dim=0), to_bias.sum(dim=0), None, None, None
+
+
 @cache
 def _kernels() -> ctypes.CDLL:
     found = library(SOURCE)
@@ -169,6 +228,8 @@ def _kernels() -> ctypes.CDLL:
     found.norm_apply.argtypes = [*[at] * 5, number, number, flag, flag]
     found.norm_backward_sums.argtypes = [*[at] * 7, number, number, at, at, flag, flag]
     found.norm_backward_input.argtypes = [*[at] * 8, number, number, number, at, flag, flag]
+    found.group_norm_forward.argtypes = [*[at] * 7, ctypes.c_float, *[number] * 4, flag, flag]
+    found.group_norm_backward.argtypes = [*[at] * 11, *[number] * 4, flag, flag]
     return found
 
 
