@@ -1,15 +1,15 @@
-"""How often the collapse verdict errs on the runs of studies, and which limits would have been fitted on half of them.
+"""Fits the limits of the collapse verdict on half of the runs of studies, and reports its errors on the others.
 
     byol study normalization --out runs/normalization
     python -m benchmarks.collapse_studies benchmarks/collapse_studies.json runs/normalization ...
 
-As in benchmarks/collapse_thresholds.py a run has collapsed where a linear probe gains nothing over the encoder that the
-training began with: where the 95 % interval of the gain, paired over the test images, reaches down to 0. The limits of
-the verdict were fitted on other runs, so all runs here judge them. The fit takes every second variant with all its seeds, and the
-other variants judge it.
+A run has collapsed where a linear probe gains nothing over the encoder that the training began with: where the 95 %
+interval of the gain, paired over the test images, reaches down to 0. The fit takes every second variant with all its
+seeds; the other variants judge it, and so do the runs of benchmarks/collapse_thresholds.json.
 """
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 import byol
-from benchmarks.collapse_thresholds import fit, lines, wrong
+from benchmarks.collapse_thresholds import lines, wrong
 from byol import build
 from byol.commands.evaluate import labelled_splits
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource
 from byol.data.subset import Subset
-from byol.diagnostics.collapse import LIMITS, CollapseWatch, Limits, health
+from byol.diagnostics.collapse import CollapseWatch, Limits, health
 from byol.evaluate.features import extract
 from byol.evaluate.linear import fit_linear
 from byol.evaluate.scores import paired_difference
@@ -83,15 +83,47 @@ def row(run: Path, untrained: dict[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def limit(rows: list[dict[str, Any]], name: str) -> float:
-    """Fitted to the rows; the present one where collapsed runs do not lie below."""
-    threshold, below = fit(rows, name)
-    return float(f"{threshold:.4g}") if below else getattr(LIMITS, name)
+def between(values: list[float]) -> list[tuple[float, float]]:
+    """(middle, width) of every gap between neighbouring values."""
+    return [((low + high) / 2, high - low) for low, high in itertools.pairwise(sorted(set(values)))]
 
 
-def mistakes(rows: list[dict[str, Any]], limits: Limits) -> dict[str, list[str]]:
-    """Runs that the verdict misses, and those that it calls collapsed though they gained."""
-    return wrong([{**r, "verdict": {"watch": health(r["seen"], limits)}} for r in rows], "watch")
+def fit(rows: list[dict[str, Any]]) -> Limits:
+    """Limits with the fewest mistakes of the verdict, where "partially collapsed" is half of one of any run.
+
+    Every limit is the middle of a gap between two runs; among equals that of the widest gap, the first limit's first.
+    """
+    names = [f.name for f in dataclasses.fields(Limits)]
+    seen = {name: np.array([r["measures"][name] for r in rows]) for name in names}
+    collapsed = np.array([r["collapsed"] for r in rows])
+
+    def cost(limits: tuple[tuple[float, float], ...]) -> tuple[float, ...]:
+        gap, rank, std = (seen[name] < limit for name, (limit, _) in zip(names, limits, strict=True))
+        called = ((gap & (rank | std)).astype(int) + (gap | rank | std)) / 2
+        return (np.abs(called - collapsed).sum(), *(-width for _, width in limits))
+
+    best = min(itertools.product(*(between(list(seen[name])) for name in names)), key=cost)
+    return Limits(*(float(f"{limit:.4g}") for limit, _ in best))
+
+
+def mistakes(rows: list[dict[str, Any]], limits: Limits) -> dict[str, Any]:
+    """How many runs of either kind there are, and the verdict's word on those that it gets wrong or doubts."""
+    words = {r["name"]: health(r["seen"], limits) for r in rows}
+    return {
+        "num_runs": len(rows),
+        "num_collapsed": sum(r["collapsed"] for r in rows),
+        **wrong([{**r, "verdict": {"watch": words[r["name"]]}} for r in rows], "watch"),
+        "called_partially_collapsed": [
+            r["name"] for r in rows if not r["collapsed"] and words[r["name"]] == "partially collapsed"
+        ],
+    }
+
+
+def other_runs() -> list[dict[str, Any]]:
+    """The runs of benchmarks/collapse_runs.py."""
+    found = json.loads(Path(__file__).with_name("collapse_thresholds.json").read_text())["runs"]
+    names = [f.name for f in dataclasses.fields(CollapseWatch)]
+    return [{**r, "seen": CollapseWatch(*(r["measures"][f"watch.{name}"] for name in names))} for r in found]
 
 
 def main(out: str, *studies: str) -> None:
@@ -99,32 +131,29 @@ def main(out: str, *studies: str) -> None:
     outcomes = sorted(path for study in studies for path in Path(study).glob("*/outcome.json"))
     rows = [row(path.parent, untrained) for path in outcomes if "collapse" in (read_json(path) or {})]
     variants = list(dict.fromkeys(r["variant"] for r in rows))
-    fitting = [r for r in rows if variants.index(r["variant"]) % 2 == 0]
-    holding = [r for r in rows if variants.index(r["variant"]) % 2 == 1]
-    fitted = Limits(**{name: limit(fitting, name) for name in Limits.__dataclass_fields__})
+    halves = [[r for r in rows if variants.index(r["variant"]) % 2 == half] for half in (0, 1)]
+    limits = fit(halves[0])
+    judged = {"fitting": halves[0], "held_out": halves[1], "other_runs": other_runs()}
     summary = {
-        "num_runs": len(rows),
-        "num_collapsed": sum(r["collapsed"] for r in rows),
-        "limits": dataclasses.asdict(LIMITS),
-        "errors": mistakes(rows, LIMITS),
-        "fitted_on_half": dataclasses.asdict(fitted),
-        "errors_of_fitted": {"fitting": mistakes(fitting, fitted), "held_out": mistakes(holding, fitted)},
-        "num_fitting": len(fitting),
-        "errors_of_limits_held_out": mistakes(holding, LIMITS),
+        "limits": dataclasses.asdict(limits),
+        "verdict": {name: mistakes(part, limits) for name, part in judged.items()},
         "runs": [
             {
                 **{k: r[k] for k in ("name", "gain", "collapsed")},
-                "verdict": health(r["seen"]),
+                "half": "fitting" if r in halves[0] else "held out",
+                "verdict": health(r["seen"], limits),
                 "measures": {k: float(f"{v:.4g}") for k, v in r["measures"].items()},
             }
             for r in rows
         ],
     }
     Path(out).write_text(lines(summary))
-    counted = {half: sum(map(len, kinds.values())) for half, kinds in summary["errors_of_fitted"].items()}
-    print(f"{len(rows)} runs, {summary['num_collapsed']} collapsed")
-    print(f"the verdict errs in {sum(map(len, summary['errors'].values()))}: {summary['errors']}")
-    print(f"fitted on {len(fitting)} of them: {fitted}, errors {counted}")
+    print(limits)
+    for name, found in summary["verdict"].items():
+        missed, alarms = len(found["missed"]), len(found["false_alarms"])
+        print(
+            f"{name}: {found['num_runs']} runs, {found['num_collapsed']} collapsed, {missed} missed, {alarms} false alarms"
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from byol.methods.byol import BYOL, Network
-from byol.nets.fused_norm import FusedBatchNorm, FusedGroupNorm, add_and_relu, fuse_norms, norm_relu
+from byol.nets.fused_norm import FusedBatchNorm, FusedGroupNorm, _kernels, add_and_relu, fuse_norms, norm_relu
 from byol.nets.heads import mlp_head
 from byol.nets.matrix_conv import MatrixConv2d, matrix_conv, use_matrix_products
 from byol.nets.norm import Conventions, DeepMindBatchNorm, batch_norm_2d, set_newest_share
@@ -116,6 +116,27 @@ def test_fused_group_norm_keeps_images_apart_and_passes_nan_on() -> None:
     out = fused[0](x, relu=True)
     assert out[0, 4:8].isnan().all() and out[0, [3, 8]].isfinite().all()
     assert torch.equal(out[2:], alone)
+
+
+def test_fused_norm_gives_the_same_bits_every_time() -> None:
+    """On more threads than there are cores, which end in another order each time."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 16, 20, 20) * torch.logspace(-6, 6, 64).view(-1, 1, 1, 1)  # sums that float64 has to round
+    x, mean = x.to(memory_format=torch.channels_last), torch.zeros(16)
+    norm = mean + 1, mean, mean, mean + 1  # scale, shift, mean and inverse deviation
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        found = set()
+        for _ in range(50):
+            sums = torch.empty(2, 16, dtype=torch.float64)
+            addresses = [tensor.data_ptr() for tensor in (x, x, x, *norm)]
+            _kernels().norm_backward_sums(*addresses, 64 * 400, 16, None, sums.data_ptr(), False, False)
+            found.add(tuple(sums.flatten().tolist()))
+    finally:
+        torch.set_num_threads(before)
+    assert len(found) == 1
+    assert error(sums[0], x.double().sum(dim=(0, 2, 3))) < 1e-5
 
 
 @pytest.mark.parametrize("plain", [nn.BatchNorm2d(16), nn.GroupNorm(4, 16)])

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <omp.h>
 #include <vector>
 
 namespace {
@@ -47,7 +48,7 @@ int64_t rows_in_block(int64_t channels) {
 }
 
 // Calls `block(first, last, partial)` for blocks of rows on all threads and adds the 2 * channels sums that it leaves
-// in `partial` (float, zero at the start) to `sums`.
+// in `partial` to `sums`; thread after thread, so that as many threads always give the same bits.
 template <typename Block>
 void reduce(int64_t rows, int64_t channels, int64_t step, double* sums, Block block) {
     std::fill(sums, sums + 2 * channels, 0.0);
@@ -57,12 +58,14 @@ void reduce(int64_t rows, int64_t channels, int64_t step, double* sums, Block bl
         std::vector<float> partial(2 * channels);
 #pragma omp for schedule(static) nowait
         for (int64_t first = 0; first < rows; first += step) {
-            std::fill(partial.begin(), partial.end(), 0.0f);
             block(first, std::min(first + step, rows), partial.data());
             for (int64_t i = 0; i < 2 * channels; ++i) own[i] += partial[i];
         }
-#pragma omp critical
-        for (int64_t i = 0; i < 2 * channels; ++i) sums[i] += own[i];
+#pragma omp for ordered schedule(static, 1)
+        for (int thread = 0; thread < omp_get_num_threads(); ++thread) {
+#pragma omp ordered
+            for (int64_t i = 0; i < 2 * channels; ++i) sums[i] += own[i];
+        }
     }
 }
 
@@ -133,8 +136,7 @@ template <typename Value>
 void apply(const Value* x, const Value* residual, Value* y, const float* scale, const float* shift, int64_t rows,
            int64_t channels, bool relu) {
 #pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; ++row) {
-        const int64_t at = row * channels;
+    for (int64_t at = 0; at < rows * channels; at += channels) {
         apply_row(x + at, residual ? residual + at : residual, y + at, scale, shift, channels, relu);
     }
 }
@@ -202,8 +204,7 @@ void backward_input(const Value* gradient, const Value* x, const Value* to_resid
         offset[c] = (float)(scale[c] * (along * mean[c] - sums[c] / count));
     }
 #pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; ++row) {
-        const int64_t at = row * channels;
+    for (int64_t at = 0; at < rows * channels; at += channels) {
         backward_row<RELU, RESIDUAL>(gradient + at, x + at, RESIDUAL ? to_residual + at : to_residual, scale, shift,
                                      slope.data(), offset.data(), channels, to_x + at);
     }
