@@ -1,17 +1,18 @@
 """Fits the limits of the collapse verdict on half of the runs of studies, and reports its errors on the others.
 
     byol study normalization --out runs/normalization
-    python -m benchmarks.collapse_studies benchmarks/collapse_studies.json runs/normalization ...
+    python -m benchmarks.collapse_studies benchmarks/collapse_studies.json runs/heads ... --unseen runs/normalization
 
 A run has collapsed where a linear probe gains nothing over the encoder that the training began with: where the 95 %
 interval of the gain, paired over the test images, reaches down to 0. The fit takes every second variant with all its
-seeds; the other variants judge it, and so do the runs of benchmarks/collapse_thresholds.json.
+seeds; the other variants judge it, and so do the studies after `--unseen` and the runs of
+benchmarks/collapse_thresholds.json.
 """
 
+import argparse
 import dataclasses
 import itertools
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,25 +127,31 @@ def other_runs() -> list[dict[str, Any]]:
     return [{**r, "seen": CollapseWatch(*(r["measures"][f"watch.{name}"] for name in names))} for r in found]
 
 
-def main(out: str, *studies: str) -> None:
+def rows_of(studies: list[str], untrained: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """The finished runs of studies in the order of their folders; a run that diverged is left out."""
+    outcomes = [path for study in studies for path in sorted(Path(study).glob("*/outcome.json"))]
+    return [row(path.parent, untrained) for path in outcomes if "collapse" in (read_json(path) or {})]
+
+
+def main(out: str, studies: list[str], unseen: list[str]) -> None:
     untrained: dict[str, Tensor] = {}
-    outcomes = sorted(path for study in studies for path in Path(study).glob("*/outcome.json"))
-    rows = [row(path.parent, untrained) for path in outcomes if "collapse" in (read_json(path) or {})]
+    rows = rows_of(studies, untrained)
     variants = list(dict.fromkeys(r["variant"] for r in rows))
     halves = [[r for r in rows if variants.index(r["variant"]) % 2 == half] for half in (0, 1)]
     limits = fit(halves[0])
-    judged = {"fitting": halves[0], "held_out": halves[1], "other_runs": other_runs()}
+    judged = {"fitting": halves[0], "held_out": halves[1], "unseen": rows_of(unseen, untrained)}
     summary = {
         "limits": dataclasses.asdict(limits),
-        "verdict": {name: mistakes(part, limits) for name, part in judged.items()},
+        "verdict": {name: mistakes(part, limits) for name, part in {**judged, "other_runs": other_runs()}.items()},
         "runs": [
             {
                 **{k: r[k] for k in ("name", "gain", "collapsed")},
-                "half": "fitting" if r in halves[0] else "held out",
+                "part": part,
                 "verdict": health(r["seen"], limits),
                 "measures": {k: float(f"{v:.4g}") for k, v in r["measures"].items()},
             }
-            for r in rows
+            for part, members in judged.items()
+            for r in members
         ],
     }
     Path(out).write_text(lines(summary))
@@ -157,4 +164,9 @@ def main(out: str, *studies: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out")
+    parser.add_argument("studies", nargs="+")
+    parser.add_argument("--unseen", nargs="*", default=[])
+    given = parser.parse_args()
+    main(given.out, given.studies, given.unseen)

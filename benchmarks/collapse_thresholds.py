@@ -1,4 +1,4 @@
-"""Fits the thresholds of the collapse verdict on half of the small runs, and reports its errors on the other half.
+"""Fits a threshold for each measure of collapse on half of the small runs, and reports its errors on the other half.
 
     python -m benchmarks.collapse_runs WORK
     python -m benchmarks.collapse_thresholds WORK benchmarks/collapse_thresholds.json
@@ -6,7 +6,8 @@
 A run has collapsed where a linear probe is no better than on its random initialisation: where the 95 % interval of
 the gain, paired over the images, reaches down to 0. For every measure: the threshold with the fewest errors on the
 fitting half (every second run of either kind, in the order of the trials), in the middle of the widest gap among
-equals, and the errors on the other half. The verdict takes the thresholds of three measures of the watch together.
+equals, and the errors on the other half. The limits of the verdict were first taken from here; today they are those of
+benchmarks/collapse_studies.py, which these runs judge.
 """
 
 import dataclasses

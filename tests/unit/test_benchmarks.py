@@ -131,28 +131,38 @@ def test_other_benchmarks_run() -> None:
     assert memory.needed_megabytes("resnet18", 16, 8, 16) > 100
 
 
-def test_verdict_is_judged_on_the_runs_of_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Eight variants, one seed: four gained, four did not; the verdict misses one and calls one that gained collapsed."""
+def test_limits_of_the_verdict_are_fitted_on_half_of_the_runs_of_studies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight variants, one seed: four gained, four did not; one of either kind looks like the other."""
     healthy = {"std_ratio": 0.9, "effective_rank": 20.0, "positive_cosine": 0.9, "negative_cosine": 0.1}
     collapsed = {"std_ratio": 0.1, "effective_rank": 1.5, "positive_cosine": 1.0, "negative_cosine": 0.99}
-    for number in range(8):
-        run = tmp_path / "study" / f"variant-{number}-seed-0"
+    doubtful = {**healthy, "negative_cosine": 0.85}
+
+    def finished(study: str, number: int, seen: dict, *, gained: bool) -> None:
+        run = tmp_path / study / f"variant-{number}-seed-0"
         run.mkdir(parents=True)
+        (run / "outcome.json").write_text(json.dumps({"variant": f"variant {number}", "seed": 0, "collapse": seen}))
+        (run / "linear_gain.json").write_text(json.dumps({"gain": [3.0, 2.0, 4.0] if gained else [0.5, -0.5, 1.5]}))
+
+    for number in range(8):
         gained = number < 4
         seen = healthy if gained != (number in (3, 7)) else collapsed
-        outcome = {"variant": f"variant {number}", "seed": 0, "collapse": {**seen, "effective_rank": 2.0 + number}}
-        (run / "outcome.json").write_text(json.dumps(outcome))
-        (run / "linear_gain.json").write_text(json.dumps({"gain": [3.0, 2.0, 4.0] if gained else [0.5, -0.5, 1.5]}))
+        finished("study", number, {**seen, "effective_rank": seen["effective_rank"] + number}, gained=gained)
+    finished("later", 0, doubtful, gained=True)
+    finished("later", 1, doubtful, gained=False)
     failed = tmp_path / "study" / "diverged-seed-0"
     failed.mkdir()
     (failed / "outcome.json").write_text(json.dumps({"variant": "diverged", "seed": 0, "failed": "loss NaN"}))
-    collapse_studies.main(str(tmp_path / "found.json"), str(tmp_path / "study"))
+
+    collapse_studies.main(str(tmp_path / "found.json"), [str(tmp_path / "study")], [str(tmp_path / "later")])
     found = json.loads((tmp_path / "found.json").read_text())
-    assert (found["num_runs"], found["num_collapsed"], found["num_fitting"]) == (8, 4, 4)
-    assert found["errors"] == {"missed": ["study: variant 7, seed 0"], "false_alarms": ["study: variant 3, seed 0"]}
-    assert found["errors_of_fitted"]["held_out"] == found["errors_of_limits_held_out"]
-    assert 0.1 < found["fitted_on_half"]["std_ratio"] < 0.9
-    assert (
-        found["fitted_on_half"]["effective_rank"] == 2.883
-    )  # the collapsed have the higher one here: the present limit
-    assert "8 runs, 4 collapsed" in capsys.readouterr().out
+    assert found["limits"] == {"cosine_gap": 0.405, "effective_rank": 13.75, "std_ratio": 0.5}  # between 0, 2 and 4, 6
+    counts = {"num_runs": 4, "num_collapsed": 2, "called_partially_collapsed": []}
+    assert found["verdict"]["fitting"] == {**counts, "missed": [], "false_alarms": []}
+    errors = {"missed": ["study: variant 7, seed 0"], "false_alarms": ["study: variant 3, seed 0"]}
+    assert found["verdict"]["held_out"] == {**counts, **errors}
+    assert found["verdict"]["unseen"]["missed"] == ["later: variant 1, seed 0"]  # partially is not enough
+    assert found["verdict"]["unseen"]["called_partially_collapsed"] == ["later: variant 0, seed 0"]
+    assert found["verdict"]["other_runs"]["num_runs"] == 44
+    assert "fitting: 4 runs, 2 collapsed, 0 missed, 0 false alarms" in capsys.readouterr().out

@@ -16,11 +16,11 @@ Health = Literal["unknown", "healthy", "partially collapsed", "collapsed"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Below these a number speaks for collapse; fitted by `benchmarks/collapse_thresholds.py` (docs/results.md)."""
+    """Below these a number speaks for collapse; fitted by `benchmarks/collapse_studies.py` (docs/results.md)."""
 
-    cosine_gap: float = 0.1405
-    effective_rank: float = 2.883
-    std_ratio: float = 0.5493
+    cosine_gap: float = 0.3335
+    effective_rank: float = 4.623
+    std_ratio: float = 0.5882
 
 
 LIMITS = Limits()
