@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from byol.config import Config, from_dict
 from byol.data.source import ImageSource
 from byol.data.subset import Subset
 from byol.diagnostics.collapse import CollapseWatch, Limits, health
+from byol.engine.metrics import read_metrics
 from byol.evaluate.features import extract
 from byol.evaluate.linear import fit_linear
 from byol.evaluate.scores import paired_difference
@@ -80,6 +82,7 @@ def row(run: Path, untrained: dict[str, Tensor]) -> dict[str, Any]:
         "gain": gain,
         "collapsed": gain[1] <= 0,
         "seen": seen,
+        "looks": read_metrics(run / "metrics.jsonl"),
         "measures": {name: getattr(seen, name) for name in Limits.__dataclass_fields__},
     }
 
@@ -120,6 +123,15 @@ def mistakes(rows: list[dict[str, Any]], limits: Limits) -> dict[str, Any]:
     }
 
 
+def looks(rows: list[dict[str, Any]], limits: Limits) -> dict[str, Counter[str]]:
+    """What the verdict says during trainings that gained, look by look: in the first tenth of the steps, and later."""
+    counts: dict[str, Counter[str]] = {"first_tenth": Counter(), "later": Counter()}
+    for line, last in ((line, r["looks"][-1]["step"]) for r in rows if not r["collapsed"] for line in r["looks"]):
+        seen = CollapseWatch(*(line[f.name] for f in dataclasses.fields(CollapseWatch)))
+        counts["first_tenth" if line["step"] < last / 10 else "later"][health(seen, limits)] += 1
+    return counts
+
+
 def other_runs() -> list[dict[str, Any]]:
     """The runs of benchmarks/collapse_runs.py."""
     found = json.loads(Path(__file__).with_name("collapse_thresholds.json").read_text())["runs"]
@@ -143,6 +155,7 @@ def main(out: str, studies: list[str], unseen: list[str]) -> None:
     summary = {
         "limits": dataclasses.asdict(limits),
         "verdict": {name: mistakes(part, limits) for name, part in {**judged, "other_runs": other_runs()}.items()},
+        "looks_at_runs_that_gained": looks([r for part in judged.values() for r in part], limits),
         "runs": [
             {
                 **{k: r[k] for k in ("name", "gain", "collapsed")},

@@ -144,6 +144,8 @@ def test_limits_of_the_verdict_are_fitted_on_half_of_the_runs_of_studies(
         run.mkdir(parents=True)
         (run / "outcome.json").write_text(json.dumps({"variant": f"variant {number}", "seed": 0, "collapse": seen}))
         (run / "linear_gain.json").write_text(json.dumps({"gain": [3.0, 2.0, 4.0] if gained else [0.5, -0.5, 1.5]}))
+        lines = [{"step": 1, **collapsed}, {"step": 10, **doubtful}, {"step": 90, **healthy}, {"step": 100, **seen}]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     for number in range(8):
         gained = number < 4
@@ -165,4 +167,8 @@ def test_limits_of_the_verdict_are_fitted_on_half_of_the_runs_of_studies(
     assert found["verdict"]["unseen"]["missed"] == ["later: variant 1, seed 0"]  # partially is not enough
     assert found["verdict"]["unseen"]["called_partially_collapsed"] == ["later: variant 0, seed 0"]
     assert found["verdict"]["other_runs"]["num_runs"] == 44
+    assert found["looks_at_runs_that_gained"] == {
+        "first_tenth": {"collapsed": 5},
+        "later": {"partially collapsed": 5 + 1, "healthy": 5 + 3, "collapsed": 1},
+    }
     assert "fitting: 4 runs, 2 collapsed, 0 missed, 0 false alarms" in capsys.readouterr().out
