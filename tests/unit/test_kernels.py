@@ -172,11 +172,23 @@ def test_fused_norm_passes_nan_on() -> None:
         assert out[:, 3].isnan().all() and out[:, [0, 15]].isfinite().all()
 
 
-def test_fused_norm_never_reads_weights_of_another_type() -> None:
-    fused = nn.Sequential(nn.BatchNorm2d(16).double())
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(16), nn.GroupNorm(4, 16)])
+def test_fused_norm_never_reads_weights_of_another_type_or_number(norm: nn.Module) -> None:
+    fused = nn.Sequential(norm)
     fuse_norms(fused)
-    with pytest.raises(RuntimeError, match="type"):  # torch's own refusal
-        fused(torch.rand(2, 16, 3, 3))
+    with pytest.raises((RuntimeError, ValueError), match=r"32"):  # torch's own refusals
+        fused(torch.rand(2, 32, 3, 3))
+    with pytest.raises(RuntimeError, match="type"):
+        fused.double()(torch.rand(2, 16, 3, 3))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(16), nn.GroupNorm(4, 16)])
+def test_fused_norm_of_an_infinite_value_is_not_a_number_as_torchs_is(norm: nn.Module) -> None:
+    fused = nn.Sequential(copy.deepcopy(norm))
+    fuse_norms(fused)
+    x = torch.randn(3, 16, 5, 5)
+    x[0, 5, 1, 1] = torch.inf
+    assert torch.equal(fused(x).isnan(), norm(x).isnan())
 
 
 def test_fused_norm_takes_torchs_way_where_it_does_not_fit() -> None:
@@ -188,6 +200,7 @@ def test_fused_norm_takes_torchs_way_where_it_does_not_fit() -> None:
         (nn.GroupNorm(4, 12), torch.randn(4, 12, 3, 3)),
         (nn.GroupNorm(4, 16).double(), torch.randn(4, 16, 3, 3).double()),
         (nn.GroupNorm(4, 16), torch.randn(4, 16)),
+        (nn.GroupNorm(4, 16).eval(), torch.randn(4, 16, 3, 3)),
     ):
         fused = nn.Sequential(copy.deepcopy(plain))
         fuse_norms(fused)

@@ -117,7 +117,7 @@ void statistics(const Value* x, int64_t rows, int64_t channels, float* mean, flo
     for (int64_t c = 0; c < channels; ++c) {
         const double average = sums[c] / rows;
         mean[c] = (float)(shift[c] + average);
-        variance[c] = (float)std::max(0.0, sums[channels + c] / rows - average * average);
+        variance[c] = (float)std::max(sums[channels + c] / rows - average * average, 0.0);  // NaN stays NaN
     }
 }
 
@@ -251,7 +251,7 @@ void group_forward(Groups of, const Value* x, const Value* residual, Value* y, c
                     variance += sums[channels + c] / of.rows - away * away + apart * apart;
                 }
                 means[group] = (float)average;
-                inverse[group] = (float)(1 / std::sqrt(std::max(0.0, variance / of.width()) + epsilon));
+                inverse[group] = (float)(1 / std::sqrt(std::max(variance / of.width(), 0.0) + epsilon));
             }
             group_scale(of, weight, bias, means, inverse, scale.data(), shift.data());
             for (int64_t row = 0; row < of.rows; ++row) {

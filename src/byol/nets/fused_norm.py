@@ -30,7 +30,7 @@ class FusedBatchNorm(SynchronizedBatchNorm):
     synchronized: bool = False
 
     def forward(self, input: Tensor, residual: Tensor | None = None, *, relu: bool = False) -> Tensor:
-        if not (self.training and self.weight.dtype == torch.float32 and fits(input, residual)):
+        if not (self.training and fits(self.weight, input, residual)):
             return add_and_relu(self._plain(input), residual, relu=relu)
         output, mean, var, count = _FusedNorm.apply(
             input, residual, self.weight, self.bias, self.eps, relu, self.synchronized
@@ -54,12 +54,12 @@ class FusedDeepMindBatchNorm(FusedBatchNorm, DeepMindBatchNorm):
 class FusedGroupNorm(nn.GroupNorm):
     """`nn.GroupNorm` that also adds a residual and applies ReLU; same parameters, same names.
 
-    Maps (N, C, H, W) in float32 or bf16 with a multiple of 16 channels go through the compiled operator; everything
-    else takes torch's way.
+    In training, maps (N, C, H, W) in float32 or bf16 with a multiple of 16 channels go through the compiled operator;
+    everything else takes torch's way.
     """
 
     def forward(self, input: Tensor, residual: Tensor | None = None, *, relu: bool = False) -> Tensor:
-        if not (self.weight.dtype == torch.float32 and fits(input, residual)):
+        if not (self.training and fits(self.weight, input, residual)):
             return add_and_relu(super().forward(input), residual, relu=relu)
         return _FusedGroupNorm.apply(input, residual, self.weight, self.bias, self.num_groups, self.eps, relu)  # pyright: ignore[reportReturnType]
 
@@ -67,7 +67,7 @@ class FusedGroupNorm(nn.GroupNorm):
 def norm_relu(norm: nn.Module, input: Tensor, residual: Tensor | None = None) -> Tensor:
     """ReLU of `norm(input)`, plus `residual` where there is one; in one operator where `norm` has it.
 
-    A hook on `norm` is shown what the norm alone gives.
+    A forward hook on `norm` is shown what the norm alone gives.
     """
     if isinstance(norm, FusedBatchNorm | FusedGroupNorm) and not norm._forward_hooks:
         return norm(input, residual, relu=True)
@@ -109,16 +109,18 @@ def fuse_norms(module: nn.Module) -> int:
     return count
 
 
-def fits(input: Tensor, residual: Tensor | None) -> bool:
-    """Whether the operator takes them: maps on a CPU, float32 or bf16, a multiple of 16 channels, one type.
+def fits(weight: Tensor, input: Tensor, residual: Tensor | None) -> bool:
+    """Whether the operator takes them: maps on a CPU, float32 or bf16, a multiple of 16 channels, one type; float32 weights.
 
     One value per channel does not fit: torch's way refuses it, unless other ranks have more.
     """
     return (
         input.dim() == 4
-        and input.device.type == "cpu"
+        and input.device == weight.device == torch.device("cpu")
+        and weight.dtype == torch.float32
         and input.dtype in (torch.float32, torch.bfloat16)
-        and input.shape[1] % LANES == 0
+        and input.shape[1] == len(weight)
+        and len(weight) % LANES == 0
         and input.numel() > input.shape[1]
         and (residual is None or (residual.dtype == input.dtype and residual.shape == input.shape))
     )
