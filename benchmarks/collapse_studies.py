@@ -4,9 +4,10 @@
     python -m benchmarks.collapse_studies benchmarks/collapse_studies.json runs/heads ... --unseen runs/normalization
 
 A run has collapsed where a linear probe gains nothing over the encoder that the training began with: where the 95 %
-interval of the gain, paired over the test images, reaches down to 0. The fit takes every second variant with all its
-seeds; the other variants judge it, and so do the studies after `--unseen` and the runs of
-benchmarks/collapse_thresholds.json.
+interval of the gain, paired over the test images, reaches down to 0. Variants are told in two kinds, those of which a
+seed has collapsed and the others; the fit takes every second of either kind with all its seeds. The other variants
+judge it, and so do the studies after `--unseen` and the runs of benchmarks/collapse_thresholds.json. A variant that is
+the same training as an earlier one is left out.
 """
 
 import argparse
@@ -126,9 +127,14 @@ def mistakes(rows: list[dict[str, Any]], limits: Limits) -> dict[str, Any]:
 def looks(rows: list[dict[str, Any]], limits: Limits) -> dict[str, Counter[str]]:
     """What the verdict says during trainings that gained, look by look: in the first tenth of the steps, and later."""
     counts: dict[str, Counter[str]] = {"first_tenth": Counter(), "later": Counter()}
-    for line, last in ((line, r["looks"][-1]["step"]) for r in rows if not r["collapsed"] for line in r["looks"]):
-        seen = CollapseWatch(*(line[f.name] for f in dataclasses.fields(CollapseWatch)))
-        counts["first_tenth" if line["step"] < last / 10 else "later"][health(seen, limits)] += 1
+    for r in (r for r in rows if not r["collapsed"]):
+        before = None  # the log repeats a look until there is another
+        for line in r["looks"]:
+            seen = CollapseWatch(*(line[f.name] for f in dataclasses.fields(CollapseWatch)))
+            if seen != before:
+                when = "first_tenth" if line["step"] < r["looks"][-1]["step"] / 10 else "later"
+                counts[when][health(seen, limits)] += 1
+            before = seen
     return counts
 
 
@@ -140,18 +146,33 @@ def other_runs() -> list[dict[str, Any]]:
 
 
 def rows_of(studies: list[str], untrained: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """The finished runs of studies in the order of their folders; a run that diverged is left out."""
+    """The finished runs of studies in the order of their folders; without those that diverged."""
     outcomes = [path for study in studies for path in sorted(Path(study).glob("*/outcome.json"))]
     return [row(path.parent, untrained) for path in outcomes if "collapse" in (read_json(path) or {})]
 
 
+def halves_of(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Every second variant of either kind, and the others."""
+    by_variant: dict[str, list[dict[str, Any]]] = {}
+    for r in rows:
+        by_variant.setdefault(r["variant"], []).append(r)
+    collapsed = {name: any(r["collapsed"] for r in runs) for name, runs in by_variant.items()}
+    kinds = [[name for name in by_variant if collapsed[name] == kind] for kind in (True, False)]
+    return [[r for kind in kinds for name in kind[half::2] for r in by_variant[name]] for half in (0, 1)]
+
+
+def distinct(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without runs that are an earlier one's training: that have seen exactly the same."""
+    return list({r["seen"]: r for r in reversed(rows)}.values())[::-1]
+
+
 def main(out: str, studies: list[str], unseen: list[str]) -> None:
     untrained: dict[str, Tensor] = {}
-    rows = rows_of(studies, untrained)
-    variants = list(dict.fromkeys(r["variant"] for r in rows))
-    halves = [[r for r in rows if variants.index(r["variant"]) % 2 == half] for half in (0, 1)]
+    known, later = rows_of(studies, untrained), rows_of(unseen, untrained)
+    rows = distinct(known + later)
+    halves = halves_of([r for r in rows if r in known])
     limits = fit(halves[0])
-    judged = {"fitting": halves[0], "held_out": halves[1], "unseen": rows_of(unseen, untrained)}
+    judged = {"fitting": halves[0], "held_out": halves[1], "unseen": [r for r in rows if r in later]}
     summary = {
         "limits": dataclasses.asdict(limits),
         "verdict": {name: mistakes(part, limits) for name, part in {**judged, "other_runs": other_runs()}.items()},

@@ -144,7 +144,8 @@ def test_limits_of_the_verdict_are_fitted_on_half_of_the_runs_of_studies(
         run.mkdir(parents=True)
         (run / "outcome.json").write_text(json.dumps({"variant": f"variant {number}", "seed": 0, "collapse": seen}))
         (run / "linear_gain.json").write_text(json.dumps({"gain": [3.0, 2.0, 4.0] if gained else [0.5, -0.5, 1.5]}))
-        lines = [{"step": 1, **collapsed}, {"step": 10, **doubtful}, {"step": 90, **healthy}, {"step": 100, **seen}]
+        steps = {1: collapsed, 5: collapsed, 10: {**doubtful, "std_ratio": 0.8}, 90: healthy, 100: seen}
+        lines = [{"step": step, **look} for step, look in steps.items()]  # the second repeats the first
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     for number in range(8):
@@ -152,7 +153,8 @@ def test_limits_of_the_verdict_are_fitted_on_half_of_the_runs_of_studies(
         seen = healthy if gained != (number in (3, 7)) else collapsed
         finished("study", number, {**seen, "effective_rank": seen["effective_rank"] + number}, gained=gained)
     finished("later", 0, doubtful, gained=True)
-    finished("later", 1, doubtful, gained=False)
+    finished("later", 1, {**doubtful, "effective_rank": 21.0}, gained=False)
+    finished("later", 2, doubtful, gained=True)  # the same training as variant 0: counted once
     failed = tmp_path / "study" / "diverged-seed-0"
     failed.mkdir()
     (failed / "outcome.json").write_text(json.dumps({"variant": "diverged", "seed": 0, "failed": "loss NaN"}))
@@ -165,10 +167,11 @@ def test_limits_of_the_verdict_are_fitted_on_half_of_the_runs_of_studies(
     errors = {"missed": ["study: variant 7, seed 0"], "false_alarms": ["study: variant 3, seed 0"]}
     assert found["verdict"]["held_out"] == {**counts, **errors}
     assert found["verdict"]["unseen"]["missed"] == ["later: variant 1, seed 0"]  # partially is not enough
+    assert found["verdict"]["unseen"]["num_runs"] == 2
     assert found["verdict"]["unseen"]["called_partially_collapsed"] == ["later: variant 0, seed 0"]
     assert found["verdict"]["other_runs"]["num_runs"] == 44
     assert found["looks_at_runs_that_gained"] == {
         "first_tenth": {"collapsed": 5},
-        "later": {"partially collapsed": 5 + 1, "healthy": 5 + 3, "collapsed": 1},
+        "later": {"partially collapsed": 5 + 1, "healthy": 5 + 2, "collapsed": 1},  # variant 0's last is that at 90
     }
     assert "fitting: 4 runs, 2 collapsed, 0 missed, 0 false alarms" in capsys.readouterr().out

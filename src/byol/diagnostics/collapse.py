@@ -19,8 +19,8 @@ class Limits:
     """Below these a number speaks for collapse; fitted by `benchmarks/collapse_studies.py` (docs/results.md)."""
 
     cosine_gap: float = 0.3335
-    effective_rank: float = 4.623
-    std_ratio: float = 0.5882
+    effective_rank: float = 3.943
+    std_ratio: float = 0.5703
 
 
 LIMITS = Limits()
