@@ -248,7 +248,7 @@ class Config:
     on_non_finite: Literal["stop", "skip"] = "stop"
     """Where loss or gradient is not finite: stop the run, or skip that batch (each step then waits for the device)."""
     stop_on_collapse: bool = False
-    """Stop where three looks in a row, after the warm-up, say that the projections have collapsed."""
+    """Stop where three looks in a row, after the warm-up, say that the projections have collapsed; some trainings come back from there."""
     views: ViewsConfig = ViewsConfig()
     """The views."""
     encoder: EncoderConfig = EncoderConfig()
