@@ -569,7 +569,7 @@ def test_load_damaged_encoder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "copy" / "encoder.safetensors").write_bytes(b"xx")
     with pytest.raises(RunError, match="cannot be read"):
         byol.load(tmp_path / "copy")
-    with pytest.raises(RunError, match=r"holds no encoder\.json"):
+    with pytest.raises(RunError, match=r"holds no encoder\.json: it holds runs of which one has to be named, copy for"):
         byol.load(tmp_path)
 
 
