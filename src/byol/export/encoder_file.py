@@ -115,11 +115,12 @@ def read_description(folder: str | Path) -> EncoderDescription:
         return EncoderDescription(**content)
     except FileNotFoundError:
         inside = sorted(path.parent.name for path in Path(folder).glob(f"*/{DESCRIPTION}"))
-        why = (
-            "it is no run, or an old one that wrote no encoder" if Path(folder).exists() else "there is no such folder"
-        )
         if inside:
             why = f"it holds runs of which one has to be named, {inside[0]} for example"
+        elif Path(folder).exists():
+            why = "it is no run, or an old one that wrote no encoder"
+        else:
+            why = "there is no such folder"
         raise RunError(f"{folder} holds no {DESCRIPTION}: {why}.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error

@@ -16,7 +16,9 @@ from byol.config import (
 )
 from byol.recipes.recipe import Recipe
 
-MEASURED = "test kNN 85.2, linear 88.5, 10 labels per class 76.1 (3 seeds; raw pixels 81.9, 85.1, 71.6; docs/results.md)"
+MEASURED = (
+    "test kNN 85.2, linear 88.5, 10 labels per class 76.1 (3 seeds; raw pixels 81.9, 85.1, 71.6; docs/results.md)"
+)
 
 
 def sample() -> Recipe:
