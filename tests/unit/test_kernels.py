@@ -37,25 +37,20 @@ def test_operators_are_built_here() -> None:
     assert {source.name for source in kernels.SOURCES} >= {"fused_norm.cpp", "matrix_conv.cpp", "lars.cpp"}
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("with_residual", [False, True])
-@pytest.mark.parametrize(("channels", "make"), [(16, nn.BatchNorm2d), (80, DeepMindBatchNorm)])
-def test_fused_norm_equals_torchs_forward_and_backward(channels, make, with_residual, relu, kind) -> None:
-    torch.manual_seed(0)
-    plain = make(channels)
-    nn.init.normal_(plain.weight)
-    nn.init.normal_(plain.bias)
+def check_fused(plain: nn.Module, x: Tensor, *, with_residual: bool, relu: bool) -> tuple[nn.Module, nn.Module]:
+    """Forward and backward of the fused form against torch's in float64; returns both."""
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter)
     fused = nn.Sequential(copy.deepcopy(plain))
     assert fuse_norms(fused) == 1
-    plain = plain.double()
-    x = (3 * torch.randn(6, channels, 9, 7) + 40).to(kind).requires_grad_()
-    residual = torch.randn(6, channels, 9, 7).to(kind).requires_grad_() if with_residual else None
+    plain, kind = plain.double(), x.dtype
+    residual = torch.randn(x.shape).to(kind).requires_grad_() if with_residual else None
     expected_x = x.detach().double().requires_grad_()
     expected_residual = residual.detach().double().requires_grad_() if residual is not None else None
-    gradient = torch.randn(6, channels, 9, 7).to(kind)
+    gradient = torch.randn(x.shape).to(kind)
 
-    found = fused[0](x, residual, relu=relu)
+    found = fused[0](x.requires_grad_(), residual, relu=relu)
+    assert "_Fused" in type(found.grad_fn).__name__
     expected = add_and_relu(plain(expected_x), expected_residual, relu=relu)
     found.backward(gradient)
     expected.backward(gradient.double())
@@ -63,13 +58,24 @@ def test_fused_norm_equals_torchs_forward_and_backward(channels, make, with_resi
     assert found.dtype == kind
     assert error(found, expected) < loose * TOLERANCE[kind]
     assert error(x.grad, expected_x.grad) < loose * TOLERANCE[kind]
-    assert error(fused[0].weight.grad, plain.weight.grad) < loose * TOLERANCE[kind]
-    assert error(fused[0].bias.grad, plain.bias.grad) < loose * TOLERANCE[kind]
+    for ours, theirs in zip(fused.parameters(), plain.parameters(), strict=True):
+        assert error(ours.grad, theirs.grad) < loose * TOLERANCE[kind]
     if residual is not None and expected_residual is not None:
         assert error(residual.grad, expected_residual.grad) < TOLERANCE[kind]
+    return fused[0], plain
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize(("channels", "make"), [(16, nn.BatchNorm2d), (80, DeepMindBatchNorm)])
+def test_fused_norm_equals_torchs_forward_and_backward(channels, make, with_residual, relu, kind) -> None:
+    torch.manual_seed(0)
+    x = (3 * torch.randn(6, channels, 9, 7) + 40).to(kind)
+    fused, plain = check_fused(make(channels), x, with_residual=with_residual, relu=relu)
     for name in ("running_mean", "running_var"):
-        assert error(getattr(fused[0], name), getattr(plain, name)) < 1e-5
-    assert fused[0].num_batches_tracked == plain.num_batches_tracked == 1
+        assert error(getattr(fused, name), getattr(plain, name)) < 1e-5
+    assert fused.num_batches_tracked == plain.num_batches_tracked == 1
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
@@ -80,31 +86,9 @@ def test_fused_norm_equals_torchs_forward_and_backward(channels, make, with_resi
 )
 def test_fused_group_norm_equals_torchs_forward_and_backward(channels, groups, size, with_residual, relu, kind) -> None:
     torch.manual_seed(0)
-    plain = nn.GroupNorm(groups, channels)
-    nn.init.normal_(plain.weight)
-    nn.init.normal_(plain.bias)
-    fused = nn.Sequential(copy.deepcopy(plain))
-    assert fuse_norms(fused) == 1 and isinstance(fused[0], FusedGroupNorm)
-    plain = plain.double()
-    x = (3 * torch.randn(6, channels, *size) + torch.linspace(20, 60, 6).view(-1, 1, 1, 1)).to(kind).requires_grad_()
-    residual = torch.randn(6, channels, *size).to(kind).requires_grad_() if with_residual else None
-    expected_x = x.detach().double().requires_grad_()
-    expected_residual = residual.detach().double().requires_grad_() if residual is not None else None
-    gradient = torch.randn(6, channels, *size).to(kind)
-
-    found = fused[0](x, residual, relu=relu)
-    expected = add_and_relu(plain(expected_x), expected_residual, relu=relu)
-    found.backward(gradient)
-    expected.backward(gradient.double())
-    loose = 30 if kind == torch.float32 else 1  # a mean of 40 and a deviation of 3 cost float32 a digit
-    assert "FusedGroupNorm" in type(found.grad_fn).__name__
-    assert found.dtype == kind
-    assert error(found, expected) < loose * TOLERANCE[kind]
-    assert error(x.grad, expected_x.grad) < loose * TOLERANCE[kind]
-    assert error(fused[0].weight.grad, plain.weight.grad) < loose * TOLERANCE[kind]
-    assert error(fused[0].bias.grad, plain.bias.grad) < loose * TOLERANCE[kind]
-    if residual is not None and expected_residual is not None:
-        assert error(residual.grad, expected_residual.grad) < TOLERANCE[kind]
+    x = (3 * torch.randn(6, channels, *size) + torch.linspace(20, 60, 6).view(-1, 1, 1, 1)).to(kind)
+    fused, _ = check_fused(nn.GroupNorm(groups, channels), x, with_residual=with_residual, relu=relu)
+    assert isinstance(fused, FusedGroupNorm)
 
 
 def test_fused_group_norm_keeps_images_apart_and_passes_nan_on() -> None:
