@@ -65,6 +65,7 @@ MUTATIONS = [
     Mutation("fused norm gives no residual gradient", "nets/fused_norm.py", "return to_input, to_residual, to_weight, to_bias", "return to_input, None, to_weight, to_bias", KERNELS),
     Mutation("fused norm adds in the order in which threads end", "nets/fused_norm.cpp", "#pragma omp for ordered schedule(static, 1)\n        for (int thread = 0; thread < omp_get_num_threads(); ++thread) {\n#pragma omp ordered", "        {\n#pragma omp critical", KERNELS),
     Mutation("fused group norm forgets how far channels are apart", "nets/fused_norm.cpp", " - away * away + apart * apart", " - away * away", KERNELS),
+    Mutation("fused norm eats infinity", "nets/fused_norm.cpp", "std::max(sums[channels + c] / rows - average * average, 0.0)", "std::max(0.0, sums[channels + c] / rows - average * average)", KERNELS),
     Mutation("fused group norm eats infinity", "nets/fused_norm.cpp", "std::max(variance / of.width(), 0.0)", "std::max(0.0, variance / of.width())", KERNELS),
     Mutation("fused group norm drops the mean's gradient", "nets/fused_norm.cpp", "(along * means[group] - sum)", "(along * means[group])", KERNELS),
     Mutation("fused group norm drops the deviation's gradient", "nets/fused_norm.cpp", "slope[c] = (float)(-inverse[group] * along)", "slope[c] = 0", KERNELS),
