@@ -51,7 +51,7 @@ def ours(chosen: argparse.Namespace, *options: str) -> dict[str, Any]:
     """The command itself, from its start to its end; then scored."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
-        run = Path(place) / "run"
+        run = Path(chosen.run or Path(place) / "run")
         command = ["pretrain", "--data", chosen.data, "--seed", str(chosen.seed), "--out", str(run), *options]
         subprocess.run([sys.executable, "-m", "byol", *command], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
@@ -139,6 +139,7 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--size", type=int, default=32, help="side of lightly's views")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--run", help="the folder of our run, to be kept; removed without it (one of our rows at a time)")
     parser.add_argument("--python", default=str(PYTHON), help="an interpreter that has lightly")
     chosen = parser.parse_args()
     if not Path(chosen.python).exists():
