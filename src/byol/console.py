@@ -1,6 +1,7 @@
 """Progress and text: a live line in a terminal, plain lines elsewhere."""
 
 import base64
+import math
 import os
 import sys
 import time
@@ -62,7 +63,8 @@ class Console:
     def show(self, progress: "Progress") -> None:
         """Shows where training stands; the live line holds to 80 columns."""
         p = progress
-        pace = f"{p.images_per_second:.0f} images/s, {in_words(p.remaining_seconds)} left"
+        left = f", {in_words(p.remaining_seconds)} left" if math.isfinite(p.remaining_seconds) else ""
+        pace = f"{p.images_per_second:.0f} images/s{left}"
         if self._live:
             colour = COLOURS.get(p.health, "default")
             self._update(f"[{colour}]{p.health}[/]", p.step, p.total_steps, f"loss {p.loss:.3f}, {pace}")

@@ -1,5 +1,6 @@
 """Views that grow during the training (progressive resizing)."""
 
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,8 +75,8 @@ def test_time_left_counts_larger_views_by_their_area() -> None:
 
 
 def test_time_left_follows_the_newest_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 100 steps: 2 s for the first, then 1 s each; nobody else is asked for the time."""
-    now = iter([0.0, *(2.0 + step for step in range(99))])
+    """Of 100 steps: 20 s for the first, which does not count, 2 s for the second, then 1 s each."""
+    now = iter([0.0, 20.0, *(22.0 + step for step in range(98))])
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     left: list[float] = []
     settings = LoopSettings(1, 1, 1, 60.0)
@@ -85,7 +86,8 @@ def test_time_left_follows_the_newest_lines(monkeypatch: pytest.MonkeyPatch) -> 
     for step in range(1, 9):
         state: Any = SimpleNamespace(step=step, method=SimpleNamespace(has_average=False), collapse=None)
         log.write(state)
-    assert left == pytest.approx([2 * 99, 3 / 2 * 98, 4 / 3 * 97, 5 / 4 * 96, 6 / 5 * 95, 94, 93, 92])
+    assert math.isnan(left[0])
+    assert left[1:] == pytest.approx([2 * 98, 3 / 2 * 97, 4 / 3 * 96, 5 / 4 * 95, 6 / 5 * 94, 93, 92])
 
 
 @pytest.mark.parametrize("kind", ["two views", "small crops"])
@@ -124,7 +126,7 @@ def test_views_grow_and_resuming_is_exact(tmp_path: Path, monkeypatch: pytest.Mo
     expected = [(16, 16, 8)] * 4 + [(24, 24, 12)] * 4 + [(32, 32, 16)] * 4
     assert sizes == expected
     assert any("views of 16, then 24, then 32 px" in line for line in said)
-    assert left[0] == pytest.approx(3 + 4 * (24 / 16) ** 2 + 4 * (32 / 16) ** 2)
+    assert left[1] == pytest.approx(2 + 4 * (24 / 16) ** 2 + 4 * (32 / 16) ** 2)
     assert left[-1] == 0
     sizes.clear()
     with monkeypatch.context() as patch:

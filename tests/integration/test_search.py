@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tools.search import main, parse
 
+from tests.conftest import SMALL
+
 ROW = {
     "name": "wide",
     "settings": {"encoder.width": 1},
@@ -49,6 +51,20 @@ def test_what_needs_no_training_is_scored_on_the_split(tmp_path: Path) -> None:
     assert row["num_images"] == 200 and row["steps"] == 0
     assert 30 < row["validation"]["online"]["linear"] < 90  # ten kinds of clothing
     assert json.loads(ledger.read_text()) == row
+
+
+def test_a_trial_scores_the_target_where_there_is_one_and_the_start_where_asked(tmp_path: Path) -> None:
+    tiny = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16}
+    settings = " ".join(f"{name}={json.dumps(value)}" for name, value in tiny.items())
+    trials = [f"{name}: {settings} method.name={json.dumps(name)}" for name in ("byol", "simclr")]
+    out = str(tmp_path / "ledger.jsonl")
+    printed = search(out, *trials, "--images", "100", "--epochs", "1", "--untrained", "--jobs", "1").splitlines()
+    byol, simclr = map(json.loads, printed)
+    assert byol["validation"].keys() == {"online", "target", "untrained"}
+    assert simclr["validation"].keys() == {"online", "untrained"}
+    assert byol["steps"] > 0 and byol["minutes"] == 0
+    scores = [tuple(score.values()) for score in byol["validation"].values()]
+    assert len(set(scores)) == 3
 
 
 def test_the_ledger_as_a_table(tmp_path: Path) -> None:

@@ -85,6 +85,17 @@ def test_batch_norm_of_few_images_is_told() -> None:
     assert said(override(few, none), 50_000) == []
 
 
+@pytest.mark.parametrize(("norm", "name"), [("none", "no norm"), ("layer", "layer norm")])
+def test_heads_without_batch_norm_are_told_where_that_was_measured(norm: str, name: str) -> None:
+    bare = override(resolved(50_000), {"heads.projector_norm": norm, "heads.predictor_norm": norm})
+    (line,) = said(bare, 50_000)
+    assert line.startswith(f"{name} in both heads: so the projections collapsed")
+    assert said(override(bare, {"heads.predictor": "linear"}), 50_000) == []
+    assert said(override(bare, {"method.name": "simclr"}), 50_000) == []
+    assert said(override(bare, {"heads.weight_standardization": True}), 50_000) == []
+    assert said(override(bare, {"heads.predictor_norm": "batch"}), 50_000) == []
+
+
 def test_more_ranks_than_images_in_a_batch_are_one_sentence() -> None:
     with pytest.raises(ConfigError, match="8 ranks cannot share a batch of 4"):
         resolved(16, num_ranks=8)

@@ -1,5 +1,6 @@
 """What stands in the terminal while a run goes on."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -45,9 +46,12 @@ def test_plain_line_holds_the_same_and_the_schedules(
         console.show(STATE)
     with Console() as console:
         console.show(replace(STATE, tau=None))  # no target network
+    with Console() as console:
+        console.show(replace(STATE, tau=None, remaining_seconds=math.nan))
     assert capsys.readouterr().out == (
         "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, tau 0.9812, 512 images/s, 12 min 34 s left\n"
         "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, 512 images/s, 12 min 34 s left\n"
+        "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, 512 images/s\n"
     )
 
 

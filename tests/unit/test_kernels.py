@@ -1,6 +1,7 @@
 """Operators compiled for CPUs: equal to torch's, in float32 closely and in bf16 to its rounding; and how they are built."""
 
 import copy
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -348,6 +349,40 @@ def test_kernels_are_built_once_and_a_broken_compiler_is_told(tmp_path: Path, mo
         assert "cannot build twice.cpp" in kernels.prepare()
     finally:
         kernels.prepare.cache_clear()
+
+
+def test_a_build_that_fails_leaves_neither_files_nor_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler, started = tmp_path / "compiler", tmp_path / "started"
+    compiler.write_text(
+        f"""#!/bin/sh
+case "$*" in
+*-dM*) exit 0 ;;
+*bad.cpp*)
+    while [ ! -s {started} ]; do sleep 0.01; done
+    echo "bad.cpp: not today" >&2
+    exit 1 ;;
+esac
+for last; do :; done
+touch "$last"
+echo $$ > {started}
+exec sleep 60
+"""
+    )
+    compiler.chmod(0o755)
+    sources = tuple(tmp_path / name for name in ("bad.cpp", "slow.cpp"))
+    for source in sources:
+        source.write_text(source.name)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(kernels, "SOURCES", sources)
+    monkeypatch.setattr(kernels, "DEFAULT_CACHE", tmp_path / "cache")
+    kernels.prepare.cache_clear()
+    try:
+        assert kernels.prepare() == f"{compiler} cannot build bad.cpp (bad.cpp: not today)"
+    finally:
+        kernels.prepare.cache_clear()
+    assert list((tmp_path / "cache").iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 def test_freed_memory_is_kept_where_a_cpu_trains() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shlex
 import signal
 from dataclasses import replace
@@ -14,11 +15,16 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from byol import cli, studies
+from byol import build, cli, studies
 from byol.cli import Pretrain
+from byol.commands.evaluate import evaluate, labelled_splits
 from byol.config import Config, override, validate
+from byol.data.open import open_source
 from byol.data.sample import open_sample
 from byol.errors import ConfigError, EncoderError
+from byol.evaluate.features import Features
+from byol.evaluate.probes import probe_correct
+from byol.export.encoder_file import save_encoder
 from byol.recipes import recipe
 from byol.studies import STUDIES, budget, command, find_study, questions, runs
 from byol.studies.command import begin, carry_out, training_command
@@ -130,7 +136,9 @@ def test_plot_cuts_intervals_off_at_possible_values_and_names_what_is_missing(
     far = [
         {**dict.fromkeys(COLUMNS, x), "effective_rank": 10 * x} for x in (0.1, 0.9)
     ]  # Student's interval of two is wide
-    outcomes: dict[str, list] = {name: far for name in names} | {UNTRAINED: [{"knn": 40.0}, {"knn": 42.0}]}
+    outcomes: dict[str, list] = {name: far for name in names} | {
+        UNTRAINED: [{"knn": 40.0, "linear": 50.0}, {"knn": 42.0, "linear": 54.0}]
+    }
     outcomes[names[0]] = [{"failed": "so", "knn": float("nan")}] * 2
     plot(StudyResult(chosen, "tiny", outcomes, [], []), tmp_path / "study.png")
     axes = dict(zip([*COLUMNS, "paper"], drawn[0].axes, strict=True))
@@ -138,8 +146,9 @@ def test_plot_cuts_intervals_off_at_possible_values_and_names_what_is_missing(
         bars = [x for lines in axes[measure].collections for segment in lines.get_segments() for x, _ in segment]
         assert bars and least <= min(bars) and max(bars) <= most, measure
         assert [text.get_text() for text in axes[measure].texts] == ["diverged"]
-    band = axes["knn"].patches[0]
-    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((41 - 12.706, 41 + 12.706), abs=0.01)
+    for measure, mean, half in (("knn", 41, 12.706), ("linear", 52, 25.412)):
+        band = axes[measure].patches[0]
+        assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((mean - half, mean + half), abs=0.01)
     assert [text.get_text() for text in axes["paper"].texts] == ["4096", "512", "128"] * 2
 
 
@@ -188,7 +197,10 @@ def test_batch_size_study_names_the_batches_that_it_trains_with(
     assert smallest == ([69.6, 63.6] if scale == "tiny" else [59.7, 59.2])
     said = protocol(find_study("batch-size"), scale, 1, images_per_run(tasks, 5000), "photos")
     assert said[0].endswith(f"in small batches, at one optimizer batch of {batch}?")
-    expected = [line.strip() for line in said[said.index("  expected beforehand:") + 1 :]]
+    judged_by = "the linear probe" if scale == "paper" else "kNN"
+    expected = [
+        line.strip() for line in said[said.index(f"  expected beforehand, of accuracies by {judged_by}:") + 1 :]
+    ]
     assert f"SimCLR loses more than BYOL from {batch} to {batch // 8}" in expected
     assert f"BYOL is ahead of SimCLR at {batch}" in expected
     assert (f"BYOL breaks at {batch // 64}" in expected) == (scale != "tiny")
@@ -213,6 +225,17 @@ def test_study_expects_at_a_scale_what_the_source_says_of_it() -> None:
     )
     assert early in texts["tiny"] & texts["small"] and early not in texts["paper"]
     assert late in texts["paper"] and late not in texts["tiny"] | texts["small"]
+
+
+def test_papers_scale_compares_linear_accuracies_as_the_sources_do() -> None:
+    measures = {
+        scale: {shape.measure for shape in find_study("normalization").expected(scale) if isinstance(shape, Contrast)}
+        for scale in ("tiny", "paper")
+    }
+    assert measures == {"tiny": {"knn", "negative_cosine"}, "paper": {"linear", "negative_cosine"}}
+    for name in STUDIES:
+        expected = find_study(name).expected("paper") if "paper" in find_study(name).scales else ()
+        assert all(shape.measure != "knn" for shape in expected if isinstance(shape, Contrast))
 
 
 def test_judge_compares_with_the_untrained_encoder() -> None:
@@ -264,9 +287,17 @@ def test_study_trains_all_variants_on_as_many_images_or_says_which_fewer() -> No
 def test_study_is_read_from_its_record_and_written_as_a_table(tmp_path: Path) -> None:
     whole = find_study("normalization")
     names = [variant.name for variant in whole.chosen("tiny")]
-    healthy = {"knn": 50.25, "std_ratio": 0.75, "effective_rank": 9.0, "positive_cosine": 0.9, "negative_cosine": 0.1}
+    healthy = {
+        "knn": 50.25,
+        "linear": 61.5,
+        "std_ratio": 0.75,
+        "effective_rank": 9.0,
+        "positive_cosine": 0.9,
+        "negative_cosine": 0.1,
+    }
     outcomes: dict[str, list] = {name: [{**healthy, **HEALTHY}] * 2 for name in names}
-    outcomes |= {"batch": [{"failed": "nan", "knn": math.nan}] * 2, UNTRAINED: [{"knn": 40.0}] * 2}
+    outcomes |= {"batch": [{"failed": "nan", "knn": math.nan}] * 2, UNTRAINED: [{"knn": 40.0, "linear": 50.0}] * 2}
+    outcomes["predictor only"] = [{**healthy, "collapse": dict.fromkeys(HEALTHY["collapse"], math.nan)}] * 2
     result = StudyResult(whole, "tiny", outcomes, [judge(s, outcomes) for s in whole.expected("tiny")], ["said"])
     write(result, tmp_path)
     again = read(tmp_path / "study.json")
@@ -275,10 +306,13 @@ def test_study_is_read_from_its_record_and_written_as_a_table(tmp_path: Path) ->
     text = (tmp_path / "study.md").read_text()
     assert text == f"```\nsaid\n```\n\n{markdown(again)}\n"
     rows = text.splitlines()
-    assert rows[4].startswith("| variant | kNN, % | std") and rows[4].endswith("after 10 epochs of ResNet-18 |")
-    assert rows[6] == "| batch | diverged | diverged | diverged | diverged | diverged | diverged | diverged | 57.7 |"
-    assert rows[7].startswith("| projector only | 50.2 [50.2, 50.2] | 0.75 [0.75, 0.75] | 9.0 [9.0, 9.0] |")
-    assert rows[12].startswith("| encoder, untrained | 40.0") and rows[12].endswith("| 28.8 |")
+    assert rows[4].startswith("| variant | kNN, % | linear, % | collapsed | std") and rows[4].endswith(
+        "after 10 epochs of ResNet-18 |"
+    )
+    assert rows[6] == "| batch | diverged | diverged |  | diverged | diverged | diverged | diverged | 57.7 |"
+    assert rows[7].startswith("| projector only | 50.2 [50.2, 50.2] | 61.5 [61.5, 61.5] | 0 of 2 | 0.75 [0.75, 0.75] |")
+    assert rows[12].startswith("| encoder, untrained | 40.0 [40.0, 40.0] | 50.0 [50.0, 50.0] |  |")
+    assert rows[12].endswith("| 28.8 |")
     assert "| layer norm in the heads collapses early on | did not hold | 0 of 2 seeds collapsed" in text
 
 
@@ -332,6 +366,36 @@ def test_over_seeds_is_students_interval() -> None:
     assert (score.value, score.high - score.value) == pytest.approx((2.0, 4.303 / math.sqrt(3)), abs=1e-3)
 
 
+def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(photos: Path, tmp_path: Path) -> None:
+    (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
+    encoder = build.untrained_encoder(override(task.config, QUICK), open_source(str(photos)))
+    train, test = labelled_splits(str(photos))
+    right = probe_correct(encoder, train, test, 3, torch.device("cpu"))
+    found = runs.accuracies(encoder, task)
+    assert found == {probe: pytest.approx(100 * float(right[probe].mean())) for probe in ("knn", "linear")}
+    (tmp_path / "encoder").mkdir()
+    save_encoder(tmp_path / "encoder", encoder.module, encoder.description)
+    (linear,) = evaluate(tmp_path / "encoder", str(photos), ["linear"], budget="paper")
+    assert linear.record["settings"]["epochs"] == 80
+    scored = runs.accuracies(encoder, replace(task, probe="sgd"))
+    assert scored == {"knn": found["knn"], "linear": pytest.approx(linear.score.value)}
+    assert {t.probe for t in plan(find_study("batch-size"), "tiny", 1, tmp_path)} == {"l-bfgs"}
+    assert {t.probe for t in plan(find_study("batch-size"), "paper", 1, tmp_path)} == {"sgd"}
+
+
+def test_the_linear_probe_of_a_study_sees_what_neighbours_do_not(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two classes along one direction, told apart by length alone, which cosines leave out."""
+    labels = torch.arange(40) % 2
+    vectors = torch.stack([1.0 + labels, torch.zeros(40)], dim=1)
+    features = Features(vectors, labels, torch.arange(40))
+    monkeypatch.setattr(runs, "make_job", lambda *a: SimpleNamespace(features=lambda part: features))
+    (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
+    encoder: Any = SimpleNamespace(description=None)
+    assert runs.accuracies(encoder, task) == {"knn": 50.0, "linear": 100.0}
+
+
 def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal in the second run; the same command goes on with it; a third finds all done; a seed is added."""
     out = tmp_path / "study"
@@ -362,7 +426,12 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
     assert all("underpowered" in line for line in lines(result)[1:4])  # contrasts of one seed
     content = json.loads((out / "study.json").read_text())
     assert content["outcomes"]["l2"][0]["knn"] == result.outcomes["l2"][0]["knn"]
+    assert 0 <= content["outcomes"]["l2"][0]["linear"] <= 100
     assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
+    before = (out / "protocol.txt").read_text()  # by a version that measured something else of the same runs
+    assert before.count("  accuracy, of") == before.count("expected beforehand, of") == 1
+    before = re.sub(r"(?m)^  accuracy.*$", "  accuracy: kNN", before)
+    (out / "protocol.txt").write_text(re.sub(r"expected beforehand.*", "expected beforehand:", before))
     more = study("loss-normalization", seeds=2, **arguments)
     assert isinstance(more, StudyResult)
     assert len(seen) == 2 * 4 * 2
@@ -376,13 +445,13 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
 
 def test_study_stops_between_two_trainings(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes while the untrained encoder is scored: that is finished, and nothing is begun."""
-    score, said = runs._knn, []
+    score, said = runs.accuracies, []
 
-    def score_and_stop(encoder, task) -> float:
+    def score_and_stop(encoder, task) -> dict[str, float]:
         os.kill(os.getpid(), signal.SIGTERM)
         return score(encoder, task)
 
-    monkeypatch.setattr(runs, "_knn", score_and_stop)
+    monkeypatch.setattr(runs, "accuracies", score_and_stop)
     out = tmp_path / "study"
     assert study("loss-normalization", seeds=1, data=str(photos), out=out, settings=QUICK, say=said.append) == 15
     assert [path.parent.name for path in out.glob("*/outcome.json")] == ["encoder-untrained-seed-0"]
@@ -392,13 +461,13 @@ def test_study_stops_between_two_trainings(photos: Path, tmp_path: Path, monkeyp
 def test_study_counts_an_encoder_that_explodes_as_diverged(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(encoder: object, task: Task) -> float:
+    def explode(encoder: object, task: Task) -> dict[str, float]:
         raise EncoderError("The encoder gives values that are not finite")
 
     whole = find_study("loss-normalization")
     part = replace(whole, scales={"tiny": replace(whole.scales["tiny"], variants=("none",))})
     (task, *_) = [t for t in plan(part, "tiny", 1, tmp_path, data=str(photos), settings=QUICK) if t.variant]
-    monkeypatch.setattr(runs, "_knn", explode)
+    monkeypatch.setattr(runs, "accuracies", explode)
     assert runs.run_one(task, say=lambda line: None) is None
     assert task.outcome is not None
     assert task.outcome["failed"] == "The encoder gives values that are not finite"

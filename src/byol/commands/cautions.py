@@ -24,6 +24,7 @@ def cautions(
         *_of_the_target(config, chosen, schedule),
         *_of_the_optimizer(config, chosen, given),
         *_of_norms(config, num_ranks),
+        *_of_heads(config),
         *_of_weights_to_start_from(config, given),
     ]
 
@@ -81,6 +82,19 @@ def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[st
             f"--optimizer.base-learning-rate {config.optimizer.base_learning_rate / 10:.2g}, a tenth of the recipe's"
         )
     return [f"weights to start from can be lost by training on; what kept some: {'; '.join(advice)}"] if advice else []
+
+
+def _of_heads(config: Config) -> list[str]:
+    """Measured in docs/results.md, "Normalisation"."""
+    h = config.heads
+    is_measured = config.method.name == "byol" and h.predictor in ("auto", "mlp") and not h.weight_standardization
+    if not is_measured or h.projector_norm not in ("none", "layer") or h.predictor_norm != h.projector_norm:
+        return []
+    found = {"none": "no norm", "layer": "layer norm"}[h.projector_norm]
+    return [
+        f"{found} in both heads: so the projections collapsed and the encoder gained nothing in 3 of 3 short trainings of "
+        "byol study normalization; batch norm in one of them was enough"
+    ]
 
 
 def _of_norms(config: Config, num_ranks: int) -> list[str]:

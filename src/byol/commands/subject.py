@@ -95,14 +95,15 @@ def open_subject(name: str, train: ImageSource, *, network: Network = "online", 
             raise EncoderError(f"The method of {folder} has no target network; leave --network at online.")
         encoder = Encoder(target.encoder, encoder.description)
     config = from_dict(Config, RunDirectory.open(folder).record()["config"]) if is_run else None
-    found = _of(name, encoder)
+    found = subject_of(name, encoder)
     if config is None:
         return found
     view = build.policy(config.views.view1)
     return replace(found, network=network, pretraining_view=view, semantics=config.views.semantics)
 
 
-def _of(name: str, encoder: Encoder) -> Subject:
+def subject_of(name: str, encoder: Encoder) -> Subject:
+    """`encoder`, called `name`."""
     description = encoder.description
 
     def trainable() -> nn.Module:
@@ -153,4 +154,4 @@ def _timm(name: str, train: ImageSource, seed: int) -> Subject:
         mean, std = pretrained_normalization(model) or (mean, std)
     features = find_num_features(module, seen.channels, size)
     description = EncoderDescription(model, settings, features, seen.channels, size, mean, std, True)
-    return replace(_of(name, Encoder(module, description)), network=weights or "untrained")
+    return replace(subject_of(name, Encoder(module, description)), network=weights or "untrained")

@@ -62,6 +62,7 @@ class Progress:
     learning_rate: float
     images_per_second: float
     remaining_seconds: float
+    """NaN where it is not known yet."""
     tau: float | None = None
     """None where no target network follows the online one."""
 
@@ -234,8 +235,11 @@ class _Log:
         self.logged_at, self.logged_step = now, done
 
     def _remaining_seconds(self, now: float, done: int) -> float:
-        """By the newest lines, so that one slow interval does not change it much."""
+        """By the newest lines, so that one slow interval does not change it much; the first step, which is slower, does not count."""
         total = self.schedule.total_steps
+        if done == self.first_step + 1 < total:
+            self.lines[0] = (now, done)
+            return math.nan
         since, at = self.lines[0]
         self.lines.append((now, done))
         seconds_per_pixel = (now - since) / max(pixels(self.areas, at, done, total), 1)

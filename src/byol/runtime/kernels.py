@@ -77,6 +77,8 @@ def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
         for process, _, _, temporary in running:
             process.kill()
             process.wait()
+            if process.stderr:
+                process.stderr.close()
             temporary.unlink(missing_ok=True)
 
 

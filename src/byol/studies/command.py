@@ -24,8 +24,8 @@ from byol.studies.study_report import StudyResult, collect, protocol, write
 
 MOST_JOBS = 4
 """Unless asked for: each holds the images and PyTorch in memory."""
-SEEDS = re.compile(r"x \d+ seeds")
-"""What of a protocol may change between two calls."""
+MAY_CHANGE = re.compile(r"x \d+ seeds|^  accuracy.*|(?<=^  expected beforehand).*")
+"""What of a protocol may differ between two calls: how many seeds, and what a version of this package measures of a run."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def begin(
 
     Each run sees `images` images, or as many as let the study end in `minutes` (by default the scale's), or the epochs
     of `settings`, which replace the scale's settings in all variants alike; one that goes on keeps what it was begun
-    with. `jobs` run at a time, by default one per core, up to four, on a CPU and one on a GPU. `say` is told of files
-    that are left out and of the speed test. Raises ConfigError for an unknown study, a time that is too short, too few
+    with. `jobs` run at a time, by default one per core, up to four, on a CPU and one on a GPU. `say` is told the question, of
+    files that are left out, and of the speed test. Raises ConfigError for an unknown study, a time that is too short, too few
     images, where `out` was begun with another protocol, and under torchrun.
     """
     if not 1 <= seeds <= 10:
@@ -77,6 +77,7 @@ def begin(
         raise ConfigError(f"The study {name} has no scale {scale}; it has {', '.join(chosen.scales)}.")
     folder = Path(out) if out is not None else Path("runs/studies") / f"{name}-{scale}"
     tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=settings)
+    say(f"study {name}: {chosen.asked(scale)}")
     source = open_source(tasks[0].data.data, root=data_root, download=download, say=say)
     if chosen.needs_colour and source.channels(0) != 3:
         raise ConfigError(
@@ -139,7 +140,7 @@ def _keep_protocol(folder: Path, said: list[str], budget: Mapping[str, Any] | No
     if file.exists():
         before = file.read_text().splitlines()
         for old, new in zip_longest(before, said, fillvalue="nothing"):
-            if SEEDS.sub("", old) != SEEDS.sub("", new):
+            if MAY_CHANGE.sub("", old) != MAY_CHANGE.sub("", new):
                 raise ConfigError(
                     f"{folder} holds a study with another protocol: {old.strip()!r} there, {new.strip()!r} now. Go on with the "
                     "same data and settings, or choose another --out."

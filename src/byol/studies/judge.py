@@ -44,7 +44,7 @@ def _judge_contrast(shape: Contrast, outcomes: Outcomes) -> Judgement:
         for seed in range(seeds)
     ]
     score = over_seeds(values)
-    digits = 1 if shape.measure in ("knn", "effective_rank") else 3
+    digits = 1 if shape.measure in ("knn", "linear", "effective_rank") else 3
     interval = f"[{score.low:.{digits}f}, {score.high:.{digits}f}]" if math.isfinite(score.low) else "no interval"
     expected = "" if shape.gap is None else f"; {shape.gap:g} expected from the source"
     evidence = f"{shape.measure} {score.value:+.{digits}f} {interval}, n = {seeds}{expected}"

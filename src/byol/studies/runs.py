@@ -12,26 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from byol import build
 from byol.build_networks import trained_method
-from byol.commands.evaluate import labelled_splits
+from byol.commands.evaluate import labelled_splits, make_job
 from byol.commands.pretrain import DataArguments, resume, start
+from byol.commands.subject import subject_of
 from byol.commands.trainer import Run, Say, Show
 from byol.config import Config, from_dict, override
 from byol.data.open import open_source
 from byol.engine.loop import Progress
 from byol.errors import ByolError, ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.branch_measures import measure_branches
-from byol.evaluate.features import extract
+from byol.evaluate.features import labels_of
 from byol.evaluate.knn import knn_predict
+from byol.evaluate.linear import fit_linear
+from byol.evaluate.linear_sgd import linear
+from byol.evaluate.options import ProtocolOptions
 from byol.export.encoder_file import Encoder
 from byol.recipes import recipe
 from byol.runtime.duration import in_words
 from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.record import RunDirectory, read_json, write_json
 from byol.runtime.stopping import StopRequest
-from byol.studies.study import UNTRAINED, ScaleName, Study, slug, variant_settings
+from byol.studies.study import UNTRAINED, Probe, ScaleName, Study, slug, variant_settings
 
 OUTCOME = "outcome.json"
 Overall = Callable[[float, str], None]
@@ -47,6 +52,7 @@ class Task:
     recipe: str
     data: DataArguments
     path: Path
+    probe: Probe = "l-bfgs"
 
     @property
     def outcome(self) -> dict[str, Any] | None:
@@ -78,7 +84,8 @@ def plan(
             own = {"epochs": base.epochs * variant.passes, **variant_settings(variant, scale_name)} if variant else {}
             config = override(base, {**own, "seed": seed})
             folder = out / f"{slug(variant.name if variant else UNTRAINED)}-seed-{seed}"
-            tasks.append(Task(variant.name if variant else None, config, scale.recipe, arguments, folder))
+            name = variant.name if variant else None
+            tasks.append(Task(name, config, scale.recipe, arguments, folder, scale.probe))
     return tasks
 
 
@@ -112,7 +119,7 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
     began = time.monotonic()
     if task.variant is None:
         task.path.mkdir(parents=True, exist_ok=True)
-        outcome: dict[str, Any] = {"knn": _knn(_untrained(task), task)}
+        outcome: dict[str, Any] = accuracies(_untrained(task), task)
     else:
         try:
             run = _train(task, say, show)
@@ -124,7 +131,7 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
             result = json.loads((run.path / "result.json").read_text())
             try:
                 outcome = {
-                    "knn": _knn(run.encoder(), task),
+                    **accuracies(run.encoder(), task),
                     **_measure(task),
                     "collapse": result["collapse"],
                     "verdict": result["verdict"],
@@ -148,16 +155,28 @@ def _untrained(task: Task) -> Encoder:
     return build.untrained_encoder(task.config, source)
 
 
-def _knn(encoder: Encoder, task: Task) -> float:
-    """kNN accuracy in percent."""
-    device = choose_device(task.config.device)
-    encoder = encoder.to(device)
+def accuracies(encoder: Encoder, task: Task) -> dict[str, float]:
+    """In percent of the test images: `knn`, and `linear` by the task's probe, whose strength or rate a part of the training images chooses."""
+    config = task.config
     train, test = labelled_splits(task.data.data, root=task.data.root)
-    channels = encoder.description.in_channels
-    bank, queries = (extract(encoder, part, channels, device) for part in (train, test))
-    assert bank.labels is not None and queries.labels is not None
-    predicted = knn_predict(bank.vectors, bank.labels, queries.vectors)
-    return 100 * float((predicted == queries.labels).float().mean())
+    subject = subject_of(task.path.name, encoder)
+    job = make_job(
+        subject, train, test, "paper", ProtocolOptions(), config.seed, config.device, config.workers, _show_nothing
+    )
+    bank, queries = job.features("train"), job.features("test")
+    labels, truth = labels_of(bank), labels_of(queries)
+
+    def percent(predicted: Tensor) -> float:
+        return 100 * float((predicted == truth).float().mean())
+
+    knn = percent(knn_predict(bank.vectors, labels, queries.vectors))
+    if task.probe == "sgd":
+        return {"knn": knn, "linear": linear(job).metrics["top-1"].value}
+    return {"knn": knn, "linear": percent(fit_linear(bank.vectors, labels).predict(queries.vectors))}
+
+
+def _show_nothing(what: str, done: int, total: int) -> None:
+    pass
 
 
 def _measure(task: Task) -> dict[str, float]:

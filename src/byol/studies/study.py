@@ -11,9 +11,18 @@ from typing import Any, Literal
 ScaleName = Literal["tiny", "small", "paper"]
 EVERY_SCALE: tuple[ScaleName, ...] = ("tiny", "small", "paper")
 UNTRAINED = "encoder, untrained"
-"""The encoder before training, which each study measures beside its variants, by kNN."""
+"""The encoder before training, whose accuracies each study measures beside its variants'."""
+Probe = Literal["l-bfgs", "sgd"]
+"""The linear probe: on cached features, or the paper's protocol (`evaluate.linear_sgd`), which is slower and needs less memory."""
 Measure = Literal[
-    "knn", "std_ratio", "effective_rank", "positive_cosine", "negative_cosine", "source_variance", "target_variance"
+    "knn",
+    "linear",
+    "std_ratio",
+    "effective_rank",
+    "positive_cosine",
+    "negative_cosine",
+    "source_variance",
+    "target_variance",
 ]
 
 
@@ -41,7 +50,7 @@ class Contrast:
     text: str
     weights: Mapping[str, float]
     gap: float | None
-    """The source's own, in the measure's unit (of its accuracy, for kNN): where the interval is wider, it cannot be seen.
+    """The source's own, in the measure's unit (of its accuracy, for kNN and the linear probe): where the interval is wider, it cannot be seen.
     None where the source gives no number."""
     measure: Measure = "knn"
     scales: tuple[ScaleName, ...] = EVERY_SCALE
@@ -75,6 +84,7 @@ class Scale:
     """In place of the study's, where its numbers differ."""
     minutes: float | None = None
     """For the whole study: each run sees as many images as fit. None: as many as the settings say."""
+    probe: Probe = "l-bfgs"
 
 
 TWO_LAYERS = {"heads.projector_depth": 2}
@@ -84,7 +94,7 @@ TINY = Scale("sample", "sample", {**TWO_LAYERS, "encoder.width": 0.25}, minutes=
 TINY_COLOUR = replace(TINY, data="cifar10")
 SMALL = Scale("sample", "cifar10", {**TWO_LAYERS, "epochs": 10.0})
 """500,000 images a run: about a quarter of an hour on two cores."""
-PAPER = Scale("imagenet-300", "imagenet")
+PAPER = Scale("imagenet-300", "imagenet", probe="sgd")
 SIMCLRS_HEADS = {"heads.projector_hidden": 2048, "heads.projector_output": 128, "heads.projector_output_norm": True}
 """Of the paper's reproduction of SimCLR, which its augmentations and batches are compared with; with BYOL's: 69.2 (F.5)."""
 PAPERS_ABLATIONS = "300 epochs of ResNet-50"
@@ -140,9 +150,14 @@ class Study:
         return tuple(v for v in self.variants if not names or v.name in names)
 
     def expected(self, scale: ScaleName) -> tuple[Shape, ...]:
-        """The shapes that a scale can show."""
+        """The shapes that a scale can show. At scale paper accuracy is that of the linear probe, as in the sources."""
         names = {UNTRAINED, *(v.name for v in self.chosen(scale))}
-        return tuple(shape for shape in self.shapes if scale in shape.scales and named(shape) <= names)
+        shapes = tuple(shape for shape in self.shapes if scale in shape.scales and named(shape) <= names)
+        return tuple(map(_by_linear_probe, shapes)) if scale == "paper" else shapes
+
+
+def _by_linear_probe(shape: Shape) -> Shape:
+    return replace(shape, measure="linear") if isinstance(shape, Contrast) and shape.measure == "knn" else shape
 
 
 def slug(name: str) -> str:

@@ -9,14 +9,16 @@ from typing import Any
 
 from byol.evaluate.branch_measures import NUM_DRAWS, NUM_IMAGES
 from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE
+from byol.evaluate.linear import STRENGTHS
 from byol.runtime.record import finite, replacing, write_atomically, write_json
 from byol.studies import find_study
-from byol.studies.judge import Judgement, Outcomes, judge, over_seeds
+from byol.studies.judge import Judgement, Outcomes, has_collapsed, judge, over_seeds
 from byol.studies.runs import Task
 from byol.studies.study import UNTRAINED, ScaleName, Study, Variant, variant_settings
 
 COLUMNS = {
     "knn": "kNN, %",
+    "linear": "linear, %",
     "std_ratio": "std (1: isotropic)",
     "effective_rank": "effective rank",
     "positive_cosine": "cosine, same image",
@@ -24,14 +26,19 @@ COLUMNS = {
     "source_variance": "variance over views, source",
     "target_variance": "variance over views, target",
 }
-TITLES = {"knn": "kNN, % (band: untrained)"}
+ACCURACIES = ("knn", "linear")
+TITLES = {**COLUMNS, **{measure: f"{COLUMNS[measure]} (band: untrained)" for measure in ACCURACIES}}
+PROBES = {
+    "l-bfgs": f"a linear probe (L-BFGS, the best of {len(STRENGTHS)} strengths on a fifth of the training images)",
+    "sgd": "a linear probe by the paper's protocol (SGD on augmented images, 80 epochs)",
+}
 POSSIBLE = {
-    "knn": (0, 100), "std_ratio": (0, math.inf), "effective_rank": (1, math.inf), "positive_cosine": (-1, 1),
+    "knn": (0, 100), "linear": (0, 100), "std_ratio": (0, math.inf), "effective_rank": (1, math.inf), "positive_cosine": (-1, 1),
     "negative_cosine": (-1, 1), "source_variance": (0, 1), "target_variance": (0, 1),
 }  # fmt: skip
 """Where an interval is cut off in the plot."""
 LEGEND = "Point and bar: mean over the seeds (gray) and Student's 95 % interval, cut off at possible values. Diamond: the paper's number."
-PANELS_PER_ROW = 4
+PANELS_PER_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,11 @@ def protocol(
         f"  recipe {study.scales[scale].recipe}: {_written(study.scales[scale].settings)}",
         *(f"    {v.name}: {_written(variant_settings(v, scale))}" for v in study.chosen(scale)),
         *([f"  changed in all variants: {changed}"] if changed else []),
-        f"  accuracy: kNN on the encoder's features in eval mode, k {NEIGHBOURS}, T {TEMPERATURE}; "
+        f"  accuracy, of the encoder's features in eval mode: kNN (k {NEIGHBOURS}, T {TEMPERATURE}), and {PROBES[study.scales[scale].probe]}; "
         f"std, rank and cosines: projections of {NUM_IMAGES} training images in train mode; "
         f"variance: their unit projections over {NUM_DRAWS} draws of both views; collapse: by the last step of the training",
         f"  the paper's numbers: {other}{study.source} ({study.paper_metric})",
-        "  expected beforehand:",
+        f"  expected beforehand, of accuracies by {'the linear probe' if scale == 'paper' else 'kNN'}:",
     ]
     return lines + [f"    {shape.text}" for shape in study.expected(scale)]
 
@@ -98,19 +105,37 @@ def collect(study: Study, scale: ScaleName, tasks: list[Task], protocol: list[st
 
 
 def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of the result as text; mean over the seeds with Student's 95 % interval."""
+    """(header, rows) of the result as text: mean over the seeds with Student's 95 % interval, and how many collapsed."""
     untrained = Variant(UNTRAINED, {}, result.study.paper_untrained)
     variants = {v.name: v for v in (*result.study.variants, untrained)}
+    measures = _measured(result)
+    after = len([measure for measure in measures if measure in ACCURACIES])
     rows = []
     for name in [*(n for n in result.outcomes if n != UNTRAINED), UNTRAINED]:
-        cells = [_cell(result.outcomes[name], measure) for measure in COLUMNS]
+        outcomes = result.outcomes[name]
+        cells = [_cell(outcomes, measure) for measure in measures]
+        cells.insert(after, _collapses(outcomes))
         rows.append([name, *cells, _paper(variants[name])])
-    return ["variant", *COLUMNS.values(), f"paper: {result.study.paper_measure}"], rows
+    titles = [COLUMNS[measure] for measure in measures]
+    titles.insert(after, "collapsed")
+    return ["variant", *titles, f"paper: {result.study.paper_measure}"], rows
+
+
+def _measured(result: StudyResult) -> list[str]:
+    """What a run has; those of earlier versions have no linear probe."""
+    seen = {measure for outcomes in result.outcomes.values() for outcome in outcomes for measure in outcome}
+    return [measure for measure in COLUMNS if measure in seen]
 
 
 def _paper(variant: Variant) -> str:
     """Its number in the source, with the source's name for it where that is another."""
     return "" if variant.paper is None else f"{variant.paper:g}{variant.paper_name and f' ({variant.paper_name})'}"
+
+
+def _collapses(outcomes: list[Mapping[str, Any]]) -> str:
+    """In how many of its seeds, of those that did not diverge."""
+    seen = [has_collapsed(outcome) for outcome in outcomes if "collapse" in outcome]
+    return f"{sum(seen)} of {len(seen)}" if seen else ""
 
 
 def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
@@ -119,7 +144,7 @@ def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
     if any(measure not in outcome for outcome in outcomes):
         return ""
     score = over_seeds([outcome[measure] for outcome in outcomes])
-    digits = 1 if measure in ("knn", "effective_rank") else 2
+    digits = 1 if measure in (*ACCURACIES, "effective_rank") else 2
     interval = f" [{score.low:.{digits}f}, {score.high:.{digits}f}]" if math.isfinite(score.low) else ""
     return f"{score.value:.{digits}f}{interval}"
 
@@ -156,7 +181,10 @@ def read(path: Path) -> StudyResult:
 
 def _restored(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
     """NaN where the file has null."""
-    return {name: math.nan if value is None else value for name, value in outcome.items()}
+    return {
+        name: _restored(value) if isinstance(value, Mapping) else math.nan if value is None else value
+        for name, value in outcome.items()
+    }
 
 
 def write(result: StudyResult, out: Path) -> None:
@@ -170,7 +198,7 @@ def write(result: StudyResult, out: Path) -> None:
         "source": result.study.source,
         "paper": {v.name: v.paper for v in result.study.variants},
         "paper_metric": result.study.paper_measure,
-        "measures": {**COLUMNS, "knn": TITLES["knn"]},
+        "measures": {measure: TITLES[measure] for measure in _measured(result)},
         "untrained": UNTRAINED,
         "outcomes": result.outcomes,
         "scores": {name: _scores(result.outcomes[name]) for name in result.outcomes},
@@ -190,7 +218,7 @@ def plot(result: StudyResult, path: Path) -> None:
     papers = {v.name: v for v in result.study.variants if v.name in result.outcomes and v.paper is not None}
     papers_title = f"paper: {result.study.paper_metric}\nafter {result.study.paper_training}"
     names = [v.name for v in result.study.chosen(result.scale)]
-    panels = [*COLUMNS, *(["paper"] if papers else [])]
+    panels = [*_measured(result), *(["paper"] if papers else [])]
     rows = math.ceil(len(panels) / PANELS_PER_ROW)
     size = (2.6 * PANELS_PER_ROW + 2, (0.35 * len(names) + 0.9) * rows + 0.5)
     figure = Figure(figsize=size, layout="constrained")
@@ -220,12 +248,12 @@ def plot(result: StudyResult, path: Path) -> None:
             reach = (max(score.low, least), min(score.high, most)) if math.isfinite(score.high) else (score.value,) * 2
             bar = [[max(0.0, score.value - reach[0])], [max(0.0, reach[1] - score.value)]]
             axis.errorbar(score.value, place, xerr=bar, fmt="o", color="tab:blue", capsize=3)
-        if panel == "knn":
-            untrained = over_seeds([o["knn"] for o in result.outcomes[UNTRAINED]])
+        if panel in ACCURACIES and all(panel in o for o in result.outcomes[UNTRAINED]):
+            untrained = over_seeds([o[panel] for o in result.outcomes[UNTRAINED]])
             axis.axvline(untrained.value, color="0.4", linestyle=":")
             if math.isfinite(untrained.low):
                 axis.axvspan(untrained.low, untrained.high, color="0.9", zorder=0)
-        axis.set_title(TITLES.get(panel) or COLUMNS.get(panel, papers_title), fontsize="small")
+        axis.set_title(TITLES.get(panel, papers_title), fontsize="small")
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()

@@ -12,7 +12,7 @@ function startStudies() {
       card.append(make("h3", "", title), element);
       byId(`study-charts-${number}`).append(card);
       const draw = () => Plotly.react(element, key === null ? paperTraces(study) : measureTraces(study, key), layout({
-        hovermode: "closest", xaxis: { nticks: 5, zeroline: false }, shapes: key === "knn" ? untrainedLine(study) : [],
+        hovermode: "closest", xaxis: { nticks: 5, zeroline: false }, shapes: untrainedLine(study, key),
         yaxis: { type: "category", categoryarray: variants(study).map(plain), categoryorder: "array", autorange: "reversed", showgrid: true, range: [variants(study).length - 0.5, -0.5], fixedrange: true },
       }), CONFIG);
       draw();
@@ -45,8 +45,8 @@ function paperTraces({ paper, ...study }) {
     marker: { color: COLOURS[1], size: 9, symbol: "diamond" }, hovertemplate: "%{y}, paper: %{x:.4~g}<extra></extra>" }];
 }
 
-/** Where the encoder stands before training. */
-function untrainedLine({ scores, untrained }) {
-  const value = scores[untrained]?.knn?.value;
+/** Where the encoder stands before training, by its accuracies. */
+function untrainedLine({ scores, untrained }, key) {
+  const value = scores[untrained]?.[key]?.value;
   return Number.isFinite(value) ? [{ type: "line", xref: "x", yref: "paper", x0: value, x1: value, y0: 0, y1: 1, line: { color: css("--soft"), dash: "dot", width: 1.2 } }] : [];
 }
