@@ -109,7 +109,7 @@ def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     untrained = Variant(UNTRAINED, {}, result.study.paper_untrained)
     variants = {v.name: v for v in (*result.study.variants, untrained)}
     measures = _measured(result)
-    after = len([measure for measure in measures if measure in ACCURACIES])
+    after = sum(measure in ACCURACIES for measure in measures)
     rows = []
     for name in [*(n for n in result.outcomes if n != UNTRAINED), UNTRAINED]:
         outcomes = result.outcomes[name]
