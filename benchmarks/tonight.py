@@ -139,7 +139,9 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--size", type=int, default=32, help="side of lightly's views")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--run", help="the folder of our run, to be kept; removed without it (one of our rows at a time)")
+    parser.add_argument(
+        "--run", help="the folder of our run, to be kept; removed without it (one of our rows at a time)"
+    )
     parser.add_argument("--python", default=str(PYTHON), help="an interpreter that has lightly")
     chosen = parser.parse_args()
     if not Path(chosen.python).exists():

@@ -87,6 +87,7 @@ MUTATIONS = [
     Mutation("the first step tells the time left", "engine/loop.py", "            self.lines[0] = (now, done)\n", "", GROWING),
     Mutation("heads of other methods are cautioned", "commands/cautions.py", "config.method.name == \"byol\" and h", "h", "tests/unit/test_cautions.py"),
     Mutation("scale paper probes cached features", "studies/runs.py", "if task.probe == \"sgd\":", "if False:", "tests/unit/test_studies.py"),
+    Mutation("one seed is enough for a collapse", "studies/judge.py", "if len(seen) == 1:", "if False:", "tests/unit/test_studies.py"),
     Mutation("a study takes other settings", "studies/command.py", "MAY_CHANGE.sub(\"\", old) != MAY_CHANGE.sub(\"\", new)", "old[:5] != new[:5]", "tests/unit/test_studies.py"),
     Mutation("columns without padding", "nets/matrix_conv.cpp", "const int64_t y = out_y * s.stride + ky - s.padding;", "const int64_t y = out_y * s.stride + ky;", KERNELS),
     Mutation("scatter ignores the stride", "nets/matrix_conv.cpp", "left < 0 || left % s.stride ||", "left < 0 ||", KERNELS),

@@ -357,6 +357,8 @@ def test_judge_collapse_needs_every_seed() -> None:
     assert judge(not_expected, {"a": [COLLAPSED, COLLAPSED]}).state == "did not hold"
     assert judge(not_expected, {"a": [HEALTHY, HEALTHY]}).state == "held"
     assert judge(shape, {"a": [HEALTHY, COLLAPSED]}).state == "undecided"
+    for one in (HEALTHY, COLLAPSED):
+        assert judge(shape, {"a": [one]}).state == "underpowered"
     found = judge(shape, {"a": [COLLAPSED, {"failed": "The loss became nan", "knn": math.nan}]})
     assert (found.state, found.evidence) == ("undecided", "a diverged in 1 of 2 seeds")
 

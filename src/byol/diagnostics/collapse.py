@@ -93,11 +93,11 @@ def verdict(seen: CollapseWatch) -> str:
     return MEANINGS[found].format(evidence)
 
 
+ADVICE = "lower the rate or the weight decay; in BYOL keep the predictor and the heads' batch norm, or raise tau."
 MEANINGS = {
-    "collapsed": "collapsed: projections hardly tell images apart ({}). Lower the rate or the weight decay, or, in BYOL, raise tau.",
+    "collapsed": f"collapsed: projections hardly tell images apart ({{}}). To mend it {ADVICE}",
     "partially collapsed": (
-        "partially collapsed: projections tell images apart less than in sound runs ({}). It passes early in a "
-        "training; late, lower the rate or the weight decay, or, in BYOL, raise tau."
+        f"partially collapsed: projections tell images apart less than in sound runs ({{}}). It passes early in a training; late, {ADVICE}"
     ),
     "healthy": "healthy: views of one image agree and different images differ ({}).",
 }

@@ -30,7 +30,7 @@ def over_seeds(values: list[float]) -> Score:
 
 
 def judge(shape: Shape, outcomes: Outcomes) -> Judgement:
-    """Looks for one expected shape in the results."""
+    """Looks for one expected shape in the results; one seed shows none."""
     diverged = {name: sum("failed" in outcome for outcome in outcomes[name]) for name in sorted(named(shape))}
     if said := "; ".join(f"{name} diverged in {n} of {len(outcomes[name])} seeds" for name, n in diverged.items() if n):
         return Judgement(shape.text, "undecided", said)
@@ -62,6 +62,8 @@ def _judge_collapse(shape: Collapse, outcomes: Outcomes) -> Judgement:
         f"{sum(seen)} of {len(seen)} seeds collapsed (same image minus other images below {LIMITS.cosine_gap:g}, "
         f"and effective rank below {LIMITS.effective_rank:g} or std below {LIMITS.std_ratio:g})"
     )
+    if len(seen) == 1:
+        return Judgement(shape.text, "underpowered", evidence)
     if all(value == shape.expected for value in seen):
         return Judgement(shape.text, "held", evidence)
     if all(value != shape.expected for value in seen):
