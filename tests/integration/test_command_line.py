@@ -1,5 +1,6 @@
 """The command as a user runs it: real processes."""
 
+import contextlib
 import json
 import os
 import resource
@@ -127,8 +128,11 @@ def test_reader_that_has_read_enough_ends_a_command_quietly() -> None:
     assert ended.stderr == ""
 
 
-def test_stop_by_signal_saves_and_resume_finishes(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """Sent to the whole group of processes and once more to the first, as torchrun, timeout and SLURM do."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_stop_by_signal_saves_and_resume_finishes(
+    trained: tuple[Path, Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    """Sent to the whole group of processes and once more to each, as torchrun, timeout and SLURM do."""
     arguments = ["pretrain", "--data", trained[1], "--out", tmp_path / "run", "--epochs", "400", *FAST]
     process = subprocess.Popen(
         [sys.executable, "-m", "byol", *map(str, arguments)],
@@ -140,14 +144,38 @@ def test_stop_by_signal_saves_and_resume_finishes(trained: tuple[Path, Path], tm
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > 3):
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGTERM)
-    process.send_signal(signal.SIGTERM)
+    workers = _descendants(process.pid)
+    assert workers  # that decode
+    os.killpg(process.pid, number)
+    for one in (*workers, process.pid):
+        os.kill(one, number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert process.returncode == 128 + number, errors
     assert b"Traceback" not in errors
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert not json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
     assert f"at step {steps[-1] + 1} of" in _resume_briefly(tmp_path / "run")
+    assert not any(map(_is_running, workers))
+
+
+def _descendants(pid: int) -> list[int]:
+    """Processes that it started, and those that these started."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            children.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def _resume_briefly(run: Path) -> str:

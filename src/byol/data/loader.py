@@ -3,8 +3,8 @@
 Both give the same rows of the same global batch for a (step, micro-batch), whatever the number of workers.
 """
 
-import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from byol.data.order import Order
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError, OutOfMemoryError
 from byol.runtime.copies import to_device
+from byol.runtime.stopping import SIGNALS
 
 Crop = Callable[[Image, int, int], Tensor]
 """(decoded image (H, W, C), step, row of the global batch) -> its float crops as the views' `distort` takes them, (2, C, S, S) for two."""
@@ -242,10 +243,10 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread; and out of reach of signals to the group of processes, which the training answers for all."""
+    """One thread; and deaf to what asks a training to stop, be it sent to all processes: the training answers for all."""
     torch.set_num_threads(1)
-    if hasattr(os, "setsid"):
-        os.setsid()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _with_clear_errors(loader: DataLoader) -> Iterator[Any]:
