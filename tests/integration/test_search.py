@@ -58,13 +58,17 @@ def test_a_trial_scores_the_target_where_there_is_one_and_the_start_where_asked(
     settings = " ".join(f"{name}={json.dumps(value)}" for name, value in tiny.items())
     trials = [f"{name}: {settings} method.name={json.dumps(name)}" for name in ("byol", "simclr")]
     out = str(tmp_path / "ledger.jsonl")
-    printed = search(out, *trials, "--images", "100", "--epochs", "1", "--untrained", "--jobs", "1").splitlines()
+    common = ("--images", "100", "--epochs", "1", "--jobs", "1")
+    kept = tmp_path / "runs"
+    printed = search(out, *trials, *common, "--untrained", "--keep", str(kept)).splitlines()
     byol, simclr = map(json.loads, printed)
     assert byol["validation"].keys() == {"online", "target", "untrained"}
     assert simclr["validation"].keys() == {"online", "untrained"}
     assert byol["steps"] > 0 and byol["minutes"] == 0
     scores = [tuple(score.values()) for score in byol["validation"].values()]
     assert len(set(scores)) == 3
+    again = json.loads(search(out, str(kept / "simclr-0"), *common))
+    assert again["validation"]["online"] == simclr["validation"]["online"]
 
 
 def test_the_ledger_as_a_table(tmp_path: Path) -> None:
