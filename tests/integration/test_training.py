@@ -107,9 +107,9 @@ def test_load_gives_the_trained_encoder(tmp_path: Path) -> None:
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a training find a signal after so many steps."""
-    from byol.engine import loop
+    from byol.commands import trainer
 
-    class StopThere(loop.StopRequest):
+    class StopThere(trainer.StopRequest):
         def __enter__(self):
             self.steps = 0
             return super().__enter__()
@@ -123,7 +123,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         def signal_number(self, value):
             pass
 
-    monkeypatch.setattr(loop, "StopRequest", StopThere)
+    monkeypatch.setattr(trainer, "StopRequest", StopThere)
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.full)])  # slow where emulated
@@ -145,6 +145,37 @@ def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str, monkeypatc
     assert rows[0] == rows[1]
     whole, parts = (load_file(tmp_path / name / "encoder.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_signal_in_the_last_save_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launchers pass signals on: one may come when the training has stopped by another, or is done."""
+    from byol.commands import trainer
+
+    save = checkpoint.save
+
+    def save_and_hear(*arguments, **settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return save(*arguments, **settings)
+
+    def write_and_hear(*arguments):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        trainer_write(*arguments)
+
+    trainer_write = trainer.save_encoder
+    monkeypatch.setattr(checkpoint, "save", save_and_hear)
+    monkeypatch.setattr(trainer, "save_encoder", write_and_hear)
+    ended = run(tmp_path / "run", epochs=1)
+    assert ended.finished and ended.signal_number == signal.SIGTERM
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
+
+
+def test_terminal_that_is_gone_does_not_end_a_training(tmp_path: Path) -> None:
+    def fail(_: object) -> None:
+        raise BrokenPipeError
+
+    assert byol.pretrain(
+        PICTURES, "small", out=tmp_path / "run", overrides={**SMALL, "epochs": 2}, say=lambda line: None, show=fail
+    ).finished
 
 
 def test_train_step_averages_gradients_over_micro_batches() -> None:

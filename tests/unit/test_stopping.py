@@ -1,15 +1,19 @@
 """Signals that ask a training to stop."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 
 from byol.runtime import stopping
-from byol.runtime.stopping import StopRequest
+from byol.runtime.stopping import StopRequest, born_deaf, deaf_but_to
+from tests.processes import CONTEXT
 
 
-def test_second_signal_of_one_request_changes_nothing_and_a_later_one_ends(
+def test_second_signal_of_one_request_changes_nothing_and_ctrl_c_later_ends(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     now = [100.0]
@@ -23,6 +27,7 @@ def test_second_signal_of_one_request_changes_nothing_and_a_later_one_ends(
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signal_number == signal.SIGINT
         now[0] += 1
+        os.kill(os.getpid(), signal.SIGTERM)  # passed on late
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -39,3 +44,42 @@ def test_signal_after_an_error_that_is_told_first_is_without_effect(
         raise error
     os.kill(os.getpid(), signal.SIGTERM)
     assert heard == ([] if ignored else [signal.SIGTERM])
+
+
+def test_process_that_is_born_deaf_does_not_end() -> None:
+    with born_deaf():
+        process = subprocess.Popen(["sleep", "60"])
+    process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.kill()
+    process.wait()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()).isdisjoint(stopping.SIGNALS)
+
+
+def listen(ready) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    deaf_but_to(parent.pid)
+    ready.set()
+    time.sleep(60)
+
+
+def kill(pid: int, number: int) -> None:
+    os.kill(pid, number)
+
+
+def test_a_worker_is_deaf_to_all_but_its_own_training() -> None:
+    ready = CONTEXT.Event()
+    worker = CONTEXT.Process(target=listen, args=(ready,))
+    worker.start()
+    assert ready.wait(30) and worker.pid
+    for number in stopping.SIGNALS:
+        stranger = CONTEXT.Process(target=kill, args=(worker.pid, number))
+        stranger.start()
+        stranger.join()
+    worker.join(0.5)
+    assert worker.exitcode is None
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0

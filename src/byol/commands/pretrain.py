@@ -16,7 +16,7 @@ from torch import nn
 from byol import build
 from byol.commands.cautions import cautions
 from byol.commands.plan import TimeLimit, plan
-from byol.commands.trainer import Run, Say, Show, Trainer
+from byol.commands.trainer import Run, Say, Show, Trainer, unfailing
 from byol.config import Config, differences, from_dict, override, to_dict, validate
 from byol.config import overrides as overrides_between
 from byol.data.arrays import ArrayImages
@@ -184,7 +184,7 @@ def _start(
         say(line)
     if planned:
         steps = trainer.schedule.total_steps
-        trainer.pace = Pace(planned.deadline, steps, say, planned.most_steps, planned.tested)
+        trainer.pace = Pace(planned.deadline, steps, unfailing(say), planned.most_steps, planned.tested)
     say(f"  run directory {run.path}")
     with run.lock() if ranks.is_first else contextlib.nullcontext():
         return trainer.run(run, say, show)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,10 +28,12 @@ from byol.nets.encoder import find_num_features
 from byol.optim.schedules import total_steps
 from byol.runtime.hardware import Kernels, choose_device, choose_kernels, choose_precision, keep_freed_memory
 from byol.runtime.notebook import html_table
-from byol.runtime.ranks import Ranks
+from byol.runtime.ranks import Ranks, is_of_lost_rank
 from byol.runtime.record import RunDirectory, read_json, replacing
+from byol.runtime.stopping import StopRequest
 from byol.runtime.track import Tracker, open_tracker
 
+T = TypeVar("T")
 Say = Callable[[str], None]
 Show = Callable[[Progress], None]
 
@@ -45,7 +47,7 @@ class Run:
     verdict: str
     """The collapse watch in a sentence."""
     signal_number: int | None = None
-    """The signal that stopped it, if one did."""
+    """The signal that stopped it, or came while the last was written, if one did."""
 
     def encoder(self, module: nn.Module | None = None) -> Encoder:
         """The trained encoder with its preprocessing."""
@@ -169,13 +171,18 @@ class Trainer:
 
         Raises NonFiniteError and CollapseError, with the run left so that it can be looked at and resumed.
         """
+        with StopRequest(is_of_lost_rank) as stop:
+            return self._run(run, unfailing(say), unfailing(show), stop)
+
+    def _run(self, run: RunDirectory, say: Say, show: Show, stop: StopRequest) -> Run:
         began, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
         if self.ranks.is_first:
             write_description(run.path, self.description())  # what a checkpoint needs to be read as an encoder
         try:
-            end = self._train(run, show)
+            end = self._train(run, show, stop)
         except NonFiniteError as error:
             self._save_fault(run, error.step)
+            self.ranks.gather(None)  # a launcher ends the others as soon as one has gone
             raise
         finally:
             if self.ranks.is_first:
@@ -190,15 +197,16 @@ class Trainer:
             result = _result(end, told, self.state, began, len(self.skipped))
             if self.state.step > first_step or not _is_written(run, result):
                 run.write("result.json", result)
+        self.ranks.gather(None)  # until all is written
         for line in self._account(run, end, told):
             say(line)
         if end.collapsed:
             raise CollapseError(
                 f"Stopped at step {self.state.step}, since stop_on_collapse is set: {told} What there is lies in {run.path}."
             )
-        return Run(run.path, end.finished, told, end.signal_number)
+        return Run(run.path, end.finished, told, end.signal_number or stop.signal_number)
 
-    def _train(self, run: RunDirectory, show: Show) -> LoopEnd:
+    def _train(self, run: RunDirectory, show: Show, stop: StopRequest) -> LoopEnd:
         c = self.config
         loop = LoopSettings(
             num_micro_batches=c.batch_size // (c.micro_batch_size * self.ranks.size),
@@ -215,9 +223,17 @@ class Trainer:
         bf16 = self.precision == "bf16"
         tracker = open_tracker(c.track, run.path, to_dict(c), self.state.step) if self.ranks.is_first else None
         with contextlib.closing(tracker) if tracker else contextlib.nullcontext():
-            return self._loop(run, loop, bf16, tracker, show)
+            return self._loop(run, loop, bf16, tracker, show, stop)
 
-    def _loop(self, run: RunDirectory, loop: LoopSettings, bf16: bool, tracker: Tracker | None, show: Show) -> LoopEnd:
+    def _loop(
+        self,
+        run: RunDirectory,
+        loop: LoopSettings,
+        bf16: bool,
+        tracker: Tracker | None,
+        show: Show,
+        stop: StopRequest,
+    ) -> LoopEnd:
         c, ranks, method = self.config, self.ranks, self.state.method
         return train(
             self.state,
@@ -235,6 +251,7 @@ class Trainer:
             self.schedule,
             loop,
             device=self.device,
+            stop=stop,
             checkpoints=run.checkpoints,
             metrics=MetricsFile(run.metrics, self.state.step, tracker) if ranks.is_first else None,
             show=show,
@@ -275,6 +292,16 @@ class Trainer:
         if end.signal_number:
             lines.append(f"continue with: byol pretrain --resume {run.path}")
         return lines
+
+
+def unfailing(tell: Callable[[T], None]) -> Callable[[T], None]:
+    """A terminal that is gone, or a log on a full disk, is no reason to end a training."""
+
+    def told(what: T) -> None:
+        with contextlib.suppress(OSError):
+            tell(what)
+
+    return told
 
 
 def _is_written(run: RunDirectory, result: dict[str, Any]) -> bool:

@@ -3,8 +3,8 @@
 Both give the same rows of the same global batch for a (step, micro-batch), whatever the number of workers.
 """
 
+import multiprocessing
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from byol.data.order import Order
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError, OutOfMemoryError
 from byol.runtime.copies import to_device
-from byol.runtime.stopping import SIGNALS
+from byol.runtime.stopping import born_deaf, deaf_but_to
 
 Crop = Callable[[Image, int, int], Tensor]
 """(decoded image (H, W, C), step, row of the global batch) -> its float crops as the views' `distort` takes them, (2, C, S, S) for two."""
@@ -243,16 +243,18 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread; and deaf to what asks a training to stop, be it sent to all processes: the training answers for all."""
+    """One thread; and deaf to what asks a training to stop, which the training answers for all."""
     torch.set_num_threads(1)
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    if (training := multiprocessing.parent_process()) is not None and training.pid is not None:
+        deaf_but_to(training.pid)
 
 
 def _with_clear_errors(loader: DataLoader) -> Iterator[Any]:
     """Of a worker that died, most often since the memory was full, one sentence."""
     try:
-        yield from loader
+        with born_deaf():
+            pieces = iter(loader)
+        yield from pieces
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -26,7 +26,7 @@ from byol.engine.step import ComputeLoss, Schedule, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
 from byol.methods.network import MethodOutput
 from byol.runtime import checkpoint
-from byol.runtime.ranks import Ranks, is_of_lost_rank
+from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
 
 LOOKS_BEFORE_STOPPING = 3
@@ -89,6 +89,7 @@ def train(
     settings: LoopSettings,
     *,
     device: torch.device,
+    stop: StopRequest,
     checkpoints: Path,
     metrics: MetricsFile | None,
     show: Callable[[Progress], None] = lambda progress: None,
@@ -96,7 +97,7 @@ def train(
     pace: Pace | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008
 ) -> LoopEnd:
-    """Trains until `schedule.total_steps` or a signal to any rank; the first rank saves at intervals and at the end.
+    """Trains until `schedule.total_steps` or a `stop` of any rank; the first rank saves at intervals and at the end.
 
     `views` are those of equal parts of the steps, one after the other. `metrics` is None on the other ranks. `probe` looks at the
     encoder every `settings.probe_steps` steps and at the end; `pace` may correct the number of steps, once. Raises NonFiniteError
@@ -117,7 +118,7 @@ def train(
             keep, milestones = settings.keep_checkpoints, settings.milestone_steps
             checkpoint.save(checkpoints, state.state_dict(), keep=keep, milestone_steps=milestones)
 
-    with StopRequest(is_of_lost_rank) as stop, torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         while state.step < total and not stopped_by and collapsed_looks < LOOKS_BEFORE_STOPPING:
             step = state.step
             torch.manual_seed(_seed_of_step(settings.seed, step, ranks.rank))

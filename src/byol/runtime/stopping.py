@@ -1,10 +1,11 @@
 """Stopping on Ctrl-C, SIGTERM and SIGUSR1 (SLURM's usual warning) at the end of a step, so that nothing is lost."""
 
+import contextlib
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -15,10 +16,11 @@ ONE_REQUEST_SECONDS = 1.0
 
 
 class StopRequest:
-    """While entered, SIGINT, SIGTERM and SIGUSR1 set `signal_number` in place of killing; a later one kills as usual.
+    """While entered, SIGINT, SIGTERM and SIGUSR1 set `signal_number` in place of killing; Ctrl-C once more ends at once.
 
-    After an error that is `told_first`, SIGTERM stays without effect: it is sent because of that same error, and would
-    end the process before it has said what happened.
+    A repeated SIGTERM or SIGUSR1 changes nothing: launchers pass them on, and one that comes in a long operation is
+    heard late. After an error that is `told_first`, SIGTERM stays without effect: it is sent because of that same error,
+    and would end the process before it has said what happened.
     """
 
     def __init__(self, told_first: Callable[[BaseException], bool] = lambda error: False) -> None:
@@ -43,7 +45,7 @@ class StopRequest:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is None:
             self.signal_number, self._asked_at = number, time.monotonic()
-        elif time.monotonic() - self._asked_at > ONE_REQUEST_SECONDS:
+        elif number == signal.SIGINT and time.monotonic() - self._asked_at > ONE_REQUEST_SECONDS:
             self._restore()
             os.kill(os.getpid(), number)
 
@@ -51,3 +53,34 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
         self._previous.clear()
+
+
+@contextlib.contextmanager
+def born_deaf() -> Iterator[None]:
+    """Processes that are started within the block hear nothing of what asks a training to stop."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def deaf_but_to(parent: int) -> None:
+    """Nothing that asks a training to stop reaches this process, be it sent to all; SIGTERM of `parent` alone ends it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    threading.Thread(target=_end_by, args=(parent,), daemon=True).start()
+
+
+def _end_by(parent: int) -> None:
+    if hasattr(signal, "sigwaitinfo"):
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+    else:  # macOS does not tell whose it is
+        signal.sigwait({signal.SIGTERM})
+    os._exit(0)

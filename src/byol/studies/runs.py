@@ -116,7 +116,7 @@ def run_all(
 
 def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None) -> int | None:
     """Trains or goes on, evaluates, and writes the outcome; returns the signal that stopped it, or None."""
-    began = time.monotonic()
+    began, stopped_by = time.monotonic(), None
     if task.variant is None:
         task.path.mkdir(parents=True, exist_ok=True)
         outcome: dict[str, Any] = accuracies(_untrained(task), task)
@@ -128,6 +128,7 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
         else:
             if not run.finished:
                 return run.signal_number
+            stopped_by = run.signal_number
             result = json.loads((run.path / "result.json").read_text())
             try:
                 outcome = {
@@ -140,7 +141,7 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
                 outcome = {"failed": str(error), "knn": math.nan}
     content = {"variant": task.variant, "seed": task.config.seed, **outcome, "seconds": time.monotonic() - began}
     write_json(task.path / OUTCOME, content)
-    return None
+    return stopped_by
 
 
 def _train(task: Task, say: Say, show: Show) -> Run:
