@@ -249,7 +249,7 @@ MUTATIONS = [
     Mutation("weights unseen", "engine/loop.py", "        _require_finite_weights(state)\n", "", STEP),
     Mutation("chance not seeded", "engine/loop.py", "            torch.manual_seed(_seed_of_step(settings.seed, step, ranks.rank))\n", "", STEP),
     Mutation("chance not by step", "engine/loop.py", "SeedSequence((seed, step, rank))", "SeedSequence((seed, rank))", STEP),
-    Mutation("saved settings stay", "engine/state.py", "group.update(own)", "pass", STEP),
+    Mutation("saved settings stay", "engine/state.py", "{**own, ", "{**group, ", STEP),
     Mutation("bias counted twice", "evaluate/metrics.py", " - (np.mean(values) - whole)", "", PROTOCOLS),
     Mutation("local folder as public", "data/public.py", "data in PUBLIC and not Path(data).exists()", "data in PUBLIC", PROTOCOLS),
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from byol.nets.matrix_conv import use_matrix_products
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import total_steps
-from byol.runtime.hardware import choose_workers
+from byol.runtime.hardware import choose_channels_last, choose_workers
 from byol.runtime.ranks import Ranks
 from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
@@ -219,6 +219,7 @@ def feed(
             choose_workers(config.workers),
             skipped,
             config.views.decode_short_side,
+            pins=device.type == "cuda",
         )
     images, indices = resident
     if len(images) < config.batch_size:
@@ -237,7 +238,7 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks, *, 
     built = built.to(device)
     if ranks.size > 1:
         synchronize_batch_norm(built)
-    if config.channels_last:
+    if choose_channels_last(config.channels_last, device):
         built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if fused:
         fuse_norms(built)

@@ -1,5 +1,6 @@
 """The command `byol`. Parsing imports no torch, so that help is quick; each command imports what it needs."""
 
+import io
 import os
 import sys
 import time
@@ -123,6 +124,9 @@ class Recipes:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: runs one command and exits with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal has no letter for
     try:
         try:
             code = _run(arguments)
@@ -142,6 +146,23 @@ def main(arguments: list[str] | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         raise
+    except (OSError, MemoryError, RuntimeError) as error:
+        said = _of_the_machine(error)
+        if not said:
+            raise
+        print(f"byol: {said}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _of_the_machine(error: BaseException) -> str:
+    """What the user can put right, where it is not our mistake: a refusing disk, a full memory; else empty."""
+    if isinstance(error, OSError):
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{place}{error.strerror or error}. Put that right, or name another place."
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        reason = (str(error).splitlines() or ["MemoryError"])[0]
+        return f"The memory is full ({reason}). End what else uses it, or take smaller batches, views or encoder."
+    return ""
 
 
 def _run(arguments: list[str]) -> int:
@@ -205,6 +226,9 @@ def _pretrain(options: Pretrain) -> int:
         if options.resume == "auto" and not options.out:
             print("byol: --resume auto continues what lies in --out: name one", file=sys.stderr)
             return USAGE_ERROR
+        arguments = None
+        if options.data:
+            arguments = DataArguments(options.data, options.place.data_root, options.place.download)
         path = options.out if options.resume == "auto" else options.resume
         if options.resume == "auto" and not (Path(path) / "run.json").exists():
             path = ""
@@ -219,12 +243,13 @@ def _pretrain(options: Pretrain) -> int:
                 overrides=overrides(recipe(options.recipe).config, options.config)
                 | settings_of(options.config, options.given),  # those that equal the recipe's, too
                 accept_changes=options.accept_changes,
+                data=arguments,
                 say=console.say,
                 show=console.show,
                 command=sys.argv,
             )
         else:
-            if not options.data:
+            if arguments is None:
                 print(
                     "byol: name the images with --data (or a run to continue with --resume). See byol pretrain --help",
                     file=sys.stderr,
@@ -235,7 +260,6 @@ def _pretrain(options: Pretrain) -> int:
             source = open_source(
                 options.data, root=options.place.data_root, download=options.place.download, say=console.say
             )
-            arguments = DataArguments(options.data, options.place.data_root, options.place.download)
             run = start(
                 options.config,
                 options.recipe,

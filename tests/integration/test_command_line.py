@@ -228,6 +228,62 @@ def test_bad_input_gets_one_sentence(
     assert code == 2 or len(output.strip().splitlines()) == 1 or output.strip().splitlines()[-1].startswith("byol: ")
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(28, "No space left on device", "runs/photos"), "runs/photos: No space left on device"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (RuntimeError("MPS backend out of memory (allocated: 9 GiB)\nmore"), "(MPS backend out of memory (allocated: 9 GiB))"),
+        (MemoryError(), "memory is full"),
+    ],
+)  # fmt: skip
+def test_what_the_machine_refuses_is_one_sentence(
+    error: Exception, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr("byol.cli._run", fail)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and says in said and said.count("\n") == 1
+
+
+def test_our_own_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("byol.cli._run", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        main([])
+
+
+def test_names_that_are_no_text_can_be_said(photos: Path, tmp_path: Path) -> None:
+    strange = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.rename(photos, strange)
+    os.rename(strange + b"/cat/00.jpg", strange + b"/cat/\xe9.jpg")
+    Path(os.fsdecode(strange + b"/cat/\xe9.jpg")).write_bytes(b"broken")
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "byol", "pretrain", "--data", strange, "--out", str(tmp_path / "run")]
+    ended = subprocess.run([*command, "--epochs", "1", *FAST], capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert r"caf\udce9" in ended.stdout and "finished" in ended.stdout
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_run_goes_on_where_its_images_have_moved_to(photos: Path, tmp_path: Path) -> None:
+    byol("pretrain", "--data", photos, "--out", tmp_path / "run", "--epochs", "1", *FAST)
+    moved = photos.rename(tmp_path / "moved")
+    again = ("pretrain", "--resume", tmp_path / "run")
+    assert "neither a folder or file" in byol(*again, code=1)
+    assert "resuming" in byol(*again, "--data", moved)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["data"] == str(moved)
+    assert "resuming" in byol(*again)
+    (moved / "cat" / "00.jpg").rename(moved / "cat" / "other.jpg")
+    assert "began with other images" in byol(*again, "--data", moved, code=1)
+
+
 def test_python_from_folder_to_encoder(trained: tuple[Path, Path]) -> None:
     code = f"import byol, torch; e = byol.load({str(trained[0])!r}); print(e(torch.zeros(2, 3, 50, 60, dtype=torch.uint8)).shape)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

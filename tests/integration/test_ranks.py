@@ -18,6 +18,7 @@ import byol
 from byol.commands.pretrain import resume
 from byol.data.arrays import ArrayImages
 from byol.engine.metrics import read_metrics
+from byol.errors import ConfigError
 from byol.nets.encoder import create_encoder
 from byol.nets.fused_norm import fuse_norms
 from byol.nets.norm import (
@@ -28,6 +29,7 @@ from byol.nets.norm import (
     batch_norm_2d,
     synchronize_batch_norm,
 )
+from byol.runtime.ranks import Ranks
 from tests.conftest import SMALL, picture
 from tests.ranks import join_and_leave, run_ranks, start_ranks
 
@@ -110,6 +112,28 @@ def test_run_of_two_ranks_resumes_with_one_and_four(tmp_path: Path) -> None:
     assert len(losses(tmp_path / "run")) == 4
     run_ranks(4, resume_rank, tmp_path / "run")
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+
+
+def test_ranks_that_are_not_at_one_say_so(tmp_path: Path) -> None:
+    pretrain(tmp_path / "run")
+    run_ranks(2, of_other_images, tmp_path / "new")
+    run_ranks(2, begin_and_go_on, tmp_path / "run")
+
+
+def of_other_images(rank: int, out: Path) -> None:
+    with pytest.raises(ConfigError, match="see different images"):
+        byol.pretrain(PICTURES[rank:], "small", out=out, overrides=SMALL, say=lambda line: None)
+
+
+def begin_and_go_on(rank: int, run: Path) -> None:
+    """As where each machine has a disk of its own at the same path."""
+    with pytest.raises(ConfigError, match="begin a run and others go on"):
+        pretrain(run.with_name("elsewhere")) if rank else resume_rank(rank, run)
+
+
+def test_each_rank_needs_a_gpu_of_its_own() -> None:
+    with pytest.raises(ConfigError, match=r"give device cuda in place of cuda:0"):
+        Ranks(1, 2, 1).device(torch.device("cuda", 0))
 
 
 def stop_at_four(rank: int, out: Path) -> None:

@@ -151,6 +151,10 @@ def test_feed_that_needs_more_shared_memory_than_there_is_says_so(
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
     with pytest.raises(OutOfMemoryError, match=r"2 worker processes need 1 MB of shared memory, and .* has 1\. Lower"):
         next(feed.batches(0, 1, views.crop))  # 6 places of 8 images, two views of 3 x 32 x 32 float32: 1,179,648 bytes
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=2_000_000))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each of whose processes needs as much
+    with pytest.raises(OutOfMemoryError, match=r"4 worker processes need 2 MB of shared memory, and .* has 2\. Lower"):
+        next(feed.batches(0, 1, views.crop))
 
 
 def test_ranks_of_a_machine_share_its_cores_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,8 +137,10 @@ def test_file_index_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     (tmp_path / "set" / "b").symlink_to(tmp_path / "away")
     (tmp_path / "set" / "a" / "up").symlink_to(tmp_path / "set")
     (tmp_path / "set" / "gone.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "set" / "self").symlink_to(tmp_path / "set" / "self")
     found = index_files(tmp_path / "set", None)
     assert [found.paths[i] for i in range(len(found.paths))] == ["a/1.png", "b/2.png", "gone.png"]
+    assert found.unreadable == {"self": "Too many levels of symbolic links"}
     source = ImageFolder(tmp_path / "set")
     with pytest.raises(BrokenImageError, match="No such file"):
         source.read(2, 3)

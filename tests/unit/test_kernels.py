@@ -20,7 +20,7 @@ from byol.nets.resnet import ResNet
 from byol.optim.groups import create_optimizer
 from byol.optim.lars import LARS
 from byol.runtime import kernels
-from byol.runtime.hardware import choose_kernels
+from byol.runtime.hardware import choose_channels_last, choose_kernels, fuses_views
 
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
@@ -321,6 +321,7 @@ def test_kernels_are_chosen_by_name_and_machine(monkeypatch: pytest.MonkeyPatch)
     assert choose_kernels("compile", CPU).kind == "compile"
     assert choose_kernels("auto", torch.device("cuda")).kind == "native"
     assert "CPU" in choose_kernels("fused", torch.device("cuda")).notice
+    assert [fuses_views(name) for name in ("auto", "fused", "native", "compile")] == [True, True, False, False]
     monkeypatch.setattr(kernels, "find_compiler", lambda: None)
     kernels.prepare.cache_clear()
     try:
@@ -329,6 +330,11 @@ def test_kernels_are_chosen_by_name_and_machine(monkeypatch: pytest.MonkeyPatch)
             assert found.kind == "native" and "compiler" in found.notice
     finally:
         kernels.prepare.cache_clear()
+
+
+def test_channels_last_is_left_out_where_it_computes_wrongly() -> None:
+    assert [choose_channels_last(True, torch.device(name)) for name in ("cpu", "cuda", "mps")] == [True, True, False]
+    assert not choose_channels_last(False, CPU)
 
 
 def test_kernels_are_built_once_and_a_broken_compiler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

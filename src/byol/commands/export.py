@@ -82,7 +82,7 @@ def export_encoder(
         written = WRITERS[to](encoder, writing)
         title = encoder.description.name or "An encoder of its own"
         card = model_card(title, encoder.description, written.snippet(out.name), written.checked, written.library)
-        write_atomically(writing / "README.md", card.encode())
+        write_atomically(writing / "README.md", card.encode(errors="backslashreplace"))
     return Export(out, written.snippet(str(out)), written.checked, written.notes)
 
 

@@ -64,5 +64,5 @@ def import_deepmind(
         card = model_card(
             f"{name} of DeepMind's BYOL", description, byol_snippet(out.name, description), checked, "byol"
         )
-        write_atomically(writing / "README.md", card.encode())
+        write_atomically(writing / "README.md", card.encode(errors="backslashreplace"))
     return load_encoder(out)

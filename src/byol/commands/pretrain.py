@@ -31,6 +31,12 @@ from byol.runtime.hardware import describe_machine
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.record import FORMAT_VERSION, RunDirectory
 
+APART = (
+    "Some of the processes begin a run and others go on with one: --out must be the same folder on every machine, on a "
+    "disk that they share."
+)
+OTHER_IMAGES = "The processes see different images: --data must hold the same files on every machine."
+
 
 def _silent(_: Any) -> None:
     pass
@@ -112,6 +118,7 @@ def start(
     with join_ranks() as ranks:
         if not ranks.is_first:
             say = show = _silent
+        ranks.require_same("begins", APART)
         return _start(config, recipe_name, arguments, source, out, encoder, limit, given, say, show, command, ranks)
 
 
@@ -133,6 +140,8 @@ def _start(
     if out is not None and ranks.is_first:
         RunDirectory.require_free(Path(out))
     asked, chosen = config, find_recipe(recipe_name)
+    images = fingerprint(source)
+    ranks.require_same(images, OTHER_IMAGES)
     skipped = SkippedImages()
     seen = profile(source, skipped)
     say(
@@ -169,7 +178,7 @@ def _start(
                 **dataclasses.asdict(arguments),
                 "description": source.description,
                 "num_images": len(source),
-                "fingerprint": fingerprint(source),
+                "fingerprint": images,
                 "channels": seen.channels,
             },
             "derived": trainer.derived(),
@@ -195,6 +204,7 @@ def resume(
     *,
     overrides: Mapping[str, Any] | None = None,
     accept_changes: bool = False,
+    data: DataArguments | None = None,
     source: Any = None,
     encoder: nn.Module | None = None,
     say: Say = print,
@@ -203,7 +213,7 @@ def resume(
 ) -> Run:
     """Continues a run where its newest checkpoint stands; the same numbers follow as without the stop.
 
-    `source` and `encoder` are needed again where the run was started with such objects. Raises RunError where the
+    `data`: where the images lie now, if not where they did. `source` and `encoder` are needed again where the run was started with such objects. Raises RunError where the
     data is no longer the same number of images, ConfigError where `overrides` change a setting of the run, unless
     `accept_changes`. With another number of ranks than before each takes its share of the same micro-batches.
     """
@@ -231,6 +241,7 @@ def resume(
     with join_ranks() as ranks, run.lock() if ranks.is_first else contextlib.nullcontext():
         if not ranks.is_first:
             say = show = _silent
+        ranks.require_same("goes on", APART)
         for line in changed:
             say(f"  changed: {line}")
         together = resolved.micro_batch_size * record["derived"]["num_ranks"]
@@ -241,13 +252,14 @@ def resume(
             )
         shared = dataclasses.replace(resolved, micro_batch_size=together // ranks.size)
         source = None if source is None else as_source(source)
-        return _resume(run, record, shared, source, encoder, say, show, command, ranks, "epochs" not in changes)
+        return _resume(run, record, shared, data, source, encoder, say, show, command, ranks, "epochs" not in changes)
 
 
 def _resume(
     run: RunDirectory,
     record: dict[str, Any],
     config: Config,
+    data: DataArguments | None,
     source: ImageSource | None,
     encoder: nn.Module | None,
     say: Say,
@@ -259,10 +271,11 @@ def _resume(
     """`keeps_plan`: of a training by time, with the number of steps that it was corrected to."""
     path = run.path
     if source is None:
-        if not record["data"]["data"]:
+        if data is None and not record["data"]["data"]:
             raise RunError(f"{path} was started with images from Python: pass them as `source` again.")
-        arguments = DataArguments(**{name: record["data"][name] for name in ("data", "root", "download")})
-        source = open_source(arguments.data, root=arguments.root, download=False, say=say)
+        began = DataArguments(**{name: record["data"][name] for name in ("data", "root", "download")})
+        arguments = data or dataclasses.replace(began, download=False)
+        source = open_source(arguments.data, root=arguments.root, download=arguments.download, say=say)
     if len(source) != record["data"]["num_images"]:
         raise RunError(
             f"{path} began with {record['data']['num_images']} images, {source.description} now holds {len(source)}. Resume needs the same data."
@@ -271,6 +284,9 @@ def _resume(
         raise RunError(
             f"{path} began with other images than {source.description} now holds: as many, with other names. Resume needs the same data."
         )
+    ranks.require_same(fingerprint(source), OTHER_IMAGES)
+    if data is not None:
+        record["data"] |= dataclasses.asdict(data)
     if record["own_encoder"] and encoder is None:
         raise RunError(f"{path} was started with a module of your own: pass one of the same shape as `encoder`.")
     skipped = SkippedImages()
@@ -291,6 +307,9 @@ def _resume(
             trainer.schedule = dataclasses.replace(trainer.schedule, total_steps=steps)
         elif record.get("plan"):
             say("  stopped before its number of steps was corrected; the first plan stays, however long it takes")
+    ranks.require_same(
+        trainer.state.step, f"The processes read different checkpoints; {path} must lie on a shared disk."
+    )
     if ranks.is_first:
         record["commands"].append(list(command) or sys.argv)
         run.write("run.json", record)

@@ -17,7 +17,14 @@ from byol.engine.micro_batches import make_views
 from byol.engine.step import train_step
 from byol.engine.wrap import wrap
 from byol.errors import BrokenImageError, DataError
-from byol.runtime.hardware import choose_device, choose_kernels, choose_precision, keep_freed_memory, num_cores
+from byol.runtime.hardware import (
+    choose_channels_last,
+    choose_kernels,
+    choose_precision,
+    fuses_views,
+    keep_freed_memory,
+    num_cores,
+)
 from byol.runtime.ranks import Ranks
 
 DECODED_IMAGES = 64
@@ -39,8 +46,7 @@ def decode_some(
 
     Raises DataError where fewer than two can be decoded.
     """
-    fused = choose_kernels(config.kernels, choose_device(config.device)).kind == "fused"
-    views = build.two_views(config, fused=fused)
+    views = build.two_views(config, fused=fuses_views(config.kernels))
     chosen = np.random.default_rng(0).permutation(len(source))[:DECODED_IMAGES].tolist()
 
     def read(index: int) -> Image | str:
@@ -79,11 +85,11 @@ def train_a_little(
         state.method,
         device,
         bf16=bf16,
-        channels_last=config.channels_last,
+        channels_last=choose_channels_last(config.channels_last, device),
         compiled=kernels.kind == "compile",
         num_micro_batches=most,
     )
-    views = build.two_views(config, fused=kernels.kind == "fused")
+    views = build.two_views(config, fused=fuses_views(config.kernels))
     schedule = build.schedule(config, max(len(images), config.batch_size))
     size, num_micro_batches = min(SMALLEST_TRIAL, largest), 1
     until = time.perf_counter() + TRIAL_SECONDS

@@ -26,7 +26,15 @@ from byol.evaluate.online import OnlineProbe
 from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, save_encoder, write_description
 from byol.nets.encoder import find_num_features
 from byol.optim.schedules import total_steps
-from byol.runtime.hardware import Kernels, choose_device, choose_kernels, choose_precision, keep_freed_memory
+from byol.runtime.hardware import (
+    Kernels,
+    choose_channels_last,
+    choose_device,
+    choose_kernels,
+    choose_precision,
+    fuses_views,
+    keep_freed_memory,
+)
 from byol.runtime.notebook import html_table
 from byol.runtime.ranks import Ranks, is_of_lost_rank
 from byol.runtime.record import RunDirectory, read_json, replacing
@@ -107,7 +115,7 @@ class Trainer:
             source, num_classes = renumbered(source, classes), len(classes)
         method = build_networks.method(config, channels, encoder, num_classes, ranks.gather_rows)
         kernels = choose_kernels(config.kernels, device)
-        views = [build.two_views(part, fused=kernels.kind == "fused") for part in build.by_view_size(config)]
+        views = [build.two_views(part, fused=fuses_views(config.kernels)) for part in build.by_view_size(config)]
         keep_freed_memory(device)
         state = build.state(config, method, device, ranks, fused=kernels.kind == "fused")
         feed = build.feed(config, source, channels, device, skipped, ranks)
@@ -243,7 +251,7 @@ class Trainer:
                 method,
                 self.device,
                 bf16=bf16,
-                channels_last=c.channels_last,
+                channels_last=choose_channels_last(c.channels_last, self.device),
                 compiled=self.kernels.kind == "compile",
                 num_ranks=ranks.size,
                 num_micro_batches=loop.num_micro_batches,

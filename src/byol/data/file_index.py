@@ -96,7 +96,12 @@ def _walk(root: Path, relative: str, above: tuple[tuple[int, int], ...], found: 
                 ending = name[name.rfind(".") :].lower()
                 if name.startswith("."):
                     continue
-                if entry.is_dir():
+                try:
+                    is_folder = entry.is_dir()
+                except OSError as error:  # a link that leads nowhere one may go
+                    found.unreadable[relative + name] = error.strerror or str(error)
+                    continue
+                if is_folder:
                     inside.append(name + "/")
                 elif ending in EXTENSIONS:
                     inside.append(name)

@@ -4,6 +4,7 @@ Both give the same rows of the same global batch for a (step, micro-batch), what
 """
 
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ class DecodingFeed:
 
     Workers write into memory that this process shares with them, so that no crop is copied between processes; the
     memory is used again, and a batch holds its images until the one after the next is asked for.
-    `short_side` > 0 lets large JPEG files be decoded smaller (`data.decode`).
+    `short_side` > 0 lets large JPEG files be decoded smaller (`data.decode`). `pins`: for copies to a GPU.
     """
 
     def __init__(
@@ -123,10 +124,13 @@ class DecodingFeed:
         num_workers: int,
         skipped: SkippedImages,
         short_side: int = 0,
+        *,
+        pins: bool = False,
     ) -> None:
         self.source = source
         self.channels = channels
         self.short_side = short_side
+        self.pins = pins
         self.plan = plan
         self.order = Order(len(source), seed)
         self.num_workers = num_workers
@@ -152,17 +156,18 @@ class DecodingFeed:
             for index, reason in broken:
                 self.skipped.add(self.source, index, reason)
             images = crops[piece.place]
-            if torch.cuda.is_available():
+            if self.pins:
                 images = images.pin_memory()
             yield Batch(piece.step, piece.first_row, images, True, None if labels is None else torch.tensor(labels))
 
     def _memory(self, images: "_CroppedImages", piece: "_Piece", num_places: int) -> Tensor:
         """Shared memory for so many micro-batches, of the shape that the first crop has."""
         first = images.read(int(piece.indices[0]), piece.step, piece.first_row)[0]
-        needed = num_places * len(piece.indices) * first.nbytes
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        needed = ranks_here * num_places * len(piece.indices) * first.nbytes
         if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
             raise OutOfMemoryError(
-                f"{self.num_workers} worker processes need {needed / 1e6:,.0f} MB of shared memory, and {SHARED_MEMORY} has "
+                f"{ranks_here * self.num_workers} worker processes need {needed / 1e6:,.0f} MB of shared memory, and {SHARED_MEMORY} has "
                 f"{free / 1e6:,.0f}. Lower --workers or --micro-batch-size, or give the container more (docker run --shm-size)."
             )
         return torch.empty(num_places, len(piece.indices), *first.shape, dtype=first.dtype).share_memory_()

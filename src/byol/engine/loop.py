@@ -291,7 +291,9 @@ def _clear_memory_errors() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+            words in str(error).lower() for words in ("can't allocate memory", "out of memory")
+        ):
             raise OutOfMemoryError(
                 "The device has too little memory for the batch. Set a smaller --micro-batch-size: the optimizer's "
                 "batch stays the same, batch norm sees fewer images at a time."

@@ -39,10 +39,9 @@ class State:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restores what `state_dict` gave; the optimizer's settings stay those that it was made with."""
         self.method.load_state_dict(saved["method"])
-        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(saved["optimizer"])
-        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
-            group.update(own)
+        pairs = zip(self.optimizer.state_dict()["param_groups"], saved["optimizer"]["param_groups"], strict=True)
+        groups = [{**own, "params": group["params"]} for own, group in pairs]  # `fused` tells where the state goes
+        self.optimizer.load_state_dict({**saved["optimizer"], "param_groups": groups})
         self.step = saved["step"]
         self.num_skipped_steps = saved["num_skipped_steps"]
         self.planned_steps = saved.get("planned_steps", 0)

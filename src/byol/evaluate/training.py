@@ -21,7 +21,7 @@ from byol.evaluate.features import Features, extract, labels_of
 from byol.evaluate.protocol import TRAINING_IMAGES, Job
 from byol.nets.fused_norm import fuse_norms
 from byol.nets.matrix_conv import use_matrix_products
-from byol.runtime.hardware import choose_kernels, choose_precision, keep_freed_memory
+from byol.runtime.hardware import choose_channels_last, choose_kernels, choose_precision, keep_freed_memory
 from byol.views.evaluation import centre_view
 from byol.views.one_view import CROP_AND_FLIP, OneView
 from byol.views.policy import ViewPolicy
@@ -95,12 +95,13 @@ def batches(
     about = job.encoder.description
     views = OneView(
         policy, about.image_size, batch_size, job.seed, job.semantics, about.antialias,
-        kernels="fused" if has_fused_operators(job) else "native", channels_last=True,
+        kernels="fused", channels_last=choose_channels_last(True, job.device),
     )  # fmt: skip
     plan = BatchPlan(batch_size, batch_size)
     resident = load_resident(source, about.in_channels, job.skipped)
     if resident is None or len(resident[0]) < batch_size:
-        feed = DecodingFeed(source, about.in_channels, plan, job.seed, job.workers, job.skipped)
+        pins = job.device.type == "cuda"
+        feed = DecodingFeed(source, about.in_channels, plan, job.seed, job.workers, job.skipped, pins=pins)
     else:
         assert source.labels is not None
         images, places = resident
@@ -119,7 +120,9 @@ def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Ce
     """
     describes = job.encoder
     classifier = Classifier(encoder, describes.num_features, job.num_classes, describes.mean, describes.std)
-    classifier = classifier.to(job.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    classifier = classifier.to(job.device)
+    if choose_channels_last(True, job.device):
+        classifier = classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if has_fused_operators(job):
         fuse_norms(classifier)
         use_matrix_products(classifier)

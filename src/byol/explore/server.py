@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         library = self.library
         if path == "/":
             page = (FILES / "explore.html").read_text(encoding="utf-8")
-            return page.replace("TOKEN", self.token).encode(), "text/html; charset=utf-8"
+            return page.replace("TOKEN", self.token).encode(errors="backslashreplace"), "text/html; charset=utf-8"
         if path == "/plotly.js":
             return _plotly(), "text/javascript"
         if path in ("/explore.js", "/explore.css"):

@@ -87,7 +87,7 @@ def write_report(
         _fill(looks, found, source, device, num_images, seconds, slow_maps, show)
     except (ByolError, OSError) as error:
         looks.notes.append(f"The images are not shown: {error}")
-    write_atomically(path, _page(found, looks).encode())
+    write_atomically(path, _page(found, looks).encode(errors="backslashreplace"))
     return path
 
 

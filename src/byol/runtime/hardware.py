@@ -71,6 +71,16 @@ def choose_kernels(name: str, device: torch.device) -> Kernels:
     return Kernels("native", f"fused operators cannot be built here: {reason}") if reason else Kernels("fused")
 
 
+def fuses_views(name: str) -> bool:
+    """Whether CPU tensors are cropped and distorted by the compiled operators: beside a GPU, too, whose images workers crop."""
+    return name in ("auto", "fused")
+
+
+def choose_channels_last(wanted: bool, device: torch.device) -> bool:
+    """Not on MPS, where torch's batch norm has wrong gradients in that layout (pytorch/pytorch#175189)."""
+    return wanted and device.type != "mps"
+
+
 def keep_freed_memory(device: torch.device) -> None:
     """Tells glibc, where a CPU trains, to reuse freed blocks in place of returning them to the system at once.
 

@@ -32,7 +32,11 @@ class Ranks:
 
     def device(self, chosen: torch.device) -> torch.device:
         """`chosen`, or this rank's own GPU where it is CUDA without a number."""
-        if self.size > 1 and chosen.type == "cuda" and chosen.index is None:
+        if self.size > 1 and chosen.type == "cuda" and chosen.index is not None:
+            raise ConfigError(
+                f"Each of {self.size} processes needs a GPU of its own: give device cuda in place of {chosen}."
+            )
+        if self.size > 1 and chosen.type == "cuda":
             if self.local_rank >= (number := torch.cuda.device_count()):
                 raise ConfigError(
                     f"There are more processes than GPUs on this machine, which has {number}. Start one for each: "
@@ -73,6 +77,11 @@ class Ranks:
         held = [None] * self.size
         distributed.all_gather_object(held, value)
         return held
+
+    def require_same(self, value: Any, otherwise: str) -> None:
+        """Raises ConfigError on every rank, saying `otherwise`, where not all hold the same."""
+        if any(other != value for other in self.gather(value)):
+            raise ConfigError(otherwise)
 
     def gather_rows(self, rows: Tensor) -> tuple[Tensor, int]:
         """(N, ...) on each rank -> (all ranks' rows one after the other, place of our first), with gradient."""
@@ -132,6 +141,9 @@ def join_ranks() -> Iterator[Ranks]:
             try:
                 yield _present()
                 distributed.barrier()
+            except BaseException:
+                _abandon()
+                raise
             finally:
                 distributed.destroy_process_group()
         else:
@@ -144,6 +156,13 @@ def join_ranks() -> Iterator[Ranks]:
             f"Another process of this training has gone ({reason}); what it said stands above or in its log. The newest "
             "checkpoint is whole: go on with --resume, on any number of processes."
         ) from error
+
+
+def _abandon() -> None:
+    """NCCL's pending work is given up: to leave the group would wait for it, and another process may have gone."""
+    if torch.cuda.is_available() and distributed.group.WORLD is not None:
+        with contextlib.suppress(Exception):
+            distributed.group.WORLD._get_backend(torch.device("cuda")).abort()
 
 
 def _present() -> Ranks:

@@ -58,7 +58,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
+        with contextlib.suppress(PermissionError):  # a file system without permissions
+            temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
         raise RunError(

@@ -62,7 +62,7 @@ class _WandB:
         wandb = _require("wandb")
 
         logging.getLogger("wandb").setLevel(logging.ERROR)
-        identity = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:12]
+        identity = hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:12]
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "byol"),
             name=run.name,

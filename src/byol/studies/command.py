@@ -148,4 +148,4 @@ def _keep_protocol(folder: Path, said: list[str], budget: Mapping[str, Any] | No
     make_folder(folder)
     if budget is not None:
         write_json(folder / BUDGET, budget)
-    write_atomically(file, text.encode())
+    write_atomically(file, text.encode(errors="backslashreplace"))

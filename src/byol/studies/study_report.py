@@ -207,7 +207,7 @@ def write(result: StudyResult, out: Path) -> None:
     }
     write_json(out / "study.json", finite(content))
     protocol = "\n".join(["```", *result.protocol, "```"])
-    write_atomically(out / "study.md", f"{protocol}\n\n{markdown(result)}\n".encode())
+    write_atomically(out / "study.md", f"{protocol}\n\n{markdown(result)}\n".encode(errors="backslashreplace"))
     plot(result, out / "study.png")
 
 
