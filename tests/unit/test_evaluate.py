@@ -1,6 +1,7 @@
 """Probes and scores against hand values and independent implementations."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn import metrics as oracle
 from sklearn.linear_model import LogisticRegression
 
 from byol.data.arrays import ArrayImages
+from byol.data.image_folder import ImageFolder
 from byol.data.source import SkippedImages
 from byol.errors import BrokenImageError, DataError, EncoderError
 from byol.evaluate import features, nearest
@@ -30,6 +32,7 @@ from byol.evaluate.metrics import (
 from byol.evaluate.options import KnnOptions, ProtocolOptions
 from byol.evaluate.scores import accuracy, mean_over_runs, paired_difference
 from byol.evaluate.view_encodings import crops_of
+from byol.export.encoder_file import Encoder, EncoderDescription
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
 from tests.conftest import picture
@@ -280,6 +283,21 @@ def test_large_images_are_read_a_few_at_a_time_in_the_same_order(
     assert skipped.reasons == [("image 5", "torn")]
     assert max(encoded) == together
     assert together == 8 or max(ahead) <= together + 1  # the broken one
+
+
+def test_encoder_is_given_whole_batches_of_images_that_differ_in_size(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5))
+    encoder = Encoder(module, EncoderDescription(None, {}, 5, 3, 8, (0.5,) * 3, (0.2,) * 3, True))
+    sizes, encode = [], encoder.encode_preprocessed
+    monkeypatch.setattr(encoder, "encode_preprocessed", lambda views: sizes.append(len(views)) or encode(views))
+    source = ImageFolder(photos)
+    found = extract(encoder, source, 3, torch.device("cpu"), batch_size=16)
+    assert sizes == [16, 16, 8]  # of two sizes each
+    one_by_one = [encoder(torch.from_numpy(source.read(i, 3)).permute(2, 0, 1)[None])[0] for i in range(40)]
+    assert torch.allclose(found.vectors, torch.stack(one_by_one), atol=1e-5)
+    assert found.indices.tolist() == list(range(40))
 
 
 @pytest.mark.parametrize(("side", "made_at_once"), [(8, 1), (64, 3)])

@@ -1,5 +1,6 @@
 """The run's numbers as JSON lines."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -30,7 +31,8 @@ class MetricsFile:
                 f"{self.path} cannot be written ({error.strerror}). Free some space, and continue with --resume."
             ) from error
         if self.tracker is not None:
-            self.tracker.write(finite)
+            with contextlib.suppress(OSError):  # what is lost there stands in this file
+                self.tracker.write(finite)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

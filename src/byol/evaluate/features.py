@@ -12,6 +12,7 @@ from torch import Tensor
 
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError, EncoderError
+from byol.export.encoder_file import Encoder
 from byol.runtime.hardware import keep_freed_memory
 
 LARGEST = 1e15
@@ -53,14 +54,15 @@ def extract(
 ) -> Features:
     """Applies `encode` ((N, C, H, W) uint8 -> (N, D)) to all images; broken ones are left out and noted.
 
-    Images of one batch that differ in size are encoded one size at a time. A batch of large images ends at 256 MB.
+    An `Encoder` is given `batch_size` images at a time, whatever their sizes; another `encode` those of one size.
+    A batch of large images ends at 256 MB.
     """
     skipped = SkippedImages() if skipped is None else skipped
     keep_freed_memory(device)
     vectors: list[Tensor] = []
     indices: list[int] = []
-    for numbers, images in _batches(source, channels, batch_size, skipped):
-        parts = encode(images.to(device)).float().cpu()
+    for numbers, found in _encoded(encode, source, channels, device, batch_size, skipped):
+        parts = found.float().cpu()
         if not bool((parts.abs() < LARGEST).all()):
             raise EncoderError(
                 f"The encoder gives values that are not finite or beyond {LARGEST:.0e} for {source.name(numbers[0])} and its "
@@ -76,6 +78,32 @@ def extract(
     order = chosen.argsort()
     labels = None if source.labels is None else torch.from_numpy(source.labels)[chosen[order]]
     return Features(torch.cat(vectors)[order], labels, chosen[order])
+
+
+def _encoded(
+    encode: Callable[[Tensor], Tensor],
+    source: ImageSource,
+    channels: int,
+    device: torch.device,
+    batch_size: int,
+    skipped: SkippedImages,
+) -> Iterator[tuple[list[int], Tensor]]:
+    """(places in the source, what `encode` makes of these images) of all images."""
+    batches = _batches(source, channels, batch_size, skipped)
+    if not isinstance(encode, Encoder):
+        for numbers, images in batches:
+            yield numbers, encode(images.to(device))
+        return
+    waiting: list[Tensor] = []
+    places: list[int] = []
+    for numbers, images in batches:
+        if places and len(places) + len(numbers) > batch_size:
+            yield places, encode.encode_preprocessed(torch.cat(waiting))
+            waiting, places = [], []
+        waiting.append(encode.preprocess(images.to(device)))
+        places += numbers
+    if places:
+        yield places, encode.encode_preprocessed(torch.cat(waiting))
 
 
 def _batches(

@@ -68,15 +68,16 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def encode_views(self, views: Tensor) -> Tensor:
         """(N, C, S, S) views in [0, 1], not normalised -> (N, num_features) float32."""
-        return self._encode((views - self.mean) / self.std)
+        return self.encode_preprocessed((views - self.mean) / self.std)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32."""
-        return self._encode(self.preprocess(images))
+        return self.encode_preprocessed(self.preprocess(images))
 
-    def _encode(self, normalised: Tensor) -> Tensor:
-        """In the memory layout in which convolutions are faster."""
+    @torch.no_grad()
+    def encode_preprocessed(self, normalised: Tensor) -> Tensor:
+        """What `preprocess` gives -> (N, num_features) float32, in the memory layout in which convolutions are faster."""
         return self.module(normalised.contiguous(memory_format=torch.channels_last)).float()
 
     def fingerprint(self) -> str:
