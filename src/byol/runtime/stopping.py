@@ -1,6 +1,7 @@
 """Stopping on Ctrl-C, SIGTERM and SIGUSR1 (SLURM's usual warning) at the end of a step, so that nothing is lost."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
@@ -58,6 +59,10 @@ class StopRequest:
 @contextlib.contextmanager
 def born_deaf() -> Iterator[None]:
     """Processes that are started within the block hear nothing of what asks a training to stop."""
+    if multiprocessing.get_start_method() == "forkserver":
+        from multiprocessing import forkserver  # not on Windows
+
+        forkserver.ensure_running()  # before: whatever else comes of it would be born deaf
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
