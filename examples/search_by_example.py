@@ -6,6 +6,7 @@ Needs no labels. A second call finds the run and only searches.
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,11 @@ from byol.data.decode import decode
 
 
 def vectors(run: Path, folder: str) -> tuple[list[str], torch.Tensor]:
-    """(N names, (N, D) vectors) of the folder's images, kept in the run."""
-    file = run / "vectors.npz"
+    """(N names, (N, D) vectors) of the folder's images, kept in the run until there are others."""
+    kept = hashlib.sha256(
+        "\n".join(sorted(map(str, Path(folder).resolve().rglob("*")))).encode("utf-8", "replace")
+    ).hexdigest()[:16]
+    file = run / f"vectors-{kept}.npz"
     if not file.exists():
         byol.embed(run, folder, file)
     with np.load(file) as arrays:

@@ -52,6 +52,10 @@ def fit_to_data(
         size = seen.short_side if seen.short_side <= SMALL_IMAGE else min(224, seen.short_side)
         views = dataclasses.replace(views, size=max(8, size))
         notes.append(f"views of {views.size} px, from the images (median short side {seen.short_side} px)")
+    elif views.size <= SMALL_IMAGE and seen.short_side >= 4 * views.size:
+        notes.append(
+            f"views of {views.size} px show little of images of {seen.short_side} px; --views.size 0 takes what suits them"
+        )
     encoder = dataclasses.replace(config.encoder, stem=_stem(config.encoder, views.size))
     if asymmetry.small_size == 0:
         asymmetry = dataclasses.replace(asymmetry, small_size=max(8, views.size // 2))

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from byol.config import AsymmetryConfig, Config, from_dict
+from byol.config import AsymmetryConfig, Config, MethodConfig, from_dict
 from byol.errors import CheckpointError, ConfigError
 from byol.export.encoder_file import copy_weights
 from byol.methods.byol import BYOL
@@ -31,32 +31,37 @@ class MethodParts:
 
     predictor: Literal["mlp", "linear", "least-squares", "none"]
     target: TargetKind
+    loss: Callable[[MethodConfig, Gather], PairLoss]
+    """Over both directions; `Gather` collects the vectors of all ranks."""
 
 
 METHODS = {
-    "byol": MethodParts("mlp", "average"),
-    "simsiam": MethodParts("mlp", "stop-gradient"),
-    "simclr": MethodParts("none", "online"),
-    "infonce": MethodParts("mlp", "average"),
+    "byol": MethodParts(
+        "mlp", "average", lambda m, gather: partial(normalized_loss, normalization=m.loss_normalization)
+    ),
+    "simsiam": MethodParts("mlp", "stop-gradient", lambda m, gather: simsiam_loss),
+    "simclr": MethodParts(
+        "none",
+        "online",
+        lambda m, gather: partial(nt_xent, temperature=m.temperature, gather=gather, chunk=m.loss_chunk),
+    ),
+    "infonce": MethodParts(
+        "mlp",
+        "average",
+        lambda m, gather: partial(info_nce, alpha=m.temperature, beta=m.beta, gather=gather, chunk=m.loss_chunk),
+    ),
 }
+"""The names are those of `config.MethodConfig.name`."""
 
 
 def method_parts(config: Config) -> MethodParts:
     """The parts of a config's method, with its overrides."""
     own, predictor, target = METHODS[config.method.name], config.heads.predictor, config.method.target
-    return MethodParts(own.predictor if predictor == "auto" else predictor, own.target if target == "auto" else target)
-
-
-def pair_loss(config: Config, gather: Gather) -> PairLoss:
-    """The loss of a config's method over both directions."""
-    m = config.method
-    if m.name == "byol":
-        return partial(normalized_loss, normalization=m.loss_normalization)
-    if m.name == "simsiam":
-        return simsiam_loss
-    if m.name == "simclr":
-        return partial(nt_xent, temperature=m.temperature, gather=gather, chunk=m.loss_chunk)
-    return partial(info_nce, alpha=m.temperature, beta=m.beta, gather=gather, chunk=m.loss_chunk)
+    return replace(
+        own,
+        predictor=own.predictor if predictor == "auto" else predictor,
+        target=own.target if target == "auto" else target,
+    )
 
 
 def encoder_settings(config: Config) -> dict[str, Any]:
@@ -119,7 +124,7 @@ def method(
     return Siamese(
         online,
         predictor,
-        pair_loss(config, gather),
+        parts.loss(config.method, gather),
         target=parts.target,
         mean=mean,
         std=std,

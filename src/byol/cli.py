@@ -34,6 +34,8 @@ from byol.recipes import RECIPES, recipe
 from byol.studies.options import RunStudy, run_study
 
 USAGE_ERROR = 2
+SHARED = ("pretrain", "study")
+"""Commands that torchrun may start (a study says itself what it needs)."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,9 @@ def _run(arguments: list[str]) -> int:
             f"byol: there is no command {name!r}.{nearest(name, COMMANDS)} Commands: {', '.join(COMMANDS)}",
             file=sys.stderr,
         )
+        return USAGE_ERROR
+    if name not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        print(f"byol: {name} is work for one process: start it without torchrun", file=sys.stderr)
         return USAGE_ERROR
     return COMMANDS[name][1](parse(name, rest))
 

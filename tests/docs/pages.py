@@ -41,7 +41,7 @@ def read(page: Path) -> str:
     if page.suffix == ".ipynb":
         cells = json.loads(text)["cells"]
         return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    return re.sub(r"\\\n\s*", "", text) if page.suffix == ".sbatch" else text
+    return re.sub(r"\\\n\s*| \"\$@\"", "", text) if page.suffix == ".sbatch" else text
 
 
 def commands(page: Path) -> list[Command]:

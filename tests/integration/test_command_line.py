@@ -120,6 +120,7 @@ def test_embed_writes_name_label_and_vector(trained: tuple[Path, Path], tmp_path
     assert np.asarray(table["vector"]).shape == (39, 64)
     assert sum(table["label"]) == 20
     assert "exists already" in byol("embed", trained[0], "--data", trained[1], "--out", out, code=1)
+    assert "39 vectors" in byol("embed", "timm:resnet10t", "--data", trained[1], "--out", tmp_path / f"new.{ending}")
 
 
 def test_reader_that_has_read_enough_ends_a_command_quietly() -> None:
@@ -248,6 +249,15 @@ def test_what_the_machine_refuses_is_one_sentence(
         main([])
     said = capsys.readouterr().err
     assert ended.value.code == 1 and says in said and said.count("\n") == 1
+
+
+def test_torchrun_is_told_what_is_for_one_process(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "nowhere", "--data", "nothing"])
+    assert ended.value.code == 2 and "evaluate is work for one process" in capsys.readouterr().err
 
 
 def test_our_own_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

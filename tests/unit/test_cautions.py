@@ -35,6 +35,13 @@ def test_named_settings_stay_where_others_are_fitted() -> None:
     assert named.optimizer.warmup_epochs == 10
 
 
+@pytest.mark.parametrize(("size", "told"), [(32, True), (64, False), (0, False)])
+def test_views_that_show_little_of_photos_are_told(size: int, told: bool) -> None:
+    config = override(SMALL.config, {"views.size": size})
+    _, notes = build.fit_to_data(config, SEEN, 300, adapts_batch=True, cuts_warmup=True)
+    assert any("show little of images of 224 px" in note for note in notes) == told
+
+
 @pytest.mark.parametrize("epochs", [3, 30])
 def test_share_of_the_start_is_the_product_of_tau(epochs: int) -> None:
     schedule = build.schedule(resolved(2000, epochs=epochs), 2000)

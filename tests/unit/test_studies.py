@@ -544,6 +544,15 @@ def test_study_prints_commands_that_train_its_runs(name: str, scale, monkeypatch
     ]
 
 
+def test_commands_for_ranks_share_the_micro_batches() -> None:
+    tasks = {task.path.name: task for task in plan(find_study("batch-size"), "paper", 1, Path("out")) if task.variant}
+    words = {name: shlex.split(training_command(task, 32)) for name, task in tasks.items()}
+    given = {w[w.index("--micro-batch-size") + 1] for w in words.values() if "--micro-batch-size" in w}
+    assert given == {"128", "64", "32", "16", "8", "4", "2"}
+    with pytest.raises(ConfigError, match=r"128 ranks cannot share the micro-batches of 64 images of .*Give --ranks"):
+        [training_command(task, 128) for task in tasks.values()]
+
+
 def test_study_takes_the_results_of_trainings_started_by_command(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

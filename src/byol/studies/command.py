@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -125,10 +125,20 @@ def carry_out(
     return result
 
 
-def training_command(task: Task) -> str:
-    """The command of a run of a study by itself; once it has ended the study takes its result from there."""
+def training_command(task: Task, num_ranks: int = 1) -> str:
+    """The command of a run of a study by itself; once it has ended the study takes its result from there.
+
+    Micro-batches are given as `num_ranks` processes share them. Raises ConfigError where they cannot.
+    """
+    config = task.config
+    if num_ranks < 1 or (config.micro_batch_size or config.batch_size) % num_ranks:
+        raise ConfigError(
+            f"{num_ranks} ranks cannot share the micro-batches of {config.micro_batch_size or config.batch_size} images of "
+            f"{task.path.name}. Give --ranks a divisor."
+        )
+    config = replace(config, micro_batch_size=config.micro_batch_size // num_ranks)
     where = ["--data-root", task.data.root] if task.data.root else []
-    settings = as_options(overrides(recipe(task.recipe).config, task.config))
+    settings = as_options(overrides(recipe(task.recipe).config, config))
     words = ["byol", "pretrain", "--data", task.data.data, *where, "--recipe", task.recipe, *settings]
     return shlex.join([*words, "--out", str(task.path)])
 

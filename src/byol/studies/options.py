@@ -33,6 +33,8 @@ class RunStudy:
     """Runs at a time, each with its share of the cores. Default: one per core, up to four; one on a GPU."""
     commands: bool = False
     """Print the command of every training in place of running them, for a cluster; the study takes their results later. Give --images too, or the speed test is of this machine."""
+    ranks: int = 1
+    """With --commands: processes that will share each training; a micro-batch of the study is the sum of theirs."""
 
 
 def run_study(options: RunStudy) -> int:
@@ -55,7 +57,7 @@ def run_study(options: RunStudy) -> int:
         say=partial(print, file=sys.stderr),
     )
     if options.commands:
-        print("\n".join(training_command(task) for task in begun.tasks if task.variant))
+        print("\n".join(training_command(task, options.ranks) for task in begun.tasks if task.variant))
         return 0
     with Console() as console:
         result = carry_out(begun, say=console.say, show=console.show, overall=console.overall)
