@@ -101,7 +101,7 @@ def _watch(measures: dict[str, float], source: str) -> CollapseWatch:
     projection, networks = ("watch.",) * 2 if source == "watch" else (f"{source}.projection.", f"{source}.networks.")
     return CollapseWatch(
         measures[projection + "std_ratio"],
-        measures[projection + "effective_rank"],
+        measures[projection + "effective_rank" if source == "watch" else networks + "unit_effective_rank"],
         measures[networks + "positive_cosine"],
         measures[networks + "negative_cosine"],
     )

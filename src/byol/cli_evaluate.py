@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from byol.cli_options import DataPlace, Device, Place
-from byol.errors import ConfigError
+from byol.errors import ByolError, ConfigError
 from byol.evaluate.options import PROTOCOLS, TRAINS_ENCODER, WITHOUT_WEIGHTS, Budget, KnnOptions, ProtocolOptions
 
 
@@ -99,28 +99,40 @@ def run_linear(options: Linear) -> int:
 
 
 def _run(images: Images, names: tuple[str, ...], budget: Budget, options: ProtocolOptions, workers: int = -1) -> int:
-    from byol.commands.evaluate import evaluate
+    from byol.commands.evaluate import Result, evaluate
     from byol.console import Console
 
+    results: list[Result] = []
+
+    def done(result: Result) -> None:
+        results.append(result)
+        console.say(f"{result.protocol} done in {result.record['seconds']:.0f} s")
+
+    failed = False
     with Console() as console:
-        results = evaluate(
-            images.run,
-            images.data,
-            names,
-            test_data=images.test_data,
-            budget=budget,
-            network=images.network,
-            options=options,
-            seed=images.seed,
-            out=images.out,
-            root=images.place.data_root,
-            download=images.place.download,
-            device=images.device,
-            workers=workers,
-            say=console.say,
-            show=console.do,
-            done=lambda result: console.say(f"{result.protocol} done in {result.record['seconds']:.0f} s"),
-        )
+        try:
+            evaluate(
+                images.run,
+                images.data,
+                names,
+                test_data=images.test_data,
+                budget=budget,
+                network=images.network,
+                options=options,
+                seed=images.seed,
+                out=images.out,
+                root=images.place.data_root,
+                download=images.place.download,
+                device=images.device,
+                workers=workers,
+                say=console.say,
+                show=console.do,
+                done=done,
+            )
+        except ByolError:
+            if not results:
+                raise
+            failed = True  # and was told
     first = results[0].record
     print(
         f"{first['encoder']} ({first['network']}), {first['test']['num_images']:,} test images of {first['test']['images']}"
@@ -139,8 +151,10 @@ def _run(images: Images, names: tuple[str, ...], budget: Budget, options: Protoc
     for result in results:
         if result.record["differs"]:
             print(f"  {result.protocol}: {result.record['differs']}")
+    if broken := max(result.record["skipped_images"] for result in results):
+        print(f"  {broken} image{'s' if broken > 1 else ''} of both parts could not be decoded and did not count")
     print("  written to " + ", ".join(str(result.path) for result in results))
-    return 0
+    return int(failed)
 
 
 def _chosen(settings: dict[str, object]) -> str:

@@ -17,7 +17,7 @@ class Transfer:
     """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, pixels, or hog (gradients and colours, nothing learned)."""
     sets: tuple[str, ...] = ()
     """food101, cifar10, cifar100, cars, aircraft, voc2007, dtd, pets, caltech101, flowers; others as NAME=PATH.
-    Default: all ten."""
+    Default: all ten; without voc2007 where the protocol is not linear-fast."""
     protocol: Literal["linear-fast", "finetune", "supervised"] = "linear-fast"
     """linear-fast: the paper's linear one; finetune: all weights; supervised: all weights, from new ones."""
     budget: Budget = "default"
@@ -36,12 +36,11 @@ def run_transfer(options: Transfer) -> int:
     """`byol transfer`: exit code 1 where a set failed."""
     from byol.commands.transfer import table, transfer
     from byol.console import Console
-    from byol.data.torchvision_sets import TORCHVISION_SETS
 
     with Console() as console:
         rows = transfer(
             options.run,
-            options.sets or tuple(TORCHVISION_SETS),
+            options.sets,
             options.protocol,
             budget=options.budget,
             root=options.place.data_root,

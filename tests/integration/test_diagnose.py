@@ -7,14 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import byol
 from byol import build_networks
 from byol.cli import main
 from byol.commands.diagnose import diagnose, tables
 from byol.commands.trainer import Run
+from byol.data.arrays import ArrayImages
+from byol.data.source import SkippedImages
+from byol.diagnostics.measures import measure_encodings
 from byol.errors import ByolError, ConfigError, DataError, EncoderError, RunError
+from byol.evaluate.view_encodings import ViewedImages
 from byol.runtime import checkpoint
+from byol.views.policy import ViewPolicy
+from byol.views.two_views import TwoViews
 from tests.conftest import SMALL, picture
 
 
@@ -77,6 +84,29 @@ def test_diagnose_same_seed_gives_the_same_numbers(run: Run, images: Path) -> No
     first, again, other = (diagnose(run.path, str(images), num_images=32, num_views=2, seed=s) for s in (0, 0, 1))
     assert first.record == again.record
     assert first.measures["eval"]["projection"]["std_ratio"] != other.measures["eval"]["projection"]["std_ratio"]
+
+
+def test_diagnose_of_a_folder_sorted_by_class_mixes_them_in_its_batches(tmp_path: Path) -> None:
+    """Else batch norm, in train mode, would take away what tells the classes apart."""
+    source = ArrayImages(np.arange(64, dtype=np.uint8).repeat(192).reshape(64, 8, 8, 3))
+    plain = ViewPolicy(jitter_probability=0, grayscale_probability=0, blur_probability=0)
+    images = ViewedImages(source, 3, TwoViews(plain, plain, 8, 64, 0), 1, 16)
+    firsts = [batch[0].mean(dim=(1, 2, 3)).mul(255).round() for batch in images.batches(64, SkippedImages())]
+    assert all(float(levels.max() - levels.min()) > 32 for levels in firsts)  # of 64; sorted they would span 16
+    assert sorted(torch.cat(firsts).tolist()) == list(range(64))
+
+
+def test_diagnose_of_encodings_that_are_not_finite_says_so() -> None:
+    views = torch.randn(40, 2, 8)
+    views[3, 1, 2] = math.nan
+    found = measure_encodings(views)
+    assert found.keys() == measure_encodings(torch.randn(40, 2, 8)).keys()
+    assert found.pop("dimensions") == 8 and all(map(math.isnan, found.values()))
+
+
+def test_diagnose_of_a_file_names_the_directory(run: Run, images: Path) -> None:
+    with pytest.raises(RunError, match=r"is a file\. Name the run directory"):
+        diagnose(checkpoint.saved(run.path / "checkpoints")[-1], str(images))
 
 
 def test_diagnose_encoder_alone_says_what_is_missing(run: Run, images: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from byol.cli import main
 from byol.commands.transfer import Row, table, transfer
 from byol.data.torchvision_sets import TORCHVISION_SETS, open_torchvision
-from byol.errors import ByolError, DataError
+from byol.errors import ByolError, DataError, RunError
 from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS
 from byol.export.encoder_file import EncoderDescription, save_encoder
@@ -103,6 +103,23 @@ def test_published_parts_of_torchvisions_sets(root: Path) -> None:
     train, test = parts["caltech101"].train, parts["caltech101"].test
     assert not {train.name(i) for i in range(60)} & {test.name(i) for i in range(4)}
     assert train.class_names == ["ant", "crab"]
+
+
+def test_sets_by_default_are_those_that_the_protocol_can_do(run: Path, tmp_path: Path) -> None:
+    for protocol, missing in (("linear-fast", set()), ("finetune", {"voc2007"})):
+        rows = smoke(run, protocol=protocol, root=str(tmp_path / "nothing"))
+        assert {row.name for row in rows} == set(TORCHVISION_SETS) - missing
+
+
+def test_result_of_other_labels_is_not_kept(run: Path, photos: Path, tmp_path: Path) -> None:
+    images = [file.read_bytes() for file in sorted(photos.rglob("*.jpg"))]
+    for turn, labels in enumerate(([0, 1] * 20, [0] * 20 + [1] * 20)):
+        pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "table.parquet")
+        if turn:
+            with pytest.raises(RunError, match="holds a result with another data"):
+                smoke(run, f"own={tmp_path / 'table.parquet'}", out=tmp_path / "out")
+        else:
+            smoke(run, f"own={tmp_path / 'table.parquet'}", out=tmp_path / "out")
 
 
 def test_paper_numbers_and_rules() -> None:

@@ -68,8 +68,12 @@ def test_watch_of_infinite_projections_is_unknown() -> None:
 
 def measures(train_negative: float, eval_negative: float) -> dict:
     def mode(negative: float) -> dict:
-        projection = {"std_ratio": 1.1 * (1 - negative), "effective_rank": 1 + 9 * (1 - negative)}
-        return {"projection": projection, "networks": {"positive_cosine": 0.99, "negative_cosine": negative}}
+        projection = {
+            "std_ratio": 1.1 * (1 - negative),
+            "effective_rank": 40.0,
+        }  # not of unit vectors, so not what is judged
+        cosines = {"positive_cosine": 0.99, "negative_cosine": negative}
+        return {"projection": projection, "networks": {**cosines, "unit_effective_rank": 1 + 9 * (1 - negative)}}
 
     return {"eval": mode(eval_negative), "train": mode(train_negative)}
 

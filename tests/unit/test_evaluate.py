@@ -151,7 +151,11 @@ def test_mean_per_class_agrees_with_scikit_learn_and_has_the_normal_interval() -
     found = mean_per_class(guess == labels, labels)
     assert found.value == pytest.approx(100 * oracle.balanced_accuracy_score(labels.numpy(), guess.numpy()), abs=1e-6)
     by_hand = mean_per_class(torch.tensor([True, False, True, True]), torch.tensor([0, 0, 1, 1]))
-    assert (by_hand.value, by_hand.low) == pytest.approx((75.0, 75 - 100 * 1.959964 * math.sqrt(0.125) / 2), abs=1e-4)
+    assert (by_hand.value, by_hand.low) == pytest.approx(
+        (75.0, 75 - 100 * 1.959964 * math.sqrt(0.125 + 0.75 * 0.25 / 2) / 2), abs=1e-4
+    )
+    one_each = mean_per_class(torch.tensor([True, False]), torch.tensor([0, 1]))
+    assert (one_each.low, one_each.value, one_each.high) == (0, 50, 100)
 
 
 def test_average_precision_by_hand() -> None:

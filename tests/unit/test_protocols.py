@@ -14,10 +14,10 @@ from PIL import Image
 from torch import nn
 
 import byol
-from byol.commands.evaluate import evaluate, labelled_splits
+from byol.commands.evaluate import Result, evaluate, labelled_splits
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
-from byol.errors import ByolError, DataError, RunError
+from byol.errors import ByolError, ConfigError, DataError, RunError
 from byol.evaluate import finetune, linear_fast, linear_sgd, semi, training
 from byol.evaluate.options import PROTOCOLS, KnnOptions, LinearOptions, ProtocolOptions, SemiOptions
 from byol.evaluate.protocol import Job
@@ -357,6 +357,37 @@ def test_bad_request_is_one_sentence(
 ) -> None:
     with pytest.raises(ByolError, match=said):
         evaluate(encoder_name.format(encoder=encoder), str(colours), [protocol], options=ProtocolOptions(**options))
+
+
+def test_one_protocol_that_fails_keeps_no_other_from_running(
+    encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(job: Job) -> None:
+        raise DataError("too few")
+
+    monkeypatch.setattr(semi, "semi", fail)
+    said, done = list[str](), list[Result]()
+    with pytest.raises(DataError, match="too few"):
+        evaluate(encoder, str(colours), ["semi", "knn"], budget="smoke", workers=0, say=said.append, done=done.append)
+    assert said == ["semi: too few"] and [result.protocol for result in done] == ["knn"]
+
+
+def test_results_of_other_images_or_budgets_are_moved_not_lost(encoder: Path, colours: Path) -> None:
+    for budget in ("smoke", "default", "smoke"):
+        evaluate(encoder, str(colours), "knn", budget=budget, workers=0)
+    earlier = [json.loads((encoder / "evaluation" / "earlier" / f"knn-{n}.json").read_text()) for n in (1, 2)]
+    newest = json.loads((encoder / "evaluation" / "knn.json").read_text())
+    assert [record["budget"] for record in (*earlier, newest)] == ["smoke", "default", "smoke"]
+
+
+def test_unknown_names_and_the_same_images_twice_are_refused(encoder: Path, colours: Path) -> None:
+    with pytest.raises(ConfigError, match="There is no budget 'Paper'; there are paper, default, smoke"):
+        evaluate(encoder, str(colours), "knn", budget="Paper")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="There is no network 'Target'; there are online, target"):
+        evaluate(encoder, str(colours), "knn", network="Target")  # pyright: ignore[reportArgumentType]
+    train = str(colours / "train")
+    with pytest.raises(DataError, match="Training and test images are the same"):
+        evaluate(encoder, train, "knn", test_data=f"{train}/")
 
 
 def test_results_that_cannot_be_written_are_told_before_the_work(

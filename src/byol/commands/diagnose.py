@@ -17,7 +17,7 @@ from byol.data.open import MIN_IMAGES, open_source
 from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import judge
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
-from byol.errors import ConfigError, DataError, EncoderError
+from byol.errors import ConfigError, DataError, EncoderError, RunError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
 from byol.export.encoder_file import Encoder, load_encoder
 from byol.methods.network import Method
@@ -152,6 +152,8 @@ def measure(method: Method, images: ViewedImages, num_images: int, device: torch
 
 
 def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Subject:
+    if run.is_file():
+        raise RunError(f"{run} is a file. Name the run directory, whose newest checkpoint is diagnosed.")
     if not (run / "run.json").exists():
         encoder = load_encoder(run).to(device)
         return _encoder_alone(encoder, find_recipe(recipe).config, f"{run} holds an encoder alone", num_images)

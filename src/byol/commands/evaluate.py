@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from byol.data.open import has_splits, open_source
 from byol.data.public import is_public
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.subset import Subset, held_out, renumbered
-from byol.errors import ConfigError, DataError, nearest
+from byol.errors import ByolError, ConfigError, DataError, nearest
 from byol.evaluate.features import Features, extract
 from byol.evaluate.options import PROTOCOLS, Budget, ProtocolOptions
 from byol.evaluate.protocol import Job, Outcome, Protocol
@@ -72,16 +72,18 @@ def evaluate(
     done: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Runs one protocol, or several one after the other, on shared features; `done` hears of each as it ends, `say` of
-    files that are left out.
+    files that are left out. One that fails does not keep the others from running; its error is raised after them.
 
     `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels` or `hog`. Results go to
     evaluation/PROTOCOL.json in the run directory or `out`; where the encoder is no folder, in runs/NAME/DATA, so that
     those of another data set stay. Nothing is chosen on the test images.
-    Raises ConfigError for an unknown protocol, DataError where labels do not allow it, EncoderError, RunError where
+    A result of the same name that is there already is moved to evaluation/earlier.
+    Raises ConfigError for an unknown protocol, budget or network, DataError where labels do not allow it, EncoderError, RunError where
     results could not be written.
     """
     names = [protocols] if isinstance(protocols, str) else protocols
     functions = [(name, find_protocol(name)) for name in names]
+    require_known(budget, network)
     if not functions:
         raise ConfigError(f"Name at least one protocol of {', '.join(PROTOCOLS)}.")
     train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed, say=say)
@@ -89,17 +91,46 @@ def evaluate(
     folder = (Path(out) if out else home(subject.name, data)) / FOLDER
     make_folder(folder)
     job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
-    results = []
+    results, failed = [], None
     for name, function in functions:
         began = time.monotonic()
-        outcome = function(job)
+        try:
+            outcome = function(job)
+        except ByolError as error:
+            if len(functions) == 1:
+                raise
+            failed = failed or error
+            say(f"{name}: {error}")
+            continue
         record = evaluate_record(name, subject, job, outcome, time.monotonic() - began)
         parts = [name, outcome.variant, "" if network == "online" else network]
         path = folder / f"{'-'.join(part for part in parts if part)}.json"
+        keep_earlier(path)
         write_json(path, record)
         results.append(Result(name, outcome.metrics, record, path))
         done(results[-1])
+    if failed is not None:
+        raise failed
     return results
+
+
+def keep_earlier(path: Path) -> None:
+    """Moves what lies at `path` to the folder `earlier` beside it, under the next number that is free."""
+    if not path.exists():
+        return
+    folder = path.parent / "earlier"
+    make_folder(folder)
+    number = 1
+    while (kept := folder / f"{path.stem}-{number}.json").exists():
+        number += 1
+    path.rename(kept)
+
+
+def require_known(budget: str, network: str = "online") -> None:
+    """Raises ConfigError for a budget or a network that there is not."""
+    for what, name, known in (("budget", budget, get_args(Budget)), ("network", network, get_args(Network))):
+        if name not in known:
+            raise ConfigError(f"There is no {what} {name!r}; there are {', '.join(known)}.")
 
 
 def labelled_splits(
@@ -118,6 +149,11 @@ def labelled_splits(
     """
     train = open_source(data, "train", root=root, download=download, labelled=True, say=say)
     own_test = data == "sample" or is_public(data) or has_splits(Path(data).expanduser())
+    if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
+        raise DataError(
+            f"Training and test images are the same, {data}, which would count as right what was learned by heart. Leave "
+            "--test-data out to have a fifth held out, or name other images."
+        )
     if test_data or own_test:
         test = open_source(test_data or data, "test", root=root, download=download, labelled=True, say=say)
         _labels(test)

@@ -1,5 +1,6 @@
 """One encoder on many labelled data sets: a result file per set, and a table with the paper's numbers beside ours."""
 
+import hashlib
 import json
 import math
 import time
@@ -10,10 +11,10 @@ from typing import Any, Literal
 
 import torch
 
-from byol.commands.evaluate import Show, evaluate_record, find_protocol, labelled_splits, make_job
+from byol.commands.evaluate import Show, evaluate_record, find_protocol, labelled_splits, make_job, require_known
 from byol.commands.subject import Subject, home, open_subject
 from byol.data.public import DEFAULT_ROOT
-from byol.data.source import fingerprint
+from byol.data.source import ImageSource, fingerprint
 from byol.data.torchvision_sets import TORCHVISION_SETS, Splits, open_torchvision
 from byol.errors import ByolError, ConfigError, DataError, RunError, nearest
 from byol.evaluate.options import Budget, ProtocolOptions
@@ -27,6 +28,8 @@ PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
     "supervised": "random",
 }
 """Protocol -> which of the paper's numbers stands beside its own."""
+SEVERAL_LABELS = "voc2007"
+"""The set whose images have several labels each."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Row:
 
 def transfer(
     encoder: str | Path,
-    sets: str | Sequence[str] = tuple(TORCHVISION_SETS),
+    sets: str | Sequence[str] = (),
     protocol: str = "linear-fast",
     *,
     budget: Budget = "default",
@@ -56,12 +59,17 @@ def transfer(
 ) -> list[Row]:
     """Evaluates an encoder (as for `evaluate`) on each set, `NAME` or `NAME=PATH`, and writes NAME.json into `out`.
 
+    Without `sets` on all that the protocol can do by name.
+
     A result that is there already, of the same encoder, data and settings, is kept. A set that fails is told and
     left out, unless it is the only one. Default for `out`: transfer/PROTOCOL-BUDGET in the run.
     Raises ConfigError, DataError for sets that cannot be opened by that name, RunError where `out` cannot be written.
     """
     if protocol not in PAPER_COLUMN:
         raise ConfigError(f"There is no protocol {protocol!r} for transfer; there are {', '.join(PAPER_COLUMN)}.")
+    require_known(budget)
+    if not sets:
+        sets = [name for name in TORCHVISION_SETS if name != SEVERAL_LABELS or protocol == "linear-fast"]
     wanted = [_named(entry, protocol) for entry in ([sets] if isinstance(sets, str) else sets)]
     names = [name for name, _ in wanted]
     if doubled := {name for name in names if names.count(name) > 1}:
@@ -79,7 +87,7 @@ def transfer(
                 "budget": budget,
                 "seed": seed,
                 "weights": subject.encoder.fingerprint(),
-                "data": [fingerprint(parts.train), fingerprint(parts.test)],
+                "data": [_identity(parts.train), _identity(parts.test)],
             }
             file = folder / f"{name}.json"
             record = _kept(file, same)
@@ -125,9 +133,9 @@ def _named(entry: str, protocol: str) -> tuple[str, str]:
     name, _, path = entry.partition("=")
     if not name or name != Path(name).name:
         raise ConfigError(f"{entry!r} is neither a data set by name nor NAME=PATH.")
-    if name == "voc2007" and (path or protocol != "linear-fast"):
+    if name == SEVERAL_LABELS and (path or protocol != "linear-fast"):
         raise DataError(
-            "voc2007 has several labels per image: byol reads it by name, for the protocol linear-fast alone."
+            f"{name} has several labels per image: byol reads it by name, for the protocol linear-fast alone."
         )
     if not path and name not in TORCHVISION_SETS:
         hint = f" Give its folder as {name}=PATH, with train and test in it." if name in TRANSFER_SETS else ""
@@ -141,6 +149,12 @@ def _open(name: str, path: str, root: str, download: bool, seed: int, say: Calla
     if not path:
         return open_torchvision(name, Path(root).expanduser() if root else DEFAULT_ROOT, download=download, seed=seed)
     return Splits(*labelled_splits(path, seed=seed, say=say))
+
+
+def _identity(source: ImageSource) -> str:
+    """The fingerprint of names, and one of labels: a table's rows have no names."""
+    labels = b"" if source.labels is None else source.labels.tobytes()
+    return f"{fingerprint(source)}-{hashlib.sha256(labels).hexdigest()[:8]}"
 
 
 def _measure(

@@ -126,4 +126,4 @@ def judge(measures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 def _as_watch(parts: Mapping[str, Mapping[str, float]]) -> CollapseWatch:
     projection, networks = parts["projection"], parts["networks"]
     cosine = networks["positive_cosine"], networks["negative_cosine"]
-    return CollapseWatch(projection["std_ratio"], projection["effective_rank"], *cosine)
+    return CollapseWatch(projection["std_ratio"], networks["unit_effective_rank"], *cosine)

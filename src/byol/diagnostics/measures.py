@@ -7,18 +7,25 @@ from torch import Tensor
 
 from byol.diagnostics.encoding_variance import encoding_variance
 from byol.diagnostics.predictor import predictor_optimality
-from byol.diagnostics.similarity import alignment, cosines, std_ratio, uniformity
+from byol.diagnostics.similarity import alignment, cosines, std_ratio, uniformity, unit
 from byol.diagnostics.spectrum import alpha_req, effective_rank, lidar, rankme
+
+ENCODING_MEASURES = (
+    *("std_ratio", "effective_rank", "rankme", "alpha_req", "lidar", "positive_cosine", "negative_cosine"),
+    *("alignment", "uniformity", "encoding_variance"),
+)
 
 
 def measure_encodings(views: Tensor) -> dict[str, float]:
     """Every measure of (N, M, D) encodings of M >= 2 views of N images; those of two views take the first two.
 
-    NaN where there are too few images or dimensions. Float64 inside.
+    NaN where there are too few images or dimensions, or an encoding is not finite. Float64 inside.
     """
+    count, _, dimension = views.shape
+    if not bool(views.isfinite().all()):
+        return {**dict.fromkeys(ENCODING_MEASURES, math.nan), "dimensions": float(dimension)}
     first, second = views[:, 0].cpu().double(), views[:, 1].cpu().double()
     positive, negative = cosines(first, second)
-    count, _, dimension = views.shape
     return {
         "std_ratio": std_ratio(first),
         "effective_rank": effective_rank(first),
@@ -54,14 +61,17 @@ def measure_step(projection: Tensor, target: Tensor) -> dict[str, float]:
 def measure_networks(projection: Tensor, target: Tensor) -> dict[str, float]:
     """What is between online and target projections, both (N, M, D) of the same views.
 
-    Source of the variance is the online projection, target the target network's.
+    Source of the variance is the online projection, target the target network's; the rank is that of unit online
+    projections, as the collapse watch has it.
     """
     positive, negative = cosines(projection[:, 0].cpu().double(), target[:, 1].cpu().double())
+    is_finite = bool(projection.isfinite().all())
     source = encoding_variance(projection.cpu().double())
     other = encoding_variance(target.cpu().double())
     return {
         "positive_cosine": positive,
         "negative_cosine": negative,
+        "unit_effective_rank": effective_rank(unit(projection[:, 0].cpu().double())) if is_finite else math.nan,
         "source_variance": source,
         "target_variance": other,
         "variance_ratio": other / source if source > 0 else math.nan,

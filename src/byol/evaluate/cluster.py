@@ -33,9 +33,11 @@ def spherical_kmeans(unit: Tensor, k: int, seed: int, steps: int = 50) -> tuple[
     """((N,) cluster of each unit vector, (k, D) unit centres): Lloyd's steps by cosine from a k-means++ start."""
     generator = torch.Generator().manual_seed(seed)
     chosen = [int(torch.randint(len(unit), (1,), generator=generator))]
+    closest = unit @ unit[chosen[0]]
     for _ in range(k - 1):
-        distance = (1 - (unit @ unit[chosen].T).amax(dim=1)).clamp_min(0) + 1e-9
+        distance = (1 - closest).clamp_min(0) + 1e-9
         chosen.append(int(torch.multinomial(distance, 1, generator=generator)))
+        closest = torch.maximum(closest, unit @ unit[chosen[-1]])
     centres = unit[chosen]
     cluster = (unit @ centres.T).argmax(dim=1)
     for _ in range(steps):

@@ -59,7 +59,7 @@ def extract(
     """
     skipped = SkippedImages() if skipped is None else skipped
     keep_freed_memory(device)
-    vectors: list[Tensor] = []
+    vectors = torch.empty(0)
     indices: list[int] = []
     for numbers, found in _encoded(encode, source, channels, device, batch_size, skipped):
         parts = found.float().cpu()
@@ -68,16 +68,17 @@ def extract(
                 f"The encoder gives values that are not finite or beyond {LARGEST:.0e} for {source.name(numbers[0])} and its "
                 f"neighbours: its weights are damaged, or its training has diverged (lower the rate)."
             )
-        vectors.append(parts)
+        if not indices:
+            vectors = parts.new_empty(len(source), *parts.shape[1:])
+        vectors[numbers] = parts
         indices.extend(numbers)
         show(len(indices) + len(skipped), len(source))
-    if not vectors:
+    if not indices:
         name, reason = next(iter(skipped.reasons), ("", "it is empty"))
         raise DataError(f"No image of {source.description} can be decoded; {name}: {reason}.")
-    chosen = torch.tensor(indices)
-    order = chosen.argsort()
-    labels = None if source.labels is None else torch.from_numpy(source.labels)[chosen[order]]
-    return Features(torch.cat(vectors)[order], labels, chosen[order])
+    chosen = torch.tensor(indices).sort().values
+    labels = None if source.labels is None else torch.from_numpy(source.labels)[chosen]
+    return Features(vectors if len(chosen) == len(source) else vectors[chosen], labels, chosen)
 
 
 def _encoded(

@@ -24,12 +24,17 @@ def top_5(scores: Tensor, labels: Tensor, *, above: float = -math.inf) -> dict[s
 
 
 def mean_per_class(correct: Tensor, labels: Tensor) -> Score:
-    """Mean over the classes of the share of (N,) bool `correct`; the interval is the normal one of that mean."""
+    """Mean over the classes of the share of (N,) bool `correct`; the interval is the normal one of that mean.
+
+    For it a class that is right or wrong throughout counts as if one image more were right and one more wrong.
+    """
     shares, variances = [], []
     for label in labels.unique():
         inside = correct[labels == label].double()
         share = float(inside.mean())
         shares.append(share)
+        if share in (0, 1):  # of few images no sign of certainty
+            share = (float(inside.sum()) + 1) / (len(inside) + 2)
         variances.append(share * (1 - share) / len(inside))
     mean, half = sum(shares) / len(shares), Z * math.sqrt(sum(variances)) / len(shares)
     return Score(100 * mean, 100 * max(0.0, mean - half), 100 * min(1.0, mean + half))

@@ -61,7 +61,7 @@ def semi(job: Job) -> Outcome:
             "validation_images": len(validation),
             "precision": training.precision(job),
         },
-        differs=job.differs(),
+        differs=job.differs("rates times batch / 256"),
         variant=("from-scratch-" if options.from_scratch else "")
         + _words(options).replace(" ", "-").replace("%", "-percent"),
         extras={"validation": tried},

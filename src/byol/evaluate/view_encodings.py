@@ -34,11 +34,11 @@ class ViewedImages:
     def batches(self, num_images: int, skipped: SkippedImages) -> Iterator[list[Tensor]]:
         """Views 1, 2, 1, 2, ... of whole batches, each (batch_size, C, S, S), of images spread evenly over the source.
 
-        A batch that cannot be filled is left out.
+        Shuffled, so that a batch of a source sorted by class is not of one class. A batch that cannot be filled is left out.
         """
         chosen = np.unique(np.linspace(0, len(self.source) - 1, min(num_images, len(self.source))).astype(int))
         images, row = [], 0
-        for index in chosen:
+        for index in np.random.default_rng(0).permutation(chosen):
             try:
                 image = self.source.read(int(index), self.channels)
             except BrokenImageError as error:
