@@ -45,7 +45,7 @@ def page(browser: Browser, folder: Path, tmp_path: Path) -> Iterator[Page]:  # n
     opened.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-    opened.goto(f"http://127.0.0.1:{server.server_port}/")
+    opened.goto(f"http://127.0.0.1:{server.server_port}/?of={server.RequestHandlerClass.token}")  # pyright: ignore
     opened.wait_for_selector("body[data-ready=yes]", timeout=60_000)
     yield opened
     context.close()

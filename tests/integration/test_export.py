@@ -24,7 +24,7 @@ from byol.export.backbone import TimmBackbone
 from byol.export.encoder_file import EncoderDescription, save_encoder
 from byol.export.onnx_file import NormalizedEncoder
 from byol.nets.encoder import create_encoder
-from tests.conftest import picture
+from tests.conftest import SMALL, picture
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "resnet": {"name": "resnet18", "stem": "imagenet"},
@@ -226,6 +226,35 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
             assert told in card, told
         assert str(tmp_path) not in card and "tau from" not in card
         assert str(tmp_path) not in (folder / "encoder.json").read_text()
+
+
+def test_export_of_a_run_that_began_with_licensed_weights_keeps_their_licence(photos: Path, tmp_path: Path) -> None:
+    start = saved(tmp_path / "start", "wide")
+    told = json.loads((start / "encoder.json").read_text())
+    told["provenance"] = {"licence": "cc-by-nc-4.0", "licence_source": "of somebody's weights"}
+    (start / "encoder.json").write_text(json.dumps(told))
+    settings = {**SMALL, "encoder.init": str(start), "encoder.stem": "small", "epochs": 1}
+    byol.pretrain(str(photos), out=tmp_path / "run", overrides=settings, say=lambda line: None)
+
+    def licence(source: Path, out: str, **options: str) -> tuple[str, str]:
+        card = (export_encoder(source, "safetensors", tmp_path / out, **options).path / "README.md").read_text()
+        return ModelCard(card).data.to_dict()["license"], card.partition("## Licence\n\n")[2].splitlines()[0]
+
+    assert licence(tmp_path / "run", "a") == ("cc-by-nc-4.0", "cc-by-nc-4.0 (of start, from which it started)")
+    assert licence(start, "b", licence="MIT") == ("mit", "MIT")
+    assert licence(start, "c", licence="Mine: all rights")[0] == "mine: all rights"
+
+
+def test_export_card_has_the_results_of_these_weights_alone(photos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    byol.pretrain(str(photos), out=run, overrides={**SMALL, "epochs": 1}, say=lambda line: None)
+    for network in ("online", "target"):
+        byol.evaluate_encoder(run, str(photos), "knn", network=network, budget="smoke")
+    record = json.loads((run / "evaluation" / "knn.json").read_text())
+    for name, changed in (("old", {"weights": "0" * 16}), ("new", {"protocol": "supervised"})):
+        (run / "evaluation" / f"{name}.json").write_text(json.dumps(record | changed))
+    card = (export_encoder(run, "safetensors", tmp_path / "out").path / "README.md").read_text()
+    assert card.count("| knn, top-1") == 1 and "| supervised" not in card
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,46 @@ def test_shards_that_cannot_be_had_are_one_sentence(
         open_source("http://127.0.0.1:9/a.tar")
 
 
+def test_tar_that_ends_too_early_is_no_smaller_set(tmp_path: Path) -> None:
+    members = {f"{i}.png": encoded(picture(i)) for i in range(4)}
+    content = bytearray(shard(tmp_path / "a.tar", members).read_bytes())
+    assert len(TarImages(tmp_path / "a.tar")) == 4
+    (tmp_path / "twice.tar").write_bytes(content + content)  # as by cat
+    place = TarImages(tmp_path / "a.tar").places[2, 1]
+    content[place - 400 : place - 300] = b"\xff" * 100  # in the third header
+    (tmp_path / "rotten.tar").write_bytes(content)
+    for name in ("twice", "rotten"):
+        with pytest.raises(DataError, match=rf"{name}.tar cannot be read as an uncompressed tar \(damaged, or several"):
+            TarImages(tmp_path / f"{name}.tar")
+
+
+def test_tar_parts_of_a_sample_are_no_images_of_their_own(tmp_path: Path) -> None:
+    image = encoded(picture(1))
+    members = {
+        "1.png": image,
+        "1.seg.png": image,
+        "1.cls": b"3",
+        "2.png": image,
+        "2.cls": b"5",
+        "photo.2020.png": image,
+    }
+    source = TarImages(shard(tmp_path / "a.tar", members))
+    assert source.names == ["1.png", "2.png", "photo.2020.png"]
+    del members["photo.2020.png"]
+    labels = TarImages(shard(tmp_path / "b.tar", members)).labels
+    assert labels is not None and labels.tolist() == [3, 5]
+
+
+def test_parquet_by_any_ending_and_none_at_all(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    parquet(tmp_path / "set" / "A.PARQUET", image=[encoded(picture(1))] * 2)
+    assert len(open_source(str(tmp_path / "set"))) == 2
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "there").symlink_to(tmp_path / "set")
+    with pytest.raises(DataError, match="no parquet file that can be reached"):
+        open_source(str(tmp_path / "linked"))
+
+
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, b"\x1f\x8b" + bytes(600)])
 def test_tar_damaged_or_packed_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(content)

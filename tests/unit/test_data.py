@@ -232,6 +232,26 @@ def test_array_file_is_pickled_by_its_path(tmp_path: Path) -> None:
     assert (copied.labels.tolist(), copied.class_names, copied.description) == ([0, 1, 2, 3], list("abcd"), "mine")
 
 
+def test_array_with_its_channels_first_is_refused() -> None:
+    with pytest.raises(DataError, match=r"looks like \(N, C, H, W\).*transpose\(0, 2, 3, 1\)"):
+        ArrayImages(np.zeros((20, 3, 32, 32), np.uint8))
+    assert ArrayImages(np.zeros((20, 32, 32, 12), np.uint8)).channels(0) == 12
+
+
+def test_array_file_that_is_something_else_is_one_sentence(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(DataError, match="cannot be read as an array of numbers"):
+        ArrayImages.open(tmp_path / "a.npy")
+
+
+def test_data_set_of_sideways_photos_is_turned_upright_and_left_as_it_is() -> None:
+    image = Image.fromarray(picture(1))
+    image.getexif()[0x0112] = 6
+    assert DatasetImages([image]).read(0, 3).shape == (48, 40, 3)
+    assert image.size == (48, 40) and image.getexif()[0x0112] == 6
+
+
 class OneAtATime(torch.utils.data.Dataset):
     """Broken where a second thread asks before the first has its answer."""
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from byol.commands.subject import trained_images
+from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.errors import ByolError, RunError
 from byol.explore.library import Library, open_library
@@ -101,14 +102,32 @@ def test_vectors_are_read_again_for_the_same_encoder_and_images_alone(
     read, original = [], ImageFolder.read
     monkeypatch.setattr(ImageFolder, "read", lambda self, *a: read.append(a) or original(self, *a))
     source = ImageFolder(folder, cache=None)
+    monkeypatch.setattr("byol.explore.library.COMPARED_IMAGES", 2)
     again, _ = open_library(make_encoder(), source, CPU, library.out)
-    assert read == []
+    assert len(read) == COUNT + 4  # the two that are compared; of another number than before
+    read.clear()
+    again, _ = open_library(make_encoder(), source, CPU, library.out)
+    assert len(read) == 2
     assert torch.equal(again.unit, library.unit)
     open_library(make_encoder(1), source, CPU, library.out)
-    assert len(read) == COUNT + 2
+    assert len(read) == 2 + 2 + COUNT + 2
     (library.out / "vectors.npz").write_bytes(b"torn")
     open_library(make_encoder(1), source, CPU, library.out)
-    assert len(read) == 2 * (COUNT + 2)
+    assert len(read) == 2 + 2 * (2 + COUNT + 2)
+
+
+def test_vectors_of_other_pictures_under_the_same_names_are_made_anew(folder: Path, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 3)).astype(np.uint8)
+    first, second = (open_library(make_encoder(), ArrayImages(p), CPU, tmp_path / "out")[0] for p in pictures)
+    assert first.name(3) == second.name(3) and not torch.equal(first.unit, second.unit)
+
+
+def test_pair_that_only_one_of_the_two_has_among_its_nearest_is_found(library: Library) -> None:
+    count = len(library)
+    place = torch.zeros(count, 2, dtype=torch.long)  # all have image 0 nearest, which has others
+    library._closest = torch.full((count, 2), 0.5), place
+    library._closest[0][7, 1] = 0.99
+    assert [(a, b) for a, b, similarity, _ in library.duplicates(0.9, 10)] == [(0, 7)]
 
 
 @pytest.fixture
@@ -135,14 +154,14 @@ def get(url: str, body: bytes | None = None, token: str = "") -> tuple[int, byte
 
 def test_server_answers_its_page(address: tuple[str, str], library: Library, folder: Path) -> None:
     url, token = address
-    assert token.encode() in get(url + "/")[1]
-    about = json.loads(get(url + "/library.json")[1])
+    assert token.encode() in get(f"{url}/?of={token}")[1]
+    about = json.loads(get(url + "/library.json", token=token)[1])
     assert len(about["names"]) == len(about["cluster"]) == COUNT + 1
     assert set(about["maps"]) == {"PCA"}
-    status, picture = get(url + "/thumbnail?image=3&side=64")
+    status, picture = get(url + "/thumbnail?image=3&side=64", token=token)
     assert (status, picture[:4], picture[8:12]) == (200, b"RIFF", b"WEBP")
-    assert get(url + "/picture?image=3")[0] == 200
-    assert len(json.loads(get(url + "/neighbours?image=3&count=4")[1])) == 4
+    assert get(url + "/picture?image=3", token=token)[0] == 200
+    assert len(json.loads(get(url + "/neighbours?image=3&count=4", token=token)[1])) == 4
     found = json.loads(get(url + "/search", (folder / "05<b>.png").read_bytes(), token)[1])
     assert library.name(found[0][0]) == "05<b>.png"
     asked = {"name": "blue ones", "images": [2, 5]}
@@ -160,6 +179,7 @@ def test_server_answers_its_page(address: tuple[str, str], library: Library, fol
     [
         ("/neighbours?image=99", None, "image cannot be '99'"),
         ("/neighbours?image=-1", None, "image cannot be '-1'"),
+        ("/neighbours?image=%C2%B2", None, "invalid literal"),
         ("/thumbnail?image=0&side=5000", None, "side cannot be '5000'"),
         ("/../../etc/passwd", None, "there is no"),
         ("/duplicates?least=x", None, "least is no number"),
@@ -177,10 +197,13 @@ def test_server_refuses_with_a_sentence(address: tuple[str, str], path: str, bod
 
 
 def test_server_refuses_other_pages_and_other_hosts(address: tuple[str, str], library: Library) -> None:
-    url, _ = address
-    status, answer = get(url + "/export", b'{"name": "x", "images": [1]}', "guessed")
-    assert status == 400
-    assert "load it again" in json.loads(answer)["error"]
+    url, token = address
+    for path, body in (("/export", b'{"name": "x", "images": [1]}'), ("/", None), ("/picture?image=3", None)):
+        for guess in ("guessed", "", "\xe9"):
+            status, answer = get(url + path, body, guess)
+            assert status == 400
+            assert "open the one it printed" in json.loads(answer)["error"]
+    assert get(f"{url}/picture?image=3&of={token}")[0] == 200
     assert not (library.out / "x.txt").exists()
     connection = HTTPConnection(url.removeprefix("http://"))
     connection.request("GET", "/library.json", headers={"Host": "evil.example:80"})

@@ -84,10 +84,19 @@ def test_decode_broken_bytes_say_why(content: bytes, reason: str) -> None:
         decode(content, 3)
 
 
-def test_decode_bad_exif_is_a_broken_image_and_not_the_end() -> None:
+def test_decode_bad_exif_costs_no_sound_image() -> None:
     stream = io.BytesIO()
     Image.fromarray(picture(1)).save(stream, "PNG", exif=b"Exif\0\0II*\0")
-    with pytest.raises(BrokenImageError, match="requires a buffer"):
+    assert np.array_equal(decode(stream.getvalue(), 3), picture(1))
+    with pytest.raises(BrokenImageError, match=r"(?i)truncated"):
+        decode(stream.getvalue()[:500], 3)
+
+
+def test_decode_starts_no_other_program() -> None:
+    """Which Pillow would for EPS, whatever the file is called."""
+    stream = io.BytesIO()
+    Image.fromarray(picture(1)).save(stream, "EPS")
+    with pytest.raises(BrokenImageError, match="no image of a known kind"):
         decode(stream.getvalue(), 3)
 
 

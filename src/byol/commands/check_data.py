@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from byol.data.image_folder import ImageFolder
 from byol.data.source import ImageSource
-from byol.errors import BrokenImageError, DataError
+from byol.errors import BrokenImageError, DataError, RunError
 from byol.runtime.hardware import num_cores
 from byol.runtime.record import write_json
 
@@ -63,6 +63,8 @@ def check_data(
 
     Raises DataError where not one image can be read.
     """
+    if out is not None and not Path(out).absolute().parent.is_dir():
+        raise RunError(f"There is no folder {Path(out).parent} for the report; make it, or choose another --out.")
     total = len(source)
     if not total:
         raise DataError(f"{source.description} holds 0 images; name a folder or file with images.")

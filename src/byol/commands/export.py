@@ -23,6 +23,7 @@ from byol.export.encoder_file import (
     Encoder,
     EncoderDescription,
     load_encoder,
+    read_description,
     run_of,
     save_encoder,
     write_description,
@@ -30,6 +31,7 @@ from byol.export.encoder_file import (
 from byol.recipes import recipe
 from byol.runtime import checkpoint
 from byol.runtime.record import new_folder, read_json, write_atomically, write_json
+from byol.views.evaluation import CENTRE
 
 Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
 CHECKED_BATCHES = (1, 2, 5)
@@ -74,9 +76,10 @@ def export_encoder(
     encoder = load_encoder(run, module)
     if (run / ONNX_WEIGHTS).exists():
         raise EncoderError(f"{run} is an ONNX export, which cannot be turned back. Export from the run itself.")
-    provenance = {**encoder.description.provenance, **_provenance(run)}
+    provenance = {**encoder.description.provenance, **_provenance(run, encoder.fingerprint())}
     if licence:
         provenance["licence"] = licence
+        provenance.pop("licence_source", None)
     encoder.description = dataclasses.replace(encoder.description, provenance=provenance)
     with new_folder(out) as writing:
         written = WRITERS[to](encoder, writing)
@@ -123,8 +126,13 @@ def _write_hub(encoder: Encoder, folder: Path) -> _Written:
 
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
     difference = _difference(loaded, encoder)
+    size = encoder.description.image_size
+    note = f"timm's transform takes the whole square of an image; byol.load, of images above 96 px, the central {CENTRE:g}."
     return _Written(
-        lambda out: snippet.hub_snippet(out, encoder.description), _equal("timm from this folder", difference), "timm"
+        lambda out: snippet.hub_snippet(out, encoder.description),
+        _equal("timm from this folder", difference),
+        "timm",
+        (note,) if size <= 96 else (),
     )
 
 
@@ -186,7 +194,7 @@ def timm_config(description: EncoderDescription, backbone: TimmBackbone) -> dict
     }
 
 
-def _provenance(run: Path) -> dict[str, Any]:
+def _provenance(run: Path, weights: str) -> dict[str, Any]:
     """What the files of a run tell of its weights, or of those in a checkpoint; nothing where the folder is no run."""
     folder = run_of(run)
     record, result = (read_json(folder / name) or {} for name in ("run.json", "result.json"))
@@ -216,7 +224,7 @@ def _provenance(run: Path) -> dict[str, Any]:
     except (ByolError, KeyError, TypeError):
         return {}
     how = {} if config.method.name == "byol" else {"how": f"pretrained without labels by {TITLES[config.method.name]}"}
-    return {**how, "training": training, "metrics": _measured(run)}
+    return {**how, **_licence_of_start(config), "training": training, "metrics": _measured(run, weights)}
 
 
 def _start(config: Config) -> str:
@@ -225,9 +233,32 @@ def _start(config: Config) -> str:
     return f"timm's {config.encoder.name}" if config.encoder.pretrained else "random weights"
 
 
-def _measured(run: Path) -> list[dict[str, Any]]:
+def _licence_of_start(config: Config) -> dict[str, str]:
+    """Weights that were trained on keep the licence of those they started from, where that is known."""
+    if not config.encoder.init:
+        return {}
+    try:
+        start = read_description(config.encoder.init).provenance
+    except ByolError:  # it has gone
+        return {}
+    name = Path(config.encoder.init).name
+    return (
+        {"licence": start["licence"], "licence_source": f"of {name}, from which it started"}
+        if start.get("licence")
+        else {}
+    )
+
+
+def _measured(run: Path, weights: str) -> list[dict[str, Any]]:
+    """The results of these weights: not of the target network, of new ones, or of before the run went on."""
     found = []
     for record in read_results(run):
+        if (
+            record.get("weights") != weights
+            or record["protocol"] == "supervised"
+            or "from-scratch" in record["variant"]
+        ):
+            continue
         test = f"{record['test']['num_images']} of {Path(record['test']['images']).name}"
         detail = "; ".join(part for part in (_settings(record["settings"]), record["differs"]) if part)
         for metric, score in list(record["metrics"].items())[:1]:

@@ -27,6 +27,11 @@ class ArrayImages:
             raise DataError(
                 f"Images as an array must be uint8 of shape (N, H, W) or (N, H, W, C); found {pixels.dtype} {pixels.shape}."
             )
+        if pixels.ndim == 4 and pixels.shape[1] in (1, 3, 4) and min(pixels.shape[2:]) > 4:
+            raise DataError(
+                f"An array of shape {pixels.shape} looks like (N, C, H, W); channels come last here: give "
+                f"array.transpose(0, 2, 3, 1)."
+            )
         if labels is not None and len(labels) != len(pixels):
             raise DataError(f"{len(pixels)} images have {len(labels)} labels; give one for each.")
         self.pixels = pixels if pixels.ndim == 4 else pixels[..., None]
@@ -39,8 +44,11 @@ class ArrayImages:
         """A .npy file, mapped and not read. Raises DataError where it is none, or holds no such images."""
         try:
             found = cls(np.load(path, mmap_mode="r", allow_pickle=False), description=f"array {path}")
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} cannot be read as an array of numbers ({str(error).splitlines()[0]}).") from error
+        except DataError:
+            raise
+        except Exception as error:  # what numpy comes upon in a file that is something else
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{path} cannot be read as an array of numbers ({reason}).") from error
         found.path = path
         return found
 

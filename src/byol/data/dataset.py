@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import ImageOps
+from PIL.ExifTags import Base
 
 from byol.data.decode import GREY_MODES, pillow_pixels
 from byol.data.source import Image, with_channels
@@ -56,6 +58,8 @@ class DatasetImages:
             if isinstance(image, torch.Tensor):
                 image = image.permute(1, 2, 0).numpy() if image.dim() == 3 else image.numpy()
             elif isinstance(image, PillowImage.Image):  # perhaps not decoded before now
+                if image.getexif().get(Base.Orientation, 1) != 1:
+                    image = ImageOps.exif_transpose(image)  # a copy: the data set may keep its own
                 image = pillow_pixels(image, grey=image.mode in GREY_MODES)
             pixels = np.asarray(image)
         except BrokenImageError:

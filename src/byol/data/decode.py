@@ -16,6 +16,8 @@ from byol.errors import BrokenImageError
 
 DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 GREY_MODES = {"1", "L", "LA", *DEEP_MODES}
+RUN_BY_OTHERS = {"EPS"}
+"""For these Pillow would start another program, Ghostscript, on whatever the file holds."""
 # once, since filters belong to the whole process: what Pillow says of odd EXIF blocks and palettes
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -44,16 +46,26 @@ def decode(content: bytes, channels: int, short_side: int = 0) -> Image:
     """
     try:
         with PillowImage.open(io.BytesIO(content)) as opened:
+            if opened.format in RUN_BY_OTHERS:
+                raise UnidentifiedImageError
             limit, count = PillowImage.MAX_IMAGE_PIXELS, opened.width * opened.height
             if limit is not None and count > limit:
                 raise BrokenImageError(f"its {count:,} pixels are more than the {limit:,} that Pillow takes for safe")
             if short_side:
                 opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
-            ImageOps.exif_transpose(opened, in_place=True)
+            upright(opened)
             pixels = pillow_pixels(opened, grey=channels == 1)
     except Exception as error:  # Pillow's plugins raise what they come upon, struct.error of a bad EXIF block, too
         raise BrokenImageError(_reason(error, content)) from error
     return with_channels(pixels, channels)
+
+
+def upright(image: PillowImage.Image) -> None:
+    """Turns it as its EXIF tag says, in place; a tag that cannot be read costs nothing but that."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:
+        image.load()  # which raises where it is the pixels that cannot be read
 
 
 def stored_channels(content: bytes) -> int:

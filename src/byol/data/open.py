@@ -21,6 +21,7 @@ from byol.data.tar_shards import TarImages
 from byol.errors import BrokenImageError, DataError, nearest
 
 PROBED_IMAGES = 256
+PROFILED_ROWS = 256
 MIN_IMAGES = 16
 PARTS = ("train", "test", "val", "valid", "validation")
 """How folders and files of a split are called. All but `train` are names of the test part; the first that is there is taken."""
@@ -168,13 +169,15 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
     sums, squares, pixels = np.zeros(count), np.zeros(count), 0
     for index in readable:
         try:
-            image = source.read(index, count).astype(np.float64) / 255
+            image = source.read(index, count)
         except BrokenImageError as error:
             skipped.add(source, index, str(error))
             continue
         sides.append(min(image.shape[:2]))
-        sums += image.sum(axis=(0, 1))
-        squares += np.square(image).sum(axis=(0, 1))
+        for start in range(0, len(image), PROFILED_ROWS):  # a large image whole would be many times its size in memory
+            rows = image[start : start + PROFILED_ROWS] / 255
+            sums += rows.sum(axis=(0, 1))
+            squares += np.square(rows).sum(axis=(0, 1))
         pixels += image.shape[0] * image.shape[1]
     if not sides:
         name, reason = skipped.reasons[0]

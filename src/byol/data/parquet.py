@@ -28,6 +28,10 @@ def open_parquet(
     import pyarrow.parquet as pq
 
     files = path if isinstance(path, list) else _below(path) if path.is_dir() else [path]
+    if not files:
+        raise DataError(
+            f"{path} holds no parquet file that can be reached without following links; name the files' own folder."
+        )
     folder = path if isinstance(path, Path) and path.is_dir() else files[0].parent
     description = description or f"parquet {path}"
     try:
@@ -45,7 +49,7 @@ def open_parquet(
 
 def _below(folder: Path) -> list[Path]:
     """All files of a folder that are not hidden."""
-    found = folder.rglob("*.parquet")
+    found = [file for file in folder.rglob("*") if file.suffix.lower() == ".parquet"]
     return sorted(
         file for file in found if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
     )

@@ -10,6 +10,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 from byol.errors import DataError
@@ -70,7 +71,7 @@ def _fetch(address: str, file: Path) -> None:
             if wanted is not None and stream.tell() != int(wanted):
                 raise OSError(f"{stream.tell()} of {wanted} bytes arrived")
         os.replace(temporary, file)
-    except (OSError, ValueError) as error:  # urllib's own are OSErrors
+    except (OSError, ValueError, HTTPException) as error:  # urllib's own are OSErrors
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         reason = error.reason if type(error) is urllib.error.URLError else error

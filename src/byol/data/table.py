@@ -36,7 +36,7 @@ class TableImages(EncodedImages):
         return len(self.images)
 
     def name(self, index: int) -> str:
-        return self._entry(index)[1] or f"row {index}"
+        return self._path(index) or f"row {index}"
 
     def content(self, index: int) -> bytes:
         content, path = self._entry(index)
@@ -51,6 +51,12 @@ class TableImages(EncodedImages):
             return place.read_bytes()
         except OSError as error:
             raise BrokenImageError(error.strerror or str(error)) from error
+
+    def _path(self, index: int) -> str | None:
+        """Without a copy of the image."""
+        row = self.images[index]
+        fields = [field.name for field in row.type] if hasattr(row, "keys") else []
+        return row["path"].as_py() if "path" in fields else None if fields else self._entry(index)[1]
 
     def _entry(self, index: int) -> tuple[bytes | None, str | None]:
         row = self.images[index].as_py()

@@ -71,9 +71,38 @@ def _read_headers(
                 elif member.isfile() and extension == ".cls" and member.size <= MAX_LABEL_BYTES:
                     content = tar.extractfile(member)
                     classes[key] = content.read().decode("utf-8", "replace").strip() if content else ""
+            _require_end(file, tar.offset)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{file} cannot be read as an uncompressed tar ({error}).") from error
+    _leave_parts_out(names, places, first)
     labels.extend(classes.get(os.path.splitext(name)[0]) for name in names[first:])
+
+
+def _require_end(file: Path, offset: int) -> None:
+    """tarfile takes a header that it cannot read for the end. Raises ReadError where something other than zeros follows."""
+    with file.open("rb") as stream:
+        stream.seek(offset)
+        while block := stream.read(2**20):
+            if block.count(0) != len(block):
+                raise tarfile.ReadError(f"damaged, or several in one, at byte {offset}; make it again, or cut it there")
+
+
+def _leave_parts_out(names: list[str], places: list[tuple[int, int, int]], first: int) -> None:
+    """Of `0001.jpg` and `0001.seg.png`, which WebDataset takes for parts of one sample, the first is the image."""
+    whole = {key for key in (_key(name) for name in names[first:]) if key}
+    kept = [i for i in range(first, len(names)) if _key(names[i]) or _sample(names[i]) not in whole]
+    names[first:], places[first:] = [names[i] for i in kept], [places[i] for i in kept]
+
+
+def _sample(name: str) -> str:
+    """Up to the first dot of the file's own name."""
+    folder, own = os.path.split(name)
+    return f"{folder}/{own.partition('.')[0]}"
+
+
+def _key(name: str) -> str:
+    """The same where there is no further dot before the ending; else empty."""
+    return _sample(name) if os.path.basename(name).count(".") == 1 else ""
 
 
 def _numbered(labels: list[str | None]) -> tuple[NDArray[np.int64] | None, list[str] | None]:

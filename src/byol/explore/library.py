@@ -1,5 +1,6 @@
 """The images that are explored, with their vectors: neighbours, clusters, near-duplicates, lists to export."""
 
+import hashlib
 import io
 import json
 import re
@@ -28,6 +29,8 @@ from byol.runtime.record import replacing, write_atomically
 
 NEAREST_OF_EACH = 8
 """Neighbours among which near-duplicates are looked for."""
+COMPARED_IMAGES = 32
+"""Whose pixels tell whether vectors that were kept are of these images."""
 MOST_FOR_SLOW_MAPS = 5000
 SHOWN_OF_CLUSTER = 12
 ARRAYS = ("indices", "mean", "unit")
@@ -105,12 +108,14 @@ class Library:
                 self._closest = nearest(self.unit, self.unit, min(NEAREST_OF_EACH + 1, len(self)))
         cosine, place = self._closest
         first = torch.arange(len(self))[:, None].expand_as(place)
-        found = (first < place) & (cosine >= least)
-        order = cosine[found].argsort(descending=True, stable=True)[:most]
-        pairs = zip(
+        found = (first != place) & (cosine >= least)
+        order = cosine[found].argsort(descending=True, stable=True)[: 2 * most]
+        pairs: dict[tuple[int, int], float] = {}  # of which either may have the other among its nearest
+        for one, other, similarity in zip(
             first[found][order].tolist(), place[found][order].tolist(), cosine[found][order].tolist(), strict=True
-        )
-        return [(a, b, similarity, self._same_pixels(a, b)) for a, b, similarity in pairs]
+        ):
+            pairs.setdefault((min(one, other), max(one, other)), similarity)
+        return [(a, b, similarity, self._same_pixels(a, b)) for (a, b), similarity in list(pairs.items())[:most]]
 
     def regroup(self, count: int) -> None:
         """Makes `count` clusters, at most as many as images; names given to clusters are dropped."""
@@ -203,7 +208,8 @@ def open_library(
     Raises DataError where fewer than two images can be read.
     """
     skipped, cache = SkippedImages(), out / "vectors.npz"
-    about = json.dumps({"images": fingerprint(source), "weights": encoder.fingerprint()})
+    images = [fingerprint(source), source.description, _content(source, encoder.description.in_channels)]
+    about = json.dumps({"images": images, "weights": encoder.fingerprint()})
     found = _cached(cache, about)
     if found is None:
         features = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped, show=show)
@@ -222,12 +228,23 @@ def open_library(
     return Library(source, encoder, device, indices, mean, unit, out, say=say), skipped
 
 
+def _content(source: ImageSource, channels: int) -> str:
+    """16 hexadecimal digits of a few images' pixels: rows of a table, say, have no names that tell them apart."""
+    digest = hashlib.sha256()
+    for index in np.unique(np.linspace(0, len(source) - 1, COMPARED_IMAGES).astype(int)):
+        try:
+            digest.update(source.read(int(index), channels).tobytes())
+        except BrokenImageError as error:
+            digest.update(str(error).encode(errors="replace"))
+    return digest.hexdigest()[:16]
+
+
 def _cached(path: Path, about: str) -> tuple[Tensor, ...] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["about"]) == about:
                 return tuple(torch.from_numpy(file[name]) for name in ARRAYS)
-    except (OSError, ValueError, KeyError):
+    except Exception:  # whatever lies there is made again
         pass
     return None
 

@@ -1,8 +1,8 @@
 """A small web server for one person on one machine: the page of `byol explore`, and what it asks for.
 
 It listens on 127.0.0.1 alone and answers no other Host, so that no page of the web reaches it under another name (plotly compiles its
-shaders' programs, hence unsafe-eval);
-whatever changes something needs the token that the page was given.
+shaders' programs, hence unsafe-eval); whatever shows or changes something needs the token of the address that was printed, so
+that nobody else on the machine sees the images.
 """
 
 import json
@@ -34,7 +34,7 @@ class BadRequest(Exception):  # noqa: N818
 def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
     """Answers until Ctrl-C; `ready` gets the address. Raises RunError where the port is taken."""
     server = make_server(library, port)
-    ready(f"http://{ADDRESS}:{server.server_port}/")
+    ready(f"http://{ADDRESS}:{server.server_port}/?of={server.RequestHandlerClass.token}")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             address = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(address.query).items()}
             self._send(HTTPStatus.OK, *act(address.path, query))
-        except (BadRequest, ByolError) as error:
+        except (BadRequest, ByolError, ValueError, TypeError) as error:
             self._send(HTTPStatus.BAD_REQUEST, _json({"error": str(error)}), "application/json")
         except (BrokenPipeError, ConnectionResetError):
             pass  # the page went away
@@ -90,8 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header(
             "Content-Security-Policy",
-            "default-src 'self'; script-src 'self' 'unsafe-eval'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'",
+            "default-src 'self'; frame-ancestors 'none'; script-src 'self' 'unsafe-eval'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'",
         )
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cache-Control", "max-age=3600" if kind == "image/webp" else "no-store")
         if status != HTTPStatus.OK:
             self.send_header("Connection", "close")
@@ -99,16 +101,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def _require_token(self, query: dict[str, str]) -> None:
+        given = self.headers.get("X-Token") or query.get("of", "")
+        if not secrets.compare_digest(given.encode(errors="replace"), self.token.encode()):
+            raise BadRequest(
+                "this address is of an earlier start of byol explore, or not whole: open the one it printed"
+            )
+
     def _get(self, path: str, query: dict[str, str]) -> tuple[bytes, str]:
         library = self.library
-        if path == "/":
-            page = (FILES / "explore.html").read_text(encoding="utf-8")
-            return page.replace("TOKEN", self.token).encode(errors="backslashreplace"), "text/html; charset=utf-8"
         if path == "/plotly.js":
             return _plotly(), "text/javascript"
         if path in ("/explore.js", "/explore.css"):
             kind = "text/javascript" if path.endswith("js") else "text/css"
             return (FILES / path[1:]).read_bytes(), f"{kind}; charset=utf-8"
+        self._require_token(query)
+        if path == "/":
+            page = (FILES / "explore.html").read_text(encoding="utf-8")
+            return page.replace("TOKEN", self.token).encode(), "text/html; charset=utf-8"
         if path == "/library.json":
             names = [library.name(image) for image in range(len(library))]
             about = {"images": library.source.description, "names": names, "maps": library.plane}
@@ -128,8 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self, path: str, query: dict[str, str]) -> tuple[bytes, str]:
         library = self.library
-        if not secrets.compare_digest(self.headers.get("X-Token", ""), self.token):
-            raise BadRequest("this page is of an earlier start of byol explore: load it again")
+        self._require_token(query)
         body = self._body()
         if path == "/search":
             try:

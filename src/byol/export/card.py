@@ -1,5 +1,7 @@
 """The model card of an export: README.md with the front matter that Hugging Face reads."""
 
+import json
+import re
 from typing import Any
 
 from byol.export.encoder_file import EncoderDescription
@@ -20,7 +22,12 @@ def model_card(title: str, description: EncoderDescription, snippet: str, checke
     """The text of README.md. `checked`: what was compared with PyTorch, in a sentence; `library`: who loads it."""
     provenance = description.provenance
     licence = provenance.get("licence") or NOT_CHOSEN
-    named = f"license: {licence.lower()}" if licence != NOT_CHOSEN else "license: other\nlicense_name: not-chosen"
+    plain = re.fullmatch(r"[\w.+-]+", licence)
+    named = (
+        f"license: {licence.lower() if plain else json.dumps(licence.lower())}"
+        if licence != NOT_CHOSEN
+        else "license: other\nlicense_name: not-chosen"
+    )
     front = ["---", named, f"library_name: {library}", "pipeline_tag: image-feature-extraction"]
     front += ["tags:", "- byol", "- self-supervised-learning", "---"]
     sections = [

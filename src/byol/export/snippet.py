@@ -1,5 +1,7 @@
 """The Python text that loads an export and gives the features of one photo: printed, and part of the model card."""
 
+import json
+
 from byol.export.backbone import Backbone, TimmBackbone
 from byol.export.encoder_file import ONNX_WEIGHTS, PLAIN_WEIGHTS, EncoderDescription
 
@@ -13,15 +15,15 @@ def byol_snippet(folder: str, description: EncoderDescription) -> str:
         lines += [
             "import numpy as np",
             "import torch",
-            "from PIL import Image",
+            "from PIL import Image, ImageOps",
             "",
-            f'encoder = byol.load("{folder}")',
-            f'image = np.array(Image.open("photo.jpg").convert("{MODES[description.in_channels]}"), ndmin=3)',
+            f"encoder = byol.load({json.dumps(folder)})",
+            f'image = np.array(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{MODES[description.in_channels]}"), ndmin=3)',
             "images = torch.from_numpy(image"
             + (")[None]" if description.in_channels == 1 else ").permute(2, 0, 1)[None]"),
         ]
     else:
-        lines += ["import torch", "", f'encoder = byol.load("{folder}")']
+        lines += ["import torch", "", f"encoder = byol.load({json.dumps(folder)})"]
         lines += [f"images = torch.rand(1, {description.in_channels}, 256, 256)  # yours: uint8, or floats in [0, 1]"]
     return _text([*lines, "features = encoder(images)", *_shape()])
 
@@ -35,11 +37,11 @@ def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbo
         [
             "import numpy as np",
             *sorted(["import torch", f"import {library}"]),
-            *(["from PIL import Image"] if channels in MODES else []),
+            *(["from PIL import Image, ImageOps"] if channels in MODES else []),
             "from safetensors.torch import load_file",
             "",
             *backbone.lines(),
-            f'model.load_state_dict(load_file("{folder}/{PLAIN_WEIGHTS}"))',
+            f"model.load_state_dict(load_file({json.dumps(f'{folder}/{PLAIN_WEIGHTS}')}))",
             "model.eval()",
             "",
             *_pixels(description),
@@ -58,16 +60,16 @@ def hub_snippet(folder: str, description: EncoderDescription) -> str:
     if channels in MODES:
         image = [
             "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)",
-            f'images = transform(Image.open("photo.jpg").convert("{MODES[channels]}"))[None]',
+            f'images = transform(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{MODES[channels]}"))[None]',
         ]
     else:
         image = [f"images = torch.rand(1, {channels}, {size}, {size})  # yours: normalised, see encoder.json"]
     return _text(
         [
             *sorted(["import torch", "import timm"]),
-            *(["from PIL import Image"] if channels in MODES else []),
+            *(["from PIL import Image, ImageOps"] if channels in MODES else []),
             "",
-            f'model = timm.create_model("local-dir:{folder}", pretrained=True).eval()',
+            f"model = timm.create_model({json.dumps(f'local-dir:{folder}')}, pretrained=True).eval()",
             *image,
             "with torch.no_grad():",
             "    features = model(images)",
@@ -82,9 +84,9 @@ def onnx_snippet(folder: str, description: EncoderDescription) -> str:
         [
             "import numpy as np",
             "import onnxruntime",
-            *(["from PIL import Image"] if description.in_channels in MODES else []),
+            *(["from PIL import Image, ImageOps"] if description.in_channels in MODES else []),
             "",
-            f'session = onnxruntime.InferenceSession("{folder}/{ONNX_WEIGHTS}")',
+            f"session = onnxruntime.InferenceSession({json.dumps(f'{folder}/{ONNX_WEIGHTS}')})",
             *_pixels(description),
             '(features,) = session.run(None, {"images": pixels})',
             *_shape(),
@@ -101,7 +103,7 @@ def _pixels(description: EncoderDescription) -> list[str]:
     if size <= 96:
         side = f"min(image.size) if min(image.size) <= 96 else {side}"
     return [
-        f'image = Image.open("photo.jpg").convert("{MODES[channels]}")',
+        f'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{MODES[channels]}")',
         f"side = {side}",
         "left, top = (image.width - side + 1) // 2, (image.height - side + 1) // 2",
         "image = image.crop((left, top, left + side, top + side))",

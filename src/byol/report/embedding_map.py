@@ -50,7 +50,9 @@ def maps(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about their own parts: nothing that a reader of the page can change
                 points = _centred(draw(unit.numpy(), seed))
-            found[name] = points / np.abs(points).max()
+            if not np.isfinite(points).all():
+                raise ValueError("it drew points that are no numbers, as of images whose vectors are all the same")
+            found[name] = points / np.abs(points).max().clip(min=1e-12)
         except Exception as error:  # whatever goes wrong in there costs that map alone
             say(f"The {name} map is missing, since {library} failed: {type(error).__name__}: {error}")
     centred = _centred(plane.numpy())

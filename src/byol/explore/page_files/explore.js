@@ -26,7 +26,8 @@ function say(text, wrong = false) {
 }
 
 async function ask(path, body) {
-  const options = body === undefined ? {} : { method: "POST", body: body instanceof Blob ? body : JSON.stringify(body), headers: { "X-Token": token } };
+  const headers = { "X-Token": token };
+  const options = body === undefined ? { headers } : { method: "POST", body: body instanceof Blob ? body : JSON.stringify(body), headers };
   let response;
   try {
     response = await fetch(path, options);
@@ -62,7 +63,7 @@ function thumb(image, caption = "") {
   const picture = make("img");
   picture.loading = "lazy";
   picture.alt = library.names[image];
-  picture.src = `/thumbnail?image=${image}&side=128`;
+  picture.src = `/thumbnail?image=${image}&side=128&of=${token}`;
   button.append(picture, make("span", "", caption || shortName(image)));
   button.addEventListener("click", () => enlarge(image));
   return button;
@@ -70,7 +71,7 @@ function thumb(image, caption = "") {
 
 function enlarge(image) {
   const dialog = byId("large");
-  dialog.querySelector("img").src = `/picture?image=${image}`;
+  dialog.querySelector("img").src = `/picture?image=${image}&of=${token}`;
   dialog.querySelector("p").textContent = library.names[image];
   byId("more-like-this").onclick = () => {
     dialog.close();
@@ -208,7 +209,7 @@ function followMap() {
   map.on("plotly_click", (event) => showNeighbours(imageAt(event)).catch((error) => console.warn(error.message)));
   map.on("plotly_hover", (event) => {
     const picture = make("img");
-    picture.src = `/thumbnail?image=${imageAt(event)}&side=128`;
+    picture.src = `/thumbnail?image=${imageAt(event)}&side=128&of=${token}`;
     tip.replaceChildren(picture, library.names[imageAt(event)]);
     tip.style.left = `${Math.min(event.event.clientX + 14, innerWidth - 200)}px`;
     tip.style.top = `${Math.min(event.event.clientY + 14, innerHeight - 190)}px`;
