@@ -34,7 +34,7 @@ class BadRequest(Exception):  # noqa: N818
 def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
     """Answers until Ctrl-C; `ready` gets the address. Raises RunError where the port is taken."""
     server = make_server(library, port)
-    ready(f"http://{ADDRESS}:{server.server_port}/?of={server.RequestHandlerClass.token}")  # pyright: ignore[reportAttributeAccessIssue]
+    ready(f"http://{ADDRESS}:{server.server_port}/?of={server.RequestHandlerClass.token}")  # pyright: ignore[reportFunctionMemberAccess]
     try:
         server.serve_forever()
     except KeyboardInterrupt:
