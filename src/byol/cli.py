@@ -223,6 +223,7 @@ def _pretrain(options: Pretrain) -> int:
     began = time.monotonic()
     from byol.commands.plan import TimeLimit
     from byol.commands.pretrain import DataArguments, resume, start
+    from byol.commands.trainer import unfailing
     from byol.console import Console
     from byol.report.write import report_after
 
@@ -278,7 +279,7 @@ def _pretrain(options: Pretrain) -> int:
                 command=sys.argv,
             )
         if run.finished:
-            report_after(run.path, source, console.say)
+            report_after(run.path, source, unfailing(console.say))
     return 0 if run.finished else 128 + (run.signal_number or 0)
 
 

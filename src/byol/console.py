@@ -29,7 +29,11 @@ class Console:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        self._console = RichConsole(highlight=False, soft_wrap=True)
+        class Honest(RichConsole):
+            def on_broken_pipe(self) -> None:
+                raise  # where rich would end the process, in the middle of a training
+
+        self._console = Honest(highlight=False, soft_wrap=True)
         bar = min(LONGEST_BAR, max(SHORTEST_BAR, self._console.width - WORDS_WIDTH))
         self._live = (
             RichProgress(

@@ -260,6 +260,26 @@ def test_torchrun_is_told_what_is_for_one_process(
     assert ended.value.code == 2 and "evaluate is work for one process" in capsys.readouterr().err
 
 
+def test_training_goes_on_when_its_reader_has_gone(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """As in `byol pretrain ... | tee log`, where a Ctrl-C ends tee."""
+    arguments = ["pretrain", "--data", trained[1], "--out", tmp_path / "run", "--epochs", "6", *FAST]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "byol", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        while b"run directory" not in process.stdout.readline():
+            pass
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert b"Traceback" not in errors, errors
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def test_our_own_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(arguments: list[str]) -> int:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -248,6 +248,8 @@ def test_tar_that_ends_too_early_is_no_smaller_set(tmp_path: Path) -> None:
     content = bytearray(shard(tmp_path / "a.tar", members).read_bytes())
     assert len(TarImages(tmp_path / "a.tar")) == 4
     (tmp_path / "twice.tar").write_bytes(content + content)  # as by cat
+    (tmp_path / "padded.tar").write_bytes(content + b"leavings" * 64)
+    assert len(TarImages(tmp_path / "padded.tar")) == 4
     place = TarImages(tmp_path / "a.tar").places[2, 1]
     content[place - 400 : place - 300] = b"\xff" * 100  # in the third header
     (tmp_path / "rotten.tar").write_bytes(content)

@@ -148,12 +148,13 @@ def test_feed_that_needs_more_shared_memory_than_there_is_says_so(
     views = TwoViews(T, T_PRIME, 32, 8, seed=0)
     feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 2, SkippedImages())
     monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-    with pytest.raises(OutOfMemoryError, match=r"2 worker processes need 1 MB of shared memory, and .* has 1\. Lower"):
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(total=9_000_000, free=1_000_000))
+    needs = r"worker processes need {} MB of shared memory, and .* has {}, of which {} are free\. Lower"
+    with pytest.raises(OutOfMemoryError, match="2 " + needs.format(1, 9, 1)):
         next(feed.batches(0, 1, views.crop))  # 6 places of 8 images, two views of 3 x 32 x 32 float32: 1,179,648 bytes
-    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=2_000_000))
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(total=2_000_000, free=2_000_000))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each of whose processes needs as much
-    with pytest.raises(OutOfMemoryError, match=r"4 worker processes need 2 MB of shared memory, and .* has 2\. Lower"):
+    with pytest.raises(OutOfMemoryError, match="4 " + needs.format(2, 2, 2)):
         next(feed.batches(0, 1, views.crop))
 
 

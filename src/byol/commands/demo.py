@@ -69,7 +69,7 @@ def demo(
             show=show,
         )
         runs.append(run)
-        if not run.finished:
+        if not run.finished or run.signal_number:
             return DemoResult(runs, {}, {}, time.monotonic() - began)
         known = {"pixels": correct[0]["pixels"]} if correct else {}  # pixels do not depend on the seed
         correct.append(_all_probes(config, run, seed, train, test, say, known))

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 
 from byol.commands.subject import Network, Subject, home, open_subject
 from byol.data.open import has_splits, open_source
 from byol.data.public import is_public
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.subset import Subset, held_out, renumbered
-from byol.errors import ByolError, ConfigError, DataError, nearest
+from byol.errors import ByolError, ConfigError, DataError, OutOfMemoryError, nearest
 from byol.evaluate.features import Features, extract
 from byol.evaluate.options import PROTOCOLS, Budget, ProtocolOptions
 from byol.evaluate.protocol import Job, Outcome, Protocol
@@ -96,17 +97,19 @@ def evaluate(
         began = time.monotonic()
         try:
             outcome = function(job)
-        except ByolError as error:
+            record = evaluate_record(name, subject, job, outcome, time.monotonic() - began)
+            parts = [name, outcome.variant, "" if network == "online" else network]
+            path = folder / f"{'-'.join(part for part in parts if part)}.json"
+            keep_earlier(path)
+            write_json(path, record)
+        except (ByolError, MemoryError, torch.OutOfMemoryError) as error:
             if len(functions) == 1:
                 raise
-            failed = failed or error
-            say(f"{name}: {error}")
+            say(f"{name}: {(str(error).splitlines() or ['the memory is full'])[0]}")
+            failed = failed or (
+                error if isinstance(error, ByolError) else OutOfMemoryError(f"{name}: the memory is full.")
+            )
             continue
-        record = evaluate_record(name, subject, job, outcome, time.monotonic() - began)
-        parts = [name, outcome.variant, "" if network == "online" else network]
-        path = folder / f"{'-'.join(part for part in parts if part)}.json"
-        keep_earlier(path)
-        write_json(path, record)
         results.append(Result(name, outcome.metrics, record, path))
         done(results[-1])
     if failed is not None:

@@ -90,7 +90,8 @@ def transfer(
                 "data": [_identity(parts.train), _identity(parts.test)],
             }
             file = folder / f"{name}.json"
-            record = _kept(file, same)
+            before = {"data": [fingerprint(parts.train), fingerprint(parts.test)]}
+            record = _kept(file, same, before)
             if record is None:
                 record = same | _measure(subject, name, parts, protocol, budget, seed, device, workers, show)
                 write_json(file, record)
@@ -190,13 +191,13 @@ def _measure(
     }
 
 
-def _kept(file: Path, same: dict[str, Any]) -> dict[str, Any] | None:
-    """The record in `file`, if it was made by the same. Raises RunError where it was not, or cannot be read."""
+def _kept(file: Path, same: dict[str, Any], before: dict[str, Any]) -> dict[str, Any] | None:
+    """The record in `file`, if it was made by the same, or by an earlier version by what it took for that. Raises RunError where it was not, or cannot be read."""
     if not file.exists():
         return None
     try:
         record = json.loads(file.read_text())
-        other = [key for key, value in same.items() if record[key] != value]
+        other = [key for key, value in same.items() if record[key] not in (value, before.get(key, value))]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is no result of byol transfer ({error}). Remove it, or choose another --out.") from None
     if other:

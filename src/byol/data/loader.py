@@ -164,11 +164,12 @@ class DecodingFeed:
         """Shared memory for so many micro-batches, of the shape that the first crop has."""
         first = images.read(int(piece.indices[0]), piece.step, piece.first_row)[0]
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        needed = ranks_here * num_places * len(piece.indices) * first.nbytes
-        if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
+        needed = num_places * len(piece.indices) * first.nbytes
+        usage = shutil.disk_usage(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
+        if usage is not None and (usage.total < ranks_here * needed or usage.free < needed):
             raise OutOfMemoryError(
-                f"{ranks_here * self.num_workers} worker processes need {needed / 1e6:,.0f} MB of shared memory, and {SHARED_MEMORY} has "
-                f"{free / 1e6:,.0f}. Lower --workers or --micro-batch-size, or give the container more (docker run --shm-size)."
+                f"{ranks_here * self.num_workers} worker processes need {ranks_here * needed / 1e6:,.0f} MB of shared memory, and "
+                f"{SHARED_MEMORY} has {usage.total / 1e6:,.0f}, of which {usage.free / 1e6:,.0f} are free. Lower --workers or --micro-batch-size, or give the container more (docker run --shm-size)."
             )
         return torch.empty(num_places, len(piece.indices), *first.shape, dtype=first.dtype).share_memory_()
 

@@ -79,12 +79,23 @@ def _read_headers(
 
 
 def _require_end(file: Path, offset: int) -> None:
-    """tarfile takes a header that it cannot read for the end. Raises ReadError where something other than zeros follows."""
+    """tarfile takes a header that it cannot read for the end, and nothing after the end's zeros for more. Raises ReadError."""
     with file.open("rb") as stream:
         stream.seek(offset)
-        while block := stream.read(2**20):
-            if block.count(0) != len(block):
-                raise tarfile.ReadError(f"damaged, or several in one, at byte {offset}; make it again, or cut it there")
+        block = stream.read(tarfile.BLOCKSIZE)
+        ends = not block.strip(b"\0")
+        while block and not block.strip(b"\0"):
+            block = stream.read(tarfile.BLOCKSIZE)
+    if block and (not ends or _is_header(block)):  # other leavings of a writer behind the end do not matter
+        raise tarfile.ReadError(f"damaged, or several in one, at byte {offset}; make it again, or cut it there")
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _leave_parts_out(names: list[str], places: list[tuple[int, int, int]], first: int) -> None:

@@ -80,7 +80,8 @@ def measure_networks(projection: Tensor, target: Tensor) -> dict[str, float]:
 
 def measure_predictor(projection: Tensor, prediction: Tensor, target: Tensor) -> dict[str, float]:
     """The predictor against its optimum, from (N, M, D) of the same views: q(z) of view 1, z' of view 2."""
-    if len(projection) <= 2 * (projection.shape[-1] + 1):
+    is_finite = all(bool(part.isfinite().all()) for part in (projection, prediction, target))
+    if not is_finite or len(projection) <= 2 * (projection.shape[-1] + 1):
         return dict.fromkeys(("actual", "least_squares", "constant", "ratio"), math.nan)
     found = predictor_optimality(projection[:, 0], prediction[:, 0], target[:, 1])
     return {**asdict(found), "ratio": found.ratio}

@@ -2,7 +2,7 @@
 
 It listens on 127.0.0.1 alone and answers no other Host, so that no page of the web reaches it under another name (plotly compiles its
 shaders' programs, hence unsafe-eval); whatever shows or changes something needs the token of the address that was printed, so
-that nobody else on the machine sees the images.
+that nobody sees the images by trying ports.
 """
 
 import json

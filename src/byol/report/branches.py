@@ -35,7 +35,10 @@ def branches(run: RunSummary, source: ImageSource, device: torch.device, seconds
         return Branches(missing="the encoder is a module of one's own, which cannot be rebuilt from its name.")
     config = from_dict(Config, run.record["config"])
     allowed = int(rate * min(seconds, MOST_SECONDS) / FORWARDS)
-    count, batch = min(MOST_IMAGES, len(source), allowed), config.micro_batch_size
+    count, batch = (
+        min(MOST_IMAGES, len(source), allowed),
+        config.micro_batch_size * run.record["derived"]["num_ranks"],
+    )
     if count < FEWEST_IMAGES:
         return Branches(missing="it takes too long here, or there are too few images (byol report allows a minute).")
     count -= count % batch if count > batch else 0

@@ -59,13 +59,15 @@ class StopRequest:
 @contextlib.contextmanager
 def born_deaf() -> Iterator[None]:
     """Processes that are started within the block hear nothing of what asks a training to stop."""
-    if multiprocessing.get_start_method() == "forkserver":
-        from multiprocessing import forkserver  # not on Windows
-
-        forkserver.ensure_running()  # before: whatever else comes of it would be born deaf
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    from multiprocessing import forkserver, resource_tracker  # not on Windows
+
+    if (method := multiprocessing.get_start_method()) == "forkserver":
+        forkserver.ensure_running()  # before: whatever else comes of it would be born deaf
+    elif method == "spawn":
+        resource_tracker.ensure_running()  # before: its start lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from byol.cli_options import DataPlace, Place
+from byol.errors import ConfigError
 from byol.studies import STUDIES
 
 
@@ -43,6 +44,8 @@ def run_study(options: RunStudy) -> int:
     from byol.studies.command import begin, carry_out, training_command
     from byol.studies.study_report import lines, table
 
+    if options.ranks != 1 and not options.commands:
+        raise ConfigError("--ranks goes with --commands; a study trains in processes of its own (--jobs).")
     begun = begin(
         options.name,
         scale=options.scale,

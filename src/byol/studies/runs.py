@@ -191,7 +191,7 @@ def _measure(task: Task) -> dict[str, float]:
         source,
         record["data"]["channels"],
         build.two_views(config),
-        config.micro_batch_size,
+        config.micro_batch_size * record["derived"]["num_ranks"],
         device,
     ).as_dict()
 
