@@ -20,7 +20,7 @@ QUICK = {"README.md", "evaluation.md"}
 """Pages that are run by `make test`, too; all are by `make test-full`."""
 OF_OTHERS = {
     "index-url", "nproc-per-node", "nnodes", "signals-to-handle", "rdzv-backend", "rdzv-endpoint", "rdzv-id",
-    "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained",
+    "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained", "threads",
     "shm-size",
 }  # fmt: skip
 """Options of pip, torchrun, sbatch, docker and tools/search.py, and of `byol` itself."""
@@ -118,7 +118,10 @@ def test_page_runs(page: Path, photos: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def check_evaluation() -> None:
-    assert sorted(file.name for file in Path("runs/photos/evaluation").iterdir()) == ["knn.json", "linear-fast.json"]
+    assert sorted(file.name for file in Path("runs/photos/evaluation").glob("*.json")) == [
+        "knn.json",
+        "linear-fast.json",
+    ]
     assert Path("runs/photos/transfer/linear-fast-smoke/own.json").exists()
 
 

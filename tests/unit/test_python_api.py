@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import byol
 from byol.cli import main
@@ -84,7 +84,7 @@ def test_image_of_one_pixel_has_a_centre() -> None:
     opened = SimpleNamespace(
         open=lambda name: Image.fromarray(np.full((1, 1, 3), 200, np.uint8)), Resampling=Image.Resampling
     )
-    found = {"np": np, "Image": opened}
+    found = {"np": np, "Image": opened, "ImageOps": ImageOps}
     exec("\n".join(_pixels(encoder(128).description)), found)
     assert found["pixels"].shape == (1, 3, 128, 128)
 
