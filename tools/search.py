@@ -104,6 +104,7 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
     return row | {
         "seconds": round(seconds, 1),
         "steps": result["step"],
+        "plan": (record["plan"] or {}).get("notes", []),
         "passes": round(result["step"] * record["config"]["batch_size"] / len(train), 2),
         "images_per_second": round(result["images_per_second"], 1),
         "validation": scores,

@@ -64,7 +64,7 @@ def test_a_trial_scores_the_target_where_there_is_one_and_the_start_where_asked(
     byol, simclr = map(json.loads, printed)
     assert byol["validation"].keys() == {"online", "target", "untrained"}
     assert simclr["validation"].keys() == {"online", "untrained"}
-    assert byol["steps"] > 0 and byol["minutes"] == 0
+    assert byol["steps"] > 0 and byol["minutes"] == 0 and byol["plan"] == []  # which is for trials by time
     scores = [tuple(score.values()) for score in byol["validation"].values()]
     assert len(set(scores)) == 3
     again = json.loads(search(out, str(kept / "simclr-0"), *common))
