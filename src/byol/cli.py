@@ -51,7 +51,7 @@ class Pretrain:
     """The run directory; must not exist. Default: runs/NAME-1, runs/NAME-2, ..."""
     minutes: float | None = None
     """Wall time from this command to its report, in place of epochs: a short speed test decides the number of steps (and
-    the sizes, where a recipe has several). The number of steps may be corrected once, after a tenth of them."""
+    the sizes, where a recipe has several). The number of steps may be corrected once, before a fifth of them."""
     resume: str = ""
     """Continue this run directory. `auto`: continue --out where it is a run, else begin it (for batch queues)."""
     accept_changes: bool = False

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-FIRST_LOOK, CORRECTION = 0.03, 0.1  # of the steps; a fifth is the latest that leaves the schedule its shape
+FIRST_LOOK, CORRECTION = 0.03, 0.19  # of the steps; a fifth is the latest that leaves the schedule its shape
 
 
 @dataclass
@@ -24,7 +24,8 @@ class Pace:
 
     def corrected(self, step: int) -> int | None:
         """The number of steps of the whole training where it is to be corrected now, after `step` steps; else None."""
-        first, last = (max(1, int(share * self.planned_steps)) for share in (FIRST_LOOK, CORRECTION))
+        within_first_part = min(CORRECTION, 1 / len(self.tested))
+        first, last = (max(1, int(share * self.planned_steps)) for share in (FIRST_LOOK, within_first_part))
         if step == first:
             self._began = self.now()
         if step != last or last <= first or self._began is None:
