@@ -20,7 +20,7 @@ QUICK = {"README.md", "evaluation.md"}
 """Pages that are run by `make test`, too; all are by `make test-full`."""
 OF_OTHERS = {
     "index-url", "nproc-per-node", "nnodes", "signals-to-handle", "rdzv-backend", "rdzv-endpoint", "rdzv-id",
-    "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained", "threads",
+    "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained", "threads", "keep",
     "shm-size",
 }  # fmt: skip
 """Options of pip, torchrun, sbatch, docker and tools/search.py, and of `byol` itself."""
