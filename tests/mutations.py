@@ -234,6 +234,7 @@ MUTATIONS = [
     Mutation("views grow from the step of a resume", "engine/micro_batches.py", "bounds(len(parts), total_steps)", "bounds(len(parts), total_steps - first_step)", GROWING),
     Mutation("workers crop to the last size", "engine/micro_batches.py", "feed.batches(first, last, views.crop)", "feed.batches(first, last, parts[-1].crop)", GROWING),
     Mutation("small crops stay large", "build.py", "small_size=shrunk(config.asymmetry.small_size, scale)", "small_size=config.asymmetry.small_size", GROWING),
+    Mutation("a whole config names nothing", "commands/pretrain.py", "dotted_names({**settings, **(overrides or {})})", "{**settings, **(overrides or {})}", "tests/integration/test_training.py"),
     Mutation("pace looks into the second part", "engine/pace.py", "min(CORRECTION, 1 / len(self.tested))", "CORRECTION", MINUTES),
     Mutation("nothing kept back for slowing", "commands/plan.py", "minutes * (1 - SLOWING)", "minutes", MINUTES),
     Mutation("pace thinks that all parts cost the same", "engine/pace.py", "sum(self.tested) / len(self.tested) - self.tested[0]", "0", MINUTES),

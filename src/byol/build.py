@@ -77,7 +77,7 @@ def fit_to_data(
         )
     if batch_size > num_images:
         raise ConfigError(
-            f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {2 ** int(np.log2(num_images / 4))} or less."
+            f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {num_images} or less ({2 ** int(np.log2(num_images / 4))}, say)."
         )
     if batch_size < num_ranks:
         raise ConfigError(f"{num_ranks} ranks cannot share a batch of {batch_size}. Start fewer, or set --batch-size.")

@@ -193,6 +193,9 @@ def parse(name: str, arguments: list[str]) -> Any:
     """The options of the command `name`, as its run takes them. Exits, as `--help` does, where they do not parse."""
     kind, _ = COMMANDS[name]
     if kind in (Pretrain, Preview, Doctor):
+        if arguments and not arguments[0].startswith("-"):
+            print(f"byol: {name} takes its images as --data {arguments[0]}", file=sys.stderr)
+            sys.exit(USAGE_ERROR)
         default = kind(
             config=recipe(_chosen_recipe(arguments)).config, **({"data": tyro.MISSING} if kind is Preview else {})
         )

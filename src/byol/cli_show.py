@@ -147,6 +147,8 @@ def run_doctor(options: Doctor) -> int:
     print("\n".join(machine_lines(options.config.device)))
     if not options.data:
         return 0
+    from byol import build
+    from byol.commands.cautions import cautions
     from byol.data.open import open_source
     from byol.report.suitability import view_warnings
 
@@ -159,7 +161,9 @@ def run_doctor(options: Doctor) -> int:
         cuts_warmup=config.epochs != chosen.config.epochs and "optimizer.warmup_epochs" not in options.given,
     )
     print("\n".join(estimate_lines(found)))
-    for warning in view_warnings(found.config, found.profile):
+    schedule = build.schedule(found.config, found.num_images)
+    told = cautions(found.config, chosen, options.given, schedule)
+    for warning in [*view_warnings(found.config, found.profile), *told]:
         print(f"note       {warning}")
     return 0
 

@@ -11,7 +11,7 @@ import byol
 from byol.commands.evaluate import evaluate
 from byol.commands.export import export_encoder
 from byol.commands.subject import open_subject, trained_images
-from byol.errors import NonFiniteError, RunError
+from byol.errors import EncoderError, NonFiniteError, RunError
 from byol.export.encoder_file import WEIGHTS
 from byol.methods.byol import BYOL
 from byol.methods.network import MethodOutput
@@ -35,6 +35,19 @@ def test_newest_checkpoint_is_the_encoder_that_the_run_left(run: Path) -> None:
     last = byol.load(run)(IMAGES)
     assert torch.equal(byol.load(saved[-1])(IMAGES), last)
     assert not torch.equal(byol.load(saved[0])(IMAGES), last)
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (IMAGES[0], r"Tensor of shape \(3, 32, 32\)"),
+        (IMAGES.numpy(), r"ndarray of shape \(6, 3, 32, 32\)"),
+        ("a.jpg", "str"),
+    ],
+)
+def test_encoder_says_what_it_takes(run: Path, images: object, found: str) -> None:
+    with pytest.raises(EncoderError, match=rf"takes a tensor of images, \(N, C, H, W\).*found {found}\. "):
+        byol.load(run)(images)
 
 
 def test_checkpoint_is_evaluated_and_exported_as_a_run_is(run: Path, photos: Path, tmp_path: Path) -> None:

@@ -202,7 +202,8 @@ def _resume_briefly(run: Path) -> str:
     [
         (["pretran"], 2, "Did you mean 'pretrain'"),
         (["pretrain"], 2, "--data"),
-        (["pretrain", "--data", "nowhere"], 1, "neither a folder or file"),
+        (["pretrain", "--data", "nowhere"], 1, "no folder or file here"),
+        (["pretrain", "photos/"], 2, "byol: pretrain takes its images as --data photos/"),
         (["pretrain", "--data", "sample", "--recipe", "cifr10"], 1, "Did you mean 'cifar10'"),
         (["pretrain", "--data", "sample", "--optimizer.nam", "sgd"], 2, "--optimizer.name"),
         (["pretrain", "--data", "sample", "--epochs", "-1"], 1, "epochs must be above 0"),
@@ -306,8 +307,9 @@ def test_a_run_goes_on_where_its_images_have_moved_to(photos: Path, tmp_path: Pa
     byol("pretrain", "--data", photos, "--out", tmp_path / "run", "--epochs", "1", *FAST)
     moved = photos.rename(tmp_path / "moved")
     again = ("pretrain", "--resume", tmp_path / "run")
-    assert "neither a folder or file" in byol(*again, code=1)
-    assert "resuming" in byol(*again, "--data", moved)
+    assert "If the images have moved, say where to with --data." in byol(*again, code=1)
+    said = byol(*again, "--data", moved)
+    assert "resuming" in said and "had finished before" in said and "finished after" not in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["data"] == str(moved)
     assert "resuming" in byol(*again)
     (moved / "cat" / "00.jpg").rename(moved / "cat" / "other.jpg")

@@ -147,6 +147,25 @@ def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str, monkeypatc
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_run_is_repeated_from_its_record(photos: Path, tmp_path: Path) -> None:
+    def record(name: str) -> dict:
+        return json.loads((tmp_path / name / "run.json").read_text())
+
+    settings = {**SMALL, "epochs": 12}
+    byol.pretrain(photos, out=tmp_path / "run", overrides=settings, say=lambda _: None)
+    first = record("run")
+    again = (first["data"]["data"], first["recipe"])
+    byol.pretrain(*again, out=tmp_path / "again", overrides=first["config"], say=lambda _: None)
+    assert record("again")["config"] == first["config"]
+    weights = [(tmp_path / name / "encoder.safetensors").read_bytes() for name in ("run", "again")]
+    assert weights[0] == weights[1]
+    # a warm-up that was asked for as part of a whole config stays, though it is more than a tenth of half the steps
+    half = {**first["config"], "epochs": 6}
+    byol.pretrain(*again, out=tmp_path / "half", overrides=half, say=lambda _: None)
+    assert record("half")["derived"]["warmup_steps"] == first["derived"]["warmup_steps"] > 0
+    assert record("half")["derived"]["total_steps"] == first["derived"]["total_steps"] // 2
+
+
 def test_signal_in_the_last_save_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Launchers pass signals on: one may come when the training has stopped by another, or is done."""
     from byol.commands import trainer

@@ -51,7 +51,7 @@ def test_share_of_the_start_is_the_product_of_tau(epochs: int) -> None:
 
 def test_target_that_keeps_its_start_is_told_and_the_advice_helps() -> None:
     config = resolved(300, epochs=20)
-    (line,) = said(config, 300)
+    line, _ = said(config, 300)
     share, advised = int(line.split("keeps ")[1].split(" %")[0]), float(line.split("tau-base ")[1].split()[0])
     assert share == round(100 * start_left(build.schedule(config, 300))) > 5
     helped = override(config, {"method.tau_base": advised})
@@ -59,8 +59,17 @@ def test_target_that_keeps_its_start_is_told_and_the_advice_helps() -> None:
     assert "--method.tau-reference-batch 256 would make it" in said(resolved(700, epochs=200), 700)[0]
     assert said(override(config, {"method.name": "simclr"}), 300) == []
     assert said(resolved(50_000), 50_000) == []
-    (short,) = said(resolved(300, epochs=1), 300)
+    short, _ = said(resolved(300, epochs=1), 300)
     assert short.endswith("of 4 steps: too few to learn much")
+
+
+def test_few_images_for_byol_are_told() -> None:
+    line = said(resolved(10_000), 10_000)[-1]
+    assert line.startswith("999,936 images are trained on") and "below 2,000,000 --minutes takes SimCLR" in line
+    assert said(resolved(20_100), 20_100) == []
+    assert said(override(resolved(10_000), {"method.name": "simclr"}), 10_000) == []
+    assert not any("few for BYOL" in line for line in said(override(resolved(10_000), {"encoder.init": "it"}), 10_000))
+    assert cautions(resolved(10_000), recipe("imagenette"), (), build.schedule(resolved(10_000), 10_000)) == []
 
 
 def test_what_keeps_weights_to_start_from_is_told() -> None:

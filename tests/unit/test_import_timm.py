@@ -126,6 +126,17 @@ def test_unknown_model_and_impossible_size_are_refused(tmp_path: Path) -> None:
         byol.import_timm("resnet18", tmp_path / "start", image_size=4)
 
 
+def test_weights_that_cannot_be_had_name_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*arguments: object, **settings: object) -> None:
+        raise OSError("no such host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(
+        EncoderError, match=r"cannot get the weights of 'resnet18' \(OSError: no such host\).*import-timm resnet18"
+    ):
+        open_subject("timm:resnet18:pretrained", ArrayImages(PICTURES))
+
+
 def test_command_says_how_to_go_on_and_the_export_claims_no_training(
     tmp_path: Path, resnet18: torch.nn.Module, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ def cautions(
         *_of_norms(config, num_ranks),
         *_of_heads(config),
         *_of_weights_to_start_from(config, given),
+        *_of_few_images(config, chosen, schedule),
     ]
 
 
@@ -53,6 +54,19 @@ def _of_the_target(config: Config, chosen: Recipe, schedule: Schedule) -> list[s
     scaled = scale_tau(config.method.tau_base, config.batch_size, recipes)
     return [
         f"tau_base {config.method.tau_base:g} is the recipe's for a batch of {recipes}; at this one --method.tau-reference-batch {recipes} would make it {scaled:.4g}"
+    ]
+
+
+def _of_few_images(config: Config, chosen: Recipe, schedule: Schedule) -> list[str]:
+    """Where `--minutes` would take another method, since so little can be trained on (docs/recipes.md)."""
+    seen = schedule.total_steps * config.batch_size
+    has_other = any("method.name" in size.settings for size in chosen.sizes)
+    begins_anew = not (config.encoder.init or config.encoder.pretrained)
+    if not (has_other and begins_anew and config.method.name == "byol" and seen < chosen.sizes[0].least_images):
+        return []
+    return [
+        f"{seen:,} images are trained on, every pass counted: few for BYOL, which begins slowly; below "
+        f"{chosen.sizes[0].least_images:,} --minutes takes SimCLR, and weights to start from may be the better choice (--encoder.init)"
     ]
 
 

@@ -17,14 +17,14 @@ from byol import build
 from byol.commands.cautions import cautions
 from byol.commands.plan import TimeLimit, plan
 from byol.commands.trainer import Run, Say, Show, Trainer, unfailing
-from byol.config import Config, differences, from_dict, override, to_dict, validate
+from byol.config import Config, differences, dotted_names, from_dict, override, to_dict, validate
 from byol.config import overrides as overrides_between
 from byol.data.arrays import ArrayImages
 from byol.data.dataset import DatasetImages
 from byol.data.open import open_source, profile
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.engine.pace import Pace
-from byol.errors import CheckpointError, ConfigError, RunError
+from byol.errors import CheckpointError, ConfigError, DataError, RunError
 from byol.recipes import recipe as find_recipe
 from byol.runtime import checkpoint
 from byol.runtime.hardware import describe_machine
@@ -68,7 +68,7 @@ def pretrain(
     """Pretrains an encoder on `data` without labels and returns the run.
 
     `data`: what `byol pretrain --data` takes, or what `as_source` does. `settings` replace
-    top-level values of the recipe (epochs=20), `overrides` nested ones ({"optimizer.name": "sgd"}). `encoder`: a
+    top-level values of the recipe (epochs=20), `overrides` nested ones ({"optimizer.name": "sgd"}, or the whole "config" of another run's run.json). `encoder`: a
     module of one's own, (N, C, S, S) -> (N, D). `minutes`: what the whole may take, in place of epochs. Raises ByolError for everything that a user can put right.
     """
     began = time.monotonic()
@@ -80,7 +80,7 @@ def pretrain(
     else:
         source, arguments = as_source(data), DataArguments("")
     limit = None if minutes is None else TimeLimit(minutes, began)
-    given = frozenset({**settings, **(overrides or {})})
+    given = frozenset(dotted_names({**settings, **(overrides or {})}))
     return start(
         config, recipe, arguments, source, out=out, encoder=encoder, limit=limit, given=given, say=say, show=show
     )
@@ -275,7 +275,11 @@ def _resume(
             raise RunError(f"{path} was started with images from Python: pass them as `source` again.")
         began = DataArguments(**{name: record["data"][name] for name in ("data", "root", "download")})
         arguments = data or dataclasses.replace(began, download=False)
-        source = open_source(arguments.data, root=arguments.root, download=arguments.download, say=say)
+        try:
+            source = open_source(arguments.data, root=arguments.root, download=arguments.download, say=say)
+        except DataError as error:
+            hint = "" if data else " If the images have moved, say where to with --data."
+            raise DataError(f"{error}{hint}") from error
     if len(source) != record["data"]["num_images"]:
         raise RunError(
             f"{path} began with {record['data']['num_images']} images, {source.description} now holds {len(source)}. Resume needs the same data."

@@ -206,7 +206,7 @@ class Trainer:
             if self.state.step > first_step or not _is_written(run, result):
                 run.write("result.json", result)
         self.ranks.gather(None)  # until all is written
-        for line in self._account(run, end, told):
+        for line in self._account(run, end, told, self.state.step - first_step):
             say(line)
         if end.collapsed:
             raise CollapseError(
@@ -286,7 +286,7 @@ class Trainer:
         with contextlib.suppress(RunError, RuntimeError), replacing(run.path / "non_finite.pt") as temporary:
             torch.save({"step": step, "image_indices": indices, "tensors": tensors}, temporary)
 
-    def _account(self, run: RunDirectory, end: LoopEnd, told: str) -> list[str]:
+    def _account(self, run: RunDirectory, end: LoopEnd, told: str, num_steps: int) -> list[str]:
         """How it went, for the user."""
         lines = []
         if num := len(self.skipped):
@@ -294,7 +294,10 @@ class Trainer:
         if num := self.state.num_skipped_steps:
             lines.append(f"{num} step{'s' if num > 1 else ''} skipped, whose gradient was not finite")
         state = "finished" if end.finished else f"stopped at step {self.state.step}"
-        lines.append(f"{state} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s")
+        if end.finished and not num_steps:
+            lines.append(f"had finished before; to train on, begin a new run with --encoder.init {run.path}")
+        else:
+            lines.append(f"{state} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s")
         if not end.collapsed:
             lines.append(told)
         if end.signal_number:

@@ -291,14 +291,14 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
         for part in parents:
             place = place.get(part) if isinstance(place, dict) else None
         if not isinstance(place, dict) or leaf not in place:
-            raise ConfigError(f"There is no setting {dotted!r}.{nearest(dotted, _dotted_names(to_dict(config)))}")
+            raise ConfigError(f"There is no setting {dotted!r}.{nearest(dotted, dotted_names(to_dict(config)))}")
         place[leaf] = value
     return from_dict(Config, tree)
 
 
 def overrides(old: Config, new: Config) -> dict[str, Any]:
     """What `override` needs to make `new` from `old`."""
-    before, after = _dotted_names(to_dict(old)), _dotted_names(to_dict(new))
+    before, after = dotted_names(to_dict(old)), dotted_names(to_dict(new))
     return {name: after[name] for name in before if before[name] != after[name]}
 
 
@@ -307,7 +307,7 @@ def given_settings(arguments: Sequence[str]) -> frozenset[str]:
     named = {word.partition("=")[0].removeprefix("--") for word in arguments if word.startswith("--")}
     names = {name.replace("-", "_") for name in named}
     plain = {re.sub(r"(^|\.)no_", r"\1", name) for name in names}  # of a flag: --no-channels-last
-    return frozenset((names | plain) & _dotted_names(to_dict(Config())).keys())
+    return frozenset((names | plain) & dotted_names(to_dict(Config())).keys())
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
@@ -325,19 +325,20 @@ def as_options(settings: Mapping[str, Any]) -> list[str]:
 
 def settings_of(config: Config, names: Collection[str]) -> dict[str, Any]:
     """The values of those dotted settings."""
-    return {name: value for name, value in _dotted_names(to_dict(config)).items() if name in names}
+    return {name: value for name, value in dotted_names(to_dict(config)).items() if name in names}
 
 
 def differences(old: Config, new: Config) -> list[str]:
     """One line per setting that differs: `name: old -> new`."""
-    before = _dotted_names(to_dict(old))
+    before = dotted_names(to_dict(old))
     return [f"{name}: {before[name]} -> {value}" for name, value in overrides(old, new).items()]
 
 
-def _dotted_names(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def dotted_names(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
-        found.update(_dotted_names(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+        found.update(dotted_names(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
     return found
 
 

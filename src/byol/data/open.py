@@ -56,7 +56,7 @@ def open_source(
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(
-            f"{data!r} is neither a folder or file here nor a data set by name (sample, {', '.join(PUBLIC)})."
+            f"{data!r} is no folder or file here, and no data set by name (sample, {', '.join(PUBLIC)})."
             f"{nearest(data, ('sample', *PUBLIC))}"
         )
     if path.is_file():

@@ -72,7 +72,14 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32."""
+        """(N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32. Raises EncoderError for anything else."""
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            shape = getattr(images, "shape", None)
+            found = type(images).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
+            raise EncoderError(
+                f"An encoder takes a tensor of images, (N, C, H, W), uint8 or float in [0, 1]; found {found}. byol.embed "
+                "reads folders and files."
+            )
         return self.encode_preprocessed(self.preprocess(images))
 
     @torch.no_grad()

@@ -88,6 +88,11 @@ def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretr
         encoder = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **settings)
     except Exception as error:
         cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        if pretrained and isinstance(error, OSError):
+            raise EncoderError(
+                f"timm cannot get the weights of {name!r} ({cause}). From a file: byol import-timm {name} --weights FILE "
+                "--out FOLDER, and name that folder."
+            ) from error
         raise EncoderError(
             f"timm cannot build {name!r} for {in_channels} channels at {image_size} px ({cause})."
         ) from error
