@@ -1,4 +1,4 @@
-"""Trials of settings at equal wall time, judged on a split of the training images; the test images are never read.
+"""Trials of settings at equal wall time, judged on a split of the training images.
 
     python tools/search.py LEDGER.jsonl --data cifar10/train --recipe sample --minutes 6 \\
         plain "wide: encoder.width=1" "wide, other views: encoder.width=1 views.view1.blur_probability=0"
@@ -9,7 +9,8 @@ images for the given time, or with `--epochs` for so many passes in whatever tim
 scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and
 with the target encoder. A trial named `pixels`, `hog`, or as the folder of an encoder is scored as it is, and
 `--untrained` adds the untrained encoder to every other. `--keep FOLDER` keeps the runs as FOLDER/NAME-SEED, so that
-another trial can begin with one (`encoder.init`). `--jobs` trials run at a time, with a thread each by default, so
+another trial can begin with one (`encoder.init`). `--test-data` scores on those images in place of the other tenth, for
+what is reported in the end: choices are made without it, so that they never see the test images. `--jobs` trials run at a time, with a thread each by default, so
 that a machine that is slow for a while is so for all of them. One line of JSON per trial is appended to the ledger; a
 trial that stands there already is not repeated.
 """
@@ -41,7 +42,7 @@ from byol.runtime.record import RunDirectory
 
 PROBED_IMAGES = 20_000
 """Of the training images, whose labels the probes see."""
-CONDITIONS = {"recipe": "", "minutes": 0.0, "epochs": 0.0, "images": 0}
+CONDITIONS = {"recipe": "", "minutes": 0.0, "epochs": 0.0, "images": 0, "test": False}
 """What trials of one comparison share, and what stands for it where an old row does not tell."""
 
 
@@ -67,14 +68,15 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
     kept, out = held_out(images.labels, 0.1, seed=0)
     if chosen.images:
         kept = kept[share_of_each(images.labels[kept], chosen.images / len(kept), seed=0)]
-    train, validation = Subset(images, kept, "train part"), Subset(images, out, "validation part")
+    train = Subset(images, kept, "train part")
+    others = open_source(chosen.test_data, labelled=True) if chosen.test else Subset(images, out, "validation part")
     labels = images.labels[kept]
     few = share_of_each(labels, min(1, PROBED_IMAGES / len(kept)), seed=0)
     bank = Subset(train, few, "probed part")
     channels = profile(train, SkippedImages()).channels
 
     def score(encode: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        found = probe_correct(encode, bank, validation, channels, torch.device("cpu"))
+        found = probe_correct(encode, bank, others, channels, torch.device("cpu"))
         return {probe: round(100 * float(right.mean()), 2) for probe, right in found.items()}
 
     row = {"name": name, "settings": settings, "seed": seed, "num_images": len(train), "threads": chosen.threads}
@@ -137,12 +139,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=float, default=0.0, help="passes over the images, in place of --minutes")
     parser.add_argument("--images", type=int, default=0, help="train on so many of the images; 0: all")
     parser.add_argument("--untrained", action="store_true", help="score the encoder without training, too")
+    parser.add_argument("--test-data", help="score on these in place of a tenth of --data")
     parser.add_argument("--keep", help="a folder for the runs; without it they are removed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_intermixed_args(arguments)
-    chosen.minutes = 0.0 if chosen.epochs else chosen.minutes
+    chosen.minutes, chosen.test = 0.0 if chosen.epochs else chosen.minutes, bool(chosen.test_data)
     lines = chosen.ledger.read_text().splitlines() if chosen.ledger.exists() else []
     done = [json.loads(line) for line in lines]
     if not chosen.trials:

@@ -266,6 +266,7 @@ def _pretrain(options: Pretrain) -> int:
                 return USAGE_ERROR
             from byol.data.open import open_source
 
+            limit = None if options.minutes is None else TimeLimit(options.minutes, began)
             source = open_source(
                 options.data, root=options.place.data_root, download=options.place.download, say=console.say
             )
@@ -275,7 +276,7 @@ def _pretrain(options: Pretrain) -> int:
                 arguments,
                 source,
                 out=options.out or None,
-                limit=None if options.minutes is None else TimeLimit(options.minutes, began),
+                limit=limit,
                 given=options.given,
                 say=console.say,
                 show=console.show,

@@ -5,6 +5,8 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from tools.search import main, parse
 
 from tests.conftest import SMALL
@@ -51,6 +53,19 @@ def test_what_needs_no_training_is_scored_on_the_split(tmp_path: Path) -> None:
     assert row["num_images"] == 200 and row["steps"] == 0
     assert 30 < row["validation"]["online"]["linear"] < 90  # ten kinds of clothing
     assert json.loads(ledger.read_text()) == row
+
+
+def test_where_test_images_are_named_they_are_what_is_scored(tmp_path: Path) -> None:
+    for part, classes in (("train", ("dark", "light")), ("test", ("light", "dark"))):  # there by the other's name
+        for brightness, name in enumerate(classes):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(30):
+                pixels = np.random.default_rng(i).integers(0, 90, (8, 8, 3)) + 150 * brightness
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / part / name / f"{i}.png")
+    common = (str(tmp_path / "ledger.jsonl"), "pixels", "--data", str(tmp_path / "train"), "--jobs", "1")
+    split, test = (json.loads(search(*common, *more)) for more in ((), ("--test-data", str(tmp_path / "test"))))
+    assert (split["test"], split["validation"]["online"]["linear"]) == (False, 100)
+    assert (test["test"], test["validation"]["online"]["linear"]) == (True, 0)
 
 
 def test_a_trial_scores_the_target_where_there_is_one_and_the_start_where_asked(tmp_path: Path) -> None:

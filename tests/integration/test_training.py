@@ -333,6 +333,18 @@ def test_resume_changed_data_or_config_is_refused(tmp_path: Path) -> None:
         resume(tmp_path / "run", source=ArrayImages(PICTURES), overrides={"epochs": 2, "batch_size": 16})
 
 
+def test_resume_compares_with_what_the_run_found_not_with_what_was_asked(tmp_path: Path) -> None:
+    run(tmp_path / "run", epochs=1, **{"views.size": 0})
+    found = json.loads((tmp_path / "run" / "run.json").read_text())["config"]["views"]["size"]
+    assert found > 8
+    same = resume(
+        tmp_path / "run", source=ArrayImages(PICTURES), overrides={"views.size": found}, say=lambda line: None
+    )
+    assert same.finished
+    with pytest.raises(ConfigError, match=rf"these differ: views\.size: {found} -> 8\. "):
+        resume(tmp_path / "run", source=ArrayImages(PICTURES), overrides={"views.size": 8})
+
+
 def test_resume_with_a_missing_or_renamed_file_is_refused(photos: Path, tmp_path: Path) -> None:
     settings = {**SMALL, "epochs": 0.5}
     byol.pretrain(photos, out=tmp_path / "run", overrides=settings, say=lambda line: None)

@@ -84,7 +84,7 @@ def test_recipe_unknown_name_says_the_nearest() -> None:
     ("setting", "value"),
     [
         ("epochs", 0), ("batch_size", 1), ("micro_batch_size", 3), ("seed", -1), ("workers", -2),
-        ("log_interval_steps", 0), ("views.size", 4), ("views.view1.flip_probability", 1.5),
+        ("log_interval_steps", 0), ("views.size", 4), ("views.size", 100_000), ("views.view1.flip_probability", 1.5),
         ("views.view2.crop_area", (0.0, 1.0)), ("views.view1.crop_area", (0.5, 0.2)), ("views.view1.hue", 0.6),
         ("encoder.width", 0), ("heads.projector_hidden", 0), ("method.tau_base", 1.1), ("optimizer.momentum", 1.0),
         ("method.temperature", 0), ("method.beta", -1), ("method.loss_chunk", -1), ("heads.projector_depth", 0),

@@ -42,7 +42,7 @@ def _of_the_target(config: Config, chosen: Recipe, schedule: Schedule) -> list[s
     if method_parts(config).target != "average":
         return []
     left, total = start_left(schedule), schedule.total_steps
-    if left > START_LEFT and not (config.encoder.init or config.encoder.pretrained):
+    if left > START_LEFT and not config.encoder.has_weights:
         kept = f"the target keeps {100 * left:.0f} % of its random start to the end of {total} steps"
         shorter = 1 - 2 * math.log(100) / total
         if shorter < LEAST_TAU:
@@ -61,8 +61,8 @@ def _of_few_images(config: Config, chosen: Recipe, schedule: Schedule) -> list[s
     """Where `--minutes` would take another method, since so little can be trained on (docs/recipes.md)."""
     seen = schedule.total_steps * config.batch_size
     has_other = any("method.name" in size.settings for size in chosen.sizes)
-    begins_anew = not (config.encoder.init or config.encoder.pretrained)
-    if not (has_other and begins_anew and config.method.name == "byol" and seen < chosen.sizes[0].least_images):
+    is_new_byol = config.method.name == "byol" and not config.encoder.has_weights
+    if not (has_other and is_new_byol and seen < chosen.sizes[0].least_images):
         return []
     return [
         f"{seen:,} images are trained on, every pass counted: few for BYOL, which begins slowly; below "
@@ -86,7 +86,7 @@ def _of_the_optimizer(config: Config, chosen: Recipe, given: Collection[str]) ->
 
 def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[str]:
     """Measured with ImageNet's in docs/recipes.md."""
-    if not (config.encoder.init or config.encoder.pretrained):
+    if not config.encoder.has_weights:
         return []
     advice = []
     if config.encoder.norm == "batch":

@@ -32,6 +32,11 @@ class TimeLimit:
     most_epochs: float | None = None
     """Where these take less than the time, there are no more."""
 
+    def __post_init__(self) -> None:
+        minutes = self.minutes
+        if not (isinstance(minutes, int | float) and 0 < minutes < float("inf")):
+            raise ConfigError(f"minutes must be a number above 0; found {minutes}.")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -79,8 +84,6 @@ def plan(
     ConfigError where the time is too short for anything.
     """
     minutes = limit.minutes
-    if not (isinstance(minutes, int | float) and 0 < minutes < float("inf")):
-        raise ConfigError(f"minutes must be a number above 0; found {minutes}.")
     if "epochs" in given:
         raise ConfigError(f"Both minutes ({minutes:g}) and epochs ({config.epochs:g}) are given; give one of them.")
     deadline = limit.began + 60 * minutes * (1 - SLOWING) - END_SECONDS

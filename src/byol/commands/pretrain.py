@@ -74,12 +74,12 @@ def pretrain(
     began = time.monotonic()
     chosen = find_recipe(recipe)
     config = override(chosen.config, {**settings, **(overrides or {})})
+    limit = None if minutes is None else TimeLimit(minutes, began)
     if isinstance(data, str | Path):
         arguments = DataArguments(str(data), data_root, download)
         source = open_source(arguments.data, root=data_root, download=download, say=say)
     else:
         source, arguments = as_source(data), DataArguments("")
-    limit = None if minutes is None else TimeLimit(minutes, began)
     given = frozenset(dotted_names({**settings, **(overrides or {})}))
     return start(
         config, recipe, arguments, source, out=out, encoder=encoder, limit=limit, given=given, say=say, show=show
@@ -219,25 +219,23 @@ def resume(
     """
     run = RunDirectory.open(Path(path))
     record = run.record()
-    asked, resolved = (from_dict(Config, record[name]) for name in ("asked", "config"))
-    wanted = override(asked, overrides or {})
-    changes = overrides_between(asked, wanted)
-    changed = differences(asked, wanted)
+    asked, before = (from_dict(Config, record[name]) for name in ("asked", "config"))
+    named = overrides_between(asked, override(asked, overrides or {}))
+    resolved = override(before, named)
+    changes, changed = overrides_between(before, resolved), differences(before, resolved)
     if changes:
         if not accept_changes:
             raise ConfigError(
                 f"A resumed run keeps its settings; these differ: {'; '.join(changed)}. Start a new run for them, or "
                 f"accept them with --accept-changes."
             )
-        record["asked"] = to_dict(wanted)
-        before, resolved = resolved, override(resolved, changes)
         validate(resolved)
         if resolved.optimizer.name != before.optimizer.name:
             raise ConfigError(
                 f"The checkpoint holds what {before.optimizer.name} remembers, so optimizer.name cannot become "
                 f"{resolved.optimizer.name} in it. Start a new run with --encoder.init {path}."
             )
-        record["config"] = to_dict(resolved)
+        record |= {"asked": to_dict(override(asked, changes)), "config": to_dict(resolved)}
     with join_ranks() as ranks, run.lock() if ranks.is_first else contextlib.nullcontext():
         if not ranks.is_first:
             say = show = _silent

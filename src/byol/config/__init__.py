@@ -126,6 +126,11 @@ class EncoderConfig:
     weight_standardization: bool = False
     """Standardise the weights of every convolution and linear layer. Differs from the paper."""
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it starts from trained weights."""
+        return bool(self.init) or self.pretrained
+
 
 @dataclass(frozen=True)
 class HeadsConfig:

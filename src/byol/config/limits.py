@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from byol.config import Config, OptimizerConfig, ViewsConfig
 
 
+MOST_VIEW_SIZE = 4096
+"""Of views.size: what is larger is a slip of the keyboard, and no memory holds a batch of it."""
+
+
 def validate(config: "Config") -> None:
     """Raises ConfigError naming the first impossible value."""
     c = config
@@ -41,10 +45,8 @@ def validate(config: "Config") -> None:
     _validate_views(c.views)
     _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
     _require(c.encoder.norm_groups >= 1, "encoder.norm_groups", c.encoder.norm_groups, "at least 1")
-    frozen, has_start = c.encoder.norm == "frozen", bool(c.encoder.init) or c.encoder.pretrained
-    _require(
-        has_start or not frozen, "encoder.norm", "frozen", "another where it starts from no encoder.init or pretrained"
-    )
+    has_averages = c.encoder.has_weights or c.encoder.norm != "frozen"
+    _require(has_averages, "encoder.norm", "frozen", "another where it starts from no encoder.init or pretrained")
     for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
     _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")
@@ -65,10 +67,10 @@ def validate(config: "Config") -> None:
 
 def _validate_views(views: "ViewsConfig") -> None:
     _require(
-        views.size == 0 or views.size >= 8,
+        views.size == 0 or 8 <= views.size <= MOST_VIEW_SIZE,
         "views.size",
         views.size,
-        "0 (found from the images), or at least 8",
+        f"0 (found from the images), or from 8 to {MOST_VIEW_SIZE}",
     )
     growth = views.growth
     is_growth = all(0 < scale < 1 for scale in growth) and list(growth) == sorted(growth)
