@@ -4,7 +4,7 @@
 
 Chosen by the trials of docs/recipes.md on a split of CIFAR-10's training images. In those 15 minutes on two CPU cores with bf16 it reached
 kNN 70.3 and linear 69.9 on the test images (3 seeds); with `--minutes 60`, which takes the wider encoder, kNN 74.9 and linear 75.6
-(1 seed), on cores with AMX 77.4 and 78.0 (3 seeds; docs/results.md).
+(1 seed), on cores with AMX 77.2 and 77.8 (4 seeds; docs/results.md).
 """
 
 from byol.config import (
@@ -21,7 +21,7 @@ from byol.recipes.recipe import Recipe, Size
 
 MEASURED = (
     "CIFAR-10 test on two CPU cores with bf16: kNN 70.3, linear 69.9 after 15 minutes (3 seeds), 74.9, 75.6 after 60 "
-    "(1 seed), with AMX 77.4, 78.0 (3 seeds; docs/results.md)"
+    "(1 seed), with AMX 77.2, 77.8 (4 seeds; docs/results.md)"
 )
 
 SIZES = (
