@@ -1,13 +1,14 @@
 """From a config and a piece of data to the objects that train: views, feed, schedule, state."""
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 import torch
 
 from byol import build_networks
 from byol.build_networks import encoder_settings
-from byol.config import Config, EncoderConfig, ViewConfig
+from byol.config import Config, EncoderConfig, ViewConfig, differences, override
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.open import DataProfile, profile
 from byol.data.resident import load_resident
@@ -15,7 +16,7 @@ from byol.data.source import ImageSource, SkippedImages
 from byol.engine.state import State
 from byol.engine.step import Schedule
 from byol.errors import ConfigError, DataError
-from byol.export.encoder_file import Encoder, EncoderDescription, read_description
+from byol.export.encoder_file import ELSEWHERE, Encoder, EncoderDescription, read_description
 from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
@@ -26,11 +27,29 @@ from byol.nets.matrix_conv import use_matrix_products
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import total_steps
+from byol.recipes.recipe import Recipe
 from byol.runtime.hardware import choose_channels_last, choose_workers
 from byol.runtime.ranks import Ranks
 from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
 from byol.views.two_views import TwoViews
+
+
+def fit_to_weights(config: Config, recipe: Recipe, given: Collection[str]) -> tuple[Config, list[str]]:
+    """With the recipe's settings for weights that were trained elsewhere where it starts from such, and a line about it.
+
+    What the user named (`given`) stays, and the rate where it is another optimizer's. Raises RunError where encoder.init is no encoder's folder.
+    """
+    encoder = config.encoder
+    if not (encoder.pretrained or (encoder.init and read_description(encoder.init).provenance.get("how") == ELSEWHERE)):
+        return config, []
+    fixed = {
+        *given,
+        *(["optimizer.base_learning_rate"] if config.optimizer.name != recipe.config.optimizer.name else []),
+    }
+    fitted = override(config, {name: value for name, value in recipe.with_weights.items() if name not in fixed})
+    changed = differences(config, fitted)
+    return fitted, [f"for weights that were trained elsewhere: {'; '.join(changed)}"] if changed else []
 
 
 def fit_to_data(

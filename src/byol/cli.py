@@ -313,14 +313,11 @@ def _import_deepmind(options: ImportDeepmind) -> int:
 
 def _import_timm(options: ImportTimm) -> int:
     from byol.commands.import_timm import import_timm
-    from byol.nets.replace_norm import has_batch_norm
 
     encoder = import_timm(options.model, options.out, weights=options.weights, image_size=options.image_size)
     d = encoder.description
     print(f"{d.name}, {d.num_features} features, written to {options.out}")
-    norm = " --encoder.norm frozen" if has_batch_norm(encoder.module) else ""
-    rate = " --optimizer.base-learning-rate 0.03"  # a tenth of the default recipe's
-    print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.name {d.name} --encoder.init {options.out}{norm}{rate}")
+    print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.name {d.name} --encoder.init {options.out}")
     return 0
 
 

@@ -153,16 +153,17 @@ def run_doctor(options: Doctor) -> int:
     from byol.report.suitability import view_warnings
 
     chosen, config = recipe(options.recipe), options.config
+    fitted, kept = build.fit_to_weights(config, chosen, options.given)
     source = open_source(options.data, root=options.place.data_root, download=options.place.download, say=print)
     found = estimate(
         source,
-        config,
+        fitted,
         adapts_batch=chosen.may_adapt_batch(config, options.given),
         cuts_warmup=config.epochs != chosen.config.epochs and "optimizer.warmup_epochs" not in options.given,
     )
     print("\n".join(estimate_lines(found)))
     schedule = build.schedule(found.config, found.num_images)
-    told = cautions(found.config, chosen, options.given, schedule)
+    told = [*kept, *cautions(found.config, chosen, options.given, schedule)]
     for warning in [*view_warnings(found.config, found.profile), *told]:
         print(f"note       {warning}")
     return 0

@@ -1,5 +1,6 @@
 """Weights of timm and torchvision on disk become encoders with the same features; anything else is refused unread."""
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -12,10 +13,13 @@ import torchvision
 from safetensors.torch import save_file
 
 import byol
+from byol import build
 from byol.cli import main
 from byol.commands.subject import open_subject
+from byol.config import Config, override
 from byol.data.arrays import ArrayImages
 from byol.errors import CheckpointError, ConfigError, EncoderError
+from byol.recipes import recipe
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), dtype=np.uint8)
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), dtype=np.uint8))
@@ -145,7 +149,7 @@ def test_command_says_how_to_go_on_and_the_export_claims_no_training(
     with pytest.raises(SystemExit) as ended:
         main(["import-timm", "resnet18", "--weights", str(tmp_path / "weights.pth"), "--out", start])
     assert ended.value.code == 0
-    following = f"byol pretrain --data YOUR_FOLDER --encoder.name resnet18 --encoder.init {start} --encoder.norm frozen --optimizer.base-learning-rate 0.03"
+    following = f"byol pretrain --data YOUR_FOLDER --encoder.name resnet18 --encoder.init {start}\n"
     assert following in capsys.readouterr().out
     export = byol.export_encoder(start, "timm", tmp_path / "export")
     card = (export.path / "README.md").read_text()
@@ -172,10 +176,36 @@ def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
     }
     pictures = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
 
-    def features(norm: str) -> torch.Tensor:
-        own = {**settings, "encoder.norm": norm}
-        run = byol.pretrain(pictures, epochs=1, batch_size=16, out=tmp_path / norm, overrides=own, say=lambda _: None)
+    def features(name: str, **named: str) -> torch.Tensor:
+        own = {**settings, **named}
+        run = byol.pretrain(pictures, epochs=1, batch_size=16, out=tmp_path / name, overrides=own, say=said.append)
         return byol.load(run.path)(IMAGES)
 
-    assert torch.allclose(features("frozen"), started(IMAGES), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(features("batch"), started(IMAGES), rtol=1e-2, atol=1e-2)
+    said: list[str] = []
+    assert torch.allclose(features("as it comes"), started(IMAGES), rtol=1e-4, atol=1e-4)
+    assert "  for weights that were trained elsewhere: encoder.norm: batch -> frozen" in said
+    assert not torch.allclose(features("moving", **{"encoder.norm": "batch"}), started(IMAGES), rtol=1e-2, atol=1e-2)
+
+
+def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was_trained_here(
+    tmp_path: Path, resnet18: torch.nn.Module
+) -> None:
+    torch.save(resnet18.state_dict(), tmp_path / "weights.pth")
+    byol.import_timm("resnet18", tmp_path / "start", weights=tmp_path / "weights.pth")
+    small = recipe("small")
+    config = override(small.config, {"encoder.init": str(tmp_path / "start")})
+    kept = (config.encoder.norm, config.optimizer.base_learning_rate)
+
+    def fitted(config: Config, *given: str) -> tuple[str, float]:
+        found, _ = build.fit_to_weights(config, small, given)
+        return found.encoder.norm, found.optimizer.base_learning_rate
+
+    assert kept == ("batch", 0.3)
+    assert fitted(config) == fitted(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.03)
+    assert fitted(config, "encoder.norm") == ("batch", 0.03)
+    assert fitted(override(config, {"optimizer.name": "lars"})) == ("frozen", 0.3)
+    assert fitted(small.config) == kept
+    assert build.fit_to_weights(config, recipe("tonight"), ()) == (config, [])
+    description = tmp_path / "start" / "encoder.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"provenance": {}}))
+    assert build.fit_to_weights(config, small, ()) == (config, [])

@@ -25,7 +25,7 @@ def cautions(
         *_of_the_optimizer(config, chosen, given),
         *_of_norms(config, num_ranks),
         *_of_heads(config),
-        *_of_weights_to_start_from(config, given),
+        *_of_weights_to_start_from(config, chosen, given),
         *_of_few_images(config, chosen, schedule),
     ]
 
@@ -84,14 +84,15 @@ def _of_the_optimizer(config: Config, chosen: Recipe, given: Collection[str]) ->
     ]
 
 
-def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[str]:
+def _of_weights_to_start_from(config: Config, chosen: Recipe, given: Collection[str]) -> list[str]:
     """Measured with ImageNet's in docs/recipes.md."""
     if not config.encoder.has_weights:
         return []
     advice = []
     if config.encoder.norm == "batch":
         advice.append("--encoder.norm frozen, where they have batch norm, whose averages would move")
-    if "optimizer.base_learning_rate" not in given:
+    rate = config.optimizer.base_learning_rate
+    if rate == chosen.config.optimizer.base_learning_rate and "optimizer.base_learning_rate" not in given:
         advice.append(
             f"--optimizer.base-learning-rate {config.optimizer.base_learning_rate / 10:.2g}, a tenth of the recipe's"
         )

@@ -12,7 +12,14 @@ from torch import Tensor
 from byol.build_networks import encoder_settings
 from byol.config import Config, EncoderConfig
 from byol.errors import CheckpointError, ConfigError
-from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, require_whole, save_encoder
+from byol.export.encoder_file import (
+    ELSEWHERE,
+    Encoder,
+    EncoderDescription,
+    load_encoder,
+    require_whole,
+    save_encoder,
+)
 from byol.nets.encoder import create_encoder, find_num_features, pretrained_normalization
 from byol.runtime.record import new_folder
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
@@ -50,7 +57,7 @@ def import_timm(model: str, out: str | Path, *, weights: str | Path = "", image_
         mean=mean,
         std=std,
         antialias=True,
-        provenance={"how": "with weights that were not trained here", "training": {"imported from": source}},
+        provenance={"how": ELSEWHERE, "training": {"imported from": source}},
     )
     with new_folder(Path(out)) as writing:
         save_encoder(writing, module, description)

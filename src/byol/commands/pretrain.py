@@ -140,6 +140,7 @@ def _start(
     if out is not None and ranks.is_first:
         RunDirectory.require_free(Path(out))
     asked, chosen = config, find_recipe(recipe_name)
+    config, kept = build.fit_to_weights(config, chosen, given)
     images = fingerprint(source)
     ranks.require_same(images, OTHER_IMAGES)
     skipped = SkippedImages()
@@ -164,7 +165,7 @@ def _start(
         cuts_warmup=config.epochs != chosen.config.epochs and "optimizer.warmup_epochs" not in given,
         num_ranks=ranks.size,
     )
-    for note in [*notes, *cautions(config, chosen, given, build.schedule(config, len(source)), ranks.size)]:
+    for note in [*kept, *notes, *cautions(config, chosen, given, build.schedule(config, len(source)), ranks.size)]:
         say(f"  {note}")
     trainer = Trainer.create(config, source, seen.channels, encoder, skipped, ranks)
     path = Path(out) if out is not None else _free_directory(arguments.data or "array")

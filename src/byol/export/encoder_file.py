@@ -26,6 +26,10 @@ IN_CHECKPOINT = "online.encoder."
 """What the encoder's tensors are called after in a checkpoint."""
 
 
+ELSEWHERE = "with weights that were not trained here"
+"""How an imported encoder came about."""
+
+
 @dataclass(frozen=True)
 class EncoderDescription:
     """How to rebuild an encoder and what it expects."""

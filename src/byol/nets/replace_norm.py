@@ -66,11 +66,6 @@ def replace_norm(module: nn.Module, kind: NormKind, groups: int = 32, *, vectors
     return module
 
 
-def has_batch_norm(module: nn.Module) -> bool:
-    """Whether a batch norm is in it."""
-    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
-
-
 def _replacement(old: nn.modules.batchnorm._BatchNorm, kind: NormKind, groups: int, vectors: bool) -> nn.Module:
     channels = old.num_features
     made: nn.Module

@@ -31,6 +31,8 @@ class Recipe:
     """What we measured with it, or that we did not."""
     adapts_batch: bool = False
     """Take a smaller batch where there are few images (the paper's recipes never change theirs)."""
+    with_weights: Mapping[str, Any] = field(default_factory=dict)
+    """What it changes of the config where it starts from weights that were trained elsewhere."""
     sizes: tuple[Size, ...] = ()
     """From large to small, for trainings by time; empty: the config's alone."""
 
