@@ -76,7 +76,7 @@ def test_what_keeps_weights_to_start_from_is_told() -> None:
     whole = resolved(50_000)
     (line,) = said(override(whole, {"encoder.init": "weights"}), 50_000)
     assert "--encoder.norm frozen" in line
-    assert f"--optimizer.base-learning-rate {SMALL.config.optimizer.base_learning_rate / 10:.2g}," in line
+    assert f"--optimizer.base-learning-rate {SMALL.config.optimizer.base_learning_rate / 100:.2g}," in line
     (line,) = said(override(whole, {"encoder.pretrained": True, "encoder.norm": "frozen"}), 50_000)
     assert "--encoder.norm" not in line and "--optimizer.base-learning-rate" in line
     kept = override(whole, {"encoder.init": "weights", "encoder.norm": "frozen"})

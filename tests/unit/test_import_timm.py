@@ -201,8 +201,8 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
         return found.encoder.norm, found.optimizer.base_learning_rate
 
     assert kept == ("batch", 0.3)
-    assert fitted(config) == fitted(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.03)
-    assert fitted(config, "encoder.norm") == ("batch", 0.03)
+    assert fitted(config) == fitted(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.003)
+    assert fitted(config, "encoder.norm") == ("batch", 0.003)
     assert fitted(override(config, {"optimizer.name": "lars"})) == ("frozen", 0.3)
     assert fitted(small.config) == kept
     assert build.fit_to_weights(config, recipe("tonight"), ()) == (config, [])

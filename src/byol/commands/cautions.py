@@ -93,9 +93,7 @@ def _of_weights_to_start_from(config: Config, chosen: Recipe, given: Collection[
         advice.append("--encoder.norm frozen, where they have batch norm, whose averages would move")
     rate = config.optimizer.base_learning_rate
     if rate == chosen.config.optimizer.base_learning_rate and "optimizer.base_learning_rate" not in given:
-        advice.append(
-            f"--optimizer.base-learning-rate {config.optimizer.base_learning_rate / 10:.2g}, a tenth of the recipe's"
-        )
+        advice.append(f"--optimizer.base-learning-rate {rate / 100:.2g}, a hundredth of the recipe's")
     return [f"weights to start from can be lost by training on; what kept some: {'; '.join(advice)}"] if advice else []
 
 
