@@ -36,7 +36,7 @@ from byol.views.two_views import TwoViews
 
 
 def fit_to_weights(config: Config, recipe: Recipe, given: Collection[str]) -> tuple[Config, list[str]]:
-    """With the recipe's settings for weights that were trained elsewhere where it starts from such, and a line about it.
+    """With the recipe's settings for weights that were trained elsewhere where it starts from such, and what to say of it.
 
     What the user named (`given`) stays, and the rate where it is another optimizer's. Raises RunError where encoder.init is no encoder's folder.
     """
@@ -49,7 +49,12 @@ def fit_to_weights(config: Config, recipe: Recipe, given: Collection[str]) -> tu
     }
     fitted = override(config, {name: value for name, value in recipe.with_weights.items() if name not in fixed})
     changed = differences(config, fitted)
-    return fitted, [f"for weights that were trained elsewhere: {'; '.join(changed)}"] if changed else []
+    if not changed:
+        return config, []
+    return fitted, [
+        f"for weights that were trained elsewhere: {'; '.join(changed)}",
+        "to train on from such weights lost some of them in our trials: compare with the start (docs/recipes.md)",
+    ]
 
 
 def fit_to_data(
