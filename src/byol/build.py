@@ -21,9 +21,8 @@ from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
 from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, find_num_features, pretrained_normalization
-from byol.nets.fused_norm import fuse_norms
+from byol.nets.fused_operators import use_fused_operators
 from byol.nets.initialization import initialize_from_data as set_from_data
-from byol.nets.matrix_conv import use_matrix_products
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import total_steps
@@ -269,8 +268,7 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks, *, 
     if choose_channels_last(config.channels_last, device):
         built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if fused:
-        fuse_norms(built)
-        use_matrix_products(built)
+        use_fused_operators(built)
     o = config.optimizer
     optimizer = create_optimizer(
         built.trained_modules(),

@@ -19,8 +19,7 @@ from byol.data.subset import Subset, share_of_each
 from byol.errors import ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.features import Features, extract, labels_of
 from byol.evaluate.protocol import TRAINING_IMAGES, Job
-from byol.nets.fused_norm import fuse_norms
-from byol.nets.matrix_conv import use_matrix_products
+from byol.nets.fused_operators import use_fused_operators
 from byol.runtime.hardware import choose_channels_last, choose_kernels, choose_precision, keep_freed_memory
 from byol.views.evaluation import centre_view
 from byol.views.one_view import CROP_AND_FLIP, OneView
@@ -124,8 +123,7 @@ def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Ce
     if choose_channels_last(True, job.device):
         classifier = classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if has_fused_operators(job):
-        fuse_norms(classifier)
-        use_matrix_products(classifier)
+        use_fused_operators(classifier)
         keep_freed_memory(job.device)
     classifier.train()
     optimizer = torch.optim.SGD(

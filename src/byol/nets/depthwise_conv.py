@@ -1,0 +1,125 @@
+"""Depthwise convolutions whose gradients are computed here, for CPUs (`depthwise_conv.cpp`): oneDNN's are slow.
+
+The forward pass is torch's. EfficientNets, MobileNets and ConvNeXts are made of such convolutions.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from byol.runtime.kernels import library
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+SIZES = (3, 5, 7)
+"""Of kernels."""
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise `nn.Conv2d` with the same parameters."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
+        if input.device.type != "cpu" or not self._is_faster(kind):
+            return super().forward(input)
+        bias = None if self.bias is None else self.bias.to(kind)
+        return depthwise_conv(*self._padded(input.to(kind)), self.weight.to(kind), bias, self.stride[0])
+
+    def _is_faster(self, kind: torch.dtype) -> bool:
+        if kind == torch.bfloat16:
+            return self.kernel_size[0] > 3 or self.stride[0] > 1
+        return self.kernel_size[0] > 3 and kind == torch.float32
+
+    def _padded(self, input: Tensor) -> tuple[Tensor, int]:
+        """The input, and what is to be padded yet."""
+        return input, self.padding[0]  # pyright: ignore[reportReturnType]
+
+
+class DepthwiseConv2dSame(DepthwiseConv2d, Conv2dSame):
+    """The same with TensorFlow's padding, as timm computes it."""
+
+    def _padded(self, input: Tensor) -> tuple[Tensor, int]:
+        return pad_same(input, self.kernel_size, self.stride), 0  # pyright: ignore[reportArgumentType]
+
+
+REPLACEMENTS: dict[type[nn.Module], type[DepthwiseConv2d]] = {
+    nn.Conv2d: DepthwiseConv2d,
+    Conv2dSame: DepthwiseConv2dSame,
+}
+
+
+def depthwise_conv(input: Tensor, padding: int, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """(N, C, H, W) by (C, 1, K, K) -> (N, C, H', W') in the type of the input (float32 or bfloat16), channels last."""
+    return _DepthwiseConv.apply(input, padding, weight, bias, stride)  # pyright: ignore[reportReturnType]
+
+
+def use_depthwise_gradients(module: nn.Module) -> int:
+    """Replaces, in place, the depthwise convolutions below `module`; returns how many.
+
+    Those are square, without dilation, of a kernel of SIZES and a multiple of 8 channels.
+    """
+    count = 0
+    for name, child in module.named_children():
+        if isinstance(child, nn.Conv2d) and type(child) in REPLACEMENTS and _is_candidate(child):
+            made = REPLACEMENTS[type(child)].__new__(REPLACEMENTS[type(child)])
+            made.__dict__ = child.__dict__
+            setattr(module, name, made)
+            count += 1
+        else:
+            count += use_depthwise_gradients(child)
+    return count
+
+
+def _is_candidate(conv: nn.Conv2d) -> bool:
+    square = conv.kernel_size[0] == conv.kernel_size[1] and conv.stride[0] == conv.stride[1]
+    plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+    padded = not isinstance(conv.padding, str) and conv.padding[0] == conv.padding[1]
+    depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.in_channels % 8 == 0
+    return square and plain and padded and depthwise and conv.kernel_size[0] in SIZES
+
+
+class _DepthwiseConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, padding: int, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+        input = input.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(input, weight)
+        ctx.stride, ctx.padding = stride, padding
+        with torch.autocast("cpu", enabled=False):
+            output = functional.conv2d(input, weight, bias, stride, padding, groups=len(weight))
+        return output.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        input, weight = ctx.saved_tensors
+        gradient = gradient.to(input.dtype).contiguous(memory_format=torch.channels_last)
+        places = weight.float().permute(2, 3, 1, 0).contiguous()
+        to_input = torch.empty_like(input) if ctx.needs_input_grad[0] else None
+        to_weight = torch.empty_like(places)
+        images, channels, height, width = input.shape
+        shape = (ctypes.c_int64 * 7)(images, height, width, channels, weight.shape[2], ctx.stride, ctx.padding)
+        _kernel()(
+            input.data_ptr(),
+            gradient.data_ptr(),
+            places.data_ptr(),
+            None if to_input is None else to_input.data_ptr(),
+            to_weight.data_ptr(),
+            shape,
+            input.dtype == torch.bfloat16,
+        )
+        to_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None
+        return to_input, None, to_weight.permute(3, 2, 0, 1).to(weight.dtype), to_bias, None
+
+
+@cache
+def _kernel() -> Any:
+    function = library(SOURCE).depthwise_gradients
+    function.argtypes = [*[ctypes.c_void_p] * 5, ctypes.POINTER(ctypes.c_int64), ctypes.c_int]
+    return function
