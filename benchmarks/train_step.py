@@ -2,6 +2,7 @@
 
     python -m benchmarks.train_step [--data cifar.parquet] [--batch 256]
     python -m benchmarks.train_step --data photos/ --encoder resnet50 --size 224 --batch 16
+    python -m benchmarks.train_step --encoder tf_efficientnet_lite0 --size 64 --batch 128
 
 Each row of each round is a process of its own. One image is two views. `matrix_fraction` is the share of the best product
 or convolution of the same processes, with the operations that torch counts in one step of plain PyTorch.
@@ -119,7 +120,7 @@ if __name__ == "__main__":
     chosen = parser.parse_args()
     common = {
         "encoder": chosen.encoder,
-        "stem": "small" if chosen.size <= 96 else "imagenet",
+        "stem": "small" if chosen.size <= 96 and chosen.encoder.startswith("resnet") else "imagenet",
         "size": chosen.size,
         "batch": chosen.batch,
         "steps": chosen.steps,

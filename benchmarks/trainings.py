@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -98,7 +99,10 @@ def ours(work: Training, mark: Mark) -> None:
 
 
 def backbone(work: Training) -> tuple[nn.Module, int]:
-    """torchvision's ResNet without its classifier, and its number of features."""
+    """torchvision's ResNet, or what timm has by that name, without its classifier, and its number of features."""
+    if not hasattr(torchvision.models, work.encoder):
+        made = timm.create_model(work.encoder, num_classes=0)
+        return made, int(made.num_features)  # pyright: ignore[reportArgumentType]
     network = getattr(torchvision.models, work.encoder)(weights=None)
     if work.stem == "small":
         network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)

@@ -34,19 +34,21 @@ from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
 from byol.views.two_views import TwoViews
 
 
+def starts_elsewhere(encoder: EncoderConfig) -> bool:
+    """Whether it starts from weights that were not trained here: timm's, or an import. Raises RunError where encoder.init is no encoder's folder."""
+    return encoder.pretrained or bool(
+        encoder.init and read_description(encoder.init).provenance.get("how") == ELSEWHERE
+    )
+
+
 def fit_to_weights(config: Config, recipe: Recipe, given: Collection[str]) -> tuple[Config, list[str]]:
     """With the recipe's settings for weights that were trained elsewhere where it starts from such, and what to say of it.
 
-    What the user named (`given`) stays, and the rate where it is another optimizer's. Raises RunError where encoder.init is no encoder's folder.
+    What the user named (`given`) stays. Raises RunError where encoder.init is no encoder's folder.
     """
-    encoder = config.encoder
-    if not (encoder.pretrained or (encoder.init and read_description(encoder.init).provenance.get("how") == ELSEWHERE)):
+    if not starts_elsewhere(config.encoder):
         return config, []
-    fixed = {
-        *given,
-        *(["optimizer.base_learning_rate"] if config.optimizer.name != recipe.config.optimizer.name else []),
-    }
-    fitted = override(config, {name: value for name, value in recipe.with_weights.items() if name not in fixed})
+    fitted = override(config, {name: value for name, value in recipe.with_weights.items() if name not in given})
     changed = differences(config, fitted)
     if not changed:
         return config, []
@@ -280,7 +282,11 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks, *, 
         fused=fused,
         rates={
             prefix: rate
-            for prefix, rate in (("online.projector.", o.projector_rate), ("predictor.", o.predictor_rate))
+            for prefix, rate in (
+                ("online.encoder.", o.encoder_rate),
+                ("online.projector.", o.projector_rate),
+                ("predictor.", o.predictor_rate),
+            )
             if rate != 1
         },
     )

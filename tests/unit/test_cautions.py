@@ -1,15 +1,18 @@
 """What is said before a training, and what the user named stays as it is."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from byol import build
 from byol.commands.cautions import cautions, start_left
 from byol.config import Config, override
 from byol.data.open import DataProfile
 from byol.errors import ConfigError
+from byol.export.encoder_file import ELSEWHERE, EncoderDescription, save_encoder
 from byol.recipes import recipe
 
 SMALL = recipe("small")
@@ -68,19 +71,25 @@ def test_few_images_for_byol_are_told() -> None:
     assert line.startswith("999,936 images are trained on") and "below 2,000,000 --minutes takes SimCLR" in line
     assert said(resolved(20_100), 20_100) == []
     assert said(override(resolved(10_000), {"method.name": "simclr"}), 10_000) == []
-    assert not any("few for BYOL" in line for line in said(override(resolved(10_000), {"encoder.init": "it"}), 10_000))
+    assert not any(
+        "few for BYOL" in line for line in said(override(resolved(10_000), {"encoder.pretrained": True}), 10_000)
+    )
     assert cautions(resolved(10_000), recipe("imagenette"), (), build.schedule(resolved(10_000), 10_000)) == []
 
 
-def test_what_keeps_weights_to_start_from_is_told() -> None:
+def test_what_keeps_weights_from_elsewhere_is_told(tmp_path: Path) -> None:
     whole = resolved(50_000)
-    (line,) = said(override(whole, {"encoder.init": "weights"}), 50_000)
-    assert "--encoder.norm frozen" in line
-    assert f"--optimizer.base-learning-rate {SMALL.config.optimizer.base_learning_rate / 100:.2g}," in line
-    (line,) = said(override(whole, {"encoder.pretrained": True, "encoder.norm": "frozen"}), 50_000)
-    assert "--encoder.norm" not in line and "--optimizer.base-learning-rate" in line
-    kept = override(whole, {"encoder.init": "weights", "encoder.norm": "frozen"})
-    assert said(kept, 50_000, given=("optimizer.base_learning_rate",)) == []
+    pretrained = override(whole, {"encoder.pretrained": True})
+    (line,) = said(pretrained, 50_000)
+    assert "--encoder.norm frozen" in line and "--optimizer.encoder-rate 0.01" in line
+    (line,) = said(override(pretrained, {"encoder.norm": "frozen"}), 50_000)
+    assert "--encoder.norm" not in line and "--optimizer.encoder-rate 0.01" in line
+    assert said(pretrained, 50_000, given=("encoder.norm", "optimizer.encoder_rate")) == []
+    assert said(override(pretrained, {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.1}), 50_000) == []
+    for how, lines in (("online encoder after 9 steps", 0), (ELSEWHERE, 1)):
+        description = EncoderDescription("resnet18", {}, 512, 3, 224, (0.5,) * 3, (0.5,) * 3, False, {"how": how})
+        save_encoder(tmp_path, nn.Flatten(), description)
+        assert len(said(override(whole, {"encoder.init": str(tmp_path)}), 50_000)) == lines
 
 
 def test_rate_and_decay_of_another_optimizer_are_told() -> None:

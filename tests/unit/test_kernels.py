@@ -314,11 +314,11 @@ def test_depthwise_gradients_of_timms_encoders(name: str) -> None:
 
 def test_depthwise_gradients_are_chosen_where_they_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("byol.nets.depthwise_conv.depthwise_conv", lambda x, *_: seen.append(x.dtype) or x)
+    monkeypatch.setattr("byol.nets.depthwise_conv.depthwise_conv", lambda x, *_: seen.append(x) or x)
     of = {
-        "3 x 3": nn.Conv2d(16, 16, 3, groups=16),
-        "strided": nn.Conv2d(16, 16, 3, 2, groups=16),
-        "5 x 5": nn.Conv2d(16, 16, 5, groups=16),
+        "3 x 3": nn.Conv2d(16, 16, 3, padding=1, groups=16),
+        "strided": nn.Conv2d(16, 16, 3, 2, padding=1, groups=16),
+        "5 x 5": nn.Conv2d(16, 16, 5, padding=2, groups=16),
     }
     not_depthwise = [nn.Conv2d(16, 16, 5, groups=2), nn.Conv2d(16, 32, 5, groups=16), nn.Conv2d(12, 12, 5, groups=12)]
     net = nn.Sequential(*of.values(), *not_depthwise, nn.Conv2d(16, 16, 9, groups=16))
@@ -326,21 +326,23 @@ def test_depthwise_gradients_are_chosen_where_they_are_faster(monkeypatch: pytes
     assert all(isinstance(conv, DepthwiseConv2d) for conv in net[:3]) and type(net[-1]) is nn.Conv2d
     chosen = {}
     for name, conv in zip(of, net, strict=False):
-        for kind, in_bf16 in (("fp32", False), ("bf16", True)):
+        for in_bf16 in (False, True):
             seen.clear()
             with torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
-                conv(torch.zeros(1, 16, 8, 8))
-            chosen[name, kind] = len(seen)
+                for side in (2, 3, 8):
+                    conv(torch.zeros(1, 16, side, side))
+            chosen[name, in_bf16] = [x.shape[2] for x in seen]
     assert chosen == {
-        ("3 x 3", "fp32"): 0,
-        ("3 x 3", "bf16"): 0,
-        ("strided", "fp32"): 0,
-        ("strided", "bf16"): 1,
-        ("5 x 5", "fp32"): 1,
-        ("5 x 5", "bf16"): 1,
+        ("3 x 3", False): [2],
+        ("3 x 3", True): [2],
+        ("strided", False): [2],
+        ("strided", True): [2, 3, 8],
+        ("5 x 5", False): [2, 3, 8],
+        ("5 x 5", True): [2, 3, 8],
     }
+    seen.clear()
     net[2].double()(torch.zeros(1, 16, 8, 8, dtype=torch.float64))
-    assert seen == [torch.bfloat16]
+    assert seen == []
 
 
 @pytest.mark.parametrize("conventions", ["torch", "deepmind"])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection
 
+from byol.build import starts_elsewhere
 from byol.build_networks import method_parts
 from byol.config import Config
 from byol.engine.step import Schedule
@@ -25,7 +26,7 @@ def cautions(
         *_of_the_optimizer(config, chosen, given),
         *_of_norms(config, num_ranks),
         *_of_heads(config),
-        *_of_weights_to_start_from(config, chosen, given),
+        *_of_weights_to_start_from(config, given),
         *_of_few_images(config, chosen, schedule),
     ]
 
@@ -84,17 +85,16 @@ def _of_the_optimizer(config: Config, chosen: Recipe, given: Collection[str]) ->
     ]
 
 
-def _of_weights_to_start_from(config: Config, chosen: Recipe, given: Collection[str]) -> list[str]:
-    """Measured with ImageNet's in docs/recipes.md."""
-    if not config.encoder.has_weights:
+def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[str]:
+    """Measured with ImageNet's in docs/recipes.md; a start from a run of one's own gained without."""
+    if not starts_elsewhere(config.encoder):
         return []
     advice = []
-    if config.encoder.norm == "batch":
+    if config.encoder.norm == "batch" and "encoder.norm" not in given:
         advice.append("--encoder.norm frozen, where they have batch norm, whose averages would move")
-    rate = config.optimizer.base_learning_rate
-    if rate == chosen.config.optimizer.base_learning_rate and "optimizer.base_learning_rate" not in given:
-        advice.append(f"--optimizer.base-learning-rate {rate / 100:.2g}, a hundredth of the recipe's")
-    return [f"weights to start from can be lost by training on; what kept some: {'; '.join(advice)}"] if advice else []
+    if config.optimizer.encoder_rate == 1 and "optimizer.encoder_rate" not in given:
+        advice.append("--optimizer.encoder-rate 0.01")
+    return [f"weights to start from can be lost by training on; what kept them: {'; '.join(advice)}"] if advice else []
 
 
 def _of_heads(config: Config) -> list[str]:

@@ -204,6 +204,8 @@ class OptimizerConfig:
     """Eta of lars."""
     warmup_epochs: float = 10
     """Epochs of linear warm-up from 0."""
+    encoder_rate: float = 1.0
+    """Multiplies the encoder's rate. Differs from the paper where it is not 1: less keeps weights that it starts from while the heads learn."""
     projector_rate: float = 1.0
     """Multiplies the projector's rate (BYOL appendix I)."""
     predictor_rate: float = 1.0

@@ -119,7 +119,7 @@ def _validate_optimizer(optimizer: "OptimizerConfig", batch_size: int) -> None:
     _require(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay, "0 or more")
     _require(0 <= optimizer.momentum < 1, "optimizer.momentum", optimizer.momentum, "within [0, 1)")
     _require(optimizer.trust_coefficient > 0, "optimizer.trust_coefficient", optimizer.trust_coefficient, "above 0")
-    for name in ("projector_rate", "predictor_rate"):
+    for name in ("encoder_rate", "projector_rate", "predictor_rate"):
         _require(getattr(optimizer, name) >= 0, f"optimizer.{name}", getattr(optimizer, name), "0 or more")
     _require(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", optimizer.warmup_epochs, "0 or more")
 

@@ -1,6 +1,6 @@
 """Depthwise convolutions whose gradients are computed here, for CPUs (`depthwise_conv.cpp`): oneDNN's are slow.
 
-The forward pass is torch's. EfficientNets, MobileNets and ConvNeXts are made of such convolutions.
+That is so for kernels of more than 3 x 3, for maps of less, and in bf16 for strides. The forward pass is torch's. EfficientNets, MobileNets and ConvNeXts are made of such convolutions.
 """
 
 import ctypes
@@ -27,15 +27,16 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
-        if input.device.type != "cpu" or not self._is_faster(kind):
+        if input.device.type != "cpu" or not self._is_faster(input, kind):
             return super().forward(input)
         bias = None if self.bias is None else self.bias.to(kind)
         return depthwise_conv(*self._padded(input.to(kind)), self.weight.to(kind), bias, self.stride[0])
 
-    def _is_faster(self, kind: torch.dtype) -> bool:
-        if kind == torch.bfloat16:
-            return self.kernel_size[0] > 3 or self.stride[0] > 1
-        return self.kernel_size[0] > 3 and kind == torch.float32
+    def _is_faster(self, input: Tensor, kind: torch.dtype) -> bool:
+        if kind not in (torch.float32, torch.bfloat16):
+            return False
+        larger = max(self.kernel_size) > min(3, *input.shape[2:])
+        return larger or (self.stride[0] > 1 and kind == torch.bfloat16)
 
     def _padded(self, input: Tensor) -> tuple[Tensor, int]:
         """The input, and what is to be padded yet."""
