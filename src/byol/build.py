@@ -16,7 +16,7 @@ from byol.data.source import ImageSource, SkippedImages
 from byol.engine.state import State
 from byol.engine.step import Schedule
 from byol.errors import ConfigError, DataError
-from byol.export.encoder_file import ELSEWHERE, Encoder, EncoderDescription, read_description
+from byol.export.encoder_file import ELSEWHERE, KEPT_AVERAGES, Encoder, EncoderDescription, read_description
 from byol.methods.byol import BYOL
 from byol.methods.network import Method
 from byol.methods.siamese import Siamese
@@ -35,10 +35,14 @@ from byol.views.two_views import TwoViews
 
 
 def starts_elsewhere(encoder: EncoderConfig) -> bool:
-    """Whether it starts from weights that were not trained here: timm's, or an import. Raises RunError where encoder.init is no encoder's folder."""
-    return encoder.pretrained or bool(
-        encoder.init and read_description(encoder.init).provenance.get("how") == ELSEWHERE
-    )
+    """Whether it starts from timm's weights, an import, or what was trained on from these with their averages.
+
+    Raises RunError where encoder.init is no encoder's folder.
+    """
+    if not encoder.init:
+        return encoder.pretrained
+    start = read_description(encoder.init).provenance
+    return start.get("how") == ELSEWHERE or start.get("averages") == KEPT_AVERAGES
 
 
 def fit_to_weights(config: Config, recipe: Recipe, given: Collection[str]) -> tuple[Config, list[str]]:
@@ -319,15 +323,17 @@ def untrained_encoder(config: Config, source: ImageSource) -> Encoder:
 
 def encoder_description(config: Config, channels: int, num_features: int, *, own_module: bool) -> EncoderDescription:
     """What has to travel with the encoder."""
+    is_frozen = config.encoder.norm == "frozen"
     return EncoderDescription(
         name=None if own_module else config.encoder.name,
-        settings=encoder_settings(config) | ({"norm": "batch"} if config.encoder.norm == "frozen" else {}),
+        settings=encoder_settings(config) | ({"norm": "batch"} if is_frozen else {}),
         num_features=num_features,
         in_channels=channels,
         image_size=config.views.size,
         mean=_per_channel(config.views.mean, channels),
         std=_per_channel(config.views.std, channels),
         antialias=config.views.antialias,
+        provenance={"averages": KEPT_AVERAGES} if is_frozen else {},
     )
 
 

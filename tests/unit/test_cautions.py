@@ -81,11 +81,11 @@ def test_what_keeps_weights_from_elsewhere_is_told(tmp_path: Path) -> None:
     whole = resolved(50_000)
     pretrained = override(whole, {"encoder.pretrained": True})
     (line,) = said(pretrained, 50_000)
-    assert "--encoder.norm frozen" in line and "--optimizer.encoder-rate 0.01" in line
+    assert "--encoder.norm frozen" in line and "--optimizer.encoder-rate 0.1" in line
     (line,) = said(override(pretrained, {"encoder.norm": "frozen"}), 50_000)
-    assert "--encoder.norm" not in line and "--optimizer.encoder-rate 0.01" in line
+    assert "--encoder.norm" not in line and "--optimizer.encoder-rate 0.1" in line
     assert said(pretrained, 50_000, given=("encoder.norm", "optimizer.encoder_rate")) == []
-    assert said(override(pretrained, {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.1}), 50_000) == []
+    assert said(override(pretrained, {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.2}), 50_000) == []
     for how, lines in (("online encoder after 9 steps", 0), (ELSEWHERE, 1)):
         description = EncoderDescription("resnet18", {}, 512, 3, 224, (0.5,) * 3, (0.5,) * 3, False, {"how": how})
         save_encoder(tmp_path, nn.Flatten(), description)

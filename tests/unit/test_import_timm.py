@@ -183,6 +183,9 @@ def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
 
     said: list[str] = []
     assert torch.allclose(features("as it comes"), started(IMAGES), rtol=1e-4, atol=1e-4)
+    again = {"encoder.init": str(tmp_path / "as it comes"), "encoder.name": "resnet18", "encoder.stem": "imagenet"}
+    small = recipe("small")
+    assert build.fit_to_weights(override(small.config, again), small, ())[0].encoder.norm == "frozen"
     assert any(
         line.startswith("  for weights that were trained elsewhere: encoder.norm: batch -> frozen") for line in said
     )
@@ -203,8 +206,8 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
         return found.encoder.norm, found.optimizer.encoder_rate
 
     assert kept == ("batch", 1)
-    assert fitted(config) == fitted(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.01)
-    assert fitted(config, "encoder.norm") == ("batch", 0.01)
+    assert fitted(config) == fitted(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.1)
+    assert fitted(config, "encoder.norm") == ("batch", 0.1)
     assert fitted(config, "optimizer.encoder_rate") == ("frozen", 1)
     assert fitted(small.config) == kept
     assert build.fit_to_weights(config, recipe("tonight"), ()) == (config, [])

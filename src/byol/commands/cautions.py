@@ -93,7 +93,7 @@ def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[st
     if config.encoder.norm == "batch" and "encoder.norm" not in given:
         advice.append("--encoder.norm frozen, where they have batch norm, whose averages would move")
     if config.optimizer.encoder_rate == 1 and "optimizer.encoder_rate" not in given:
-        advice.append("--optimizer.encoder-rate 0.01")
+        advice.append("--optimizer.encoder-rate 0.1")
     return [f"weights to start from can be lost by training on; what kept them: {'; '.join(advice)}"] if advice else []
 
 

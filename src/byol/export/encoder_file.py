@@ -28,6 +28,8 @@ IN_CHECKPOINT = "online.encoder."
 
 ELSEWHERE = "with weights that were not trained here"
 """How an imported encoder came about."""
+KEPT_AVERAGES = "batch norm's are those of the weights that it started from"
+"""What is told of an encoder that was trained with norm frozen."""
 
 
 @dataclass(frozen=True)
