@@ -44,6 +44,7 @@ NOT_RUN = {
     "byol explore timm:": "needs a network, and serves as the one below",
     "byol explore": "serves until Ctrl-C; tests/unit/test_explore.py asks the server, tests/browser the page",
     "byol pretrain --data photos/ --minutes 60": "takes an hour; tests/integration/test_minutes.py runs the command",
+    "byol pretrain --data photos/ --encoder.name resnet18 --encoder.pretrained": "needs a network; a start from a file is run",
     "byol pretrain --data cifar10/train.parquet --recipe tonight": "takes the minutes it is given, as the one above",
     "byol pretrain --data cifar10 --download": "needs a network; with a file of the same images it is the one above",
     "torchrun --nnodes 4": "needs 32 GPUs and ImageNet, as the one below",

@@ -210,6 +210,7 @@ def _resume_briefly(run: Path) -> str:
         (["pretrain", "--data", "sample", "--epochs", "-1"], 1, "epochs must be above 0"),
         (["pretrain", "--data", "sample", "--epochs", "many"], 2, "epochs"),
         (["pretrain", "--data", "sample", "--encoder.name", "resnet"], 1, "There is no encoder 'resnet'"),
+        (["pretrain", "--data", "sample", "--encoder.name", "resnet10", "--encoder.pretrained"], 1, "timm has no 'resnet10', and so"),
         (["pretrain", "--data", "sample", "--recipe", "sample", "--optimizer.warmup-epochs", "16"], 1, "warm-up"),
         (["pretrain", "--data", "sample", "--device", "toaster"], 1, "toaster"),
         (["pretrain", "--resume", "nowhere"], 1, "not a directory"),

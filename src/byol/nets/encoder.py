@@ -73,6 +73,8 @@ def _check_timm_knows(name: str) -> None:
     import timm
 
     if not timm.is_model(name.split(".")[0]):
+        if name in RESNETS:
+            raise EncoderError(f"timm has no {name!r}, and so no weights for it; resnet18 and resnet50 have some.")
         known = [*RESNETS, *timm.list_models()]
         raise EncoderError(f"There is no encoder {name!r}, neither ours nor timm's.{nearest(name, known)}")
 
