@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,20 +47,30 @@ def starts_elsewhere(encoder: EncoderConfig) -> bool:
 
 
 def fit_to_weights(config: Config, recipe: Recipe, given: Collection[str]) -> tuple[Config, list[str]]:
-    """With the recipe's settings for weights that were trained elsewhere where it starts from such, and what to say of it.
+    """With the network of encoder.init, with the recipe's settings for weights that were trained elsewhere, and a line for each.
 
     What the user named (`given`) stays. Raises RunError where encoder.init is no encoder's folder.
     """
-    if not starts_elsewhere(config.encoder):
-        return config, []
-    fitted = override(config, {name: value for name, value in recipe.with_weights.items() if name not in given})
-    changed = differences(config, fitted)
-    if not changed:
-        return config, []
-    return fitted, [
-        f"for weights that were trained elsewhere: {'; '.join(changed)}",
-        "to train on from such weights lost some of them in our trials: compare with the start (docs/recipes.md)",
-    ]
+    notes: list[str] = []
+    for settings, why in (
+        (_network_of_start(config.encoder), f"the network of {config.encoder.init}"),
+        (recipe.with_weights if starts_elsewhere(config.encoder) else {}, "to keep the weights it starts from"),
+    ):
+        before = config
+        config = override(config, {name: value for name, value in settings.items() if name not in given})
+        if changed := differences(before, config):
+            notes.append(f"{why}: {'; '.join(changed)} (what you name stays; docs/export.md)")
+    return config, notes
+
+
+def _network_of_start(encoder: EncoderConfig) -> dict[str, Any]:
+    """The settings of the network whose weights encoder.init holds; the stem has its own rule (`_stem`)."""
+    start = read_description(encoder.init) if encoder.init else None
+    if start is None or start.name is None:
+        return {}
+    known = {"name": start.name, **start.settings}
+    kept = {"stem"} if encoder.stem == "auto" else set()
+    return {f"encoder.{n}": v for n, v in known.items() if n not in kept and hasattr(encoder, n)}
 
 
 def fit_to_data(

@@ -16,9 +16,9 @@ import byol
 from byol import build
 from byol.cli import main
 from byol.commands.subject import open_subject
-from byol.config import Config, override
+from byol.config import Config, from_dict, override
 from byol.data.arrays import ArrayImages
-from byol.errors import CheckpointError, ConfigError, EncoderError
+from byol.errors import CheckpointError, ConfigError, EncoderError, RunError
 from byol.recipes import recipe
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), dtype=np.uint8)
@@ -183,11 +183,11 @@ def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
 
     said: list[str] = []
     assert torch.allclose(features("as it comes"), started(IMAGES), rtol=1e-4, atol=1e-4)
-    again = {"encoder.init": str(tmp_path / "as it comes"), "encoder.name": "resnet18", "encoder.stem": "imagenet"}
     small = recipe("small")
-    assert build.fit_to_weights(override(small.config, again), small, ())[0].encoder.norm == "frozen"
+    again = override(small.config, {"encoder.init": str(tmp_path / "as it comes")})
+    assert build.fit_to_weights(again, small, ())[0].encoder.norm == "frozen"
     assert any(
-        line.startswith("  for weights that were trained elsewhere: encoder.norm: batch -> frozen") for line in said
+        line.startswith("  to keep the weights it starts from: ") and "norm: batch -> frozen" in line for line in said
     )
     assert not torch.allclose(features("moving", **{"encoder.norm": "batch"}), started(IMAGES), rtol=1e-2, atol=1e-2)
 
@@ -199,18 +199,44 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
     byol.import_timm("resnet18", tmp_path / "start", weights=tmp_path / "weights.pth")
     small = recipe("small")
     config = override(small.config, {"encoder.init": str(tmp_path / "start")})
-    kept = (config.encoder.norm, config.optimizer.encoder_rate)
+    kept = (config.encoder.norm, config.optimizer.encoder_rate, config.batch_size)
 
-    def fitted(config: Config, *given: str) -> tuple[str, float]:
+    def fitted(config: Config, *given: str) -> tuple[str, float, int]:
         found, _ = build.fit_to_weights(config, small, given)
-        return found.encoder.norm, found.optimizer.encoder_rate
+        return found.encoder.norm, found.optimizer.encoder_rate, found.batch_size
 
-    assert kept == ("batch", 1)
-    assert fitted(config) == fitted(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.1)
-    assert fitted(config, "encoder.norm") == ("batch", 0.1)
-    assert fitted(config, "optimizer.encoder_rate") == ("frozen", 1)
+    assert kept == ("batch", 1, 256)
+    assert fitted(config) == fitted(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.1, 128)
+    assert fitted(config, "encoder.norm", "batch_size") == ("batch", 0.1, 256)
+    assert fitted(config, "optimizer.encoder_rate") == ("frozen", 1, 128)
     assert fitted(small.config) == kept
     assert build.fit_to_weights(config, recipe("tonight"), ()) == (config, [])
     description = tmp_path / "start" / "encoder.json"
     description.write_text(json.dumps(json.loads(description.read_text()) | {"provenance": {}}))
     assert build.fit_to_weights(config, small, ()) == (config, [])
+
+
+def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_path: Path) -> None:
+    narrow = {"encoder.name": "resnet10", "encoder.width": 0.25, "encoder.stem": "small", "encoder.norm": "group"}
+    tiny = {**narrow, "views.size": 16, "heads.projector_hidden": 8, "heads.predictor_hidden": 8, "batch_size": 16}
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+    byol.pretrain(pictures, epochs=1, out=tmp_path / "first", overrides=tiny, say=lambda _: None)
+    start = {"encoder.init": str(tmp_path / "first"), "views.size": 16, "batch_size": 16}
+    said: list[str] = []
+    again = byol.pretrain(pictures, epochs=1, out=tmp_path / "again", overrides=start, say=said.append)
+    found = from_dict(Config, json.loads((again.path / "run.json").read_text())["config"]).encoder
+    assert (found.name, found.width, found.stem, found.norm) == ("resnet10", 0.25, "small", "group")
+    assert any(
+        line.startswith(f"  the network of {tmp_path / 'first'}: encoder.name: resnet18 -> resnet10") for line in said
+    )
+    with pytest.raises(EncoderError, match=r"of another shape than the one asked for.*set --encoder\.name"):
+        byol.pretrain(
+            pictures, out=tmp_path / "other", overrides={**start, "encoder.name": "resnet18"}, say=said.append
+        )
+
+
+def test_a_file_of_weights_is_no_encoder_to_start_from(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"something")
+    config = override(recipe("small").config, {"encoder.init": str(tmp_path / "weights.pth")})
+    with pytest.raises(RunError, match=r"weights\.pth is a file, no encoder's folder.*byol import-timm NAME"):
+        build.fit_to_weights(config, recipe("small"), ())

@@ -73,7 +73,9 @@ def test_frozen_norm_is_batch_norm_in_eval_mode_and_keeps_its_averages(name: str
 
 
 def test_frozen_norm_needs_averages_to_keep() -> None:
-    with pytest.raises(ConfigError, match=r"encoder.norm must be another where it starts from no"):
+    with pytest.raises(
+        ConfigError, match=r"encoder\.norm frozen keeps the averages of weights to start from, and there are none"
+    ):
         byol.pretrain(PICTURES, overrides={**SMALL, "encoder.norm": "frozen"})
     with pytest.raises(EncoderError, match=r"needs encoder.conventions torch"):
         create_encoder("resnet18", conventions="deepmind", norm="frozen")

@@ -40,10 +40,10 @@ def start_left(schedule: Schedule) -> float:
 
 
 def _of_the_target(config: Config, chosen: Recipe, schedule: Schedule) -> list[str]:
-    if method_parts(config).target != "average":
+    if method_parts(config).target != "average" or config.encoder.has_weights:
         return []
     left, total = start_left(schedule), schedule.total_steps
-    if left > START_LEFT and not config.encoder.has_weights:
+    if left > START_LEFT:
         kept = f"the target keeps {100 * left:.0f} % of its random start to the end of {total} steps"
         shorter = 1 - 2 * math.log(100) / total
         if shorter < LEAST_TAU:

@@ -72,7 +72,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore", UserWarning)  # of a foreign file's pickle protocol
             found = load_state_dict(str(file), weights_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = type(error).__name__ if isinstance(error, KeyError) else (str(error).splitlines() or ["?"])[0]
         raise CheckpointError(f"{file} is no file of weights ({cause}). It takes .safetensors, .pth or .pt.") from error
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise CheckpointError(f"{file} holds something other than named tensors.")

@@ -45,8 +45,11 @@ def validate(config: "Config") -> None:
     _validate_views(c.views)
     _require(0 < c.encoder.width <= 16, "encoder.width", c.encoder.width, "above 0 and at most 16")
     _require(c.encoder.norm_groups >= 1, "encoder.norm_groups", c.encoder.norm_groups, "at least 1")
-    has_averages = c.encoder.has_weights or c.encoder.norm != "frozen"
-    _require(has_averages, "encoder.norm", "frozen", "another where it starts from no encoder.init or pretrained")
+    if c.encoder.norm == "frozen" and not c.encoder.has_weights:
+        raise ConfigError(
+            "encoder.norm frozen keeps the averages of weights to start from, and there are none: name some "
+            "(encoder.init, encoder.pretrained), or another norm."
+        )
     for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
     _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")

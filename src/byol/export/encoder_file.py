@@ -123,6 +123,10 @@ def write_description(folder: Path, description: EncoderDescription) -> None:
 
 def read_description(folder: str | Path) -> EncoderDescription:
     """The `encoder.json` in `folder`. Raises RunError where there is none, or a damaged one."""
+    if Path(folder).is_file():
+        raise RunError(
+            f"{folder} is a file, no encoder's folder. Of timm's weights `byol import-timm NAME --weights FILE --out FOLDER` makes one."
+        )
     try:
         content = json.loads((Path(folder) / DESCRIPTION).read_text())
         content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
