@@ -240,6 +240,7 @@ MUTATIONS = [
     Mutation("small crops stay large", "build.py", "small_size=shrunk(config.asymmetry.small_size, scale)", "small_size=config.asymmetry.small_size", GROWING),
     Mutation("a whole config names nothing", "commands/pretrain.py", "dotted_names({**settings, **(overrides or {})})", "{**settings, **(overrides or {})}", "tests/integration/test_training.py"),
     Mutation("every start is from elsewhere", "build.py", "start.get(\"how\") == ELSEWHERE", "True", "tests/unit/test_import_timm.py"),
+    Mutation("the start's network is not taken", "build.py", "(_network_of_start(config.encoder), f", "({}, f", "tests/unit/test_import_timm.py"),
     Mutation("a second training forgets the averages", "build.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/test_import_timm.py"),
     Mutation("a resume compares with what was asked", "commands/pretrain.py", "changes, changed = overrides_between(before, resolved), differences(before, resolved)", "changes, changed = named, differences(asked, override(asked, named))", "tests/integration/test_training.py"),
     Mutation("pace looks into the second part", "engine/pace.py", "min(CORRECTION, 1 / len(self.tested))", "CORRECTION", MINUTES),

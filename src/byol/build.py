@@ -54,12 +54,15 @@ def fit_to_weights(config: Config, recipe: Recipe, given: Collection[str]) -> tu
     notes: list[str] = []
     for settings, why in (
         (_network_of_start(config.encoder), f"the network of {config.encoder.init}"),
-        (recipe.with_weights if starts_elsewhere(config.encoder) else {}, "to keep the weights it starts from"),
+        (
+            recipe.with_weights if starts_elsewhere(config.encoder) else {},
+            "to keep the weights it starts from (what you name stays; docs/export.md)",
+        ),
     ):
         before = config
         config = override(config, {name: value for name, value in settings.items() if name not in given})
         if changed := differences(before, config):
-            notes.append(f"{why}: {'; '.join(changed)} (what you name stays; docs/export.md)")
+            notes.append(f"{why}: {'; '.join(changed)}")
     return config, notes
 
 

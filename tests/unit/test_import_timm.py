@@ -187,7 +187,7 @@ def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
     again = override(small.config, {"encoder.init": str(tmp_path / "as it comes")})
     assert build.fit_to_weights(again, small, ())[0].encoder.norm == "frozen"
     assert any(
-        line.startswith("  to keep the weights it starts from: ") and "norm: batch -> frozen" in line for line in said
+        line.startswith("  to keep the weights it starts from (") and "norm: batch -> frozen" in line for line in said
     )
     assert not torch.allclose(features("moving", **{"encoder.norm": "batch"}), started(IMAGES), rtol=1e-2, atol=1e-2)
 

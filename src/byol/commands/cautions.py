@@ -67,7 +67,7 @@ def _of_few_images(config: Config, chosen: Recipe, schedule: Schedule) -> list[s
         return []
     return [
         f"{seen:,} images are trained on, every pass counted: few for BYOL, which begins slowly; below "
-        f"{chosen.sizes[0].least_images:,} --minutes takes SimCLR, and weights to start from may be the better choice (--encoder.init)"
+        f"{chosen.sizes[0].least_images:,} --minutes takes SimCLR, and weights to start from may be the better choice (docs/export.md)"
     ]
 
 
