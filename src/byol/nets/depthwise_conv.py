@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from byol.nets.retype import retype
 from byol.runtime.kernels import library
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -66,16 +67,11 @@ def use_depthwise_gradients(module: nn.Module) -> int:
 
     Those are square, without dilation, of a kernel of SIZES and a multiple of 8 channels.
     """
-    count = 0
-    for name, child in module.named_children():
-        if isinstance(child, nn.Conv2d) and type(child) in REPLACEMENTS and _is_candidate(child):
-            made = REPLACEMENTS[type(child)].__new__(REPLACEMENTS[type(child)])
-            made.__dict__ = child.__dict__
-            setattr(module, name, made)
-            count += 1
-        else:
-            count += use_depthwise_gradients(child)
-    return count
+    return retype(module, _replacement)
+
+
+def _replacement(child: nn.Module) -> type[nn.Module] | None:
+    return REPLACEMENTS.get(type(child)) if isinstance(child, nn.Conv2d) and _is_candidate(child) else None
 
 
 def _is_candidate(conv: nn.Conv2d) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from byol.nets.retype import retype
 from byol.runtime.kernels import library
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -44,16 +45,7 @@ def use_matrix_products(module: nn.Module) -> int:
 
     Candidates are plain, square and ungrouped with a multiple of 16 input channels; the size of a map decides at run time.
     """
-    count = 0
-    for name, child in module.named_children():
-        if type(child) is nn.Conv2d and _is_candidate(child):
-            made = MatrixConv2d.__new__(MatrixConv2d)
-            made.__dict__ = child.__dict__
-            setattr(module, name, made)
-            count += 1
-        else:
-            count += use_matrix_products(child)
-    return count
+    return retype(module, lambda child: MatrixConv2d if type(child) is nn.Conv2d and _is_candidate(child) else None)
 
 
 def _is_candidate(conv: nn.Conv2d) -> bool:
