@@ -317,7 +317,7 @@ def _import_timm(options: ImportTimm) -> int:
     encoder = import_timm(options.model, options.out, weights=options.weights, image_size=options.image_size)
     d = encoder.description
     print(f"{d.name}, {d.num_features} features, written to {options.out}")
-    print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.name {d.name} --encoder.init {options.out}")
+    print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.init {options.out}")
     return 0
 
 

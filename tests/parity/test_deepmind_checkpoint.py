@@ -198,8 +198,8 @@ def test_training_starts_from_an_import_and_resumes_without_it(photos: Path, tmp
     save_encoder(
         tmp_path / "start", net, EncoderDescription("resnet18", settings, 64, 3, 32, (0.5,) * 3, (0.2,) * 3, False)
     )
-    overrides = {**SMALL, "encoder.conventions": "deepmind", "encoder.init": str(tmp_path / "start")}
-    config = override(Config(), overrides)
+    overrides = {**SMALL, "encoder.init": str(tmp_path / "start")}
+    config = override(Config(), {**overrides, "encoder.conventions": "deepmind"})
     assert all(
         torch.equal(a, b) for a, b in zip(build_networks.encoder(config, 3).parameters(), net.parameters(), strict=True)
     )

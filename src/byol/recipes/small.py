@@ -35,7 +35,7 @@ CONTRASTIVE = {
 MEASURED = (
     "on photos nothing; 5,000 CIFAR-10 images, 20 passes of the smallest size of --minutes: kNN 52.0, linear 56.3 on the test "
     "images; 2,000 images, 50 passes: 50.3, 54.1; 10 passes on from ImageNet weights (EfficientNet-Lite0): 5,000 images linear "
-    "66.2 to 72.7, 2,000 63.2 to 65.4 (3 seeds; docs/recipes.md)"
+    "66.2 to 72.7, 2,000 63.2 to 65.4 (3 seeds; docs/results.md)"
 )
 WITH_WEIGHTS = {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.1, "batch_size": 128}
 """What made weights trained on ImageNet better: 6 points of linear accuracy in 10 passes over 5,000 images. Averages that move lost 19, heads as slow as
