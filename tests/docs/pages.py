@@ -31,7 +31,7 @@ class Command:
 
     @property
     def is_run(self) -> bool:
-        """Whether it says more than a name, as in `byol knn`."""
+        """Whether it says more than a name, as in `byol embed`."""
         return len(self.words) > 1 or not self.text.startswith("byol ") or self.words == ["recipes"]
 
 

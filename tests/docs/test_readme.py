@@ -15,8 +15,10 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in {".py", ".sh", ".sbatch"} and "docs/" in path.read_text()
 ]
-FOLDERS = {path.name for parent in (ROOT, ROOT / "src" / "byol") for path in parent.iterdir() if path.is_dir()} - {"runs"}
-FOLDERS |= {"build", "cli", "encoder", "imports", "training"}
+FOLDERS = {path.name for parent in (ROOT, ROOT / "src" / "byol") for path in parent.iterdir() if path.is_dir()} - {
+    "runs"
+}
+"""Paths that begin with another name are a reader's own."""
 KINDS = {
     "Guides": "alternatives choosing-a-recipe evaluation export faq getting-started own-images scaling studies tutorial",
     "Reference": "commands design paper-map python",
