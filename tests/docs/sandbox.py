@@ -63,6 +63,7 @@ def prepare(folder: Path, photos: Path) -> None:
         byol.pretrain(str(photos), out=folder / "runs" / name, overrides=TINY, say=lambda _: None)
     shutil.copytree(photos, folder / "labelled")
     os.symlink(folder / "runs" / "photos", folder / "RUN")
+    shutil.copytree(folder / "runs" / "photos", folder / "run")
     shutil.copy(GOLDEN / "synthetic_checkpoint_plain.pkl", folder / "pretrain_res50x1.pkl")
     torch.save(create_encoder("resnet10", stem="imagenet").state_dict(), folder / "resnet18.pth")
     (folder / "cifar10").mkdir()
