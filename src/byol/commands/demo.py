@@ -6,18 +6,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from byol import build
-from byol.commands.plan import TimeLimit
-from byol.commands.pretrain import DataArguments, start
-from byol.commands.trainer import Run, Say, Show
+from byol.build.encoder import untrained_encoder
+from byol.commands.pretrain import start
 from byol.config import Config
 from byol.data.arrays import ArrayImages
+from byol.data.open import DataArguments
 from byol.data.sample import open_sample
 from byol.evaluate.probes import PROBES, pixels, probe_correct
 from byol.evaluate.scores import Score, accuracy, mean_over_runs, paired_difference
 from byol.recipes import recipe
+from byol.runtime.files import write_json
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import write_json
+from byol.training.plan import TimeLimit
+from byol.training.run import Run
+from byol.training.trainer import Say, Show
 
 FEATURES = {"pixels": "raw pixels", "random": "encoder, untrained", "byol": "encoder, BYOL"}
 
@@ -95,7 +97,7 @@ def _all_probes(
 ) -> dict[str, dict[str, Tensor]]:
     device = choose_device(config.device)
     trained = run.encoder().to(device)
-    untrained = build.untrained_encoder(replace(config, seed=seed), train).to(device)
+    untrained = untrained_encoder(replace(config, seed=seed), train).to(device)
     correct = dict(known)
     for name, encode in {"pixels": pixels, "random": untrained, "byol": trained}.items():
         if name in correct:

@@ -10,21 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byol import build
-from byol.build_networks import method_and_state
+from byol.build.trained_run import method_and_state
+from byol.build.training import build_schedule
+from byol.build.views import plain_views
 from byol.config import Config, from_dict
 from byol.data.open import MIN_IMAGES, open_source
 from byol.data.source import ImageSource, SkippedImages
 from byol.diagnostics.collapse import judge
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
+from byol.encoder.encoder import Encoder
+from byol.encoder.encoder_file import load_encoder
 from byol.errors import ConfigError, DataError, EncoderError, RunError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
-from byol.export.encoder_file import Encoder, load_encoder
 from byol.methods.network import Method
 from byol.recipes import recipe as find_recipe
 from byol.runtime import checkpoint
+from byol.runtime.files import finite, write_json
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import RunDirectory, finite, write_json
+from byol.runtime.run_directory import RunDirectory
 
 BATCH_SIZE = 64
 """Images per forward of an encoder alone, which has no batch of its own."""
@@ -166,7 +169,7 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
     if record["own_encoder"]:
         raise EncoderError(f"{run} was started with a module of your own, which cannot be rebuilt from its name.")
     method, saved = method_and_state(directory)
-    total = saved.get("planned_steps") or build.schedule(config, record["data"]["num_images"]).total_steps
+    total = saved.get("planned_steps") or build_schedule(config, record["data"]["num_images"]).total_steps
     batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images // 2)
     return _Subject(_both_modes(method.to(device)), config, channels, batch, [], saved["step"], total)
 
@@ -205,7 +208,7 @@ def _encode(
     show: Callable[[int, int], None],
 ) -> tuple[dict[str, Tensor], SkippedImages]:
     config = dataclasses.replace(subject.config, batch_size=num_images, seed=seed)
-    views = build.plain_views(config)
+    views = plain_views(config)
     images = ViewedImages(source, subject.channels, views, num_views // 2, subject.batch_size)
     skipped = SkippedImages()
     encoded = encode_views(subject.encode, images, min(num_images, len(source)), device, skipped, show)

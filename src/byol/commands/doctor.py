@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from byol import build
-from byol.commands.speed import are_equal, decode_some, train_a_little
+from byol.build.settings import fit_to_data
+from byol.build.views import by_view_size
 from byol.config import Config, validate
 from byol.data.open import DataProfile, profile
 from byol.data.resident import MEMORY_LIMIT_BYTES
@@ -27,6 +27,7 @@ from byol.runtime.hardware import (
     memory_bytes,
     num_cores,
 )
+from byol.training.speed import are_equal, decode_some, train_a_little
 
 EXTRAS = {"sklearn": "t-SNE in reports (byol[maps])"}
 
@@ -92,10 +93,10 @@ def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, cuts_wa
     validate(config)
     skipped = SkippedImages()
     seen = profile(source, skipped)
-    resolved, notes = build.fit_to_data(config, seen, len(source), adapts_batch=adapts_batch, cuts_warmup=cuts_warmup)
+    resolved, notes = fit_to_data(config, seen, len(source), adapts_batch=adapts_batch, cuts_warmup=cuts_warmup)
     images, decoded_per_second = decode_some(source, seen.channels, resolved, skipped)
     equal = are_equal(images)
-    device, parts = choose_device(resolved.device), build.by_view_size(resolved)
+    device, parts = choose_device(resolved.device), by_view_size(resolved)
     trials = [train_a_little(part, images, seen.channels, device) for part in parts]
     trained = len(trials) / sum(1 / rate for rate, _, _ in trials)
     _, batch, state_bytes = trials[-1]
@@ -122,7 +123,7 @@ def estimate_lines(found: Estimate) -> list[str]:
         if found.is_resident
         else f"decoded while it trains, by {choose_workers(c.workers)} workers"
     )
-    sizes = ", then ".join(str(part.views.size) for part in build.by_view_size(c))
+    sizes = ", then ".join(str(part.views.size) for part in by_view_size(c))
     bound = "decoding" if found.images_per_second < found.trained_per_second else "training"
     return [
         f"images     {found.num_images:,}, {seen.channels} channel{'s' if seen.channels > 1 else ''}, median short side "

@@ -11,16 +11,17 @@ from typing import Any, Literal
 
 import torch
 
-from byol.commands.evaluate import Show, evaluate_record, find_protocol, labelled_splits, make_job, require_known
-from byol.commands.subject import Subject, home, open_subject
+from byol.build.subject import Subject, home, open_subject
+from byol.commands.evaluate import Show, evaluate_record, find_protocol, make_job, require_known
+from byol.data.labelled import labelled_splits
 from byol.data.public import DEFAULT_ROOT
 from byol.data.source import ImageSource, fingerprint
 from byol.data.torchvision_sets import TORCHVISION_SETS, Splits, open_torchvision
 from byol.errors import ByolError, ConfigError, DataError, RunError, nearest
-from byol.evaluate.options import Budget, ProtocolOptions
+from byol.evaluate.protocols.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS, UNKNOWN
-from byol.runtime.record import make_folder, write_json
+from byol.runtime.files import make_folder, write_json
 
 PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
     "linear-fast": "linear",

@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
+from byol.data.dataset import DatasetImages
 from byol.data.file_index import CONTAINERS, FileIndex, index_files
 from byol.data.image_folder import DEFAULT_CACHE, ImageFolder, unread
 from byol.data.parquet import open_parquet
@@ -190,3 +193,21 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
     mean = sums / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
     return DataProfile(count, int(np.median(sides)), tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
+
+
+@dataclass(frozen=True)
+class DataArguments:
+    """Which images, as said by the user."""
+
+    data: str
+    root: str = ""
+    download: bool = False
+
+
+def as_source(data: Any) -> ImageSource:
+    """Images from Python: an (N, H, W[, C]) uint8 array, an (N, C, H, W) uint8 tensor, a torch data set, a source."""
+    if hasattr(data, "read"):
+        return data
+    if isinstance(data, torch.Tensor):
+        return ArrayImages(data.permute(0, 2, 3, 1).numpy() if data.dim() == 4 else data.numpy())
+    return ArrayImages(data) if isinstance(data, np.ndarray) else DatasetImages(data)

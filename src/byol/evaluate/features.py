@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from byol.data.source import Image, ImageSource, SkippedImages
+from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, EncoderError
-from byol.export.encoder_file import Encoder
 from byol.runtime.hardware import keep_freed_memory
 
 LARGEST = 1e15

@@ -18,14 +18,14 @@ from torch.nn import functional
 
 from byol.data.decode import decode
 from byol.data.source import ImageSource, SkippedImages, fingerprint
+from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, RunError
-from byol.evaluate.cluster import spherical_kmeans
 from byol.evaluate.features import extract
+from byol.evaluate.kmeans import spherical_kmeans
 from byol.evaluate.nearest import nearest
-from byol.export.encoder_file import Encoder
 from byol.report.embedding_map import maps, spectrum
 from byol.report.tile import as_rgb, tile
-from byol.runtime.record import replacing, write_atomically
+from byol.runtime.files import replacing, write_atomically
 
 NEAREST_OF_EACH = 8
 """Neighbours among which near-duplicates are looked for."""

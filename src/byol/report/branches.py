@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
-from byol import build
-from byol.build_networks import trained_method
+from byol.build.trained_run import trained_method
+from byol.build.views import build_views
 from byol.config import Config, from_dict
 from byol.data.source import ImageSource
 from byol.errors import CheckpointError
 from byol.evaluate.branch_measures import NUM_DRAWS, measure_branches
 from byol.report.summary import RunSummary
-from byol.runtime.record import RunDirectory
+from byol.runtime.run_directory import RunDirectory
 
 FORWARDS = 8 * NUM_DRAWS
 """Of an encoder, per image: two networks, two views, and again with the views exchanged."""
@@ -47,5 +47,5 @@ def branches(run: RunSummary, source: ImageSource, device: torch.device, seconds
     except CheckpointError as error:
         return Branches(missing=str(error))
     channels = int(run.record["data"]["channels"])
-    found = measure_branches(method, source, channels, build.two_views(config), batch, device, count)
+    found = measure_branches(method, source, channels, build_views(config), batch, device, count)
     return Branches(found.source_variance, found.target_variance, count)

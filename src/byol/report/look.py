@@ -13,9 +13,9 @@ from torch.nn import functional
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.data.subset import Subset
 from byol.diagnostics.spectrum import effective_rank
+from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError
 from byol.evaluate.features import extract
-from byol.export.encoder_file import Encoder
 from byol.report.classes import class_table
 from byol.report.embedding_map import maps, spectrum
 from byol.report.gallery import gallery

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from byol import build
+from byol.build.settings import fit_to_data
+from byol.build.views import plain_views
 from byol.config import Config, validate
 from byol.data.open import profile
 from byol.data.source import Image, ImageSource, SkippedImages
@@ -14,7 +15,7 @@ from byol.errors import DataError
 from byol.report.suitability import view_warnings
 from byol.report.tile import mosaic
 from byol.report.view_grid import ViewGrid, readable, view_grid
-from byol.runtime.record import write_atomically
+from byol.runtime.files import write_atomically
 
 SMALLEST_TILE = 96
 
@@ -63,8 +64,8 @@ def preview(source: ImageSource, config: Config, *, rows: int = 6, draws: int = 
     if rows < 1 or draws < 1:
         raise DataError(f"The preview needs at least one row and one draw; found {rows} and {draws}.")
     seen = profile(source, SkippedImages())
-    resolved, _ = build.fit_to_data(config, seen, len(source), adapts_batch=True, cuts_warmup=True)
+    resolved, _ = fit_to_data(config, seen, len(source), adapts_batch=True, cuts_warmup=True)
     short_side = resolved.views.decode_short_side
     images, names = readable(source, seen.channels, rows, 20 * rows, seed=config.seed, short_side=short_side)
-    grid = view_grid(build.plain_views(resolved), images, names, draws=draws)
+    grid = view_grid(plain_views(resolved), images, names, draws=draws)
     return Preview(grid, resolved.views.size, view_warnings(resolved, seen))

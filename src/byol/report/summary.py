@@ -10,7 +10,8 @@ from byol.evaluate.probes import PROBES
 from byol.evaluate.results import read_results
 from byol.evaluate.scores import Score
 from byol.runtime.duration import in_words
-from byol.runtime.record import RunDirectory, read_json
+from byol.runtime.files import read_json
+from byol.runtime.run_directory import RunDirectory
 
 State = Literal["healthy", "partially collapsed", "collapsed", "unknown"]
 WATCHED = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from byol import build
-from byol.build_networks import trained_method
+from byol.build.encoder import encoder_description
+from byol.build.trained_run import trained_method
+from byol.build.views import plain_views
 from byol.config import Config, from_dict
 from byol.data.open import open_source
 from byol.data.source import ImageSource
+from byol.encoder.encoder import Encoder
+from byol.encoder.encoder_file import load_encoder
 from byol.errors import ByolError, DataError, EncoderError, RunError
-from byol.export.encoder_file import Encoder, load_encoder
 from byol.report.branches import Branches, branches
 from byol.report.look import MOST_THUMBNAILS, Sample, draw_sample, embed_sample, look
 from byol.report.page import render
@@ -22,8 +24,9 @@ from byol.report.summary import RunSummary, config_differences, read_runs, setti
 from byol.report.tile import Sheet, sheet
 from byol.report.view_grid import readable, view_grid
 from byol.runtime import checkpoint
+from byol.runtime.files import write_atomically
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import RunDirectory, write_atomically
+from byol.runtime.run_directory import RunDirectory
 
 REPORT = "report.html"
 MOST_IMAGES = 10_000
@@ -165,12 +168,12 @@ def _encoder(run: RunSummary) -> Encoder:
     config, channels = from_dict(Config, run.record["config"]), int(run.record["data"]["channels"])
     module = trained_method(directory).encoder
     num_features = int(run.record["derived"]["num_features"])
-    return Encoder(module, build.encoder_description(config, channels, num_features, own_module=False))
+    return Encoder(module, encoder_description(config, channels, num_features, own_module=False))
 
 
 def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
     config = from_dict(Config, run.record["config"])
-    views = build.plain_views(config)
+    views = plain_views(config)
     channels, short_side = int(run.record["data"]["channels"]), config.views.decode_short_side
     images, names = readable(source, channels, GRID_IMAGES, 4 * GRID_IMAGES, short_side=short_side)
     grid = view_grid(views, images, names, side=min(views.size, GRID_SIDE))

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from byol.commands.doctor import estimate
-from byol.commands.trainer import Say
 from byol.data.source import ImageSource
 from byol.errors import ConfigError
+from byol.runtime.files import read_json
 from byol.runtime.hardware import choose_device, num_cores
-from byol.runtime.record import read_json
 from byol.studies.runs import Task
+from byol.training.trainer import Say
 
 BUDGET, PROTOCOL = "budget.json", "protocol.txt"
 KEPT = 0.9

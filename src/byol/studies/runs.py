@@ -14,29 +14,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byol import build
-from byol.build_networks import trained_method
-from byol.commands.evaluate import labelled_splits, make_job
-from byol.commands.pretrain import DataArguments, resume, start
-from byol.commands.subject import subject_of
-from byol.commands.trainer import Run, Say, Show
+from byol.build.encoder import untrained_encoder
+from byol.build.subject import subject_of
+from byol.build.trained_run import trained_method
+from byol.build.views import build_views
+from byol.commands.evaluate import make_job
+from byol.commands.pretrain import start
+from byol.commands.resume import resume
 from byol.config import Config, from_dict, override
-from byol.data.open import open_source
-from byol.engine.loop import Progress
+from byol.data.labelled import labelled_splits
+from byol.data.open import DataArguments, open_source
+from byol.encoder.encoder import Encoder
+from byol.engine.progress import Progress
 from byol.errors import ByolError, ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.branch_measures import measure_branches
 from byol.evaluate.features import labels_of
 from byol.evaluate.knn import knn_predict
 from byol.evaluate.linear import fit_linear
-from byol.evaluate.linear_sgd import linear
-from byol.evaluate.options import ProtocolOptions
-from byol.export.encoder_file import Encoder
+from byol.evaluate.protocols.linear_sgd import linear
+from byol.evaluate.protocols.options import ProtocolOptions
 from byol.recipes import recipe
 from byol.runtime.duration import in_words
+from byol.runtime.files import read_json, write_json
 from byol.runtime.hardware import choose_device, num_cores
-from byol.runtime.record import RunDirectory, read_json, write_json
+from byol.runtime.run_directory import RunDirectory
 from byol.runtime.stopping import StopRequest
 from byol.studies.study import UNTRAINED, Probe, ScaleName, Study, slug, variant_settings
+from byol.training.run import Run
+from byol.training.trainer import Say, Show
 
 OUTCOME = "outcome.json"
 Overall = Callable[[float, str], None]
@@ -153,7 +158,7 @@ def _train(task: Task, say: Say, show: Show) -> Run:
 
 def _untrained(task: Task) -> Encoder:
     source = open_source(task.data.data, root=task.data.root, download=task.data.download)
-    return build.untrained_encoder(task.config, source)
+    return untrained_encoder(task.config, source)
 
 
 def accuracies(encoder: Encoder, task: Task) -> dict[str, float]:
@@ -190,7 +195,7 @@ def _measure(task: Task) -> dict[str, float]:
         trained_method(directory).to(device),
         source,
         record["data"]["channels"],
-        build.two_views(config),
+        build_views(config),
         config.micro_batch_size * record["derived"]["num_ranks"],
         device,
     ).as_dict()
