@@ -29,12 +29,14 @@ _LAZY = {
     "import_timm": ("byol.imports.import_timm", "import_timm"),
     "load": ("byol.encoder.encoder_file", "load_encoder"),
     "write_report": ("byol.report.write", "write_report"),
+    "DataSpec": ("byol.data.spec", "DataSpec"),
     "ByolError": ("byol.errors", "ByolError"),
     "Estimator": ("byol.commands.estimator", "Estimator"),
 }
 
 __all__ = [
     "ByolError",
+    "DataSpec",
     "Estimator",
     "Run",
     "__version__",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from byol.commands.export import export_encoder
     from byol.commands.pretrain import pretrain
     from byol.commands.resume import resume
+    from byol.data.spec import DataSpec
     from byol.encoder.encoder_file import load_encoder as load
     from byol.errors import ByolError
     from byol.imports.import_deepmind import import_deepmind

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from byol.training.cautions import cautions, start_left
 from torch import nn
 
 from byol.build.settings import fit_to_data
@@ -15,7 +16,6 @@ from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import ELSEWHERE, save_encoder
 from byol.errors import ConfigError
 from byol.recipes import recipe
-from byol.training.cautions import cautions, start_left
 
 SMALL = recipe("small")
 SEEN = DataProfile(3, 224, (0.5,) * 3, (0.2,) * 3)

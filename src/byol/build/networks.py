@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
+
 import torch
 from torch import nn
-from byol.config import AsymmetryConfig, Config, MethodConfig, from_dict
-from byol.errors import CheckpointError, ConfigError
+
+from byol.config import AsymmetryConfig, Config, MethodConfig
 from byol.encoder.encoder_file import copy_weights
+from byol.errors import ConfigError
 from byol.methods.byol import BYOL
 from byol.methods.contrastive import Gather, alone, info_nce, nt_xent
 from byol.methods.losses import normalized_loss, simsiam_loss
@@ -19,8 +21,6 @@ from byol.methods.siamese import AsTarget, PairLoss, Siamese, TargetKind
 from byol.nets.encoder import create_encoder, find_num_features
 from byol.nets.heads import mlp_head
 from byol.nets.norm import in_parts, split_batch_norm
-from byol.runtime import checkpoint
-from byol.runtime.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
 from torch import nn
+
 from byol.build.networks import seeded
+from byol.build.trained_run import TrainedRun
 from byol.build.views import view_policy
-from byol.build.trained_run import trained_method
-from byol.config import Config, from_dict
 from byol.data.open import open_source, profile
 from byol.data.source import ImageSource, SkippedImages
-from byol.errors import DataError, EncoderError, RunError
-from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_handcrafted
-from byol.evaluate.protocols.options import HOG, WITHOUT_WEIGHTS
+from byol.data.spec import DataSpec, as_spec
 from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.encoder.encoder_file import load_encoder, rebuild, run_of
 from byol.encoder.onnx_encoder import OnnxEncoder
+from byol.errors import DataError, EncoderError, RunError
+from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_handcrafted
+from byol.evaluate.protocols.options import HOG, WITHOUT_WEIGHTS
 from byol.nets.encoder import SMALL_IMAGE, choose_stem, create_encoder, find_num_features, pretrained_normalization
-from byol.runtime.run_directory import RunDirectory
+from byol.runtime.listener import SILENT, Listener
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
-
 
 TIMM = "timm:"
 LARGE_IMAGE = 224
@@ -59,20 +60,19 @@ def home(name: str, data: str = "") -> Path:
 
 def trained_images(
     name: str,
-    data: str = "",
+    data: str | DataSpec = "",
     *,
-    root: str = "",
-    download: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    listener: Listener = SILENT,
 ) -> ImageSource:
     """`data`, or the images that the run `name` was trained on. Raises DataError where it does not tell."""
-    if data:
-        return open_source(data, root=root, download=download, say=say)
+    spec = as_spec(data)
+    if spec.data:
+        return open_source(spec, listener=listener)
     folder = run_of(name)
-    of = RunDirectory.open(folder).record()["data"] if (folder / "run.json").exists() else {"data": ""}
-    if not of["data"]:
+    trained_on = TrainedRun.open(folder).data if (folder / "run.json").exists() else DataSpec("")
+    if not trained_on.data:
         raise DataError(f"{name} does not tell which images it was trained on. Name images with --data.")
-    return open_source(of["data"], root=root or of["root"], say=say)
+    return open_source(DataSpec(trained_on.data, spec.root or trained_on.root), listener=listener)
 
 
 def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:
@@ -90,17 +90,16 @@ def open_subject(name: str, train: ImageSource, *, network: Network = "online", 
     if network == "target":
         if not is_run or Path(name).is_file():
             raise RunError(f"{name} is no run directory, so it holds no target network; leave --network at online.")
-        method = trained_method(RunDirectory.open(folder))
+        method = TrainedRun.open(folder).method()
         target = getattr(method, "target", None)
         if target is None:
             raise EncoderError(f"The method of {folder} has no target network; leave --network at online.")
         encoder = Encoder(target.encoder, encoder.description)
-    config = from_dict(Config, RunDirectory.open(folder).record()["config"]) if is_run else None
-    found = subject_of(name, encoder)
-    if config is None:
-        return found
-    view = view_policy(config.views.view1)
-    return replace(found, network=network, pretraining_view=view, semantics=config.views.semantics)
+    subject = subject_of(name, encoder)
+    if not is_run:
+        return subject
+    views = TrainedRun.open(folder).config.views
+    return replace(subject, network=network, pretraining_view=view_policy(views.view1), semantics=views.semantics)
 
 
 def subject_of(name: str, encoder: Encoder) -> Subject:

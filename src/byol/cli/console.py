@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byol.runtime.duration import in_words
+from byol.runtime.listener import Listener
 
 if TYPE_CHECKING:
     from byol.engine.progress import Progress
@@ -78,13 +79,14 @@ class Console:
             note = f"loss {p.loss:.3f}, {p.health}, rate {p.learning_rate:.3g}, {tau}{pace}"
             self._update("pretraining", p.step, p.total_steps, note)
 
-    def count(self, done: int, total: int) -> None:
-        """Shows how many images are read."""
-        self._update("reading", done, total, f"{done} of {total} images")
-
-    def do(self, what: str, done: int, total: int) -> None:
-        """Shows how far a piece of work is."""
+    def work(self, what: str, done: int, total: int) -> None:
+        """Shows the progress of a piece of work."""
         self._update(what, done, total, f"{done} of {total}")
+
+    @property
+    def listener(self) -> Listener:
+        """The console as a listener."""
+        return Listener(self.say, self.work, self.show)
 
     def overall(self, share: float, note: str) -> None:
         """Shows how far several runs side by side are, `share` from 0 to 1."""

@@ -120,7 +120,7 @@ def _run(images: Images, names: tuple[str, ...], budget: Budget, options: Protoc
         try:
             evaluate(
                 images.run,
-                images.data,
+                images.place.spec(images.data),
                 names,
                 test_data=images.test_data,
                 budget=budget,
@@ -128,12 +128,10 @@ def _run(images: Images, names: tuple[str, ...], budget: Budget, options: Protoc
                 options=options,
                 seed=images.seed,
                 out=images.out,
-                root=images.place.data_root,
-                download=images.place.download,
                 device=images.device,
                 workers=workers,
                 say=console.say,
-                show=console.do,
+                show=console.work,
                 done=done,
             )
         except ByolError:
@@ -178,14 +176,12 @@ def run_embed(options: Embed) -> int:
     with Console() as console:
         count, skipped = embed(
             options.run,
-            options.data,
+            options.place.spec(options.data),
             options.out,
             split=options.split,
-            root=options.place.data_root,
-            download=options.place.download,
             device=options.device,
             say=console.say,
-            show=console.count,
+            show=console.work,
         )
     print(f"{count} vectors written to {options.out}")
     for name, reason in skipped:
@@ -227,14 +223,12 @@ def run_transfer(options: Transfer) -> int:
             options.sets,
             options.protocol,
             budget=options.budget,
-            root=options.place.data_root,
-            download=options.place.download,
+            place=options.place.spec(""),
             seed=options.seed,
             out=options.out,
             device=options.device,
             workers=options.workers,
-            say=console.say,
-            show=console.do,
+            listener=console.listener,
         )
     console.table(*table(rows))
     for line in sorted({row.record["differs"] for row in rows if row.record and row.record["differs"]}):

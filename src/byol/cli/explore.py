@@ -34,17 +34,14 @@ def run_explore(options: Explore) -> int:
     from byol.explore.library import open_library
     from byol.explore.server import serve
     from byol.runtime.hardware import choose_device
+    from byol.runtime.listener import Listener
 
-    source = trained_images(
-        options.run, options.data, root=options.place.data_root, download=options.place.download, say=print
-    )
+    source = trained_images(options.run, options.place.spec(options.data), listener=Listener(say=print))
     subject = open_subject(options.run, source)
     device = choose_device(options.device)
     out = Path(options.out) if options.out else subject.home / "explore"
     with Console() as console:
-        library, skipped = open_library(
-            subject.encoder.to(device), source, device, out, show=console.count, say=console.say
-        )
+        library, skipped = open_library(subject.encoder.to(device), source, device, out, listener=console.listener)
     for name, reason in skipped.reasons:
         print(f"  skipped {name}: {reason}", file=sys.stderr)
 

@@ -115,7 +115,7 @@ def parse(name: str, arguments: list[str]) -> Any:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
     else:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
-    if kind in (Pretrain, Demo, Doctor):
+    if kind in (Pretrain, Demo, Doctor, Preview):
         options = replace(options, given=given_settings(arguments))
     return options
 

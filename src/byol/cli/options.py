@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from byol.data.spec import DataSpec
+
 USAGE_ERROR = 2
 
 
@@ -16,6 +18,10 @@ class DataPlace:
     """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
     download: bool = False
     """Download a data set by name where torchvision can."""
+
+    def spec(self, data: str) -> DataSpec:
+        """The images called `data`."""
+        return DataSpec(data, self.data_root, self.download)
 
 
 Place = Annotated[DataPlace, tyro.conf.arg(name="")]

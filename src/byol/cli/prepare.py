@@ -10,6 +10,7 @@ import tyro
 from byol.cli.options import DataPlace, Place
 from byol.config import Config
 from byol.recipes import recipe
+from byol.runtime.listener import Listener
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Preview:
     terminal: bool = True
     """Show the picture in a terminal that can: iTerm2, WezTerm, kitty, Ghostty."""
     place: Place = field(default_factory=DataPlace)
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """Settings that the command line names."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,14 @@ class CheckData:
 
 
 def run_preview(options: Preview) -> int:
+    from byol.build.settings import Asked
     from byol.cli.console import show_picture
     from byol.data.open import open_source
     from byol.report.preview import preview
 
-    source = open_source(options.data, root=options.place.data_root, download=options.place.download, say=print)
-    found = preview(source, options.config, rows=options.rows, draws=options.draws)
+    source = open_source(options.place.spec(options.data), listener=Listener(say=print))
+    asked = Asked(options.config, recipe(options.recipe), options.given)
+    found = preview(source, asked, rows=options.rows, draws=options.draws)
     found.save(Path(options.out))
     if options.terminal:
         show_picture(Path(options.out))
@@ -85,25 +90,14 @@ def run_doctor(options: Doctor) -> int:
     print("\n".join(machine_lines(options.config.device)))
     if not options.data:
         return 0
-    from byol.build.settings import fit_to_weights
-    from byol.build.training import build_schedule
+    from byol.build.settings import Asked
     from byol.data.open import open_source
     from byol.report.suitability import view_warnings
-    from byol.training.cautions import cautions
 
-    chosen, config = recipe(options.recipe), options.config
-    fitted, kept = fit_to_weights(config, chosen, options.given)
-    source = open_source(options.data, root=options.place.data_root, download=options.place.download, say=print)
-    found = estimate(
-        source,
-        fitted,
-        adapts_batch=chosen.may_adapt_batch(config, options.given),
-        cuts_warmup=config.epochs != chosen.config.epochs and "optimizer.warmup_epochs" not in options.given,
-    )
-    print("\n".join(estimate_lines(found)))
-    schedule = build_schedule(found.config, found.num_images)
-    told = [*kept, *cautions(found.config, chosen, options.given, schedule)]
-    for warning in [*view_warnings(found.config, found.profile), *told]:
+    asked = Asked(options.config, recipe(options.recipe), options.given)
+    result = estimate(open_source(options.place.spec(options.data), listener=Listener(say=print)), asked)
+    print("\n".join(estimate_lines(result)))
+    for warning in [*view_warnings(result.config, result.profile), *result.cautions]:
         print(f"note       {warning}")
     return 0
 
@@ -113,11 +107,9 @@ def run_check_data(options: CheckData) -> int:
     from byol.data.check_data import check_data
     from byol.data.open import open_source
 
-    source = open_source(
-        options.data, options.split, root=options.place.data_root, download=options.place.download, say=print
-    )
+    source = open_source(options.place.spec(options.data), options.split, listener=Listener(say=print))
     with Console() as console:
-        report = check_data(source, out=options.out or None, show=console.count)
+        report = check_data(source, out=options.out or None, listener=console.listener)
     encoding = sys.stdout.encoding or "utf-8"
     print("\n".join(report.lines()).encode(encoding, "replace").decode(encoding))
     return 0

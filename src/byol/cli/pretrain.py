@@ -4,7 +4,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -12,6 +12,11 @@ from byol.cli.options import USAGE_ERROR, DataPlace, Place
 from byol.config import Config, overrides, settings_of
 from byol.errors import ByolError
 from byol.recipes import RECIPES, recipe
+
+if TYPE_CHECKING:
+    from byol.cli.console import Console
+    from byol.data.source import ImageSource
+    from byol.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -56,70 +61,66 @@ class Recipes:
 
 
 def run_pretrain(options: Pretrain) -> int:
-    began = time.monotonic()
+    """Starts or continues a run; 128 plus the signal's number where one stopped it."""
+    start_time = time.monotonic()
     from byol.cli.console import Console
-    from byol.commands.pretrain import start
-    from byol.commands.resume import resume
-    from byol.data.open import DataArguments
     from byol.report.write import report_after
-    from byol.training.plan import TimeLimit
-    from byol.training.trainer import unfailing
 
-    source = None
+    path = options.out if options.resume == "auto" else options.resume
+    if problem := _usage_problem(options):
+        print(f"byol: {problem}", file=sys.stderr)
+        return USAGE_ERROR
     with Console() as console:
-        if options.resume == "auto" and not options.out:
-            print("byol: --resume auto continues what lies in --out: name one", file=sys.stderr)
-            return USAGE_ERROR
-        arguments = None
-        if options.data:
-            arguments = DataArguments(options.data, options.place.data_root, options.place.download)
-        path = options.out if options.resume == "auto" else options.resume
-        if options.resume == "auto" and not (Path(path) / "run.json").exists():
-            path = ""
-        if path:
-            if options.minutes is not None and options.resume != "auto":
-                print("byol: --minutes is for a new run; one that goes on keeps its plan", file=sys.stderr)
-                return USAGE_ERROR
-            if options.minutes is not None:
-                console.say(f"{path} goes on with its own plan, whatever --minutes says")
-            run = resume(
-                path,
-                overrides=overrides(recipe(options.recipe).config, options.config)
-                | settings_of(options.config, options.given),  # those that equal the recipe's, too
-                accept_changes=options.accept_changes,
-                data=arguments,
-                say=console.say,
-                show=console.show,
-                command=sys.argv,
-            )
+        if path and (options.resume != "auto" or (Path(path) / "run.json").exists()):
+            run, source = _continue(options, path, console), None
         else:
-            if arguments is None:
-                print(
-                    "byol: name the images with --data (or a run to continue with --resume). See byol pretrain --help",
-                    file=sys.stderr,
-                )
-                return USAGE_ERROR
-            from byol.data.open import open_source
-
-            limit = None if options.minutes is None else TimeLimit(options.minutes, began)
-            source = open_source(
-                options.data, root=options.place.data_root, download=options.place.download, say=console.say
-            )
-            run = start(
-                options.config,
-                options.recipe,
-                arguments,
-                source,
-                out=options.out or None,
-                limit=limit,
-                given=options.given,
-                say=console.say,
-                show=console.show,
-                command=sys.argv,
-            )
+            run, source = _start(options, start_time, console)
         if run.finished:
-            report_after(run.path, source, unfailing(console.say))
+            report_after(run.path, source, console.listener.unfailing())
     return 0 if run.finished else 128 + (run.signal_number or 0)
+
+
+def _usage_problem(options: Pretrain) -> str:
+    """What is missing or too much among the options; empty where nothing is."""
+    if options.resume == "auto" and not options.out:
+        return "--resume auto needs --out, the run directory to continue or create"
+    if options.resume not in ("", "auto") and options.minutes is not None:
+        return "--minutes is for a new run; a continued run keeps its plan"
+    continues = options.resume and (options.resume != "auto" or (Path(options.out) / "run.json").exists())
+    if not options.data and not continues:
+        return "name the images with --data (or a run to continue with --resume). See byol pretrain --help"
+    return ""
+
+
+def _continue(options: Pretrain, path: str, console: "Console") -> "Run":
+    from byol.commands.resume import resume
+
+    if options.minutes is not None:
+        console.say(f"{path} continues with its own plan; --minutes has no effect")
+    changed = overrides(recipe(options.recipe).config, options.config)
+    return resume(
+        path,
+        overrides=changed | settings_of(options.config, options.given),  # those that equal the recipe's, too
+        accept_changes=options.accept_changes,
+        data=options.place.spec(options.data) if options.data else None,
+        say=console.say,
+        show=console.show,
+        command=sys.argv,
+    )
+
+
+def _start(options: Pretrain, start_time: float, console: "Console") -> "tuple[Run, ImageSource]":
+    from byol.build.settings import Asked
+    from byol.commands.pretrain import Request, start
+    from byol.data.open import open_source
+    from byol.training.plan import TimeLimit
+
+    asked = Asked(options.config, recipe(options.recipe), options.given)
+    limit = None if options.minutes is None else TimeLimit(options.minutes, start_time)
+    spec = options.place.spec(options.data)
+    source = open_source(spec, listener=console.listener)
+    request = Request(asked, options.recipe, spec, source, options.out or None, limit=limit, command=sys.argv)
+    return start(request, console.listener), source
 
 
 def run_demo(options: Demo) -> int:
@@ -135,13 +136,12 @@ def run_demo(options: Demo) -> int:
             num_seeds=options.seeds,
             config=options.config,
             given=options.given,
-            say=console.say,
-            show=console.show,
+            listener=console.listener,
         )
     if not result.scores:
         return 128 + (result.runs[-1].signal_number or 0)
     console.table(*table(result))
-    report_after(Path(options.out), None, console.say)
+    report_after(Path(options.out), None, console.listener)
     print(
         f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
     )

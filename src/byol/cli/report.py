@@ -52,14 +52,12 @@ def run_report(options: Report) -> int:
     with Console() as console:
         path = write_report(
             *options.runs,
-            data=options.data,
+            data=options.place.spec(options.data),
             out=options.out or None,
-            root=options.place.data_root,
-            download=options.place.download,
             device=options.device,
             num_images=options.images,
             say=console.say,
-            show=console.count,
+            show=console.work,
         )
     print(f"Report written to {path}")
     if options.open:
@@ -77,16 +75,14 @@ def run_diagnose(options: Diagnose) -> int:
     with Console() as console:
         found = diagnose(
             options.run,
-            options.data,
+            options.place.spec(options.data),
             num_images=options.images,
             num_views=options.views,
             seed=options.seed,
             recipe=options.recipe,
-            root=options.place.data_root,
-            download=options.place.download,
             device=options.device,
             say=console.say,
-            show=console.count,
+            show=console.work,
         )
     for header, rows in tables(found):
         console.table(header, rows)

@@ -9,6 +9,7 @@ import tyro
 
 from byol.cli.options import DataPlace, Place
 from byol.errors import ConfigError
+from byol.runtime.listener import Listener
 from byol.studies import STUDIES
 
 
@@ -51,19 +52,17 @@ def run_study(options: RunStudy) -> int:
         scale=options.scale,
         seeds=options.seeds,
         out=options.out or None,
-        data=options.data,
-        data_root=options.place.data_root,
-        download=options.place.download,
+        data=options.place.spec(options.data),
         minutes=options.minutes,
         images=options.images,
         jobs=options.jobs,
-        say=partial(print, file=sys.stderr),
+        listener=Listener(say=partial(print, file=sys.stderr)),
     )
     if options.commands:
         print("\n".join(training_command(task, options.ranks) for task in begun.tasks if task.variant))
         return 0
     with Console() as console:
-        result = carry_out(begun, say=console.say, show=console.show, overall=console.overall)
+        result = carry_out(begun, listener=console.listener, overall=console.overall)
     if isinstance(result, int):
         print(f"stopped; the same command goes on. {options.name}: unfinished")
         return 128 + result

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from byol.build.settings import fit_to_data
+from byol.build.settings import Asked, resolve
 from byol.build.views import by_view_size
 from byol.config import Config, validate
 from byol.data.open import DataProfile, profile
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
-from byol.optim.schedules import total_steps
 from byol.runtime.duration import in_words
 from byol.runtime.hardware import (
     choose_device,
@@ -39,6 +38,7 @@ class Estimate:
     config: Config
     profile: DataProfile
     notes: list[str]
+    cautions: list[str]
     num_images: int
     num_steps: int
     decoded_per_second: float
@@ -85,15 +85,16 @@ def machine_lines(device_name: str = "auto") -> list[str]:
     ]
 
 
-def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, cuts_warmup: bool) -> Estimate:
+def estimate(source: ImageSource, asked: Asked, *, epochs_are_final: bool = True) -> Estimate:
     """Resolves the config on the images, then measures decoding and a few training steps; nothing is written.
 
     Raises ConfigError and DataError as a training would.
     """
-    validate(config)
+    validate(asked.config)
     skipped = SkippedImages()
     seen = profile(source, skipped)
-    resolved, notes = fit_to_data(config, seen, len(source), adapts_batch=adapts_batch, cuts_warmup=cuts_warmup)
+    fitted = resolve(asked, seen, len(source), epochs_are_final=epochs_are_final)
+    resolved = fitted.config
     images, decoded_per_second = decode_some(source, seen.channels, resolved, skipped)
     equal = are_equal(images)
     device, parts = choose_device(resolved.device), by_view_size(resolved)
@@ -103,9 +104,10 @@ def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, cuts_wa
     return Estimate(
         resolved,
         seen,
-        notes,
+        fitted.notes,
+        fitted.cautions,
         len(source),
-        total_steps(resolved.epochs, len(source), resolved.batch_size),
+        fitted.schedule.total_steps,
         decoded_per_second,
         equal and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES,
         trained,

@@ -10,23 +10,23 @@ from byol.build.subject import open_subject
 from byol.data.open import open_source
 from byol.data.public import Split
 from byol.data.source import ImageSource, SkippedImages
+from byol.data.spec import DataSpec
 from byol.errors import ConfigError, DataError
 from byol.evaluate.features import Features, extract
 from byol.runtime.files import replacing
 from byol.runtime.hardware import choose_device
+from byol.runtime.listener import SILENT, Listener
 
 
 def embed(
     run: str | Path,
-    data: str,
+    data: str | DataSpec,
     out: str | Path,
     *,
     split: Split = "train",
-    root: str = "",
-    download: bool = False,
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    show: Callable[[str, int, int], None] = SILENT.work,
 ) -> tuple[int, list[tuple[str, str]]]:
     """Writes the vectors of all images to `out` (.parquet or .npz); returns their number, and (name, reason) of those skipped.
 
@@ -37,11 +37,11 @@ def embed(
     if split not in get_args(Split):
         raise ConfigError(f"There is no split {split!r}; there are {' and '.join(get_args(Split))}.")
     check_format(Path(out))
-    chosen = choose_device(device)
-    source = open_source(data, split, root=root, download=download, labelled=True, say=say)
+    chosen, listener = choose_device(device), Listener(say, show)
+    source = open_source(data, split, labelled=True, listener=listener)
     encoder = open_subject(str(run), source).encoder.to(chosen)
     skipped = SkippedImages()
-    features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, show=show)
+    features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, listener=listener)
     write_embedding(Path(out), features, source)
     return len(features.vectors), skipped.reasons
 

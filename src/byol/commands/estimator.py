@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.commands.pretrain import Say, pretrain
+from byol.commands.pretrain import pretrain
 from byol.data.open import as_source, open_source
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError, DataError, DependencyError
 from byol.evaluate.features import extract
 from byol.runtime.hardware import choose_device
+from byol.runtime.listener import SILENT
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
@@ -59,7 +60,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         settings = {**(self.settings or {}), **given}
         if "device" in settings:
             raise ConfigError("Give the device as Estimator(device=...), not among the settings.")
-        say: Say = print if self.verbose else lambda line: None
+        say = print if self.verbose else SILENT.say
         self.run_ = pretrain(X, self.recipe, out=self.out, overrides={**settings, "device": self.device}, say=say)
         self.encoder_ = self.run_.encoder()
         return self

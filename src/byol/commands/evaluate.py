@@ -12,6 +12,7 @@ import torch
 from byol.build.subject import Network, Subject, home, open_subject
 from byol.data.labelled import labelled_splits
 from byol.data.source import ImageSource, SkippedImages, fingerprint
+from byol.data.spec import DataSpec, as_spec
 from byol.errors import ByolError, ConfigError, OutOfMemoryError, nearest
 from byol.evaluate.features import Features, extract
 from byol.evaluate.protocols.options import PROTOCOLS, Budget, ProtocolOptions
@@ -20,10 +21,8 @@ from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
 from byol.runtime.files import make_folder, write_json
 from byol.runtime.hardware import choose_device, choose_workers, describe_machine
+from byol.runtime.listener import SILENT, Listener
 from byol.runtime.notebook import html_table
-
-Show = Callable[[str, int, int], None]
-"""(what, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Result:
 
 def evaluate(
     encoder: str | Path,
-    data: str,
+    data: str | DataSpec,
     protocols: str | Sequence[str] = ("knn",),
     *,
     test_data: str = "",
@@ -58,12 +57,10 @@ def evaluate(
     options: ProtocolOptions | None = None,
     seed: int = 0,
     out: str | Path = "",
-    root: str = "",
-    download: bool = False,
     device: str = "auto",
     workers: int = -1,
     say: Callable[[str], None] = lambda line: None,
-    show: Show = lambda what, done, total: None,
+    show: Callable[[str, int, int], None] = SILENT.work,
     done: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Runs one protocol, or several one after the other, on shared features; `done` hears of each as it ends, `say` of
@@ -79,13 +76,14 @@ def evaluate(
     names = [protocols] if isinstance(protocols, str) else protocols
     functions = [(name, find_protocol(name)) for name in names]
     require_known(budget, network)
+    listener = Listener(say, show)
     if not functions:
         raise ConfigError(f"Name at least one protocol of {', '.join(PROTOCOLS)}.")
-    train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed, say=say)
+    train, test = labelled_splits(data, test_data, seed=seed, listener=listener)
     subject = open_subject(str(encoder), train, network=network, seed=seed)
-    folder = (Path(out) if out else home(subject.name, data)) / FOLDER
+    folder = (Path(out) if out else home(subject.name, as_spec(data).data)) / FOLDER
     make_folder(folder)
-    job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
+    job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, listener)
     results, failed = [], None
     for name, function in functions:
         began = time.monotonic()
@@ -147,7 +145,7 @@ def make_job(
     seed: int,
     device: str,
     workers: int,
-    show: Show,
+    listener: Listener,
 ) -> Job:
     """What the protocols get."""
     chosen, skipped = choose_device(device), SkippedImages()
@@ -157,14 +155,14 @@ def make_job(
     def features(part: Literal["train", "test"]) -> Features:
         if part not in cached:
             source = train if part == "train" else test
-            what = f"reading {part} images"
             cached[part] = extract(
                 encoder,
                 source,
                 encoder.description.in_channels,
                 chosen,
                 skipped=skipped,
-                show=lambda done, total: show(what, done, total),
+                listener=listener,
+                work=f"reading {part} images",
             )
         return cached[part]
 
@@ -179,7 +177,7 @@ def make_job(
         seed=seed,
         device=chosen,
         features=features,
-        show=show,
+        listener=listener,
         pretraining_view=subject.pretraining_view,
         semantics=subject.semantics,
         workers=choose_workers(workers),

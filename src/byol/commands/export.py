@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from byol.commands.provenance import _provenance
+from byol.commands.provenance import provenance_of_run
 from byol.encoder.encoder_file import ONNX_WEIGHTS, load_encoder
 from byol.errors import ConfigError, EncoderError
 from byol.export.card import model_card
@@ -45,7 +45,7 @@ def export_encoder(
     encoder = load_encoder(run, module)
     if (run / ONNX_WEIGHTS).exists():
         raise EncoderError(f"{run} is an ONNX export, which cannot be turned back. Export from the run itself.")
-    provenance = {**encoder.description.provenance, **_provenance(run, encoder.fingerprint())}
+    provenance = {**encoder.description.provenance, **provenance_of_run(run, encoder.fingerprint())}
     if licence:
         provenance["licence"] = licence
         provenance.pop("licence_source", None)

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from byol.build.networks import method_parts
-from byol.config import Config, from_dict, overrides
+from byol.build.trained_run import TrainedRun
+from byol.config import Config, overrides
 from byol.encoder.encoder_file import read_description, run_of
 from byol.errors import ByolError
 from byol.evaluate.results import read_results
@@ -15,24 +16,21 @@ from byol.runtime.files import read_json
 TITLES = {"simclr": "SimCLR", "simsiam": "SimSiam", "infonce": "BYOL with negatives (InfoNCE)"}
 
 
-def _provenance(run: Path, weights: str) -> dict[str, Any]:
+def provenance_of_run(run: Path, weights: str) -> dict[str, Any]:
     """What the files of a run tell of its weights, or of those in a checkpoint; nothing where the folder is no run."""
     folder = run_of(run)
-    record, result = (read_json(folder / name) or {} for name in ("run.json", "result.json"))
+    result = read_json(folder / "result.json") or {}
     if folder != run:
         result = {"finished": False, "step": checkpoint.step_of(run)}
-    if not record:
-        return {}
     try:
-        config = from_dict(Config, record["config"])
-        chosen = recipe(record["recipe"]).config
-        changed = overrides(chosen, from_dict(Config, record["asked"]))
-        data = record["data"]
-        name = Path(data["data"]).name or "images from Python"
+        trained = TrainedRun.open(folder)
+        config = trained.config
+        changed = overrides(recipe(trained.recipe).config, trained.asked)
+        name = Path(trained.data.data).name or "images from Python"
         tau = f"tau from {config.method.tau_base:g} ({config.method.tau_schedule})"
         training = {
-            "data": f"{name}, {data['num_images']} images, no labels used",
-            "recipe": record["recipe"] + "".join(f", {key} {value}" for key, value in changed.items()),
+            "data": f"{name}, {trained.num_images} images, no labels used",
+            "recipe": trained.recipe + "".join(f", {key} {value}" for key, value in changed.items()),
             "length": f"{config.epochs:g} epochs in steps of {config.batch_size} images"
             + ("" if result.get("finished", True) else f", stopped at step {result['step']}"),
             "optimizer": f"{config.optimizer.name}, base rate {config.optimizer.base_learning_rate:g} per 256 images, "

@@ -1,6 +1,7 @@
 """The config of a training, and its settings by dotted name. Imports no torch: the help of the command line is built from it."""
 
 from byol.config.config import (
+    RUN_SETTINGS,
     AsymmetryConfig,
     Config,
     EncoderConfig,
@@ -26,6 +27,7 @@ from byol.config.settings import (
 )
 
 __all__ = [
+    "RUN_SETTINGS",
     "AsymmetryConfig",
     "Config",
     "EncoderConfig",

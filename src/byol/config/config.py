@@ -257,3 +257,22 @@ class Config:
     """Differences between source and target."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
+
+
+RUN_SETTINGS = frozenset(
+    (
+        "device",
+        "kernels",
+        "channels_last",
+        "workers",
+        "log_interval_steps",
+        "collapse_interval_steps",
+        "online_probe_epochs",
+        "track",
+        "checkpoint_interval_minutes",
+        "keep_checkpoints",
+        "milestone_epochs",
+    )
+)
+"""Settings of how a run is carried out. They decide nothing that is learned, beyond the rounding of another device or operator, so a
+resumed run may change them."""

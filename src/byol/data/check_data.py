@@ -1,7 +1,7 @@
 """Reads every image once, before a training does: what is broken, how large, and what is there twice."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from byol.data.source import ImageSource
 from byol.errors import BrokenImageError, DataError, RunError
 from byol.runtime.files import write_json
 from byol.runtime.hardware import num_cores
+from byol.runtime.listener import SILENT, Listener
 
 BLOCK = 512
 
@@ -56,9 +57,7 @@ class DataReport:
         return lines
 
 
-def check_data(
-    source: ImageSource, *, out: str | Path | None = None, show: Callable[[int, int], None] = lambda done, total: None
-) -> DataReport:
+def check_data(source: ImageSource, *, out: str | Path | None = None, listener: Listener = SILENT) -> DataReport:
     """Reads all images of `source` in parallel. `out`: a JSON file for the whole report.
 
     Raises DataError where not one image can be read.
@@ -71,7 +70,7 @@ def check_data(
     digests = np.zeros((total, 2), np.uint64)
     sides, counts = np.zeros(total, np.int32), np.zeros(total, np.int16)
     broken: dict[str, str] = {}
-    for index, seen in enumerate(_look_at_all(source, show)):
+    for index, seen in enumerate(_look_at_all(source, listener)):
         if isinstance(seen, str):
             broken[source.name(index)] = seen
         else:
@@ -97,9 +96,7 @@ def check_data(
     return report
 
 
-def _look_at_all(
-    source: ImageSource, show: Callable[[int, int], None]
-) -> Iterator[str | tuple[int, int, NDArray[np.uint64]]]:
+def _look_at_all(source: ImageSource, listener: Listener) -> Iterator[str | tuple[int, int, NDArray[np.uint64]]]:
     def look(index: int) -> str | tuple[int, int, NDArray[np.uint64]]:
         try:
             channels = source.channels(index)
@@ -113,7 +110,7 @@ def _look_at_all(
         for start in range(0, len(source), BLOCK):
             block = range(start, min(start + BLOCK, len(source)))
             yield from pool.map(look, block)
-            show(block.stop, len(source))
+            listener.work("reading", block.stop, len(source))
 
 
 def _equal_groups(digests: NDArray[np.uint64], readable: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -1,6 +1,6 @@
 """Training and test images with labels."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +9,29 @@ import numpy as np
 from byol.data.open import has_splits, open_source
 from byol.data.public import is_public
 from byol.data.source import ImageSource
+from byol.data.spec import DataSpec, as_spec
 from byol.data.subset import Subset, held_out, renumbered
 from byol.errors import DataError
+from byol.runtime.listener import SILENT, Listener
 
 HELD_OUT = 0.2
 """Share of every class that is the test part of images without one."""
 
 
 def labelled_splits(
-    data: str,
+    data: str | DataSpec,
     test_data: str = "",
     *,
-    root: str = "",
-    download: bool = False,
     seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
+    listener: Listener = SILENT,
 ) -> tuple[ImageSource, ImageSource]:
     """(train, test) images with labels. A source without a test part of its own has a fifth of every class held out.
 
     Classes are numbered from 0 without gaps. Raises DataError where labels are missing, there is one class alone, no class
     has two images to hold one out, or both parts do not have the same classes.
     """
-    train = open_source(data, "train", root=root, download=download, labelled=True, say=say)
+    spec = as_spec(data)
+    train, data = open_source(spec, "train", labelled=True, listener=listener), spec.data
     own_test = data == "sample" or is_public(data) or has_splits(Path(data).expanduser())
     if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
         raise DataError(
@@ -38,7 +39,7 @@ def labelled_splits(
             "--test-data out to have a fifth held out, or name other images."
         )
     if test_data or own_test:
-        test = open_source(test_data or data, "test", root=root, download=download, labelled=True, say=say)
+        test = open_source(replace(spec, data=test_data or data), "test", labelled=True, listener=listener)
         _labels(test)
     else:
         kept, out = held_out(_labels(train), HELD_OUT, seed)

@@ -18,13 +18,14 @@ from byol.diagnostics.measures import measure_step
 from byol.engine.metrics import MetricsFile
 from byol.engine.micro_batches import Views, in_parts
 from byol.engine.pace import Pace
-from byol.engine.progress import Progress, _Log
+from byol.engine.progress import _Log
 from byol.engine.settings import LoopSettings
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
 from byol.methods.network import MethodOutput
 from byol.runtime import checkpoint
+from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
 
@@ -56,7 +57,7 @@ def train(
     stop: StopRequest,
     checkpoints: Path,
     metrics: MetricsFile | None,
-    show: Callable[[Progress], None] = lambda progress: None,
+    listener: Listener = SILENT,
     probe: Callable[[nn.Module], dict[str, float]] | None = None,
     pace: Pace | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008
@@ -69,7 +70,7 @@ def train(
     """
     total = schedule.total_steps
     areas = [part.size**2 for part in views]
-    log = _Log(state.step, schedule, areas, settings, metrics, show, ranks)
+    log = _Log(state.step, schedule, areas, settings, metrics, listener, ranks)
     saved_at = time.monotonic()
     made = in_parts(feed, views, state.step, total, device)
     stopped_by = collapsed_looks = 0

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from byol.engine.state import State
 from byol.engine.step import Schedule
 from byol.errors import NonFiniteError
 from byol.methods.network import MethodOutput
+from byol.runtime.listener import Listener
 from byol.runtime.ranks import Ranks
 
 LINES_OF_PACE = 5
@@ -50,11 +51,17 @@ class _Log:
         areas: Sequence[int],
         settings: LoopSettings,
         metrics: MetricsFile | None,
-        show: Callable[[Progress], None],
+        listener: Listener,
         ranks: Ranks,
     ) -> None:
         self.first_step = self.seen_step = self.logged_step = first_step
-        self.schedule, self.settings, self.metrics, self.show, self.ranks = schedule, settings, metrics, show, ranks
+        self.schedule, self.settings, self.metrics, self.listener, self.ranks = (
+            schedule,
+            settings,
+            metrics,
+            listener,
+            ranks,
+        )
         self.areas = areas
         self.started = self.logged_at = time.monotonic()
         self.lines = deque([(self.started, first_step)], LINES_OF_PACE)
@@ -92,7 +99,7 @@ class _Log:
             skipped = {"num_skipped_steps": state.num_skipped_steps} if self.settings.skip_non_finite else {}
             timing = {"images_per_second": rate, "elapsed_seconds": now - self.started}
             self.metrics.write({"step": step, **row, **seen, **(probed or {}), **skipped, **timing})
-        self.show(
+        self.listener.step(
             Progress(
                 **row,
                 health=self._health(state),

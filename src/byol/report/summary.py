@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from byol.build.trained_run import TrainedRun
 from byol.diagnostics.collapse import CollapseWatch, verdict
 from byol.engine.metrics import read_metrics
 from byol.evaluate.probes import PROBES
@@ -57,6 +58,11 @@ class RunSummary:
             result,
             _protocols(path) + _demo(path),
         )
+
+    @property
+    def trained(self) -> TrainedRun:
+        """The run, opened. Raises RunError where run.json does not hold one."""
+        return TrainedRun.of(RunDirectory(self.path), self.record)
 
     @property
     def step(self) -> int:

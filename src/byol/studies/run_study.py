@@ -10,10 +10,12 @@ from typing import Any
 
 from byol.config import as_options, overrides
 from byol.data.open import open_source
+from byol.data.spec import DataSpec
 from byol.errors import ConfigError
 from byol.recipes import recipe
 from byol.runtime.files import finite, make_folder, write_atomically, write_json
 from byol.runtime.hardware import choose_device, num_cores
+from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import num_processes
 from byol.studies import find_study
 from byol.studies.budget import BUDGET, PROTOCOL, budgeted
@@ -21,7 +23,6 @@ from byol.studies.plot import plot
 from byol.studies.runs import Overall, Task, images_per_run, plan, run_all
 from byol.studies.study import UNTRAINED, ScaleName, Study
 from byol.studies.study_report import TITLES, StudyResult, _measured, _scores, collect, markdown, protocol, table
-from byol.training.trainer import Say, Show
 
 MOST_JOBS = 4
 """Unless asked for: each holds the images and PyTorch in memory."""
@@ -47,20 +48,18 @@ def begin(
     scale: ScaleName = "tiny",
     seeds: int = 3,
     out: str | Path | None = None,
-    data: str = "",
-    data_root: str = "",
-    download: bool = False,
+    data: str | DataSpec = "",
     settings: Mapping[str, Any] | None = None,
     minutes: float | None = None,
     images: int | None = None,
     jobs: int | None = None,
-    say: Say = lambda line: None,
+    listener: Listener = SILENT,
 ) -> Begun:
     """Plans a study and writes protocol.txt to `out` (by default runs/studies/NAME-SCALE), where it is not there yet.
 
     Each run sees `images` images, or as many as let the study end in `minutes` (by default the scale's), or the epochs
     of `settings`, which replace the scale's settings in all variants alike; one that goes on keeps what it was begun
-    with. `jobs` run at a time, by default one per core, up to four, on a CPU and one on a GPU. `say` is told the question, of
+    with. `jobs` run at a time, by default one per core, up to four, on a CPU and one on a GPU. `listener` is told the question, of
     files that are left out, and of the speed test. Raises ConfigError for an unknown study, a time that is too short, too few
     images, where `out` was begun with another protocol, and under torchrun.
     """
@@ -77,9 +76,9 @@ def begin(
     if scale not in chosen.scales:
         raise ConfigError(f"The study {name} has no scale {scale}; it has {', '.join(chosen.scales)}.")
     folder = Path(out) if out is not None else Path("runs/studies") / f"{name}-{scale}"
-    tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=settings)
-    say(f"study {name}: {chosen.asked(scale)}")
-    source = open_source(tasks[0].data.data, root=data_root, download=download, say=say)
+    tasks = plan(chosen, scale, seeds, folder, data=data, settings=settings)
+    listener.say(f"study {name}: {chosen.asked(scale)}")
+    source = open_source(tasks[0].data, listener=listener)
     if chosen.needs_colour and source.channels(0) != 3:
         raise ConfigError(
             f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data (cifar10, with --download)."
@@ -94,13 +93,13 @@ def begin(
     budget = None
     if "epochs" not in (settings or {}):
         budget = budgeted(
-            folder, tasks, source, minutes=minutes, images=images, usual_minutes=usual, jobs=jobs, say=say
+            folder, tasks, source, minutes=minutes, images=images, usual_minutes=usual, jobs=jobs, listener=listener
         )
     elif minutes is not None or images is not None:
         raise ConfigError("settings give epochs, beside minutes or images; give one of them.")
     if budget is not None:
         fitted = {**(settings or {}), "epochs": budget["images_per_run"] / len(source)}
-        tasks = plan(chosen, scale, seeds, folder, data=data, root=data_root, download=download, settings=fitted)
+        tasks = plan(chosen, scale, seeds, folder, data=data, settings=fitted)
     said = protocol(chosen, scale, seeds, images_per_run(tasks, len(source)), source.description, settings or {})
     _keep_protocol(folder, said, budget)
     return Begun(chosen, scale, folder, tasks, said, jobs)
@@ -109,17 +108,16 @@ def begin(
 def carry_out(
     begun: Begun,
     *,
-    say: Say = print,
-    show: Show = lambda progress: None,
+    listener: Listener = SILENT,
     overall: Overall = lambda share, note: None,
 ) -> StudyResult | int:
     """Runs what a study lacks, one directory per variant and seed; then study.json, study.md and study.png.
 
-    `show` is told of a training that goes on by itself, `overall` of several. The number of the signal where one stopped it.
+    `listener` is told of one training at a time, `overall` of several. The number of the signal where one stopped it.
     """
     for line in begun.protocol:
-        say(line)
-    if stopped_by := run_all(begun.tasks, begun.jobs, say, show, overall):
+        listener.say(line)
+    if stopped_by := run_all(begun.tasks, begun.jobs, listener, overall):
         return stopped_by
     result = collect(begun.study, begun.scale, begun.tasks, begun.protocol)
     write(result, begun.folder)

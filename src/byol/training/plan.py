@@ -4,15 +4,14 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
-from byol.build.settings import fit_to_data
-from byol.build.training import build_schedule
+from byol.build.settings import Asked, build_schedule, resolve
 from byol.build.views import by_view_size
 from byol.config import Config, override
 from byol.data.open import DataProfile
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError
-from byol.recipes.recipe import Recipe, Size
+from byol.recipes.recipe import Size
 from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
 from byol.training.speed import are_equal, decode_some, train_a_little
@@ -71,36 +70,30 @@ class _Trial:
         return len(self.costs) / sum(self.costs)
 
 
-def plan(
-    limit: TimeLimit,
-    given: frozenset[str],
-    config: Config,
-    recipe: Recipe,
-    source: ImageSource,
-    seen: DataProfile,
-    ranks: Ranks,
-) -> Plan:
+def plan(limit: TimeLimit, asked: Asked, source: ImageSource, seen: DataProfile, ranks: Ranks) -> Plan:
     """The largest of the recipe's sizes that trains on enough images in the `limit`.
 
-    `given`: the dotted settings that the user named, which stay. All ranks measure at once, and do what the first one found. Raises
+    All ranks measure at once, and do what the first one found. Raises
     ConfigError where the time is too short for anything.
     """
-    minutes = limit.minutes
-    if "epochs" in given:
+    minutes, config = limit.minutes, asked.config
+    if "epochs" in asked.given:
         raise ConfigError(f"Both minutes ({minutes:g}) and epochs ({config.epochs:g}) are given; give one of them.")
     deadline = limit.began + 60 * minutes * (1 - SLOWING) - END_SECONDS
-    adapts_batch = recipe.may_adapt_batch(config, given)
-    images, decoded_per_second = decode_some(
-        source, seen.channels, _resolved(config, adapts_batch, source, seen, ranks), SkippedImages()
-    )
+
+    def resolved_trial(trial: Config) -> Config:
+        resolved = resolve(asked, seen, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=False)
+        return resolved.config
+
+    images, decoded_per_second = decode_some(source, seen.channels, resolved_trial(config), SkippedImages())
     decoded_per_second *= ranks.size  # all of them decode at the same time
     kept = (
         are_equal(images) and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES
     )  # decoded once, before the training
     tried: list[_Trial] = []
     rates: dict[Config, float] = {}
-    for size, fitting in _sizes(given, config, recipe):
-        resolved = _resolved(fitting, adapts_batch, source, seen, ranks)
+    for size, fitting in _sizes(asked):
+        resolved = resolved_trial(fitting)
         device = ranks.device(choose_device(config.device))
         parts = by_view_size(resolved)
         for part in parts:
@@ -137,39 +130,29 @@ def plan(
     return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, tested)
 
 
-def _sizes(given: frozenset[str], config: Config, recipe: Recipe) -> list[tuple[Size, Config]]:
+def _sizes(asked: Asked) -> list[tuple[Size, Config]]:
     """The recipe's sizes and their configs, each once: those that differ in settings of the user's are one.
 
     Whoever names an encoder has chosen its width, too; who names a method, all but the encoder; who names weights to
     start from, everything: the other sizes are of trainings that begin from nothing.
     """
-    asked, sized = set(given), {name for size in recipe.sizes for name in size.settings}
-    if asked & {"encoder.pretrained", "encoder.init"}:
-        asked |= sized
-    if "encoder.name" in asked:
-        asked |= {name for name in sized if name.startswith("encoder.")}
-    if "method.name" in asked:
-        asked |= {name for name in sized if not name.startswith("encoder.")}
+    given, sizes = set(asked.given), asked.recipe.sizes
+    sized = {name for size in sizes for name in size.settings}
+    if given & {"encoder.pretrained", "encoder.init"}:
+        given |= sized
+    if "encoder.name" in given:
+        given |= {name for name in sized if name.startswith("encoder.")}
+    if "method.name" in given:
+        given |= {name for name in sized if not name.startswith("encoder.")}
     found: list[tuple[Size, Config]] = []
-    for size in recipe.sizes or (Size("measured"),):
-        fitting = override(config, {name: value for name, value in size.settings.items() if name not in asked})
+    for size in sizes or (Size("measured"),):
+        settings = {name: value for name, value in size.settings.items() if name not in given}
+        fitting = override(asked.config, settings)
         if found and found[-1][1] == fitting:
             found[-1] = (Size("as asked", least_images=size.least_images), fitting)
         else:
             found.append((size, fitting))
     return found
-
-
-def _resolved(config: Config, adapts_batch: bool, source: ImageSource, seen: DataProfile, ranks: Ranks) -> Config:
-    """With the sizes that depend on the images."""
-    return fit_to_data(
-        config,
-        seen,
-        len(source),
-        adapts_batch=adapts_batch,
-        cuts_warmup=True,
-        num_ranks=ranks.size,
-    )[0]
 
 
 def _measured(trial: _Trial, num_images: int) -> str:

@@ -14,21 +14,21 @@ from byol.runtime.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class Run:
-    """A run that ended, or was stopped."""
+    """A finished or stopped run."""
 
     path: Path
     finished: bool
     verdict: str
     """The collapse watch in a sentence."""
     signal_number: int | None = None
-    """The signal that stopped it, or came while the last was written, if one did."""
+    """Signal that stopped the run, or that arrived while the last files were written."""
 
     def encoder(self, module: nn.Module | None = None) -> Encoder:
-        """The trained encoder with its preprocessing."""
+        """The trained encoder with its preprocessing. `module`: as for `byol.load`."""
         return load_encoder(self.path, module)
 
     def _repr_html_(self) -> str:
-        rows = [("state", "finished" if self.finished else "stopped; go on with byol.resume(run.path)")]
+        rows = [("state", "finished" if self.finished else "stopped; continue with byol.resume(run.path)")]
         rows += [("verdict", self.verdict), ("directory", str(self.path))]
         rows += [("last " + name.replace("_", " "), f"{value:.4g}") for name, value in self._last_numbers().items()]
         report = self.path / "report.html"

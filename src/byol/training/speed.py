@@ -9,25 +9,16 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from byol.build.networks import build_method
-from byol.build.training import build_schedule, build_state
+from byol.build.settings import build_schedule
+from byol.build.training import assemble
 from byol.build.views import build_views
 from byol.config import Config
 from byol.data.loader import Batch
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.engine.micro_batches import make_views
 from byol.engine.step import train_step
-from byol.engine.wrap import wrap
 from byol.errors import BrokenImageError, DataError
-from byol.runtime.hardware import (
-    choose_channels_last,
-    choose_kernels,
-    choose_precision,
-    fuses_views,
-    keep_freed_memory,
-    num_cores,
-)
-from byol.runtime.ranks import Ranks
+from byol.runtime.hardware import fuses_views, num_cores
 from byol.views.asymmetric import AsymmetricViews
 from byol.views.two_views import TwoViews
 
@@ -81,19 +72,9 @@ def train_a_little(
     largest = min(config.batch_size, config.micro_batch_size)
     most = config.batch_size // (config.micro_batch_size * num_ranks)
     config = replace(config, method=replace(config.method, online_classifier=False))
-    kernels = choose_kernels(config.kernels, device)
-    keep_freed_memory(device)
-    state = build_state(config, build_method(config, channels), device, Ranks(), fused=kernels.kind == "fused")
-    bf16 = choose_precision(config.precision, device) == "bf16"
-    compute_loss = wrap(
-        state.method,
-        device,
-        bf16=bf16,
-        channels_last=choose_channels_last(config.channels_last, device),
-        compiled=kernels.kind == "compile",
-        num_micro_batches=most,
-    )
-    views = build_views(config, fused=fuses_views(config.kernels))
+    assembly = assemble(config, channels, device)
+    state, views = assembly.state, assembly.views[-1]
+    compute_loss = assembly.loss_function(most)
     schedule = build_schedule(config, max(len(images), config.batch_size))
     size, num_micro_batches = min(SMALLEST_TRIAL, largest), 1
     until = time.perf_counter() + TRIAL_SECONDS

@@ -2,18 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from byol.build.encoder import encoder_description
-from byol.build.networks import build_method
-from byol.build.training import build_feed, build_schedule, build_state, initialize_from_data
-from byol.build.views import build_views, by_view_size
+from byol.build.settings import build_schedule
+from byol.build.training import Assembly, assemble, build_feed, initialize_from_data
 from byol.config import Config, to_dict
 from byol.data.loader import Feed
 from byol.data.source import ImageSource, SkippedImages
@@ -24,45 +22,27 @@ from byol.encoder.encoder_file import save_encoder, write_description
 from byol.engine.loop import LoopEnd, train
 from byol.engine.metrics import MetricsFile
 from byol.engine.pace import Pace
-from byol.engine.progress import Progress
 from byol.engine.settings import LoopSettings
 from byol.engine.state import State
 from byol.engine.step import Schedule
-from byol.engine.wrap import wrap
 from byol.errors import CollapseError, ConfigError, NonFiniteError, RunError
 from byol.evaluate.online import OnlineProbe
 from byol.nets.encoder import find_num_features
 from byol.optim.schedules import total_steps
 from byol.runtime.files import read_json, replacing
-from byol.runtime.hardware import (
-    Kernels,
-    choose_channels_last,
-    choose_device,
-    choose_kernels,
-    choose_precision,
-    fuses_views,
-    keep_freed_memory,
-)
+from byol.runtime.hardware import choose_device
+from byol.runtime.listener import Listener
 from byol.runtime.ranks import Ranks, is_of_lost_rank
 from byol.runtime.run_directory import RunDirectory
 from byol.runtime.stopping import StopRequest
-from byol.runtime.track import Tracker, open_tracker
+from byol.runtime.track import open_tracker
 from byol.training.run import Run
-from byol.views.asymmetric import AsymmetricViews
-from byol.views.two_views import TwoViews
 
-T = TypeVar("T")
-Say = Callable[[str], None]
-Show = Callable[[Progress], None]
 APART = (
-    "Some of the processes begin a run and others go on with one: --out must be the same folder on every machine, on a "
+    "Some of the processes start a run and others continue one: --out must be the same folder on every machine, on a "
     "disk that they share."
 )
 OTHER_IMAGES = "The processes see different images: --data must hold the same files on every machine."
-
-
-def silent(_: Any) -> None:
-    """A listener that hears nothing."""
 
 
 @dataclass
@@ -73,18 +53,17 @@ class Trainer:
     num_images: int
     channels: int
     own_encoder: bool
-    state: State
+    assembly: Assembly
     feed: Feed
-    views: list[TwoViews | AsymmetricViews]
-    """Of equal parts of the training, one after the other."""
     schedule: Schedule
-    device: torch.device
-    precision: str
-    kernels: Kernels
     skipped: SkippedImages
     ranks: Ranks
     probe: OnlineProbe | None = None
     pace: Pace | None = None
+
+    @property
+    def state(self) -> State:
+        return self.assembly.state
 
     @classmethod
     def create(
@@ -96,6 +75,7 @@ class Trainer:
         skipped: SkippedImages,
         ranks: Ranks,
     ) -> "Trainer":
+        """The objects of a resolved config. `encoder`: a module of the user's own, or None."""
         device = ranks.device(choose_device(config.device))
         num_classes = 0
         if config.method.online_classifier:
@@ -103,30 +83,14 @@ class Trainer:
                 raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
             classes = np.unique(source.labels)
             source, num_classes = renumbered(source, classes), len(classes)
-        method = build_method(config, channels, encoder, num_classes, ranks.gather_rows)
-        kernels = choose_kernels(config.kernels, device)
-        views = [build_views(part, fused=fuses_views(config.kernels)) for part in by_view_size(config)]
-        keep_freed_memory(device)
-        state = build_state(config, method, device, ranks, fused=kernels.kind == "fused")
+        assembly = assemble(config, channels, device, ranks, encoder=encoder, num_classes=num_classes)
+        method, views = assembly.state.method, assembly.views
         feed = build_feed(config, source, channels, device, skipped, ranks)
-        initialize_from_data(config, state.method, feed, views[-1], device)
+        initialize_from_data(config, method, feed, views[-1], device)
         for earlier in views[:-1]:  # raises where the encoder takes one size alone
-            find_num_features(state.method.encoder, channels, earlier.size)
-        trainer = cls(
-            config,
-            len(source),
-            channels,
-            encoder is not None,
-            state,
-            feed,
-            views,
-            build_schedule(config, len(source)),
-            device,
-            choose_precision(config.precision, device),
-            kernels,
-            skipped,
-            ranks,
-        )
+            find_num_features(method.encoder, channels, earlier.size)
+        schedule = build_schedule(config, len(source))
+        trainer = cls(config, len(source), channels, encoder is not None, assembly, feed, schedule, skipped, ranks)
         if config.online_probe_epochs:
             trainer.probe = OnlineProbe.create(source, trainer.description(), device)
         return trainer
@@ -142,8 +106,8 @@ class Trainer:
             "total_steps": s.total_steps,
             "warmup_steps": s.warmup_steps,
             "peak_learning_rate": s.base_learning_rate * s.batch_size / 256,
-            "precision": self.precision,
-            "kernels": self.kernels.kind,
+            "precision": self.assembly.precision,
+            "kernels": self.assembly.kernels.kind,
             "num_ranks": self.ranks.size,
             "num_features": find_num_features(self.state.method.encoder, self.channels, self.config.views.size),
         }
@@ -154,30 +118,30 @@ class Trainer:
         parameters = sum(p.numel() for p in self.state.method.encoder.parameters()) / 1e6
         ranks = f" on {self.ranks.size} ranks" if self.ranks.size > 1 else ""
         whole = c.micro_batch_size * self.ranks.size == c.batch_size
-        notice = f" ({self.kernels.notice})" if self.kernels.notice else ""
+        notice = f" ({self.assembly.kernels.notice})" if self.assembly.kernels.notice else ""
         micro = ranks if whole else f"{ranks} in micro-batches of {c.micro_batch_size}"
-        sizes = ", then ".join(str(views.size) for views in self.views)
+        sizes = ", then ".join(str(views.size) for views in self.assembly.views)
         tau = f", tau from {self.schedule.tau(0):.4g}" if self.state.method.has_average else ""
         return [
             f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {sizes} px",
             f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}{tau}",
-            f"  {self.device.type}, {self.precision}, {self.kernels.kind} operators{notice}",
+            f"  {self.assembly.device.type}, {self.assembly.precision}, {self.assembly.kernels.kind} operators{notice}",
         ]
 
-    def run(self, run: RunDirectory, say: Say, show: Show) -> Run:
+    def run(self, run: RunDirectory, listener: Listener) -> Run:
         """Trains to the end or to a signal, and writes what is left to write.
 
         Raises NonFiniteError and CollapseError, with the run left so that it can be looked at and resumed.
         """
         with StopRequest(is_of_lost_rank) as stop:
-            return self._run(run, unfailing(say), unfailing(show), stop)
+            return self._run(run, listener.unfailing(), stop)
 
-    def _run(self, run: RunDirectory, say: Say, show: Show, stop: StopRequest) -> Run:
+    def _run(self, run: RunDirectory, listener: Listener, stop: StopRequest) -> Run:
         began, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
         if self.ranks.is_first:
             write_description(run.path, self.description())  # what a checkpoint needs to be read as an encoder
         try:
-            end = self._train(run, show, stop)
+            end = self._train(run, listener, stop)
         except NonFiniteError as error:
             self._save_fault(run, error.step)
             self.ranks.gather(None)  # a launcher ends the others as soon as one has gone
@@ -197,16 +161,38 @@ class Trainer:
                 run.write("result.json", result)
         self.ranks.gather(None)  # until all is written
         for line in self._account(run, end, told, self.state.step - first_step):
-            say(line)
+            listener.say(line)
         if end.collapsed:
             raise CollapseError(
                 f"Stopped at step {self.state.step}, since stop_on_collapse is set: {told} What there is lies in {run.path}."
             )
         return Run(run.path, end.finished, told, end.signal_number or stop.signal_number)
 
-    def _train(self, run: RunDirectory, show: Show, stop: StopRequest) -> LoopEnd:
+    def _train(self, run: RunDirectory, listener: Listener, stop: StopRequest) -> LoopEnd:
+        c, ranks = self.config, self.ranks
+        settings = self._loop_settings()
+        tracker = open_tracker(c.track, run.path, to_dict(c), self.state.step) if ranks.is_first else None
+        with contextlib.closing(tracker) if tracker else contextlib.nullcontext():
+            return train(
+                self.state,
+                self.feed,
+                self.assembly.views,
+                self.assembly.loss_function(settings.num_micro_batches, ranks.size),
+                self.schedule,
+                settings,
+                device=self.assembly.device,
+                stop=stop,
+                checkpoints=run.checkpoints,
+                metrics=MetricsFile(run.metrics, self.state.step, tracker) if ranks.is_first else None,
+                listener=listener,
+                probe=self.probe,
+                pace=self.pace,
+                ranks=ranks,
+            )
+
+    def _loop_settings(self) -> LoopSettings:
         c = self.config
-        loop = LoopSettings(
+        return LoopSettings(
             num_micro_batches=c.batch_size // (c.micro_batch_size * self.ranks.size),
             seed=c.seed,
             log_interval_steps=c.log_interval_steps,
@@ -217,45 +203,6 @@ class Trainer:
             probe_steps=max(1, total_steps(c.online_probe_epochs, self.num_images, c.batch_size)),
             skip_non_finite=c.on_non_finite == "skip",
             stop_on_collapse=c.stop_on_collapse,
-        )
-        bf16 = self.precision == "bf16"
-        tracker = open_tracker(c.track, run.path, to_dict(c), self.state.step) if self.ranks.is_first else None
-        with contextlib.closing(tracker) if tracker else contextlib.nullcontext():
-            return self._loop(run, loop, bf16, tracker, show, stop)
-
-    def _loop(
-        self,
-        run: RunDirectory,
-        loop: LoopSettings,
-        bf16: bool,
-        tracker: Tracker | None,
-        show: Show,
-        stop: StopRequest,
-    ) -> LoopEnd:
-        c, ranks, method = self.config, self.ranks, self.state.method
-        return train(
-            self.state,
-            self.feed,
-            self.views,
-            wrap(
-                method,
-                self.device,
-                bf16=bf16,
-                channels_last=choose_channels_last(c.channels_last, self.device),
-                compiled=self.kernels.kind == "compile",
-                num_ranks=ranks.size,
-                num_micro_batches=loop.num_micro_batches,
-            ),
-            self.schedule,
-            loop,
-            device=self.device,
-            stop=stop,
-            checkpoints=run.checkpoints,
-            metrics=MetricsFile(run.metrics, self.state.step, tracker) if ranks.is_first else None,
-            show=show,
-            probe=self.probe,
-            pace=self.pace,
-            ranks=ranks,
         )
 
     def _record_correction(self, run: RunDirectory) -> None:
@@ -293,16 +240,6 @@ class Trainer:
         if end.signal_number:
             lines.append(f"continue with: byol pretrain --resume {run.path}")
         return lines
-
-
-def unfailing(tell: Callable[[T], None]) -> Callable[[T], None]:
-    """A terminal that is gone, or a log on a full disk, is no reason to end a training."""
-
-    def told(what: T) -> None:
-        with contextlib.suppress(OSError):
-            tell(what)
-
-    return told
 
 
 def _is_written(run: RunDirectory, result: dict[str, Any]) -> bool:

@@ -38,7 +38,7 @@ def linear(job: Job) -> Outcome:
         features = encoder.encode_views(views)
         train_step(heads, optimizer, rates, features, labels, step, steps, clips=options.clip_logits)
         if step % 10 == 0 or step + 1 == steps:
-            job.show("linear evaluation", step + 1, steps)
+            job.listener.work("linear evaluation", step + 1, steps)
     found = training.scores(job, encoder.encode_views, validation)
     truth = labels_of(found)
     reached = [100 * float((head(found.vectors).argmax(1) == truth).float().mean()) for head in heads.cpu()]

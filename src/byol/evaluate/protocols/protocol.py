@@ -16,6 +16,7 @@ from byol.errors import DataError
 from byol.evaluate.features import Features
 from byol.evaluate.protocols.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
+from byol.runtime.listener import Listener
 from byol.views.policy import ViewPolicy
 
 TRAINING_IMAGES = {"paper": 0, "default": 10_000, "smoke": 400}
@@ -41,7 +42,7 @@ class Job:
     device: torch.device
     features: Callable[[Literal["train", "test"]], Features]
     """Features of all images of a part without augmentation; computed once for all protocols of a call."""
-    show: Callable[[str, int, int], None]
+    listener: Listener
     """Progress: (what is being done, done, total)."""
     pretraining_view: ViewPolicy | None
     """The distribution T of the pretraining, where it is known."""

@@ -141,7 +141,7 @@ def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Ce
         if step % 10 == 0 or step + 1 == cell.steps:
             if not math.isfinite(float(loss.detach())):
                 raise NonFiniteError(f"The loss of {what} is not finite at step {step}: its rate is too high.", step)
-            job.show(what, step + 1, cell.steps)
+            job.listener.work(what, step + 1, cell.steps)
     if not all(bool(t.isfinite().all()) for t in classifier.state_dict().values()):
         raise NonFiniteError(f"The weights of {what} are not finite at the end: its rate is too high.", cell.steps)
     return classifier.eval()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection
 
 from byol.build.networks import method_parts
-from byol.build.settings import starts_elsewhere
+from byol.build.starts import starts_elsewhere
 from byol.config import Config
 from byol.engine.step import Schedule
 from byol.optim.schedules import scale_tau
