@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from byol.cli import Pretrain, parse
+from byol.cli.main import parse
+from byol.cli.pretrain import Pretrain
 from byol.config import validate
 from tests.docs.pages import PAGES, ROOT
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 import byol
-from byol.commands.subject import open_subject
+from byol.build.subject import open_subject
 from byol.data.image_folder import ImageFolder
 from byol.nets.initialization import initialize
 from byol.nets.resnet import ResNet
-from byol.runtime.record import RunDirectory
+from byol.runtime.run_directory import RunDirectory
 from tests.conftest import SMALL
 
 

@@ -88,8 +88,8 @@ def test_create_optimizer_rates_multiply_the_named_parts_alone(name) -> None:
 
 
 def test_train_step_sets_every_groups_own_rate() -> None:
-    from byol.build import state as first_state
-    from byol.build_networks import method
+    from byol.build.networks import build_method
+    from byol.build.training import state as first_state
     from byol.config import Config, override
     from byol.data.loader import Batch
     from byol.engine.micro_batches import make_views
@@ -103,7 +103,7 @@ def test_train_step_sets_every_groups_own_rate() -> None:
     rates = {"optimizer.encoder_rate": 0.5, "optimizer.projector_rate": 0.0, "optimizer.predictor_rate": 3.0}
     plain = {"encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (1.0,), "optimizer.name": "sgd"}
     config = override(Config(), {**SMALL, **plain, "optimizer.momentum": 0.0, **rates})
-    made, device = method(config, 3), torch.device("cpu")
+    made, device = build_method(config, 3), torch.device("cpu")
     state = first_state(config, made, device, Ranks())
     before = {name: p.clone() for name, p in made.named_parameters()}
     batch = Batch(0, 0, torch.randint(0, 255, (8, 3, 16, 16), dtype=torch.uint8), False, None)

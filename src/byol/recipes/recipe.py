@@ -1,6 +1,6 @@
 """What a recipe is: a config, and where its numbers come from."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,3 @@ class Recipe:
     """What it changes of the config where it starts from weights that were trained elsewhere."""
     sizes: tuple[Size, ...] = ()
     """From large to small, for trainings by time; empty: the config's alone."""
-
-    def may_adapt_batch(self, asked: Config, given: Collection[str]) -> bool:
-        """Not where the user named a batch, whatever its size."""
-        return self.adapts_batch and asked.batch_size == self.config.batch_size and "batch_size" not in given
