@@ -1,4 +1,4 @@
-"""What README and docs point at exists."""
+"""Links, paths and names of README and docs exist; pages have their kind and their length."""
 
 import re
 from pathlib import Path

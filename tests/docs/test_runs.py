@@ -20,7 +20,7 @@ HEADLINES = re.findall(
 
 
 def head(script: Path) -> dict[str, str]:
-    """What the first comment of a script says, by its first word."""
+    """Entries of a script's first comment, by their first word."""
     return dict(re.findall(r"^# (expected|time|hardware|results) +(.+)$", script.read_text(), re.MULTILINE))
 
 
