@@ -89,7 +89,7 @@ def test_create_optimizer_rates_multiply_the_named_parts_alone(name) -> None:
 
 def test_train_step_sets_every_groups_own_rate() -> None:
     from byol.build.networks import build_method
-    from byol.build.training import state as first_state
+    from byol.build.training import build_state as first_state
     from byol.config import Config, override
     from byol.data.loader import Batch
     from byol.engine.micro_batches import make_views
