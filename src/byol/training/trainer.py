@@ -19,7 +19,7 @@ from byol.data.subset import renumbered
 from byol.diagnostics.collapse import verdict
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import save_encoder, write_description
-from byol.engine.loop import LoopEnd, train
+from byol.engine.loop import Loop, LoopEnd
 from byol.engine.metrics import MetricsFile
 from byol.engine.pace import Pace
 from byol.engine.settings import LoopSettings
@@ -173,7 +173,7 @@ class Trainer:
         settings = self._loop_settings()
         tracker = open_tracker(c.track, run.path, to_dict(c), self.state.step) if ranks.is_first else None
         with contextlib.closing(tracker) if tracker else contextlib.nullcontext():
-            return train(
+            loop = Loop(
                 self.state,
                 self.feed,
                 self.assembly.views,
@@ -189,6 +189,7 @@ class Trainer:
                 pace=self.pace,
                 ranks=ranks,
             )
+            return loop.run()
 
     def _loop_settings(self) -> LoopSettings:
         c = self.config
