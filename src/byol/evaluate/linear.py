@@ -22,10 +22,11 @@ STRENGTHS = tuple(10.0**exponent for exponent in range(0, -5, -1))
 
 
 MAX_ITERATIONS = 100
-TOLERANCE = 3e-4
-"""Of the gradient, in coordinates where the curvature is about 1: the objective is then within about 1e-3."""
+TOLERANCE = 1e-4
+"""Largest gradient at which a fit ends, where the curvature is about 1: the objective is then within about 1e-3."""
 CURVATURE = 0.1
-"""About p (1 - p) of a class among ten: the Hessian is near CURVATURE * covariance + strength, which scales the fit."""
+"""About p (1 - p) of a class among ten: the Hessian is near CURVATURE * covariance + strength, which scales the fit.
+The bias has no strength in it."""
 
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -170,9 +171,9 @@ def _fit(columns: Tensor, loss: Loss, start: Tensor, strength: float, variance: 
     Classes stand in rows and images in columns, since products with ten columns are several times slower; the gradient
     is written out.
     """
-    scale = (CURVATURE * variance + strength).sqrt()
-    decay = torch.full_like(scale, strength)
-    decay[-1] = 0
+    decay = torch.full_like(variance, strength)
+    decay[-1] = 0  # of the bias
+    scale = (CURVATURE * variance + decay).sqrt()
     scaled = nn.Parameter(start * scale)
     optimizer = torch.optim.LBFGS(
         [scaled],
