@@ -148,7 +148,9 @@ MUTATIONS = [
     Mutation("LARS one zero norm", "optim/lars.py", "(weight_norms > 0) & ", "", OPTIM),
     Mutation("biases decayed", "optim/groups.py", "if decay_all else 0.0", "if decay_all else weight_decay", OPTIM),
     Mutation("biases adapted", "optim/groups.py", "rest_decay, False)", "rest_decay, True)", METHOD),
-    Mutation("layer scales decayed", "optim/groups.py", ' or name == "bias" or parameter.dim() <= 1', ' or name == "bias"', OPTIM),
+    Mutation("layer scales decayed", "optim/groups.py", "parameter.dim() <= 1 or (", "(", OPTIM),
+    Mutation("vectors of several dimensions decayed", "optim/groups.py", " or (name != \"weight\" and parameter.numel() == max(parameter.shape))", "", OPTIM),
+    Mutation("timm's own list ignored", "optim/groups.py", "or id(parameter) in undecayed", "", OPTIM),
     # schedules
     Mutation("rate per 512", "optim/schedules.py", "base * batch_size / 256\n    if", "base * batch_size / 512\n    if", OPTIM),
     Mutation("warm-up starts at 1", "optim/schedules.py", "peak * step / warmup", "peak * (step + 1) / warmup", OPTIM),
