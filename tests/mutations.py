@@ -173,6 +173,7 @@ MUTATIONS = [
     Mutation("output bias", "nets/heads.py", "outputs, bias=False)", "outputs)", NETS),
     Mutation("no ReLU in the heads", "nets/heads.py", "nn.ReLU(inplace=True)", "nn.Identity()", NETS),
     Mutation("init not cut", "nets/initialization.py", "a=-2 * std, b=2 * std", "a=-9 * std, b=9 * std", "tests/unit/test_nets.py"),
+    Mutation("online classifier starts as torch's", "build_networks.py", "            initialize(classifier, config.encoder.conventions)\n", "", "tests/unit/test_nets.py"),
     Mutation("init over fan-out", "nets/initialization.py", "part.weight[0].numel()", "part.weight[:, 0].numel()", "tests/unit/test_nets.py"),
     # views
     Mutation("bicubic a", "views/geometry.py", "(-0.5 * far)", "(-0.75 * far)", VIEWS),
