@@ -72,7 +72,10 @@ def linear(job: Job) -> Outcome:
 
 
 def make_heads(count: int, num_features: int, num_classes: int) -> nn.ModuleList:
-    """`count` linear layers that start from 0."""
+    """`count` linear layers that start from 0.
+
+    Differs from the paper: DeepMind's released code starts from Haiku's truncated normal, with bias 0.
+    """
     heads = nn.ModuleList(nn.Linear(num_features, num_classes) for _ in range(count))
     for parameter in heads.parameters():
         nn.init.zeros_(parameter)

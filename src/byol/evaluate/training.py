@@ -42,7 +42,10 @@ class Cell:
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear layer: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits."""
+    """An encoder with a linear layer: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits. The layer starts from 0.
+
+    Differs from the paper: DeepMind's released code starts the layer from Haiku's truncated normal, with bias 0.
+    """
 
     mean: Tensor
     std: Tensor
