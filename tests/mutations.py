@@ -222,6 +222,7 @@ MUTATIONS = [
     Mutation("std not scaled", "diagnostics/similarity.py", " * vectors.shape[1] ** 0.5", "", COLLAPSE),
     Mutation("rank without entropy", "diagnostics/spectrum.py", "torch.exp(-torch", "torch.exp(torch", COLLAPSE),
     # export and import
+    Mutation("small stem of timm's ResNets not looked for", "export/backbone.py", "differs = has_pooled_stem(backbone.build())", "differs = name in RESNETS", EXPORT),
     Mutation("export unchecked", "export/backbone.py", "if not difference <= TOLERANCE:", "if False:", EXPORT),
     Mutation("onnx without normalisation", "export/onnx_file.py", "(images - self.encoder.mean)", "(images)", EXPORT),
     Mutation("printed crop", "export/snippet.py", "int(0.875 * min(image.size))", "int(0.8 * min(image.size))", EXPORT),
