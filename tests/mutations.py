@@ -253,6 +253,7 @@ MUTATIONS = [
     Mutation("pace of averages", "evaluate/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", PROTOCOLS),
     Mutation("averages start again", "nets/norm.py", "self.hidden_mean.copy_(self.running_mean * self._debias())", "pass", PROTOCOLS),
     Mutation("validation trained on", "evaluate/protocol.py", "np.setdiff1d(np.arange(len(self.train)), self.validation)", "np.arange(len(self.train))", PROTOCOLS),
+    Mutation("clusters of one class agree", "evaluate/cluster.py", "if k < 2:", "if k < 1:", PROTOCOLS),
     Mutation("strength scales the bias too", "evaluate/linear.py", "CURVATURE * variance + decay", "CURVATURE * variance + strength", PROTOCOLS),
     Mutation("wrong side of the margin", "evaluate/linear.py", "functional.softplus(-signs * logits)", "functional.softplus(signs * logits)", PROTOCOLS),
     Mutation("unknown labels count", "evaluate/metrics.py", "known = [(column, row != 0, row > 0)", "known = [(column, row < 2, row > 0)", PROTOCOLS),
