@@ -235,6 +235,8 @@ MUTATIONS = [
     Mutation("fortran order", "export/foreign_pickle.py", 'order="F" if fortran else "C"', 'order="C"', PICKLES),
     Mutation("byte order", "export/foreign_pickle.py", '">": ">"', '">": "<"', PICKLES),
     # evaluation
+    Mutation("few images make few steps", "evaluate/linear_sgd.py", "max(LEAST_STEPS[job.budget], ", "max(0, ", PROTOCOLS),
+    Mutation("a rate at an end is not told", "evaluate/training.py", "or best & set(rates[1:-1])", "or best", PROTOCOLS),
     Mutation("layers share a rate", "evaluate/linear_sgd.py", 'group["lr"] *= rate * len', 'group["lr"] *= rates[0] * len', PROTOCOLS),
     Mutation("clip without penalty", "evaluate/linear_sgd.py", "clipped.square().mean()", "clipped.mean()", PROTOCOLS),
     Mutation("decay not divided", "evaluate/finetune.py", "decay / rate)", "decay)", PROTOCOLS),

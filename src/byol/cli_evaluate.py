@@ -149,8 +149,8 @@ def _run(images: Images, names: tuple[str, ...], budget: Budget, options: Protoc
     ]
     console.table(["protocol", "metric", "%, 95 % interval", "settings"], rows)
     for result in results:
-        if result.record["differs"]:
-            print(f"  {result.protocol}: {result.record['differs']}")
+        for line in filter(None, (result.record["differs"], result.record["caution"])):
+            print(f"  {result.protocol}: {line}")
     if broken := max(result.record["skipped_images"] for result in results):
         print(f"  {broken} image{'s' if broken > 1 else ''} of both parts could not be decoded and did not count")
     print("  written to " + ", ".join(str(result.path) for result in results))

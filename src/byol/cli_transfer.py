@@ -55,4 +55,7 @@ def run_transfer(options: Transfer) -> int:
     console.table(*table(rows))
     for line in sorted({row.record["differs"] for row in rows if row.record and row.record["differs"]}):
         print(f"  {line}")
+    for row in rows:
+        if row.record and row.record.get("caution"):  # earlier versions recorded none
+            print(f"  {row.name}: {row.record['caution']}")
     return 1 if any(row.failure for row in rows) else 0

@@ -191,6 +191,17 @@ def percent_correct(found: Features) -> float:
     return 100 * float((found.vectors.argmax(dim=1) == labels_of(found)).float().mean())
 
 
+def end_of_grid(tried: Sequence[tuple[float, float]]) -> str:
+    """A caution where only the lowest or the highest of three or more rates did best; `tried`: (rate, accuracy) pairs."""
+    rates = sorted({rate for rate, _ in tried})
+    most = max(accuracy for _, accuracy in tried)
+    best = {rate for rate, accuracy in tried if accuracy == most}
+    if len(rates) < 3 or best & set(rates[1:-1]):
+        return ""
+    end = "highest" if rates[-1] in best else "lowest"
+    return f"the {end} of {len(rates)} rates, {max(best):g}, did best on the validation images: others beyond it may do better"
+
+
 def search(
     job: Job, start: Callable[[], nn.Module], train: ImageSource, validation: ImageSource, cells: Sequence[Cell]
 ) -> tuple[Cell, Classifier, list[dict[str, Any]]]:
