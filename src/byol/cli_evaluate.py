@@ -38,7 +38,7 @@ class Evaluate(Images):
     protocol: tuple[str, ...] = ("knn", "linear-fast")
     """knn, linear, linear-fast, semi, finetune, supervised, retrieval, cluster; or all."""
     budget: Budget = "default"
-    """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
+    """paper: the papers' grids; default: fewer settings, 10 epochs, 10,000 training images; smoke: seconds."""
     workers: int = -1
     """Processes that decode training images; -1: one per core but one, at most 8."""
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
