@@ -148,7 +148,9 @@ MUTATIONS = [
     Mutation("LARS one zero norm", "optim/lars.py", "(weight_norms > 0) & ", "", OPTIM),
     Mutation("biases decayed", "optim/groups.py", "if decay_all else 0.0", "if decay_all else weight_decay", OPTIM),
     Mutation("biases adapted", "optim/groups.py", "rest_decay, False)", "rest_decay, True)", METHOD),
-    Mutation("layer scales decayed", "optim/groups.py", ' or name == "bias" or parameter.dim() <= 1', ' or name == "bias"', OPTIM),
+    Mutation("layer scales decayed", "optim/groups.py", "parameter.dim() <= 1 or (", "(", OPTIM),
+    Mutation("vectors of several dimensions decayed", "optim/groups.py", " or (name != \"weight\" and parameter.numel() == max(parameter.shape))", "", OPTIM),
+    Mutation("timm's own list ignored", "optim/groups.py", "or id(parameter) in undecayed", "", OPTIM),
     # schedules
     Mutation("rate per 512", "optim/schedules.py", "base * batch_size / 256\n    if", "base * batch_size / 512\n    if", OPTIM),
     Mutation("warm-up starts at 1", "optim/schedules.py", "peak * step / warmup", "peak * (step + 1) / warmup", OPTIM),
@@ -171,6 +173,7 @@ MUTATIONS = [
     Mutation("output bias", "nets/heads.py", "outputs, bias=False)", "outputs)", NETS),
     Mutation("no ReLU in the heads", "nets/heads.py", "nn.ReLU(inplace=True)", "nn.Identity()", NETS),
     Mutation("init not cut", "nets/initialization.py", "a=-2 * std, b=2 * std", "a=-9 * std, b=9 * std", "tests/unit/test_nets.py"),
+    Mutation("online classifier starts as torch's", "build/networks.py", "            initialize(classifier, config.encoder.conventions)\n", "", "tests/unit/test_nets.py"),
     Mutation("init over fan-out", "nets/initialization.py", "part.weight[0].numel()", "part.weight[:, 0].numel()", "tests/unit/test_nets.py"),
     # views
     Mutation("bicubic a", "views/geometry.py", "(-0.5 * far)", "(-0.75 * far)", VIEWS),
@@ -219,6 +222,7 @@ MUTATIONS = [
     Mutation("std not scaled", "diagnostics/similarity.py", " * vectors.shape[1] ** 0.5", "", COLLAPSE),
     Mutation("rank without entropy", "diagnostics/spectrum.py", "torch.exp(-torch", "torch.exp(torch", COLLAPSE),
     # export and import
+    Mutation("small stem of timm's ResNets not looked for", "export/backbone.py", "differs = has_pooled_stem(backbone.build())", "differs = name in RESNETS", EXPORT),
     Mutation("export unchecked", "export/backbone.py", "if not difference <= TOLERANCE:", "if False:", EXPORT),
     Mutation("onnx without normalisation", "export/onnx_file.py", "(images - self.encoder.mean)", "(images)", EXPORT),
     Mutation("printed crop", "export/snippet.py", "int(0.875 * min(image.size))", "int(0.8 * min(image.size))", EXPORT),
@@ -231,6 +235,8 @@ MUTATIONS = [
     Mutation("fortran order", "imports/foreign_pickle.py", 'order="F" if fortran else "C"', 'order="C"', PICKLES),
     Mutation("byte order", "imports/foreign_pickle.py", '">": ">"', '">": "<"', PICKLES),
     # evaluation
+    Mutation("few images make few steps", "evaluate/protocols/linear_sgd.py", "max(LEAST_STEPS[job.budget], ", "max(0, ", PROTOCOLS),
+    Mutation("a rate at an end is not told", "evaluate/protocols/training.py", "or best & set(rates[1:-1])", "or best", PROTOCOLS),
     Mutation("layers share a rate", "evaluate/protocols/linear_sgd.py", 'group["lr"] *= rate * len', 'group["lr"] *= rates[0] * len', PROTOCOLS),
     Mutation("clip without penalty", "evaluate/protocols/linear_sgd.py", "clipped.square().mean()", "clipped.mean()", PROTOCOLS),
     Mutation("decay not divided", "evaluate/protocols/finetune.py", "decay / rate)", "decay)", PROTOCOLS),
@@ -249,6 +255,8 @@ MUTATIONS = [
     Mutation("pace of averages", "evaluate/protocols/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", PROTOCOLS),
     Mutation("averages start again", "nets/norm.py", "self.hidden_mean.copy_(self.running_mean * self._debias())", "pass", PROTOCOLS),
     Mutation("validation trained on", "evaluate/protocols/protocol.py", "np.setdiff1d(np.arange(len(self.train)), self.validation)", "np.arange(len(self.train))", PROTOCOLS),
+    Mutation("clusters of one class agree", "evaluate/protocols/cluster.py", "if k < 2:", "if k < 1:", PROTOCOLS),
+    Mutation("strength scales the bias too", "evaluate/linear.py", "CURVATURE * variance + decay", "CURVATURE * variance + strength", PROTOCOLS),
     Mutation("wrong side of the margin", "evaluate/linear.py", "functional.softplus(-signs * logits)", "functional.softplus(signs * logits)", PROTOCOLS),
     Mutation("unknown labels count", "evaluate/metrics.py", "known = [(column, row != 0, row > 0)", "known = [(column, row < 2, row > 0)", PROTOCOLS),
     Mutation("votes without temperature", "evaluate/knn.py", "(behind / temperature).exp()", "behind.exp()", PROTOCOLS),

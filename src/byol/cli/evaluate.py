@@ -38,7 +38,7 @@ class Evaluate:
     protocol: tuple[str, ...] = ("knn", "linear-fast")
     """knn, linear, linear-fast, semi, finetune, supervised, retrieval, cluster; or all."""
     budget: Budget = "default"
-    """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
+    """paper: the papers' grids; default: fewer settings, 10 epochs, 10,000 training images; smoke: seconds."""
     workers: int = -1
     """Processes that decode training images; -1: one per core but one, at most 8."""
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
@@ -116,8 +116,8 @@ def run_evaluate(options: Evaluate) -> int:
     ]
     console.table(["protocol", "metric", "%, 95 % interval", "settings"], rows)
     for result in results:
-        if result.record["differs"]:
-            print(f"  {result.protocol}: {result.record['differs']}")
+        for line in filter(None, (result.record["differs"], result.record["caution"])):
+            print(f"  {result.protocol}: {line}")
     if broken := max(result.record["skipped_images"] for result in results):
         print(f"  {broken} image{'s' if broken > 1 else ''} of both parts could not be decoded and did not count")
     print("  written to " + ", ".join(str(result.path) for result in results))
@@ -195,4 +195,7 @@ def run_transfer(options: Transfer) -> int:
     console.table(*table(rows))
     for line in sorted({row.record["differs"] for row in rows if row.record and row.record["differs"]}):
         print(f"  {line}")
+    for row in rows:
+        if row.record and row.record.get("caution"):  # earlier versions recorded none
+            print(f"  {row.name}: {row.record['caution']}")
     return 1 if any(row.failure for row in rows) else 0

@@ -42,7 +42,7 @@ class Result:
     def _repr_html_(self) -> str:
         rows = [(metric, f"{score} %") for metric, score in self.metrics.items()]
         rows += [("encoder", f"{self.record['encoder']} ({self.record['network']})"), ("written to", str(self.path))]
-        rows += [("differs", self.record["differs"])] if self.record["differs"] else []
+        rows += [(name, self.record[name]) for name in ("differs", "caution") if self.record[name]]
         return html_table(self.protocol, rows)
 
 
@@ -202,6 +202,7 @@ def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, sec
         "variant": outcome.variant,
         "budget": job.budget,
         "differs": outcome.differs,
+        "caution": outcome.caution,
         "encoder": subject.name,
         "weights": subject.encoder.fingerprint(),
         "network": f"{subject.network}, eval mode",

@@ -28,6 +28,7 @@ from byol.engine.step import Schedule
 from byol.errors import CollapseError, ConfigError, NonFiniteError, RunError
 from byol.evaluate.online import OnlineProbe
 from byol.nets.encoder import find_num_features
+from byol.optim.groups import describe_groups
 from byol.optim.schedules import total_steps
 from byol.runtime.files import read_json, replacing
 from byol.runtime.hardware import choose_device
@@ -125,6 +126,7 @@ class Trainer:
         return [
             f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {sizes} px",
             f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}{tau}",
+            f"  {describe_groups(self.state.method.trained_modules(), decay_all=c.optimizer.decay_all)}",
             f"  {self.assembly.device.type}, {self.assembly.precision}, {self.assembly.kernels.kind} operators{notice}",
         ]
 
