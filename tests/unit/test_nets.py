@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import byol
+from byol.build.networks import build_method
 from byol.build.subject import open_subject
 from byol.config import Config, override
 from byol.data.image_folder import ImageFolder
