@@ -20,9 +20,9 @@ from byol.errors import ConfigError, DataError
 from byol.export.encoder_file import ELSEWHERE, KEPT_AVERAGES, Encoder, EncoderDescription, read_description
 from byol.methods.byol import BYOL
 from byol.methods.network import Method
-from byol.methods.siamese import Siamese
+from byol.methods.siamese import PairMethod
+from byol.nets.compiled.fused_operators import use_fused_operators
 from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, find_num_features, pretrained_normalization
-from byol.nets.fused_operators import use_fused_operators
 from byol.nets.initialization import initialize_from_data as set_from_data
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
@@ -322,7 +322,7 @@ def initialize_from_data(
     view1, view2 = make(batch.images.to(device), 0, batch.first_row)[:2]
     set_from_data(made, lambda: made(view1, view2))
     copies = made.has_average and config.method.target_init == "copy"
-    if copies and isinstance(made, Siamese | BYOL) and made.target is not None:
+    if copies and isinstance(made, PairMethod | BYOL) and made.target is not None:
         made.target.load_state_dict(made.online.state_dict())
 
 

@@ -17,10 +17,10 @@ from byol.methods.byol import BYOL
 from byol.methods.contrastive import Gather, alone, info_nce, nt_xent
 from byol.methods.losses import normalized_loss, simsiam_loss
 from byol.methods.network import Method, Network
-from byol.methods.siamese import AsTarget, PairLoss, Siamese, TargetKind
+from byol.methods.siamese import AsTarget, PairLoss, PairMethod, TargetKind
 from byol.nets.encoder import create_encoder, find_num_features
 from byol.nets.heads import mlp_head
-from byol.nets.norm import in_parts, split_batch_norm
+from byol.nets.norm import split_batch_norm, with_parts
 from byol.runtime import checkpoint
 from byol.runtime.record import RunDirectory
 
@@ -96,7 +96,7 @@ def method(
     """The method with initial weights that depend on nothing but the config and its seed.
 
     `module`: an encoder of one's own. `num_classes` > 0 adds the online classifier. `gather` collects the vectors
-    of all ranks. The paper's BYOL is `methods.byol.BYOL`; whatever differs from it is a `Siamese`.
+    of all ranks. The paper's BYOL is `methods.byol.BYOL`; whatever differs from it is a `PairMethod`.
     """
     if module is not None and config.encoder.init:
         raise ConfigError("encoder.init is for an encoder by name: load the weights into your own module yourself.")
@@ -121,7 +121,7 @@ def method(
     mean, std = config.views.mean, config.views.std
     if config.method.name == "byol" and _is_the_papers(config, parts) and isinstance(predictor, nn.Module):
         return BYOL(online, predictor, mean=mean, std=std, target=target, classifier=classifier)
-    return Siamese(
+    return PairMethod(
         online,
         predictor,
         parts.loss(config.method, gather),
@@ -179,7 +179,7 @@ def _split_batch_norm(
             "asymmetry.split_batch_norm finds no batch norm in the projector. Set heads.projector_norm to batch and encoder.conventions to torch."
         )
     changes = target is None and side != "both"
-    return target, partial(in_parts, parts=of_side["target"]) if changes else None
+    return target, partial(with_parts, parts=of_side["target"]) if changes else None
 
 
 def _networks(

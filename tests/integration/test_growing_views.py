@@ -23,11 +23,11 @@ from byol.data.source import SkippedImages
 from byol.engine import loop
 from byol.engine.loop import LoopSettings, Progress, pixels
 from byol.engine.metrics import read_metrics
-from byol.engine.micro_batches import Views, bounds, in_parts
+from byol.engine.micro_batches import Views, bounds, views_by_part
 from byol.engine.pace import Pace
 from byol.engine.step import Schedule
 from byol.errors import ConfigError, EncoderError
-from byol.methods.siamese import Siamese
+from byol.methods.siamese import PairMethod
 from byol.recipes import recipe
 from byol.runtime.ranks import Ranks
 from byol.views.asymmetric import AsymmetricViews, Asymmetry
@@ -44,13 +44,13 @@ GROWING = {**SMALL, "views.growth": (0.5, 0.75), "asymmetry.small_crops": 1, "as
 def seen_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Sides of both views and of the small one, of every step that follows."""
     sizes: list[tuple[int, ...]] = []
-    forward = Siamese.forward
+    forward = PairMethod.forward
 
-    def seen(self: Siamese, view1, view2, labels, others):
+    def seen(self: PairMethod, view1, view2, labels, others):
         sizes.append((view1.shape[-1], view2.shape[-1], others["small"][0].shape[-1]))
         return forward(self, view1, view2, labels, others)
 
-    monkeypatch.setattr(Siamese, "forward", seen)
+    monkeypatch.setattr(PairMethod, "forward", seen)
     return sizes
 
 
@@ -104,7 +104,7 @@ def test_feeds_give_the_same_growing_views(photos: Path, kind: str, workers: int
     resident = ResidentFeed(torch.from_numpy(images).permute(0, 3, 1, 2), None, plan, seed=5)
     decoding = DecodingFeed(source, 3, plan, 5, workers, SkippedImages())
     feeds: tuple[Feed, ...] = (resident, decoding)
-    resident_made, decoded = (list(in_parts(feed, parts, 1, 5, CPU)) for feed in feeds)
+    resident_made, decoded = (list(views_by_part(feed, parts, 1, 5, CPU)) for feed in feeds)
     assert [made.view1.shape[-1] for made in resident_made] == [16] * 2 + [24] * 6  # steps 1, and 2 to 4
     for a, b in zip(resident_made, decoded, strict=True):
         for one, other in ((a.view1, b.view1), (a.view2, b.view2)):

@@ -19,7 +19,7 @@ from byol.config import Config, override
 from byol.data.open import open_source
 from byol.errors import ConfigError
 from byol.evaluate.branch_measures import measure_branches
-from byol.methods.siamese import Siamese
+from byol.methods.siamese import PairMethod
 from byol.nets.norm import LocalBatchNorm1d, SplitBatchNorm1d
 from byol.recipes import recipe
 from byol.views.asymmetric import AsymmetricViews, Asymmetry, boxes, crop_and_flip
@@ -136,7 +136,7 @@ def test_boxes_are_rectangles_of_uniform_area_cut_off_at_the_border() -> None:
 def test_split_batch_norm_changes_the_chosen_projector(side: str) -> None:
     settings = {**SMALL, "views.mean": (0.5,), "views.std": (0.25,), "asymmetry.split_batch_norm": side}
     made = method(override(Config(), settings), 3)
-    assert isinstance(made, Siamese)
+    assert isinstance(made, PairMethod)
     assert made.target is not None
     found = [any(isinstance(m, LocalBatchNorm1d) for m in n.projector.modules()) for n in (made.online, made.target)]
     assert found == [side != "target", side != "source"]
@@ -154,7 +154,7 @@ def test_split_batch_norm_of_one_network_is_of_the_chosen_side(side: str, name: 
         "asymmetry.split_batch_norm": side, "method.name": name,
     }  # fmt: skip
     made = method(override(Config(), settings), 3).double()
-    assert isinstance(made, Siamese)
+    assert isinstance(made, PairMethod)
     seen: list[tuple[torch.Tensor, ...]] = []
     made.loss = lambda *encodings: seen.append(encodings) or encodings[0].sum() + encodings[2].sum()
     view1, view2 = torch.rand(2, 12, 3, 16, 16, dtype=torch.float64)

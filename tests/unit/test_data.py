@@ -28,7 +28,7 @@ from byol.data.source import SkippedImages
 from byol.data.subset import held_out, per_class
 from byol.errors import BrokenImageError, DataError, OutOfMemoryError
 from byol.runtime import hardware
-from byol.views.policy import T_PRIME, Kernels, T
+from byol.views.policy import T_PRIME, T, ViewKernels
 from byol.views.two_views import TwoViews
 from tests.conftest import encoded, picture
 
@@ -98,7 +98,7 @@ def test_resident_skips_broken_and_refuses_mixed_sizes(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("kernels", ["native", "fused"])
-def test_feeds_decoded_and_resident_give_the_same_views(photos: Path, kernels: Kernels) -> None:
+def test_feeds_decoded_and_resident_give_the_same_views(photos: Path, kernels: ViewKernels) -> None:
     for path in photos.rglob("*.jpg"):
         if int(path.stem) % 2:
             path.unlink()

@@ -12,7 +12,7 @@ from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.augment import augment, distort, random_crop
 from byol.views.one_view import OneView
 from byol.views.parameters import ViewParameters, draw
-from byol.views.policy import T_PRIME, Kernels, Semantics, T, ViewPolicy
+from byol.views.policy import T_PRIME, Semantics, T, ViewKernels, ViewPolicy
 from byol.views.two_views import TwoViews
 from tests.parity.test_components import golden, pictures
 
@@ -134,7 +134,7 @@ def test_fused_blur_grayscale_and_solarize_agree_with_deepminds_numbers() -> Non
 
 @pytest.mark.parametrize("kind", ["two", "one", "asymmetric"])
 def test_fused_views_of_every_kind_equal_torchs(kind: str) -> None:
-    def made(kernels: Kernels):
+    def made(kernels: ViewKernels):
         two = TwoViews(T, T_PRIME, 16, 12, 3, kernels=kernels)
         others = Asymmetry(2, 8, (0.05, 0.14), "source", "target", "both")
         one = OneView(BUSY, 16, 12, 3, kernels=kernels)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from byol.methods.byol import BYOL, Network
-from byol.nets.depthwise_conv import DepthwiseConv2d, depthwise_conv, use_depthwise_gradients
-from byol.nets.fused_norm import FusedBatchNorm, FusedGroupNorm, _kernels, add_and_relu, fuse_norms, norm_relu
+from byol.nets.compiled.depthwise_conv import DepthwiseConv2d, depthwise_conv, use_depthwise_gradients
+from byol.nets.compiled.fused_norm import FusedBatchNorm, FusedGroupNorm, _kernels, add_and_relu, fuse_norms, norm_relu
+from byol.nets.compiled.matrix_conv import MatrixConv2d, matrix_conv, use_matrix_products
 from byol.nets.heads import mlp_head
-from byol.nets.matrix_conv import MatrixConv2d, matrix_conv, use_matrix_products
 from byol.nets.norm import Conventions, DeepMindBatchNorm, batch_norm_2d, set_newest_share
 from byol.nets.resnet import ResNet
 from byol.optim.groups import create_optimizer
@@ -231,7 +231,7 @@ def test_matrix_conv_equals_torchs_forward_and_backward(size, channels, kernel, 
 
 def test_matrix_conv_is_chosen_for_small_maps_in_bf16_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("byol.nets.matrix_conv.matrix_conv", lambda x, *_: seen.append(x.shape[2]) or x)
+    monkeypatch.setattr("byol.nets.compiled.matrix_conv.matrix_conv", lambda x, *_: seen.append(x.shape[2]) or x)
     net = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.Conv2d(16, 16, 3, groups=2, bias=False))
     net.append(nn.Conv2d(3, 16, 3, bias=False))
     assert use_matrix_products(net) == 1
@@ -314,7 +314,7 @@ def test_depthwise_gradients_of_timms_encoders(name: str) -> None:
 
 def test_depthwise_gradients_are_chosen_where_they_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("byol.nets.depthwise_conv.depthwise_conv", lambda x, *_: seen.append(x) or x)
+    monkeypatch.setattr("byol.nets.compiled.depthwise_conv.depthwise_conv", lambda x, *_: seen.append(x) or x)
     of = {
         "3 x 3": nn.Conv2d(16, 16, 3, padding=1, groups=16),
         "strided": nn.Conv2d(16, 16, 3, 2, padding=1, groups=16),
@@ -453,6 +453,15 @@ def test_kernels_are_built_once_and_a_broken_compiler_is_told(tmp_path: Path, mo
         when = built.stat().st_mtime_ns
         kernels.prepare.cache_clear()
         assert kernels.prepare() == "" and built.stat().st_mtime_ns == when
+        (tmp_path / "three.h").write_text("constexpr int THREE = 3;\n")
+        source.write_text('#include "three.h"\nextern "C" int twice(int x) { return THREE * x; }\n')
+        kernels.prepare.cache_clear()
+        kernels.library.cache_clear()
+        assert kernels.prepare() == "" and kernels.library(source).twice(7) == 21
+        (tmp_path / "three.h").write_text("constexpr int THREE = 4;\n")
+        kernels.prepare.cache_clear()
+        kernels.library.cache_clear()
+        assert kernels.prepare() == "" and kernels.library(source).twice(7) == 28
         source.write_text("no C++\n")
         kernels.prepare.cache_clear()
         assert "cannot build twice.cpp" in kernels.prepare()

@@ -6,8 +6,8 @@ from torch import nn
 
 import byol
 from byol.errors import ConfigError, EncoderError
+from byol.nets.compiled.fused_norm import fuse_norms
 from byol.nets.encoder import create_encoder
-from byol.nets.fused_norm import fuse_norms
 from byol.nets.heads import mlp_head
 from byol.nets.initialization import initialize_from_data
 from byol.nets.norm import LocalBatchNorm2d, SynchronizedBatchNorm, synchronize_batch_norm
@@ -31,7 +31,9 @@ MAPS = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(0), dtype
 
 
 def replaced(kind, groups: int = 32) -> nn.Module:
-    return replace_norm(nn.BatchNorm2d(6).double(), kind, groups).double()
+    network = nn.Sequential(nn.BatchNorm2d(6))
+    replace_norm(network, kind, groups)
+    return network[0].double()
 
 
 def test_replace_norm_hand_values() -> None:
@@ -83,11 +85,11 @@ def test_frozen_norm_needs_averages_to_keep() -> None:
 
 def test_replace_norm_of_vectors_standardises_each_and_refuses_instance() -> None:
     x = torch.randn(3, 32)
-    layer = replace_norm(nn.BatchNorm1d(32), "layer")
+    layer, group = nn.Sequential(nn.BatchNorm1d(32)), nn.Sequential(nn.BatchNorm1d(32))
+    assert replace_norm(layer, "layer") == replace_norm(group, "group") == 1
     assert torch.allclose(layer(x), nn.functional.layer_norm(x, (32,)), atol=1e-5)
-    group = replace_norm(nn.BatchNorm1d(32), "group")
-    assert isinstance(group, nn.GroupNorm)
-    assert group.num_groups == 2  # 16 features each
+    assert isinstance(group[0], nn.GroupNorm)
+    assert group[0].num_groups == 2  # 16 features each
     with pytest.raises(EncoderError, match="needs maps"):
         replace_norm(nn.Sequential(nn.BatchNorm1d(32)), "instance")
 
@@ -129,7 +131,8 @@ def test_batch_norm_over_ranks_refuses_one_value_per_channel_as_torch_does(
 
 
 def test_local_batch_norm_is_not_synchronised() -> None:
-    net = synchronize_batch_norm(create_encoder("resnet18", width=0.125, image_size=32, norm="local-batch"))
+    net = create_encoder("resnet18", width=0.125, image_size=32, norm="local-batch")
+    assert synchronize_batch_norm(net) == 0
     assert not any(isinstance(m, SynchronizedBatchNorm) for m in net.modules())
     assert sum(isinstance(m, LocalBatchNorm2d) for m in net.modules()) == 20
 

@@ -13,7 +13,7 @@ from byol.methods.byol import BYOL
 from byol.methods.contrastive import nt_xent
 from byol.methods.losses import byol_loss, normalized_loss, simsiam_loss
 from byol.methods.network import MethodOutput, Network
-from byol.methods.siamese import PairLoss, Siamese, TargetKind, least_squares
+from byol.methods.siamese import PairLoss, PairMethod, TargetKind, least_squares
 from byol.nets.encoder import create_encoder
 from byol.nets.heads import mlp_head
 from tests.conftest import SMALL
@@ -35,10 +35,10 @@ def parts() -> tuple[Network, nn.Module]:
     return Network(create_encoder("resnet10", width=0.0625, image_size=32), mlp_head(32, 32, 16)), mlp_head(16, 32, 16)
 
 
-def siamese(loss: PairLoss, target: TargetKind, predictor: str = "mlp") -> Siamese:
+def siamese(loss: PairLoss, target: TargetKind, predictor: str = "mlp") -> PairMethod:
     network, mlp = parts()
     chosen = {"mlp": mlp, "none": None, "least-squares": "least-squares"}[predictor]
-    return Siamese(network, chosen, loss, target=target, mean=(0.5,) * 3, std=(0.25,) * 3).double()  # pyright: ignore
+    return PairMethod(network, chosen, loss, target=target, mean=(0.5,) * 3, std=(0.25,) * 3).double()  # pyright: ignore
 
 
 def built(**settings) -> nn.Module:
@@ -96,7 +96,7 @@ def test_stop_gradient_keeps_the_value_and_halves_the_paths(target: TargetKind) 
 
 def test_fixed_target_never_moves_and_is_another_network() -> None:
     m = built(**{"method.target": "fixed"})
-    assert isinstance(m, Siamese)
+    assert isinstance(m, PairMethod)
     assert m.target is not None
     before = {name: p.clone() for name, p in m.target.named_parameters()}
     assert not torch.equal(before["encoder.conv1.weight"], m.online.encoder.get_parameter("conv1.weight"))
@@ -155,8 +155,8 @@ def test_others_replace_and_average_what_the_target_sees(target: TargetKind) -> 
 
 def test_method_table_builds_each_and_the_papers_byol_is_its_own_class() -> None:
     kinds = {name: type(built(**{"method.name": name})) for name in METHODS}
-    assert kinds == {"byol": BYOL, "simsiam": Siamese, "simclr": Siamese, "infonce": Siamese}
-    assert type(built(**{"method.loss_normalization": "layer"})) is Siamese
+    assert kinds == {"byol": BYOL, "simsiam": PairMethod, "simclr": PairMethod, "infonce": PairMethod}
+    assert type(built(**{"method.loss_normalization": "layer"})) is PairMethod
     assert type(built(**{"heads.predictor": "linear"})) is BYOL
     assert [n for n, _ in built(**{"heads.predictor": "linear"}).predictor.named_parameters()] == ["0.weight"]
 

@@ -13,7 +13,7 @@ from byol.views.augment import augment, distort
 from byol.views.evaluation import centre_view
 from byol.views.geometry import crop_resize, crop_window, resize_matrix
 from byol.views.parameters import draw
-from byol.views.policy import T_PRIME, Kernels, T, ViewPolicy
+from byol.views.policy import T_PRIME, T, ViewKernels, ViewPolicy
 from byol.views.two_views import TwoViews
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 40, 48), dtype=np.uint8))
@@ -22,7 +22,7 @@ IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 40, 
 BOTH_KERNELS = pytest.mark.parametrize("kernels", ["native", "fused"])
 
 
-def views(kernels: Kernels = "native") -> TwoViews:
+def views(kernels: ViewKernels = "native") -> TwoViews:
     return TwoViews(T, T_PRIME, 32, 12, 3, kernels=kernels)
 
 
@@ -38,7 +38,7 @@ def test_draw_another_seed_step_or_view_gives_other_numbers(other: tuple[int, in
 
 
 @BOTH_KERNELS
-def test_two_views_slices_equal_the_whole_batch(kernels: Kernels) -> None:
+def test_two_views_slices_equal_the_whole_batch(kernels: ViewKernels) -> None:
     whole = views(kernels)(IMAGES, step=5)
     parts = [views(kernels)(IMAGES[i : i + 4], 5, i) for i in (0, 4, 8)]
     for number in (0, 1):
@@ -46,7 +46,7 @@ def test_two_views_slices_equal_the_whole_batch(kernels: Kernels) -> None:
 
 
 @BOTH_KERNELS
-def test_two_views_cropped_by_a_worker_equal_the_batched(kernels: Kernels) -> None:
+def test_two_views_cropped_by_a_worker_equal_the_batched(kernels: ViewKernels) -> None:
     made = views(kernels)
     whole = made(IMAGES, step=5)
     crops = torch.stack([made.crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(IMAGES)])
@@ -92,7 +92,7 @@ def test_crop_window_torchvision_falls_back_to_the_aspect_that_is_set(
 
 
 @BOTH_KERNELS
-def test_fallback_crops_of_two_aspects_are_each_views_own(kernels: Kernels) -> None:
+def test_fallback_crops_of_two_aspects_are_each_views_own(kernels: ViewKernels) -> None:
     """Every draw is higher than such a strip; a worker crops both views at once."""
     still = ViewPolicy(
         (0.9, 1.0), flip_probability=0.0, jitter_probability=0.0, grayscale_probability=0.0, blur_probability=0.0
@@ -189,7 +189,7 @@ def test_augment_any_image_gives_finite_views_in_range(
 
 
 @BOTH_KERNELS
-def test_distort_grey_images_keep_only_what_needs_no_colour(kernels: Kernels) -> None:
+def test_distort_grey_images_keep_only_what_needs_no_colour(kernels: ViewKernels) -> None:
     policy = ViewPolicy(jitter_probability=0.0, grayscale_probability=1.0, blur_probability=0.0)
     images = torch.rand(4, 1, 16, 16)
     assert torch.equal(distort(images, draw(policy, 4, 0, 0, 1), policy, kernels=kernels), images)

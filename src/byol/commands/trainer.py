@@ -27,7 +27,7 @@ from byol.export.encoder_file import Encoder, EncoderDescription, load_encoder, 
 from byol.nets.encoder import find_num_features
 from byol.optim.schedules import total_steps
 from byol.runtime.hardware import (
-    Kernels,
+    Operators,
     choose_channels_last,
     choose_device,
     choose_kernels,
@@ -90,7 +90,7 @@ class Trainer:
     schedule: build.Schedule
     device: torch.device
     precision: str
-    kernels: Kernels
+    kernels: Operators
     skipped: SkippedImages
     ranks: Ranks
     probe: OnlineProbe | None = None

@@ -19,7 +19,7 @@ from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
 from byol.diagnostics.measures import measure_step
 from byol.engine.metrics import MetricsFile
-from byol.engine.micro_batches import Views, bounds, in_parts
+from byol.engine.micro_batches import Views, bounds, views_by_part
 from byol.engine.pace import Pace
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
@@ -107,7 +107,7 @@ def train(
     areas = [part.size**2 for part in views]
     log = _Log(state.step, schedule, areas, settings, metrics, show, ranks)
     saved_at = time.monotonic()
-    made = in_parts(feed, views, state.step, total, device)
+    made = views_by_part(feed, views, state.step, total, device)
     stopped_by = collapsed_looks = 0
     result = None
 
@@ -149,7 +149,7 @@ def train(
             if pace and (steps := pace.corrected(state.step)):
                 state.planned_steps = total = ranks.from_first(steps)
                 schedule = log.schedule = dataclasses.replace(schedule, total_steps=total)
-                made = in_parts(feed, views, state.step, total, device)
+                made = views_by_part(feed, views, state.step, total, device)
             if saves or (settings.milestone_steps and state.step % settings.milestone_steps == 0):
                 save()
                 saved_at = time.monotonic()

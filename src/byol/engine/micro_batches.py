@@ -39,7 +39,7 @@ def make_views(batch: Batch, views: Views, device: torch.device) -> MicroBatch:
     return MicroBatch(view1, view2, tuple(others), labels)
 
 
-def in_parts(
+def views_by_part(
     feed: Feed, parts: Sequence[Views], first_step: int, total_steps: int, device: torch.device
 ) -> Iterator[MicroBatch]:
     """`micro_batches` of the steps [first_step, total_steps); `parts` are the views of equal parts of all the steps."""

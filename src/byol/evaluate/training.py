@@ -19,7 +19,7 @@ from byol.data.subset import Subset, share_of_each
 from byol.errors import ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.features import Features, extract, labels_of
 from byol.evaluate.protocol import TRAINING_IMAGES, Job
-from byol.nets.fused_operators import use_fused_operators
+from byol.nets.compiled.fused_operators import use_fused_operators
 from byol.runtime.hardware import choose_channels_last, choose_kernels, choose_precision, keep_freed_memory
 from byol.views.evaluation import centre_view
 from byol.views.one_view import CROP_AND_FLIP, OneView

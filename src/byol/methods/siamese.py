@@ -20,7 +20,7 @@ AsTarget = Callable[[Network], AbstractContextManager[None]]
 """Entered with the online network where it is the target."""
 
 
-class Siamese(Method):
+class PairMethod(Method):
     """Two views through an online network, compared with what a target says of the other view.
 
     | method | predictor | target | loss |

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from byol.nets.fused_norm import norm_relu
+from byol.nets.compiled.fused_norm import norm_relu
 from byol.nets.initialization import initialize
 from byol.nets.norm import Conventions, batch_norm_2d
 

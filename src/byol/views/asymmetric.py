@@ -63,7 +63,7 @@ class _View:
 class AsymmetricViews:
     """Makes (view1, view2, others) of images, as a pure function of (seed, step, row of the global batch).
 
-    `others` is what `methods.siamese.Siamese.forward` takes: `sources1`, `targets1`, ..., `small`.
+    `others` is what `methods.siamese.PairMethod.forward` takes: `sources1`, `targets1`, ..., `small`.
     """
 
     plain: TwoViews

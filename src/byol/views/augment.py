@@ -14,7 +14,7 @@ from byol.views import color, fused
 from byol.views.blur import gaussian_blur
 from byol.views.geometry import crop_resize, crop_window
 from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
-from byol.views.policy import Kernels, Semantics, ViewPolicy
+from byol.views.policy import Semantics, ViewKernels, ViewPolicy
 
 IN_CACHE = 2**18
 """Values of the views that are worked on together on a CPU, per thread: 1 MiB of float32."""
@@ -28,7 +28,7 @@ def augment(
     *,
     semantics: Semantics = "deepmind",
     antialias: bool = False,
-    kernels: Kernels = "native",
+    kernels: ViewKernels = "native",
     channels_last: bool = False,
 ) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: the view that `parameters` describe of (N, C, H, W) images."""
@@ -44,7 +44,7 @@ def augment(
         crops = crop_resize(images[rows], windows[rows], size, antialias=antialias, flip=part.flip)
         return _distort(crops, part, policy, semantics)
 
-    return _in_parts(view, (*images.shape[:2], size, size), images.device, channels_last)
+    return _by_cache_block(view, (*images.shape[:2], size, size), images.device, channels_last)
 
 
 def random_crop(
@@ -54,7 +54,7 @@ def random_crop(
     *,
     semantics: Semantics = "deepmind",
     antialias: bool = False,
-    kernels: Kernels = "native",
+    kernels: ViewKernels = "native",
 ) -> Tensor:
     """The first half of `augment`: crop, resize and flip. The only part that sees the images' own sizes."""
     if kernels == "fused" and fused.takes(images, torch.uint8):
@@ -69,7 +69,7 @@ def distort(
     policy: ViewPolicy,
     *,
     semantics: Semantics = "deepmind",
-    kernels: Kernels = "native",
+    kernels: ViewKernels = "native",
     channels_last: bool = False,
 ) -> Tensor:
     """The second half of `augment`: colour, blur and solarize on (N, C, S, S) crops in [0, 1]."""
@@ -79,10 +79,10 @@ def distort(
     def view(rows: slice) -> Tensor:
         return _distort(views[rows].clone(), parameters[rows], policy, semantics)
 
-    return _in_parts(view, views.shape, views.device, channels_last)
+    return _by_cache_block(view, views.shape, views.device, channels_last)
 
 
-def _in_parts(
+def _by_cache_block(
     view: Callable[[slice], Tensor], shape: tuple[int, ...], device: torch.device, channels_last: bool
 ) -> Tensor:
     """(N, C, S, S): `view` of the rows, on a CPU of so many at a time that they stay in the cache."""

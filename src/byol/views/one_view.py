@@ -10,7 +10,7 @@ from torch import Tensor
 from byol.views.asymmetric import crop_and_flip
 from byol.views.augment import augment, distort, random_crop
 from byol.views.parameters import ViewParameters, draw
-from byol.views.policy import Kernels, Semantics, ViewPolicy
+from byol.views.policy import Semantics, ViewKernels, ViewPolicy
 
 CROP_AND_FLIP = crop_and_flip(ViewPolicy())
 
@@ -25,7 +25,7 @@ class OneView:
     seed: int
     semantics: Semantics = "deepmind"
     antialias: bool = False
-    kernels: Kernels = "native"
+    kernels: ViewKernels = "native"
     channels_last: bool = False
     """The memory layout of the views."""
 

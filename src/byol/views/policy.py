@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Semantics = Literal["deepmind", "torchvision"]
-Kernels = Literal["native", "fused"]
+ViewKernels = Literal["native", "fused"]
 """What computes the views: torch, or on a CPU one C++ operator (views.cpp)."""
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from byol.views.augment import augment, distort, random_crop
 from byol.views.parameters import ViewParameters, draw, joined
-from byol.views.policy import Kernels, Semantics, ViewPolicy
+from byol.views.policy import Semantics, ViewKernels, ViewPolicy
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TwoViews:
     seed: int
     semantics: Semantics = "deepmind"
     antialias: bool = False
-    kernels: Kernels = "native"
+    kernels: ViewKernels = "native"
     channels_last: bool = False
     """The memory layout of the views."""
 

@@ -1,66 +1,17 @@
 // The gradients of a depthwise convolution. Maps have channels innermost; `weight` and its gradient are
 // (kernel, kernel, channels) of float. Sums are in float.
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
 #include <vector>
 
+#include "maps.h"
+
 namespace {
-
-typedef uint16_t bfloat16;
-
-struct Shape {
-    int64_t images, height, width, channels, kernel, stride, padding;
-    int64_t out_height() const { return (height + 2 * padding - kernel) / stride + 1; }
-    int64_t out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
-};
-
-// So many channels at a time.
-struct Sixteen {
-    typedef float Floats __attribute__((vector_size(64)));
-    typedef uint32_t Bits __attribute__((vector_size(64)));
-    typedef uint16_t Halves __attribute__((vector_size(32)));
-};
-
-struct Eight {
-    typedef float Floats __attribute__((vector_size(32)));
-    typedef uint32_t Bits __attribute__((vector_size(32)));
-    typedef uint16_t Halves __attribute__((vector_size(16)));
-};
-
-template <typename Lanes>
-inline typename Lanes::Floats load(const float* from) {
-    typename Lanes::Floats values;
-    std::memcpy(&values, from, sizeof values);
-    return values;
-}
-
-template <typename Lanes>
-inline typename Lanes::Floats load(const bfloat16* from) {
-    typename Lanes::Halves halves;
-    std::memcpy(&halves, from, sizeof halves);
-    return (typename Lanes::Floats)(__builtin_convertvector(halves, typename Lanes::Bits) << 16);
-}
-
-template <typename Lanes>
-inline void store(typename Lanes::Floats values, float* to) {
-    std::memcpy(to, &values, sizeof values);
-}
-
-template <typename Lanes>
-inline void store(typename Lanes::Floats values, bfloat16* to) {  // to the nearest, ties to even; NaN stays NaN
-    typedef typename Lanes::Bits Bits;
-    const Bits bits = (Bits)values, rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const Bits is_nan = (Bits)(values != values), result = (is_nan & 0x7fc0u) | (~is_nan & rounded);
-    const typename Lanes::Halves halves = __builtin_convertvector(result, typename Lanes::Halves);
-    std::memcpy(to, &halves, sizeof halves);
-}
 
 inline int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 // Every pixel is the sum over the output places that saw it.
 template <typename Value, typename Lanes>
-void input_gradient(const Value* gradient, const float* weight, Value* result, int64_t first, const Shape& s) {
+void input_gradient(const Value* gradient, const float* weight, Value* result, int64_t first, const ConvShape& s) {
     typedef typename Lanes::Floats Floats;
     const int64_t out_height = s.out_height(), out_width = s.out_width();
     for (int64_t y = 0; y < s.height; ++y) {
@@ -78,13 +29,13 @@ void input_gradient(const Value* gradient, const float* weight, Value* result, i
                            load<Lanes>(row + (right - out_x * s.stride) * s.channels);
                 }
             }
-            store<Lanes>(sum, result + (y * s.width + x) * s.channels + first);
+            store<Lanes>(result + (y * s.width + x) * s.channels + first, sum);
         }
     }
 }
 
 template <typename Value, typename Lanes, int Kernel>
-void weight_gradient(const Value* input, const Value* gradient, float* result, int64_t first, const Shape& s) {
+void weight_gradient(const Value* input, const Value* gradient, float* result, int64_t first, const ConvShape& s) {
     typedef typename Lanes::Floats Floats;
     const int64_t out_height = s.out_height(), out_width = s.out_width();
     for (int64_t ky = 0; ky < Kernel; ++ky) {
@@ -109,7 +60,7 @@ void weight_gradient(const Value* input, const Value* gradient, float* result, i
                 }
             }
         }
-        for (int kx = 0; kx < Kernel; ++kx) store<Lanes>(sums[kx], result + (ky * Kernel + kx) * s.channels + first);
+        for (int kx = 0; kx < Kernel; ++kx) store<Lanes>(result + (ky * Kernel + kx) * s.channels + first, sums[kx]);
     }
 }
 
@@ -117,7 +68,7 @@ void weight_gradient(const Value* input, const Value* gradient, float* result, i
 constexpr int64_t GROUPS = 8;
 
 template <typename Value, typename Lanes, int Kernel>
-void gradients(const Value* input, const Value* gradient, const float* weight, Value* to_input, float* to_weight, const Shape& s) {
+void gradients(const Value* input, const Value* gradient, const float* weight, Value* to_input, float* to_weight, const ConvShape& s) {
     const int64_t size = sizeof(typename Lanes::Floats) / sizeof(float), blocks = s.channels / size, groups = std::min(s.images, GROUPS);
     const int64_t weights = s.kernel * s.kernel * s.channels;
     const int64_t map = s.height * s.width * s.channels, out_map = s.out_height() * s.out_width() * s.channels;
@@ -139,14 +90,14 @@ void gradients(const Value* input, const Value* gradient, const float* weight, V
 }
 
 template <typename Value, typename Lanes>
-void of_kernel(const Value* input, const Value* gradient, const float* weight, Value* to_input, float* to_weight, const Shape& s) {
+void of_kernel(const Value* input, const Value* gradient, const float* weight, Value* to_input, float* to_weight, const ConvShape& s) {
     if (s.kernel == 3) gradients<Value, Lanes, 3>(input, gradient, weight, to_input, to_weight, s);
     else if (s.kernel == 5) gradients<Value, Lanes, 5>(input, gradient, weight, to_input, to_weight, s);
     else gradients<Value, Lanes, 7>(input, gradient, weight, to_input, to_weight, s);
 }
 
 template <typename Value>
-void of_channels(const Value* input, const Value* gradient, const float* weight, Value* to_input, float* to_weight, const Shape& s) {
+void of_channels(const Value* input, const Value* gradient, const float* weight, Value* to_input, float* to_weight, const ConvShape& s) {
     if (s.channels % 16 == 0) of_kernel<Value, Sixteen>(input, gradient, weight, to_input, to_weight, s);
     else of_kernel<Value, Eight>(input, gradient, weight, to_input, to_weight, s);
 }
@@ -155,7 +106,7 @@ void of_channels(const Value* input, const Value* gradient, const float* weight,
 
 extern "C" void depthwise_gradients(const void* input, const void* gradient, const float* weight, void* to_input,
                                     float* to_weight, const int64_t* shape, int is_bfloat16) {
-    const Shape& s = *(const Shape*)shape;
+    const ConvShape& s = *(const ConvShape*)shape;
     if (is_bfloat16) of_channels((const bfloat16*)input, (const bfloat16*)gradient, weight, (bfloat16*)to_input, to_weight, s);
     else of_channels((const float*)input, (const float*)gradient, weight, (float*)to_input, to_weight, s);
 }

@@ -3,41 +3,27 @@
 // or bfloat16, arithmetic is float32, sums over rows end in float64.
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <omp.h>
 #include <vector>
+
+#include "maps.h"
 
 namespace {
 
 constexpr int LANES = 16;
 constexpr int64_t BLOCK_BYTES = 32768;  // of one block of rows, which stays in the first cache
 constexpr int64_t BLOCK_ROWS = 64;      // that are added in float32 before float64
-typedef float Vector __attribute__((vector_size(64)));
+typedef Sixteen::Floats Vector;
 typedef int32_t Mask __attribute__((vector_size(64)));
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef uint16_t Halves __attribute__((vector_size(32)));
-typedef uint16_t bfloat16;
 
-inline Vector load(const float* from) {
-    Vector value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
+template <typename Value>
+inline Vector load(const Value* from) {
+    return load<Sixteen>(from);
 }
 
-inline Vector load(const bfloat16* from) {
-    Halves halves;
-    std::memcpy(&halves, from, sizeof halves);
-    return (Vector)(__builtin_convertvector(halves, Words) << 16);
-}
-
-inline void store(float* to, Vector value) { std::memcpy(to, &value, sizeof value); }
-
-inline void store(bfloat16* to, Vector value) {  // to the nearest, ties to even; NaN stays NaN
-    const Words bits = (Words)value, is_nan = (Words)(value != value);
-    const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const Halves halves = __builtin_convertvector((rounded & ~is_nan) | (0x7fc0u & is_nan), Halves);
-    std::memcpy(to, &halves, sizeof halves);
+template <typename Value>
+inline void store(Value* to, Vector value) {
+    store<Sixteen>(to, value);
 }
 
 inline Vector where(Mask keep, Vector value) { return (Vector)((Mask)value & keep); }

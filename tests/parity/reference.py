@@ -1,6 +1,6 @@
-"""The paper's views once more: one image at a time, slow and obvious, in float64. The oracle of the batched ones.
+"""Reference implementation of the paper's views, one image at a time in float64: the oracle of the batched ones.
 
-Nothing here is shared with the batched operations but the drawn parameters.
+It shares nothing with the batched operations but the drawn parameters.
 """
 
 import colorsys

@@ -1,6 +1,7 @@
-"""Depthwise convolutions whose gradients are computed here, for CPUs (`depthwise_conv.cpp`): oneDNN's are slow.
+"""Depthwise convolutions with compiled gradients for CPUs (`depthwise_conv.cpp`), as in EfficientNets and ConvNeXts.
 
-That is so for kernels of more than 3 x 3, for maps of less, and in bf16 for strides. The forward pass is torch's. EfficientNets, MobileNets and ConvNeXts are made of such convolutions.
+oneDNN's gradients are slow for kernels larger than 3 x 3, for maps smaller than 3 x 3, and for strides in bf16. The
+forward pass is torch's.
 """
 
 import ctypes
@@ -15,16 +16,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from byol.nets.retype import retype
+from byol.nets.replace_modules import replace_class, replace_modules
 from byol.runtime.kernels import library
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 SIZES = (3, 5, 7)
-"""Of kernels."""
+"""Kernel sizes that the operator is compiled for, in pixels per side."""
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise `nn.Conv2d` with the same parameters."""
+    """A depthwise `nn.Conv2d` whose gradients are the compiled ones on a CPU, where those are faster."""
 
     def forward(self, input: Tensor) -> Tensor:
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
@@ -40,12 +41,12 @@ class DepthwiseConv2d(nn.Conv2d):
         return larger or (self.stride[0] > 1 and kind == torch.bfloat16)
 
     def _padded(self, input: Tensor) -> tuple[Tensor, int]:
-        """The input, and what is to be padded yet."""
+        """The input, and the padding per side in pixels that the convolution still has to add."""
         return input, self.padding[0]  # pyright: ignore[reportReturnType]
 
 
 class DepthwiseConv2dSame(DepthwiseConv2d, Conv2dSame):
-    """The same with TensorFlow's padding, as timm computes it."""
+    """`DepthwiseConv2d` with TensorFlow's padding, as timm computes it."""
 
     def _padded(self, input: Tensor) -> tuple[Tensor, int]:
         return pad_same(input, self.kernel_size, self.stride), 0  # pyright: ignore[reportArgumentType]
@@ -63,15 +64,18 @@ def depthwise_conv(input: Tensor, padding: int, weight: Tensor, bias: Tensor | N
 
 
 def use_depthwise_gradients(module: nn.Module) -> int:
-    """Replaces, in place, the depthwise convolutions below `module`; returns how many.
+    """Replaces, in place, the depthwise convolutions below `module` that the operator can compute; returns how many.
 
-    Those are square, without dilation, of a kernel of SIZES and a multiple of 8 channels.
+    A convolution must be square, without dilation, with a kernel size in SIZES and a multiple of 8 channels.
     """
-    return retype(module, _replacement)
+    return replace_modules(module, _replacement)
 
 
-def _replacement(child: nn.Module) -> type[nn.Module] | None:
-    return REPLACEMENTS.get(type(child)) if isinstance(child, nn.Conv2d) and _is_candidate(child) else None
+def _replacement(module: nn.Module) -> nn.Module | None:
+    kind = REPLACEMENTS.get(type(module))
+    if kind is None or not isinstance(module, nn.Conv2d) or not _is_candidate(module):
+        return None
+    return replace_class(module, kind)
 
 
 def _is_candidate(conv: nn.Conv2d) -> bool:
@@ -83,6 +87,8 @@ def _is_candidate(conv: nn.Conv2d) -> bool:
 
 
 class _DepthwiseConv(torch.autograd.Function):
+    """The convolution with torch's forward and the compiled backward."""
+
     @staticmethod
     def forward(ctx: Any, input: Tensor, padding: int, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
         input = input.contiguous(memory_format=torch.channels_last)

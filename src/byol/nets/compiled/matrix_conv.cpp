@@ -1,19 +1,11 @@
 // The copies around a convolution that is computed as one matrix product. Maps have channels innermost. `columns` has one
 // row per output place, with kernel * kernel pixels of `channels` values each; outside the map there are zeros.
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
 #include <vector>
 
+#include "maps.h"
+
 namespace {
-
-typedef uint16_t bfloat16;
-
-struct Shape {
-    int64_t images, height, width, channels, kernel, stride, padding;
-    int64_t out_height() const { return (height + 2 * padding - kernel) / stride + 1; }
-    int64_t out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
-};
 
 inline float value_of(float value) { return value; }
 
@@ -34,7 +26,7 @@ inline void put(float value, bfloat16* to) {  // to the nearest, ties to even; N
 }
 
 template <typename Value>
-void gather(const Value* map, Value* columns, const Shape& s) {
+void gather(const Value* map, Value* columns, const ConvShape& s) {
     const int64_t out_height = s.out_height(), out_width = s.out_width(), row_size = s.kernel * s.kernel * s.channels;
 #pragma omp parallel for schedule(static) collapse(2)
     for (int64_t image = 0; image < s.images; ++image) {
@@ -58,7 +50,7 @@ void gather(const Value* map, Value* columns, const Shape& s) {
 
 // The transpose: every pixel of the map is the sum of the places of `columns` that hold it.
 template <typename Value>
-void scatter(const Value* columns, Value* map, const Shape& s) {
+void scatter(const Value* columns, Value* map, const ConvShape& s) {
     const int64_t out_height = s.out_height(), out_width = s.out_width(), row_size = s.kernel * s.kernel * s.channels;
 #pragma omp parallel
     {
@@ -94,13 +86,13 @@ void scatter(const Value* columns, Value* map, const Shape& s) {
 extern "C" {
 
 void columns_gather(const void* map, void* columns, const int64_t* shape, int is_bfloat16) {
-    const Shape& s = *(const Shape*)shape;
+    const ConvShape& s = *(const ConvShape*)shape;
     if (is_bfloat16) gather((const bfloat16*)map, (bfloat16*)columns, s);
     else gather((const float*)map, (float*)columns, s);
 }
 
 void columns_scatter(const void* columns, void* map, const int64_t* shape, int is_bfloat16) {
-    const Shape& s = *(const Shape*)shape;
+    const ConvShape& s = *(const ConvShape*)shape;
     if (is_bfloat16) scatter((const bfloat16*)columns, (bfloat16*)map, s);
     else scatter((const float*)columns, (float*)map, s);
 }

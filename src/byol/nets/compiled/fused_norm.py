@@ -1,7 +1,7 @@
 """Batch norm or group norm, the addition of a residual and ReLU as one operator for CPUs (`fused_norm.cpp`).
 
-What torch does for batch norm in thirteen passes over the map, forward and backward, takes eight here; with a residual
-eleven for sixteen.
+Batch norm, forward and backward, takes eight passes over the map where torch takes thirteen; with a residual, eleven
+for torch's sixteen.
 """
 
 import ctypes
@@ -14,17 +14,19 @@ from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
 from byol.nets.norm import DeepMindBatchNorm, SynchronizedBatchNorm, over_ranks
+from byol.nets.replace_modules import replace_class, replace_modules
 from byol.runtime.kernels import library
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 LANES = 16
+"""Channels per vector of the operator: maps must have a multiple of it."""
 
 
 class FusedBatchNorm(SynchronizedBatchNorm):
     """`nn.BatchNorm2d` that also adds a residual and applies ReLU; same parameters, same names.
 
-    The batch is that of this process, or where `synchronized` that of all ranks. In training, maps (N, C, H, W) in
-    float32 or bf16 with a multiple of 16 channels go through the compiled operator; everything else takes torch's way.
+    Statistics are over this process's batch, or over all ranks' if `synchronized`. In training, maps (N, C, H, W) in
+    float32 or bf16 with a multiple of 16 channels use the compiled operator; everything else uses torch's.
     """
 
     synchronized: bool = False
@@ -45,7 +47,7 @@ class FusedBatchNorm(SynchronizedBatchNorm):
 
 
 class FusedDeepMindBatchNorm(FusedBatchNorm, DeepMindBatchNorm):
-    """`DeepMindBatchNorm` (Haiku's running averages) in the same way."""
+    """`DeepMindBatchNorm` (Haiku's running averages) that also adds a residual and applies ReLU."""
 
     def _plain(self, input: Tensor) -> Tensor:
         return DeepMindBatchNorm.forward(self, input)
@@ -54,8 +56,8 @@ class FusedDeepMindBatchNorm(FusedBatchNorm, DeepMindBatchNorm):
 class FusedGroupNorm(nn.GroupNorm):
     """`nn.GroupNorm` that also adds a residual and applies ReLU; same parameters, same names.
 
-    In training, maps (N, C, H, W) in float32 or bf16 with a multiple of 16 channels go through the compiled operator;
-    everything else takes torch's way.
+    In training, maps (N, C, H, W) in float32 or bf16 with a multiple of 16 channels use the compiled operator;
+    everything else uses torch's.
     """
 
     def forward(self, input: Tensor, residual: Tensor | None = None, *, relu: bool = False) -> Tensor:
@@ -65,9 +67,9 @@ class FusedGroupNorm(nn.GroupNorm):
 
 
 def norm_relu(norm: nn.Module, input: Tensor, residual: Tensor | None = None) -> Tensor:
-    """ReLU of `norm(input)`, plus `residual` where there is one; in one operator where `norm` has it.
+    """ReLU of `norm(input)`, or of its sum with `residual`; as one operator if `norm` is a fused one.
 
-    A forward hook on `norm` is shown what the norm alone gives.
+    A forward hook on `norm` receives the output of the norm alone.
     """
     if isinstance(norm, FusedBatchNorm | FusedGroupNorm) and not norm._forward_hooks:
         return norm(input, residual, relu=True)
@@ -81,38 +83,30 @@ def add_and_relu(output: Tensor, residual: Tensor | None, *, relu: bool) -> Tens
 
 
 def fuse_norms(module: nn.Module) -> int:
-    """Replaces, in place, every norm below `module` by its fused form: batch norm, plain 2d or synchronized; group norm.
+    """Replaces, in place, every norm below `module` by its fused form; returns how many.
 
-    Returns how many there are.
+    Batch norm (plain 2d, DeepMind's, over all ranks) and group norm have one.
     """
-    count = 0
-    for name, child in module.named_children():
-        made: FusedBatchNorm | FusedGroupNorm | None = None
-        if type(child) is nn.BatchNorm2d and child.affine and child.track_running_stats and child.momentum is not None:
-            made = FusedBatchNorm(child.num_features, eps=child.eps)
-        elif type(child) is SynchronizedBatchNorm:
-            made = FusedBatchNorm(child.num_features, eps=child.eps)
-            made.synchronized = True
-        elif type(child) is DeepMindBatchNorm:
-            made = FusedDeepMindBatchNorm(child.num_features)
-            made.synchronized = child.synchronized
-        elif type(child) is nn.GroupNorm and child.affine:
-            made = FusedGroupNorm(child.num_groups, child.num_channels, eps=child.eps)
-        if made is None:
-            count += fuse_norms(child)
-            continue
-        made._parameters, made._buffers, made.training = child._parameters, child._buffers, child.training
-        if isinstance(made, FusedBatchNorm):
-            made.momentum = child.momentum  # pyright: ignore[reportAttributeAccessIssue]
-        setattr(module, name, made)
-        count += 1
-    return count
+    return replace_modules(module, _fused)
+
+
+def _fused(norm: nn.Module) -> nn.Module | None:
+    if type(norm) is nn.BatchNorm2d and norm.affine and norm.track_running_stats and norm.momentum is not None:
+        return replace_class(norm, FusedBatchNorm)
+    if type(norm) is SynchronizedBatchNorm:
+        fused = replace_class(norm, FusedBatchNorm)
+        fused.synchronized = True
+        return fused
+    if type(norm) is DeepMindBatchNorm:
+        return replace_class(norm, FusedDeepMindBatchNorm)
+    return replace_class(norm, FusedGroupNorm) if type(norm) is nn.GroupNorm and norm.affine else None
 
 
 def fits(weight: Tensor, input: Tensor, residual: Tensor | None) -> bool:
-    """Whether the operator takes them: maps on a CPU, float32 or bf16, a multiple of 16 channels, one type; float32 weights.
+    """Whether the operator computes these: maps on a CPU in float32 or bf16, a multiple of 16 channels, float32 weights.
 
-    One value per channel does not fit: torch's way refuses it, unless other ranks have more.
+    Input and residual must have one type. A single value per channel does not fit: torch's operator refuses it, unless
+    other ranks have more.
     """
     return (
         input.dim() == 4
@@ -127,7 +121,7 @@ def fits(weight: Tensor, input: Tensor, residual: Tensor | None) -> bool:
 
 
 class _FusedNorm(torch.autograd.Function):
-    """(output, mean, biased variance, over how many values each); only the output carries a gradient."""
+    """(output, mean, biased variance, values per channel); only the output carries a gradient."""
 
     @staticmethod
     def forward(
@@ -183,6 +177,8 @@ class _FusedNorm(torch.autograd.Function):
 
 
 class _FusedGroupNorm(torch.autograd.Function):
+    """Group norm, residual and ReLU, forward and backward."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -224,15 +220,15 @@ class _FusedGroupNorm(torch.autograd.Function):
 
 @cache
 def _kernels() -> ctypes.CDLL:
-    found = library(SOURCE)
+    compiled = library(SOURCE)
     at, number, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    found.norm_statistics.argtypes = [at, number, number, at, at, flag]
-    found.norm_apply.argtypes = [*[at] * 5, number, number, flag, flag]
-    found.norm_backward_sums.argtypes = [*[at] * 7, number, number, at, at, flag, flag]
-    found.norm_backward_input.argtypes = [*[at] * 8, number, number, number, at, flag, flag]
-    found.group_norm_forward.argtypes = [*[at] * 7, ctypes.c_float, *[number] * 4, flag, flag]
-    found.group_norm_backward.argtypes = [*[at] * 11, *[number] * 4, flag, flag]
-    return found
+    compiled.norm_statistics.argtypes = [at, number, number, at, at, flag]
+    compiled.norm_apply.argtypes = [*[at] * 5, number, number, flag, flag]
+    compiled.norm_backward_sums.argtypes = [*[at] * 7, number, number, at, at, flag, flag]
+    compiled.norm_backward_input.argtypes = [*[at] * 8, number, number, number, at, flag, flag]
+    compiled.group_norm_forward.argtypes = [*[at] * 7, ctypes.c_float, *[number] * 4, flag, flag]
+    compiled.group_norm_backward.argtypes = [*[at] * 11, *[number] * 4, flag, flag]
+    return compiled
 
 
 def _channels_innermost(maps: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Convolutions as one matrix product, for CPUs, where that is faster than the library's convolution (`matrix_conv.cpp`).
+"""Convolutions as one matrix product for CPUs, where that is faster than oneDNN's convolution (`matrix_conv.cpp`).
 
-That is where the output map is 7 x 7 at most, and for strided 1 x 1 convolutions: oneDNN computes their gradients at a
-third to two thirds of the rate of a matrix product. In bf16 alone; a float32 product gains nothing.
+The product is faster in bf16, for output maps up to 7 x 7 and for strided 1 x 1 convolutions: oneDNN computes their
+gradients at a third to two thirds of its rate. A float32 product gains nothing.
 """
 
 import ctypes
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from byol.nets.retype import retype
+from byol.nets.replace_modules import replace_class, replace_modules
 from byol.runtime.kernels import library
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 LARGEST_MAP = 49
-"""Places of the output up to which a convolution is a matrix product."""
+"""Largest output map, in pixels, for which a convolution is computed as a matrix product."""
 
 
 class MatrixConv2d(nn.Conv2d):
-    """`nn.Conv2d` with the same parameters, which in bf16 on a CPU is a matrix product where that is faster."""
+    """`nn.Conv2d` computed as a matrix product in bf16 on a CPU, where that is faster."""
 
     def forward(self, input: Tensor) -> Tensor:
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
@@ -41,11 +41,16 @@ def matrix_conv(input: Tensor, weight: Tensor, stride: int, padding: int) -> Ten
 
 
 def use_matrix_products(module: nn.Module) -> int:
-    """Replaces, in place, convolutions below `module` that may gain by `MatrixConv2d`; returns how many.
+    """Replaces, in place, the convolutions below `module` that may be faster as `MatrixConv2d`; returns how many.
 
-    Candidates are plain, square and ungrouped with a multiple of 16 input channels; the size of a map decides at run time.
+    A convolution must be plain, square and ungrouped, with a multiple of 16 input channels. Whether the product is used
+    depends on the map's size, at each call.
     """
-    return retype(module, lambda child: MatrixConv2d if type(child) is nn.Conv2d and _is_candidate(child) else None)
+    return replace_modules(module, _replacement)
+
+
+def _replacement(module: nn.Module) -> nn.Module | None:
+    return replace_class(module, MatrixConv2d) if type(module) is nn.Conv2d and _is_candidate(module) else None
 
 
 def _is_candidate(conv: nn.Conv2d) -> bool:
@@ -57,6 +62,8 @@ def _is_candidate(conv: nn.Conv2d) -> bool:
 
 
 class _MatrixConv(torch.autograd.Function):
+    """The convolution as matrix products, forward and backward."""
+
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         input = input.contiguous(memory_format=torch.channels_last)
@@ -86,7 +93,7 @@ class _MatrixConv(torch.autograd.Function):
 
 
 def _columns(input: Tensor, shape: tuple[int, ...], places: int) -> Tensor:
-    """(N * places, K * K * C): what each output place sees."""
+    """(N * places, K * K * C): the input pixels below the kernel at each output place."""
     columns = input.new_empty(shape[0] * places, shape[4] ** 2 * shape[3])
     _kernels().columns_gather(input.data_ptr(), columns.data_ptr(), _shape(shape), _is_half(input))
     return columns
@@ -106,7 +113,7 @@ def _is_half(tensor: Tensor) -> bool:
 
 @cache
 def _kernels() -> ctypes.CDLL:
-    found = library(SOURCE)
-    for function in (found.columns_gather, found.columns_scatter):
+    compiled = library(SOURCE)
+    for function in (compiled.columns_gather, compiled.columns_scatter):
         function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64), ctypes.c_int]
-    return found
+    return compiled
