@@ -1,4 +1,4 @@
-"""NT-Xent and InfoNCE: hand values, slow loops, the corners of the bridge, chunks and ranks."""
+"""Losses with negatives, against slow loops and over ranks."""
 
 import math
 

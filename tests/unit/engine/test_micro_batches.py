@@ -1,4 +1,4 @@
-"""Views made ahead, as on a GPU; a CPU's streams do nothing, so that the order of things can be seen here."""
+"""Views made ahead, as on a GPU; a CPU's streams do nothing, so that the order of calls can be checked here."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
 
 CPU = torch.device("cpu")
+
+
 VIEWS = TwoViews(T, T_PRIME, 16, 8, seed=0)
 
 

@@ -1,4 +1,4 @@
-"""SimCLR, SimSiam, the bridge and the fixed target: against BYOL, by hand, and by what gets a gradient."""
+"""Relatives of BYOL in one class: targets, predictors, further views, and the table of methods."""
 
 import itertools
 from functools import partial
@@ -19,9 +19,13 @@ from byol.nets.heads import mlp_head
 from tests.conftest import SMALL
 
 VIEW1, VIEW2 = torch.rand(2, 8, 3, 16, 16, generator=torch.Generator().manual_seed(1)).double().unbind(0)
+
+
 TINY = {
     **SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16, "views.mean": (0.5,), "views.std": (0.25,),
 }  # fmt: skip
+
+
 BYOL_LOSS = partial(normalized_loss, normalization="l2")
 
 

@@ -1,4 +1,4 @@
-"""The collapse watch: hand values and verdicts."""
+"""The collapse watch and its verdict."""
 
 import json
 from dataclasses import asdict
@@ -58,7 +58,7 @@ def test_health_follows_the_three_limits(gap: float, rank: float, std: float, ex
 
 
 def test_limits_are_the_fitted_ones() -> None:
-    fitted = json.loads((Path(__file__).parents[2] / "benchmarks" / "collapse_studies.json").read_text())
+    fitted = json.loads((Path(__file__).parents[3] / "benchmarks" / "collapse_studies.json").read_text())
     assert asdict(LIMITS) == fitted["limits"]
 
 

@@ -16,7 +16,11 @@ from byol.views.policy import T_PRIME, T, ViewPolicy
 from byol.views.two_views import TwoViews
 
 COUNT = 20_000
+
+
 NORMAL = 4.0  # two-sided p = 6e-5
+
+
 KOLMOGOROV = 2.3  # sqrt(n) D: p = 5e-5
 
 

@@ -1,25 +1,19 @@
-"""Other normalisations: their definitions by hand, what is kept, standardised weights, starts from data."""
+"""Other normalisations in place of batch norm; standardised weights."""
 
 import pytest
 import torch
 from torch import nn
 
-import byol
-from byol.errors import ConfigError, EncoderError
+from byol.errors import EncoderError
 from byol.nets.compiled.fused_norm import fuse_norms
 from byol.nets.encoder import create_encoder
-from byol.nets.heads import mlp_head
-from byol.nets.initialization import initialize_from_data
-from byol.nets.norm import LocalBatchNorm2d, SynchronizedBatchNorm, synchronize_batch_norm
+from byol.nets.norm import synchronize_batch_norm
 from byol.nets.replace_norm import (
-    ChannelAffineNorm,
     largest_divisor,
     replace_norm,
     standardize_weights,
 )
 from byol.optim.groups import split_parameters
-from tests.conftest import SMALL
-from tests.integration.test_ranks import PICTURES
 
 
 @pytest.fixture(autouse=True)
@@ -74,15 +68,6 @@ def test_frozen_norm_is_batch_norm_in_eval_mode_and_keeps_its_averages(name: str
         assert torch.equal(frozen.state_dict()[key], kept), key
 
 
-def test_frozen_norm_needs_averages_to_keep() -> None:
-    with pytest.raises(
-        ConfigError, match=r"encoder\.norm frozen keeps the averages of weights to start from, and there are none"
-    ):
-        byol.pretrain(PICTURES, overrides={**SMALL, "encoder.norm": "frozen"})
-    with pytest.raises(EncoderError, match=r"needs encoder.conventions torch"):
-        create_encoder("resnet18", conventions="deepmind", norm="frozen")
-
-
 def test_replace_norm_of_vectors_standardises_each_and_refuses_instance() -> None:
     x = torch.randn(3, 32)
     layer, group = nn.Sequential(nn.BatchNorm1d(32)), nn.Sequential(nn.BatchNorm1d(32))
@@ -115,28 +100,6 @@ def test_replace_norm_in_timm_keeps_the_activation(kind) -> None:
     assert encoder(torch.rand(2, 3, 32, 32)).shape == (2, 1280)
 
 
-@pytest.mark.parametrize("shape", [(1, 16), (1, 16, 1, 1)])
-def test_batch_norm_over_ranks_refuses_one_value_per_channel_as_torch_does(
-    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    norm = SynchronizedBatchNorm(16)
-    monkeypatch.setattr("byol.nets.norm.gather_with_gradient", lambda local: local[None])
-    with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
-        norm(torch.ones(shape))
-    assert norm.num_batches_tracked == 0
-    assert norm(torch.ones(2, *shape[1:])).isfinite().all()
-    monkeypatch.setattr("byol.nets.norm.gather_with_gradient", lambda local: torch.stack((local, local + 1)))
-    assert norm(torch.ones(shape)).isfinite().all()  # two ranks have two together
-    assert norm.eval()(torch.ones(shape)).isfinite().all()
-
-
-def test_local_batch_norm_is_not_synchronised() -> None:
-    net = create_encoder("resnet18", width=0.125, image_size=32, norm="local-batch")
-    assert synchronize_batch_norm(net) == 0
-    assert not any(isinstance(m, SynchronizedBatchNorm) for m in net.modules())
-    assert sum(isinstance(m, LocalBatchNorm2d) for m in net.modules()) == 20
-
-
 @pytest.mark.parametrize(("number", "most", "expected"), [(64, 32, 32), (6, 4, 3), (7, 6, 1), (12, 5, 4), (8, 1, 1)])
 def test_largest_divisor(number: int, most: int, expected: int) -> None:
     assert largest_divisor(number, most) == expected
@@ -155,57 +118,3 @@ def test_standardize_weights_rows_have_mean_0_and_deviation_1(layer: nn.Module) 
     assert original.grad is not None
     across = original.grad.flatten(1).sum(1)  # a constant added to a row changes nothing
     assert torch.allclose(across, torch.zeros(len(across)), atol=1e-3)
-
-
-def test_initialize_from_data_standardises_every_layer_of_the_first_batch() -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3), ChannelAffineNorm(8), nn.ReLU(), nn.Conv2d(8, 4, 3), ChannelAffineNorm(4)
-    )
-    images = 5 + 3 * torch.randn(16, 3, 12, 12)
-    assert initialize_from_data(network, lambda: network(images)) == 2
-    for end in (2, 5):
-        out = network[:end](images)
-        assert torch.allclose(out.mean((0, 2, 3)), torch.zeros(out.shape[1]), atol=1e-4)
-        assert torch.allclose(out.std((0, 2, 3)), torch.ones(out.shape[1]), atol=1e-2)
-    other = network(images[:4])  # what was set stays
-    assert not torch.allclose(other.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("settings", "state"),
-    [
-        ({"encoder.norm": "group", "encoder.weight_standardization": True, "heads.projector_norm": "group",
-          "heads.predictor_norm": "layer", "heads.weight_standardization": True}, "parametrizations.weight.original"),
-        ({"encoder.norm": "affine", "heads.projector_norm": "affine", "heads.predictor_norm": "affine",
-          "method.data_init": True}, "bn1.weight"),
-    ],
-)  # fmt: skip
-def test_run_with_other_norms_trains_and_its_encoder_loads(tmp_path, settings, state) -> None:
-    run = byol.pretrain(
-        PICTURES,
-        "small",
-        out=tmp_path / "run",
-        epochs=1,
-        overrides={**SMALL, "encoder.name": "resnet10", "batch_size": 32, **settings},
-        say=lambda line: None,
-    )
-    assert run.finished
-    encoder = byol.load(run.path)
-    assert any(name.endswith(state) for name in encoder.module.state_dict())
-    assert encoder(torch.zeros(2, 3, 32, 32)).isfinite().all()
-
-
-def test_heads_depth_and_output_norm() -> None:
-    assert [type(m).__name__ for m in mlp_head(4, 8, 2, depth=1)] == ["Linear"]
-    deep = mlp_head(4, 8, 2, depth=3, output_norm=True)
-    names = ["Linear", "BatchNorm1d", "ReLU"] * 2 + ["Linear", "BatchNorm1d"]
-    assert [type(m).__name__ for m in deep] == names
-
-
-def test_heads_of_either_convention_are_of_vectors() -> None:
-    for conventions in ("torch", "deepmind"):
-        with pytest.raises(EncoderError, match="Instance norm needs maps"):
-            mlp_head(8, 64, 8, conventions, norm="instance")
-        (group,) = (m for m in mlp_head(8, 64, 8, conventions, norm="group").modules() if isinstance(m, nn.GroupNorm))
-        assert group.num_groups == 4  # 16 features each, at the least
