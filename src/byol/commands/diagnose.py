@@ -15,7 +15,7 @@ from byol.build_networks import method_and_state
 from byol.config import Config, from_dict
 from byol.data.open import MIN_IMAGES, open_source
 from byol.data.source import ImageSource, SkippedImages
-from byol.diagnostics.collapse import judge
+from byol.diagnostics.collapse import verdict_of_measures
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.errors import ConfigError, DataError, EncoderError, RunError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
@@ -99,7 +99,7 @@ def diagnose(
     encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, show)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
-    verdict = judge(measures)
+    verdict = verdict_of_measures(measures)
     record = {
         "run": str(run),
         "step": subject.step,

@@ -26,7 +26,7 @@ MIXED_IN, BOX, AGAIN, SMALL = 32, 64, 2, 128
 
 @dataclass(frozen=True)
 class Asymmetry:
-    """What differs between source and target."""
+    """Settings of the differences between source and target."""
 
     small_crops: int = 0
     small_size: int = 96

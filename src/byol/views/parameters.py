@@ -1,6 +1,6 @@
-"""All random numbers of a step's views, drawn on the CPU as a pure function of (seed, step, view).
+"""Random parameters of a step's views, drawn on the CPU as a pure function of (seed, step, view).
 
-Row i depends on nothing but (seed, step, view, i), so slicing for a rank, micro-batch or worker changes no view.
+Row i depends only on (seed, step, view, i), so slicing for a rank, micro-batch or worker changes no view.
 """
 
 import math
@@ -12,41 +12,42 @@ from torch import Tensor
 
 from byol.views.policy import ViewPolicy
 
-CROP_TRIES = 10  # torchvision's; DeepMind's semantics use the first alone
+CROP_TRIES = 10
+"""Crop windows drawn per view, as in torchvision; DeepMind's semantics use only the first."""
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """What happens to each of N images; row i belongs to image i. All float32 unless said."""
+    """Parameters of one view of N images; row i belongs to image i. All are float32 unless noted."""
 
     area: Tensor
-    """(N, CROP_TRIES) fraction of the image's area."""
+    """(N, CROP_TRIES) area of the crop as a fraction of the image's."""
     log_aspect: Tensor
     """(N, CROP_TRIES) logarithm of width / height."""
     aspect_range: Tensor
-    """(N, 2) float64: the least and the largest width / height that may be drawn."""
+    """(N, 2) float64: smallest and largest width / height that can be drawn."""
     offset: Tensor
-    """(N, 2) place of the crop among the possible ones, (vertical, horizontal), each in [0, 1)."""
+    """(N, 2) position of the crop among the possible ones, (vertical, horizontal), each in [0, 1)."""
     flip: Tensor
-    """(N,) bool."""
+    """(N,) bool: whether the view is mirrored left to right."""
     jitter: Tensor
     """(N,) bool: whether the four colour operations apply."""
     order: Tensor
     """(N, 4) int64: the colour operations in the order they apply."""
     brightness: Tensor
-    """(N,) signed change in [-max, max]; likewise contrast, saturation and hue."""
+    """(N,) signed change in [-max, max], as are contrast, saturation and hue."""
     contrast: Tensor
     saturation: Tensor
     hue: Tensor
     grayscale: Tensor
-    """(N,) bool."""
+    """(N,) bool: whether the view is grey."""
     blur: Tensor
-    """(N,) bool."""
+    """(N,) bool: whether the view is blurred."""
     sigma: Tensor
     """(N,) standard deviation of the blur in pixels."""
     solarize: Tensor
-    """(N,) bool."""
+    """(N,) bool: whether the view is solarized."""
 
     def __len__(self) -> int:
         return self.flip.shape[0]
@@ -57,12 +58,12 @@ class ViewParameters:
 
 
 def joined(parts: list[ViewParameters]) -> ViewParameters:
-    """The parameters of the images of one part after the other."""
+    """Parameters of all parts' images, in the order of the parts."""
     return ViewParameters(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(ViewParameters)})
 
 
 def draw(policy: ViewPolicy, num_images: int, seed: int, step: int, view: int) -> ViewParameters:
-    """The parameters of view number `view` of the `num_images` images of global step `step` (BYOL Table 6)."""
+    """Parameters of view number `view` of the `num_images` images of global step `step` (BYOL Table 6)."""
     columns = 2 * CROP_TRIES + 16
     generator = np.random.Generator(np.random.Philox(key=[seed, (step << 8) + view]))
     uniform = torch.from_numpy(generator.random((num_images, columns), dtype=np.float64))

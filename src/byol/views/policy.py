@@ -1,11 +1,11 @@
-"""Every probability and strength of the two view distributions: BYOL Table 6."""
+"""Probabilities and strengths of the two view distributions (BYOL Table 6)."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Semantics = Literal["deepmind", "torchvision"]
 ViewKernels = Literal["native", "fused"]
-"""What computes the views: torch, or on a CPU one C++ operator (views.cpp)."""
+"""Implementation of the views: torch, or on a CPU one C++ operator (views.cpp)."""
 
 
 @dataclass(frozen=True)

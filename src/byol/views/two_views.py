@@ -66,7 +66,7 @@ class TwoViews:
 
 @lru_cache(maxsize=8)
 def _draw_step(views: TwoViews, step: int) -> ViewParameters:
-    """Of the first views of all images, then of the second views."""
+    """Parameters of all images' first views, followed by those of their second views."""
     return joined([
         draw(policy, views.batch_size, views.seed, step, view)
         for view, policy in ((1, views.policy1), (2, views.policy2))

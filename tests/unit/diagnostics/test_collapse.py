@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from byol.diagnostics.collapse import LIMITS, CollapseWatch, Limits, health, judge, verdict, watch
+from byol.diagnostics.collapse import LIMITS, CollapseWatch, Limits, health, verdict, verdict_of_measures, watch
 
 
 def test_watch_collapsed_vectors_say_collapsed() -> None:
@@ -79,14 +79,14 @@ def measures(train_negative: float, eval_negative: float) -> dict:
 
 
 def test_judge_agreeing_modes_give_one_sentence() -> None:
-    assert judge(measures(0.0, 0.1)) == verdict(CollapseWatch(1.1, 10.0, 0.99, 0.0))
+    assert verdict_of_measures(measures(0.0, 0.1)) == verdict(CollapseWatch(1.1, 10.0, 0.99, 0.0))
 
 
 def test_judge_says_where_eval_mode_differs() -> None:
-    said = judge(measures(0.0, 0.98))
+    said = verdict_of_measures(measures(0.0, 0.98))
     assert said.startswith("healthy") and "In eval mode collapsed" in said
 
 
 def test_judge_encoder_alone_makes_no_claim() -> None:
-    said = judge({"eval": {"representation": {"std_ratio": 0.5, "effective_rank": 12.0}}})
+    said = verdict_of_measures({"eval": {"representation": {"std_ratio": 0.5, "effective_rank": 12.0}}})
     assert said.startswith("unknown") and "effective rank 12.0" in said

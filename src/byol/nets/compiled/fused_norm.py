@@ -148,8 +148,8 @@ class _FusedNorm(torch.autograd.Function):
             _at(input), _at(residual), _at(output), _at(scale), _at(shift), rows, channels, relu, half
         )
         ctx.relu, ctx.has_residual, ctx.num_ranks = relu, residual is not None, num_ranks
-        kept = output if relu and residual is not None else None  # else ReLU is known from the input
-        ctx.save_for_backward(input, kept, scale, shift, mean, inverse_std)
+        relu_output = output if relu and residual is not None else None  # else ReLU is known from the input
+        ctx.save_for_backward(input, relu_output, scale, shift, mean, inverse_std)
         ctx.mark_non_differentiable(mean, var)
         return output, mean, var, rows * num_ranks
 
@@ -165,7 +165,7 @@ class _FusedNorm(torch.autograd.Function):
         _kernels().norm_backward_sums(
             _at(gradient), _at(input), _at(output), *of_norm, rows, channels, _at(to_residual), _at(sums), ctx.relu, half
         )  # fmt: skip
-        to_bias, to_weight = sums.float().unbind()  # of this rank's loss: DDP averages them over the ranks
+        to_bias, to_weight = sums.float().unbind()  # gradients of this rank's loss: DDP averages them over the ranks
         if ctx.num_ranks > 1:
             distributed.all_reduce(sums)
         to_input = torch.empty_like(input)
@@ -199,8 +199,8 @@ class _FusedGroupNorm(torch.autograd.Function):
             _at(input), _at(residual), _at(output), _at(weight), _at(bias), _at(mean), _at(inverse_std), eps, *ctx.shape
         )  # fmt: skip
         ctx.has_residual = residual is not None
-        kept = output if relu and ctx.has_residual else None  # else ReLU is known from the input
-        ctx.save_for_backward(input, kept, weight, bias, mean, inverse_std)
+        relu_output = output if relu and ctx.has_residual else None  # else ReLU is known from the input
+        ctx.save_for_backward(input, relu_output, weight, bias, mean, inverse_std)
         return output
 
     @staticmethod
