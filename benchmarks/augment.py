@@ -22,7 +22,7 @@ from byol.data.open import open_source
 from byol.runtime.hardware import keep_freed_memory
 from byol.views.blur import kernel_radius
 from byol.views.policy import T_PRIME, T, ViewKernels, ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 
 BICUBIC = transforms.InterpolationMode.BICUBIC
 PIL_IMAGES = {True: 256, False: 16}
@@ -72,7 +72,10 @@ def measure(data: str, size: int, batch: int, threads: int, rounds: int, seed: i
     first, second = torchvision_view(T, size), torchvision_view(T_PRIME, size)
 
     def ours(kernels: ViewKernels) -> Callable[[], float]:
-        views, steps = TwoViews(T, T_PRIME, size, batch, seed, kernels=kernels, channels_last=True), iter(range(10**6))
+        views, steps = (
+            Views(pair(T, T_PRIME, size), batch, seed, kernels=kernels, channels_last=True),
+            iter(range(10**6)),
+        )
         return lambda: 2 * batch / timed(lambda: views(images, next(steps)))() / threads
 
     def theirs() -> float:

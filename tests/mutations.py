@@ -33,14 +33,14 @@ class Mutation:
 LOSS = "tests/unit/methods/test_losses.py tests/unit/methods/test_byol.py tests/parity/test_components.py"
 METHOD = "tests/unit/methods/test_byol.py tests/parity/test_train_step.py"
 OPTIM = "tests/unit/optim/test_schedules.py tests/unit/optim/test_lars.py tests/unit/optim/test_groups.py tests/unit/engine/test_step.py tests/parity/test_components.py"
-VIEWS = "tests/unit/views/test_geometry.py tests/unit/views/test_color.py tests/unit/views/test_augment.py tests/unit/views/test_two_views.py tests/unit/views/test_evaluation.py tests/parity/test_components.py tests/parity/test_reference_views.py"
+VIEWS = "tests/unit/views/test_geometry.py tests/unit/views/test_color.py tests/unit/views/test_augment.py tests/unit/views/test_views.py tests/unit/views/test_evaluation.py tests/parity/test_components.py tests/parity/test_reference_views.py"
 FUSED = "tests/unit/views/test_fused.py"
 FUSED_NORM = "tests/unit/nets/compiled/test_fused_norm.py"
 MATRIX_CONV = "tests/unit/nets/compiled/test_matrix_conv.py"
 DEPTHWISE_CONV = "tests/unit/nets/compiled/test_depthwise_conv.py"
 FUSED_LARS = "tests/unit/optim/test_fused_lars.py"
 BUILDING = "tests/unit/runtime/test_kernels.py"
-DRAWS = "tests/unit/views/test_view_statistics.py tests/unit/views/test_parameters.py tests/unit/views/test_two_views.py tests/unit/test_config.py"
+DRAWS = "tests/unit/views/test_view_statistics.py tests/unit/views/test_parameters.py tests/unit/views/test_views.py tests/unit/test_config.py"
 NETS = "tests/unit/nets/test_heads.py tests/unit/nets/test_encoder.py tests/unit/methods/test_byol.py tests/parity/test_components.py tests/parity/test_train_step.py"
 RANKS = "tests/integration/test_ranks.py"
 COLLAPSE = "tests/unit/diagnostics/test_collapse.py"
@@ -118,7 +118,7 @@ MUTATIONS = [
     Mutation("no predictor", "methods/byol.py", "byol_loss(self.predictor(projection1)", "byol_loss((projection1)", METHOD),
     Mutation("mean not subtracted", "methods/network.py", "(images - self.mean)", "(images)", METHOD),
     Mutation("std multiplied", "methods/network.py", "(images - self.mean) / self.std", "(images - self.mean) * self.std", METHOD),
-    Mutation("view 2 not normalised", "methods/byol.py", "self.normalize(view1), self.normalize(view2)", "self.normalize(view1), view2", METHOD),
+    Mutation("view 2 not normalised", "methods/byol.py", "self.normalize(views.view2)", "views.view2", METHOD),
     Mutation("target not a copy", "methods/byol.py", "copy.deepcopy(network) if target", "network if target", METHOD),
     # contrastive losses, the other methods, other norms, asymmetric views
     Mutation("positive counted twice", "methods/contrastive.py", "float(\"-inf\")", "0.0", CONTRAST),
@@ -131,7 +131,7 @@ MUTATIONS = [
     Mutation("loss norm unscaled", "methods/losses.py", "values.shape[-1:]) * values.shape[-1] ** -0.5", "values.shape[-1:])", CONTRAST),
     Mutation("stop-gradient open", "methods/siamese.py", "return projection.detach() if stops else projection", "return projection", SIAMESE),
     Mutation("target in the source's parts", "methods/siamese.py", "self.as_target(self.online) if self.as_target", "contextlib.nullcontext() if self.as_target", ASYMMETRIC),
-    Mutation("chance of RandAugment of no seed", "views/asymmetric.py", "default_rng([plain.seed, step, of.number])", "default_rng([0, step, of.number])", ASYMMETRIC),
+    Mutation("chance of RandAugment of no seed", "views/views.py", "default_rng([self.seed, step, draw.number])", "default_rng([0, step, draw.number])", ASYMMETRIC),
     Mutation("fixed target moves", "methods/siamese.py", ' and self.has_average', "", SIAMESE),
     Mutation("least squares crossed", "methods/siamese.py", "torch.cat((target2, target1))", "torch.cat((target1, target2))", SIAMESE),
     Mutation("small view predicts one", "methods/siamese.py", "self.loss(prediction, prediction, target1, target2)", "self.loss(prediction, prediction, target1, target1)", SIAMESE),
@@ -140,7 +140,7 @@ MUTATIONS = [
     Mutation("start without shift", "nets/initialization.py", "bias.sub_(mean).mul_(scale)", "bias.mul_(scale)", NORMS),
     Mutation("encoder's rate ignored", "build.py", "(\"online.encoder.\", o.encoder_rate)", "(\"online.encoder.\", 1.0)", OPTIM),
     Mutation("rate multiplier ignored", "engine/step.py", ' * group.get("rate_multiplier", 1.0)', "", OPTIM),
-    Mutation("box not cut", "views/asymmetric.py", "(1 - share).sqrt()", "(1 - share)", ASYMMETRIC),
+    Mutation("box not cut", "views/views.py", "(1 - share).sqrt()", "(1 - share)", ASYMMETRIC),
     Mutation("small crops share numbers", "views/asymmetric.py", "SMALL + i", "SMALL", ASYMMETRIC),
     # LARS and groups
     Mutation("LARS ratio upside down", "optim/lars.py", "eta * weight_norms / gradient_norms", "eta * gradient_norms / weight_norms", OPTIM),

@@ -30,9 +30,10 @@ from byol.optim.schedules import total_steps
 from byol.recipes.recipe import Recipe
 from byol.runtime.hardware import choose_channels_last, choose_workers
 from byol.runtime.ranks import Ranks
-from byol.views.asymmetric import AsymmetricViews, Asymmetry
+from byol.runtime.view_roles import Roles
+from byol.views.asymmetric import Asymmetry, asymmetric
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.views.views import View, Views, pair
 
 
 def starts_elsewhere(encoder: EncoderConfig) -> bool:
@@ -207,12 +208,14 @@ def policy(view: ViewConfig) -> ViewPolicy:
     return ViewPolicy(**dataclasses.asdict(view))
 
 
-def plain_views(config: Config, *, fused: bool = False) -> TwoViews:
+def plain_views(config: Config, *, fused: bool = False) -> Views:
     """T and T' of a resolved config, whatever its asymmetry; `fused` by the compiled operator where it fits."""
-    return TwoViews(
-        policy(config.views.view1),
-        policy(config.views.view2),
-        config.views.size,
+    return _views(config, pair(policy(config.views.view1), policy(config.views.view2), config.views.size), fused)
+
+
+def _views(config: Config, roles: Roles[View], fused: bool) -> Views:
+    return Views(
+        roles,
         config.batch_size,
         config.seed,
         config.views.semantics,
@@ -236,13 +239,12 @@ def by_view_size(config: Config) -> list[Config]:
     return found
 
 
-def two_views(config: Config, *, fused: bool = False) -> TwoViews | AsymmetricViews:
+def two_views(config: Config, *, fused: bool = False) -> Views:
     """The views that a resolved config trains on."""
-    a, plain = config.asymmetry, plain_views(config, fused=fused)
+    a, v = config.asymmetry, config.views
     sides = (a.scale_mix, a.weak_augmentation, a.mean_encoding, a.strong_augmentation)
     asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, *sides)
-    differs = a.small_crops or {*sides} != {"none"}
-    return AsymmetricViews(plain, asymmetry) if differs else plain
+    return _views(config, asymmetric(policy(v.view1), policy(v.view2), v.size, asymmetry), fused)
 
 
 def feed(
@@ -311,16 +313,14 @@ def state(config: Config, built: Method, device: torch.device, ranks: Ranks, *, 
     return State(built, optimizer)
 
 
-def initialize_from_data(
-    config: Config, made: Method, feed: Feed, views: TwoViews | AsymmetricViews, device: torch.device
-) -> None:
+def initialize_from_data(config: Config, made: Method, feed: Feed, views: Views, device: torch.device) -> None:
     """Starts scales and shifts from the first batch, where the config asks for it."""
     if not config.method.data_init:
         return
     batch = next(iter(feed.batches(0, 1, views.crop)))
     make = views.finish if batch.cropped else views
-    view1, view2 = make(batch.images.to(device), 0, batch.first_row)[:2]
-    set_from_data(made, lambda: made(view1, view2))
+    first = make(batch.images.to(device), 0, batch.first_row).pair()
+    set_from_data(made, lambda: made(first))
     copies = made.has_average and config.method.target_init == "copy"
     if copies and isinstance(made, PairMethod | BYOL) and made.target is not None:
         made.target.load_state_dict(made.online.state_dict())

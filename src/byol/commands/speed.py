@@ -121,7 +121,7 @@ def train_a_little(
     return trained_images / statistics.median(times), trained_images, weights + 2 * trained
 
 
-def _batch(views: build.TwoViews | build.AsymmetricViews, rows: list[Image], step: int) -> Batch:
+def _batch(views: build.Views, rows: list[Image], step: int) -> Batch:
     """As training gets it: whole images where they are equal, else crops."""
     if are_equal(rows):
         return Batch(step, 0, torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2), False, None)

@@ -85,7 +85,7 @@ class Trainer:
     own_encoder: bool
     state: State
     feed: build.Feed
-    views: list[build.TwoViews | build.AsymmetricViews]
+    views: list[build.Views]
     """Of equal parts of the training, one after the other."""
     schedule: build.Schedule
     device: torch.device

@@ -19,7 +19,7 @@ from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
 from byol.diagnostics.measures import measure_step
 from byol.engine.metrics import MetricsFile
-from byol.engine.micro_batches import Views, bounds, views_by_part
+from byol.engine.micro_batches import bounds, views_by_part
 from byol.engine.pace import Pace
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
@@ -28,6 +28,7 @@ from byol.methods.network import MethodOutput
 from byol.runtime import checkpoint
 from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
+from byol.views.views import Views
 
 LOOKS_BEFORE_STOPPING = 3
 LINES_OF_PACE = 5

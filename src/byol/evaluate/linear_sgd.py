@@ -8,7 +8,7 @@ from byol.evaluate import training
 from byol.evaluate.features import labels_of
 from byol.evaluate.metrics import top_5, top_k
 from byol.evaluate.protocol import Job, Outcome
-from byol.views.one_view import CROP_AND_FLIP
+from byol.views.policy import CROP_AND_FLIP
 
 RATES = {"paper": (0.4, 0.3, 0.2, 0.1, 0.05), "default": (0.4, 0.2, 0.05), "smoke": (0.2,)}
 EPOCHS = {"paper": 80, "default": 10, "smoke": 1}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from byol.methods.losses import byol_loss
 from byol.methods.network import Method, MethodOutput, Network, Normalize
+from byol.runtime.view_roles import ViewBatch
 
 
 class BYOL(Method):
@@ -35,9 +36,9 @@ class BYOL(Method):
         self.normalize = Normalize(mean, std)
         self.classifier = classifier
 
-    def forward(self, view1: Tensor, view2: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """Views (N, C, S, S) in [0, 1] -> loss. `labels` (N,) train the online classifier alone, if there is one."""
-        view1, view2 = self.normalize(view1), self.normalize(view2)
+    def forward(self, views: ViewBatch, labels: Tensor | None = None) -> MethodOutput:
+        """Views 1 and 2, (N, C, S, S) in [0, 1] -> loss. `labels` (N,) train the online classifier alone, if there is one."""
+        view1, view2 = self.normalize(views.view1), self.normalize(views.view2)
         representation1, projection1 = self.online(view1)
         _, projection2 = self.online(view2)
         with torch.no_grad():

@@ -1,6 +1,6 @@
 """Probabilities and strengths of the two view distributions (BYOL Table 6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 Semantics = Literal["deepmind", "torchvision"]
@@ -27,7 +27,15 @@ class ViewPolicy:
     solarize_threshold: float = 0.5
 
 
+def crop_and_flip(policy: ViewPolicy) -> ViewPolicy:
+    """`policy` with every probability but the flip's set to 0: without colour, blur and solarize."""
+    names = (field.name for field in fields(policy) if field.name.endswith("_probability"))
+    return replace(policy, **dict.fromkeys(set(names) - {"flip_probability"}, 0.0))
+
+
 T = ViewPolicy()
+CROP_AND_FLIP = crop_and_flip(T)
+"""Views for training on labels: crop and flip alone (BYOL appendix C)."""
 T_PRIME = ViewPolicy(blur_probability=0.1, solarize_probability=0.2)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

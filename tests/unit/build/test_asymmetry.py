@@ -18,6 +18,7 @@ from byol.evaluate.branch_measures import measure_branches
 from byol.methods.siamese import PairMethod
 from byol.nets.norm import LocalBatchNorm1d, SplitBatchNorm1d
 from byol.recipes import recipe
+from byol.runtime.view_roles import ViewBatch
 from tests.conftest import SMALL, picture
 
 PICTURES = np.stack([picture(i, 32, 32) for i in range(32)])
@@ -61,7 +62,7 @@ def test_split_batch_norm_of_one_network_is_of_the_chosen_side(side: str, name: 
     seen: list[tuple[torch.Tensor, ...]] = []
     made.loss = lambda *encodings: seen.append(encodings) or encodings[0].sum() + encodings[2].sum()
     view1, view2 = torch.rand(2, 12, 3, 16, 16, dtype=torch.float64)
-    made(view1, view2).loss.backward()
+    made(ViewBatch((view1,), (view2,))).loss.backward()
     prediction1, _, target1, _ = seen[0]
     assert target1.requires_grad == (name == "simclr")
     representation = made.online.encoder(made.normalize(view1))

@@ -8,12 +8,12 @@ import torch
 from byol.data.loader import Batch
 from byol.engine.micro_batches import ahead, micro_batches
 from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 
 CPU = torch.device("cpu")
 
 
-VIEWS = TwoViews(T, T_PRIME, 16, 8, seed=0)
+VIEWS = Views(pair(T, T_PRIME, 16), 8, seed=0)
 
 
 def batches(count: int, asked: list[int]) -> Iterator[Batch]:
@@ -28,9 +28,9 @@ def test_views_made_ahead_are_those_made_when_asked_for() -> None:
     made, expected = list(ahead(batches(5, []), VIEWS, CPU)), list(micro_batches(batches(5, []), VIEWS, CPU))
     assert len(made) == 5
     for one, other in zip(made, expected, strict=True):
-        assert torch.equal(one.view1, other.view1) and torch.equal(one.view2, other.view2)
+        assert torch.equal(one.views.view1, other.views.view1) and torch.equal(one.views.view2, other.views.view2)
         assert one.labels is not None and other.labels is not None and torch.equal(one.labels, other.labels)
-    assert not torch.equal(made[0].view1, made[1].view1)
+    assert not torch.equal(made[0].views.view1, made[1].views.view1)
 
 
 def test_one_micro_batch_is_made_ahead_on_a_gpu_and_none_elsewhere() -> None:

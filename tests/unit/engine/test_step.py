@@ -15,7 +15,7 @@ def test_train_step_sets_every_groups_own_rate() -> None:
     from byol.engine.wrap import wrap
     from byol.runtime.ranks import Ranks
     from byol.views.policy import T
-    from byol.views.two_views import TwoViews
+    from byol.views.views import Views, pair
     from tests.conftest import SMALL
 
     rates = {"optimizer.encoder_rate": 0.5, "optimizer.projector_rate": 0.0, "optimizer.predictor_rate": 3.0}
@@ -26,7 +26,7 @@ def test_train_step_sets_every_groups_own_rate() -> None:
     before = {name: p.clone() for name, p in made.named_parameters()}
     batch = Batch(0, 0, torch.randint(0, 255, (8, 3, 16, 16), dtype=torch.uint8), False, None)
     wrapped = wrap(made, device, bf16=False, channels_last=False)
-    made_views = make_views(batch, TwoViews(T, T, 16, 8, 0), device)
+    made_views = make_views(batch, Views(pair(T, T, 16), 8, 0), device)
     train_step(state, [made_views], 1, wrapped, Schedule(0.5, 256, 10, 0, 0.9))
     rate_of = {id(p): g["lr"] for g in state.optimizer.param_groups for p in g["params"]}
     found = {

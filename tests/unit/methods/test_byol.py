@@ -10,6 +10,7 @@ from byol.methods.byol import BYOL, Network
 from byol.methods.losses import byol_loss
 from byol.nets.encoder import create_encoder
 from byol.nets.heads import mlp_head
+from byol.runtime.view_roles import ViewBatch
 
 
 def method(classifier: bool = False) -> BYOL:
@@ -21,6 +22,7 @@ def method(classifier: bool = False) -> BYOL:
 
 
 VIEW1, VIEW2 = torch.rand(2, 8, 3, 32, 32, generator=torch.Generator().manual_seed(1)).unbind(0)
+VIEWS = ViewBatch((VIEW1,), (VIEW2,))
 
 
 def test_forward_is_four_separate_forwards_of_normalised_views() -> None:
@@ -31,12 +33,12 @@ def test_forward_is_four_separate_forwards_of_normalised_views() -> None:
     (_, z1), (_, z2) = by_hand.online(n1), by_hand.online(n2)
     (_, t1), (_, t2) = by_hand.target(n1), by_hand.target(n2)
     expected = byol_loss(by_hand.predictor(z1), by_hand.predictor(z2), t1, t2)
-    assert m(v1, v2).loss.item() == pytest.approx(expected.item(), abs=1e-12)
+    assert m(ViewBatch((v1,), (v2,))).loss.item() == pytest.approx(expected.item(), abs=1e-12)
 
 
 def test_forward_target_gets_no_gradient_and_keeps_its_own_statistics() -> None:
     m = method()
-    m(VIEW1, VIEW2).loss.backward()
+    m(VIEWS).loss.backward()
     assert all(p.grad is None for p in m.target.parameters())
     assert all(p.grad is not None for p in m.online.parameters())
     statistics = m.target.get_buffer("encoder.bn1.running_mean")
@@ -62,7 +64,7 @@ def test_target_starts_as_a_copy_and_moves_parameters_only() -> None:
 def test_classifier_changes_no_other_gradient_bit() -> None:
     labels = torch.arange(8) % 3
     plain, with_head = method(), method(classifier=True)
-    alone, both = plain(VIEW1, VIEW2, labels), with_head(VIEW1, VIEW2, labels)
+    alone, both = plain(VIEWS, labels), with_head(VIEWS, labels)
     assert torch.equal(alone.loss, both.loss)
     assert both.classifier_loss is not None
     assert torch.equal(both.total, both.loss + both.classifier_loss)
@@ -78,6 +80,6 @@ def test_classifier_changes_no_other_gradient_bit() -> None:
 
 def test_forward_under_bf16_autocast_has_a_float32_loss() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        output = method()(VIEW1, VIEW2)
+        output = method()(VIEWS)
     assert output.loss.dtype == torch.float32
     assert output.projection1.dtype == torch.bfloat16

@@ -1,6 +1,7 @@
 """Relatives of BYOL in one class: targets, predictors, further views, and the table of methods."""
 
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -16,9 +17,11 @@ from byol.methods.network import MethodOutput, Network
 from byol.methods.siamese import PairLoss, PairMethod, TargetKind, least_squares
 from byol.nets.encoder import create_encoder
 from byol.nets.heads import mlp_head
+from byol.runtime.view_roles import ViewBatch
 from tests.conftest import SMALL
 
 VIEW1, VIEW2 = torch.rand(2, 8, 3, 16, 16, generator=torch.Generator().manual_seed(1)).double().unbind(0)
+VIEWS = ViewBatch((VIEW1,), (VIEW2,))
 
 
 TINY = {
@@ -60,7 +63,7 @@ def test_siamese_with_byols_parts_computes_byol() -> None:
     theirs = BYOL(network, predictor, mean=(0.5,) * 3, std=(0.25,) * 3).double()
     ours = siamese(BYOL_LOSS, "average")
     for made in (theirs, ours):
-        made(VIEW1, VIEW2).loss.backward()
+        made(VIEWS).loss.backward()
         with torch.no_grad():
             for p in made.online.parameters():
                 p.sub_(0.1 * p.grad)
@@ -76,7 +79,7 @@ def test_simclr_is_nt_xent_of_both_projections_with_gradient_to_both() -> None:
     n1, n2 = (VIEW1 - 0.5) / 0.25, (VIEW2 - 0.5) / 0.25
     weights = list(m.online.parameters())
     expected = nt_xent(m.online(n1)[1], m.online(n2)[1], temperature=0.5)
-    found = m(VIEW1, VIEW2).loss
+    found = m(VIEWS).loss
     assert found.item() == pytest.approx(expected.item(), abs=1e-12)
     for a, b in zip(torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights), strict=True):
         assert torch.allclose(a, b, atol=1e-10)
@@ -93,7 +96,7 @@ def test_stop_gradient_keeps_the_value_and_halves_the_paths(target: TargetKind) 
     targets = (z1.detach(), z2.detach()) if target == "stop-gradient" else (z1, z2)
     weights = [p for p in m.parameters() if p.requires_grad]
     expected = torch.autograd.grad(simsiam_loss(m.predictor(z1), m.predictor(z2), *targets), weights)
-    found = torch.autograd.grad(m(VIEW1, VIEW2).loss, weights)
+    found = torch.autograd.grad(m(VIEWS).loss, weights)
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a, b, atol=1e-10)
 
@@ -128,18 +131,18 @@ def test_least_squares_predictor_is_solved_on_both_directions_without_gradient()
     t1, t2 = z1.detach(), z2.detach()
     best = torch.linalg.pinv(torch.cat((t1, t2)), rtol=1e-5) @ torch.cat((t2, t1))
     expected = torch.autograd.grad(byol_loss(z1 @ best, z2 @ best, t1, t2), list(m.online.parameters()))
-    found = torch.autograd.grad(m(VIEW1, VIEW2).loss, list(m.online.parameters()))
+    found = torch.autograd.grad(m(VIEWS).loss, list(m.online.parameters()))
     assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(found, expected, strict=True))
 
 
 def test_others_small_views_predict_both_targets_and_the_mean_is_taken() -> None:
     m = siamese(BYOL_LOSS, "average").eval()  # eval: forwards do not disturb each other
     small = torch.rand(8, 3, 8, 8, dtype=torch.float64)
-    output: MethodOutput = m(VIEW1, VIEW2, None, {"small": (small,)})
+    output: MethodOutput = m(replace(VIEWS, small=(small,)))
     assert m.target is not None
     n1, n2, n3 = ((v - 0.5) / 0.25 for v in (VIEW1, VIEW2, small))
     t1, t2, p3 = m.target(n1)[1], m.target(n2)[1], m.predictor(m.online(n3)[1])
-    expected = (m(VIEW1, VIEW2).loss + byol_loss(p3, p3, t1, t2)) / 2
+    expected = (m(VIEWS).loss + byol_loss(p3, p3, t1, t2)) / 2
     assert output.loss.item() == pytest.approx(expected.item(), abs=1e-10)
 
 
@@ -147,7 +150,7 @@ def test_others_small_views_predict_both_targets_and_the_mean_is_taken() -> None
 def test_others_replace_and_average_what_the_target_sees(target: TargetKind) -> None:
     m = siamese(BYOL_LOSS, target).eval()
     extra = torch.rand(4, 8, 3, 16, 16, dtype=torch.float64)
-    output = m(VIEW1, VIEW2, None, {"targets1": (extra[0], extra[1]), "targets2": (extra[2],)})
+    output = m(replace(VIEWS, targets1=(extra[0], extra[1]), targets2=(extra[2],)))
     network = m.target if m.target is not None else m.online
     n = (extra - 0.5) / 0.25
     unit = [z / z.norm(dim=1, keepdim=True) for z in (network(n[0])[1], network(n[1])[1])]
@@ -172,7 +175,7 @@ def test_every_combination_gives_a_finite_loss_and_gradient(name: str) -> None:
     ):
         m = built(**{"method.name": name, "method.target": target, "heads.predictor": predictor})
         assert m.has_average == (target == "average")
-        output = m(VIEW1.float(), VIEW2.float())
+        output = m(VIEWS.map(Tensor.float))
         output.loss.backward()
         found = [p.grad for p in m.online.parameters()]
         assert all(g is not None and bool(g.isfinite().all()) for g in found), (target, predictor)
@@ -196,7 +199,7 @@ def test_configured_bridge_has_byol_and_simclr_as_corners(
 ) -> None:
     """Loss and gradients of the methods as a config makes them, from the same weights (section 5 of BYOL, appendix F.4)."""
     theirs, ours = built(**corner).double(), built(**{"method.name": "infonce", **bridge}).double()
-    expected, found = (m.train()(VIEW1, VIEW2).loss for m in (theirs, ours))
+    expected, found = (m.train()(VIEWS).loss for m in (theirs, ours))
     assert found.item() == pytest.approx(scale * expected.item() + shift, abs=1e-6)
     expected.backward()
     found.backward()

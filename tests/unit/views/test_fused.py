@@ -8,12 +8,11 @@ import torch
 
 from byol.runtime import kernels
 from byol.views import fused
-from byol.views.asymmetric import AsymmetricViews, Asymmetry
+from byol.views.asymmetric import Asymmetry, asymmetric
 from byol.views.augment import augment, distort, random_crop
-from byol.views.one_view import OneView
 from byol.views.parameters import ViewParameters, draw
-from byol.views.policy import T_PRIME, Semantics, T, ViewKernels, ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.views.policy import T_PRIME, Semantics, T, ViewPolicy
+from byol.views.views import Views, pair, single
 from tests.parity.test_components import golden, pictures
 
 BUSY = ViewPolicy(blur_probability=0.7, solarize_probability=0.5)
@@ -134,25 +133,18 @@ def test_fused_blur_grayscale_and_solarize_agree_with_deepminds_numbers() -> Non
         assert difference(found, torch.from_numpy(z[f"{name}.out"])) <= TOLERANCE
 
 
-@pytest.mark.parametrize("kind", ["two", "one", "asymmetric"])
+@pytest.mark.parametrize("kind", ["pair", "single", "asymmetric"])
 def test_fused_views_of_every_kind_equal_torchs(kind: str) -> None:
-    def made(kernels: ViewKernels):
-        two = TwoViews(T, T_PRIME, 16, 12, 3, kernels=kernels)
-        others = Asymmetry(2, 8, (0.05, 0.14), "source", "target", "both")
-        one = OneView(BUSY, 16, 12, 3, kernels=kernels)
-        return {"two": two, "one": one, "asymmetric": AsymmetricViews(two, others)}[kind]
-
+    roles = {
+        "pair": pair(T, T_PRIME, 16),
+        "single": single(BUSY, 16),
+        "asymmetric": asymmetric(T, T_PRIME, 16, Asymmetry(2, 8, (0.05, 0.14), "source", "target", "both")),
+    }[kind]
     images = noise(5, 3, 40, 48)
-    native, fused = flat(made("native")(images, 1, 4)), flat(made("fused")(images, 1, 4))
-    assert len(native) == len(fused) == {"two": 2, "one": 1, "asymmetric": 10}[kind]
+    native, fused = (list(Views(roles, 12, 3, kernels=kernels)(images, 1, 4)) for kernels in ("native", "fused"))
+    assert len(native) == len(fused) == {"pair": 2, "single": 1, "asymmetric": 10}[kind]
     for ours, theirs in zip(fused, native, strict=True):
         assert difference(ours, theirs) < TOLERANCE
-
-
-def flat(views) -> list[torch.Tensor]:
-    if isinstance(views, torch.Tensor):
-        return [views]
-    return [view for part in (views.values() if isinstance(views, dict) else views) for view in flat(part)]
 
 
 def test_fused_leaves_float_images_and_machines_without_a_compiler_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 from byol.views.geometry import crop_window
 from byol.views.parameters import CROP_TRIES, ViewParameters, draw
 from byol.views.policy import T_PRIME, T, ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 
 COUNT = 20_000
 
@@ -142,7 +142,7 @@ def test_crop_windows_clamped_to_the_image_are_the_share_that_geometry_says() ->
 
 def test_two_views_differ_in_every_image() -> None:
     images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    first, second = TwoViews(T, T_PRIME, 24, 64, 0)(images, step=0)
-    again, _ = TwoViews(T, T_PRIME, 24, 64, 0)(images, step=1)
+    first, second = Views(pair(T, T_PRIME, 24), 64, 0)(images, step=0)
+    again, _ = Views(pair(T, T_PRIME, 24), 64, 0)(images, step=1)
     assert float((first - second).flatten(1).abs().amax(1).min()) > 0.01
     assert float((first - again).flatten(1).abs().amax(1).min()) > 0.01

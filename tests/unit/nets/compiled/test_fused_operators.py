@@ -12,6 +12,7 @@ from byol.nets.heads import mlp_head
 from byol.nets.norm import Conventions
 from byol.nets.resnet import ResNet
 from byol.optim.groups import create_optimizer
+from byol.runtime.view_roles import ViewBatch
 from tests.closeness import relative_error
 
 
@@ -41,7 +42,8 @@ def four_steps(method: BYOL, *, fused: bool) -> dict[str, Tensor]:
     losses = []
     for step in range(4):
         views = torch.rand(2, 16, 3, 16, 16, generator=torch.Generator().manual_seed(step))
-        output = method(*views.to(next(method.parameters()).dtype))
+        view1, view2 = views.to(next(method.parameters()).dtype)
+        output = method(ViewBatch((view1,), (view2,)))
         output.loss.backward()
         for group in optimizer.param_groups:
             group["lr"] = 0.1

@@ -8,7 +8,7 @@ import torch
 
 from byol.views.geometry import crop_resize
 from byol.views.policy import T_PRIME, T, ViewKernels, ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 40, 48), dtype=np.uint8))
 
@@ -16,16 +16,16 @@ IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 40, 
 BOTH_KERNELS = pytest.mark.parametrize("kernels", ["native", "fused"])
 
 
-def views(kernels: ViewKernels = "native") -> TwoViews:
-    return TwoViews(T, T_PRIME, 32, 12, 3, kernels=kernels)
+def views(kernels: ViewKernels = "native") -> Views:
+    return Views(pair(T, T_PRIME, 32), 12, 3, kernels=kernels)
 
 
 @BOTH_KERNELS
 def test_two_views_slices_equal_the_whole_batch(kernels: ViewKernels) -> None:
     whole = views(kernels)(IMAGES, step=5)
     parts = [views(kernels)(IMAGES[i : i + 4], 5, i) for i in (0, 4, 8)]
-    for number in (0, 1):
-        assert torch.allclose(whole[number], torch.cat([p[number] for p in parts]), atol=1e-6)
+    for view, sliced in zip(whole, zip(*parts, strict=True), strict=True):
+        assert torch.allclose(view, torch.cat(sliced), atol=1e-6)
 
 
 @BOTH_KERNELS
@@ -44,7 +44,7 @@ def test_fallback_crops_of_two_aspects_are_each_views_own(kernels: ViewKernels) 
         (0.9, 1.0), flip_probability=0.0, jitter_probability=0.0, grayscale_probability=0.0, blur_probability=0.0
     )
     policies = [dataclasses.replace(still, crop_aspect=(aspect, aspect)) for aspect in (1.0, 2.0)]
-    made = TwoViews(*policies, 8, 12, 3, semantics="torchvision", kernels=kernels)
+    made = Views(pair(*policies, 8), 12, 3, semantics="torchvision", kernels=kernels)
     images = IMAGES[:, :, :8, :].contiguous()
     crops = torch.stack([made.crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(images)])
     for width, view, cropped in zip((8, 16), made(images, 5), made.finish(crops, 5), strict=True):
