@@ -20,22 +20,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byol import build, build_networks
-from byol.commands.trainer import Trainer
+from byol.build.encoder import encoder_description
+from byol.build.networks import build_method, seeded
+from byol.build.settings import fit_to_data
+from byol.build.training import build_state
 from byol.config import Config, override
 from byol.data.open import profile
 from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.subset import Subset, held_out, per_class
+from byol.encoder.encoder import Encoder
 from byol.errors import NonFiniteError
 from byol.evaluate.features import extract
 from byol.evaluate.linear import fit_linear
 from byol.evaluate.scores import paired_difference
-from byol.export.encoder_file import Encoder
 from byol.methods.byol import BYOL
 from byol.recipes import recipe
 from byol.runtime.ranks import Ranks
-from byol.runtime.record import RunDirectory
+from byol.runtime.run_directory import RunDirectory
+from byol.training.trainer import Trainer
 
 EPOCHS = 3
 WIDTH, NUM_FEATURES = 16, 64
@@ -154,13 +157,13 @@ def resolved(trial: Trial, source: ImageSource) -> Config:
     """The trial's whole config."""
     config = override(recipe("sample").config, {**COMMON, **trial.settings})
     seen = profile(source, SkippedImages())
-    return build.fit_to_data(config, seen, len(source), adapts_batch=False, cuts_warmup=True)[0]
+    return fit_to_data(config, seen, len(source), adapts_batch=False, cuts_warmup=True)[0]
 
 
 def encoder(seed: int) -> nn.Module:
     """Three convolutions of stride 2 with batch norm, averaged: (N, 1, S, S) -> (N, 64)."""
     layers: list[nn.Module] = []
-    with build_networks.seeded(seed):
+    with seeded(seed):
         for inputs, outputs in ((1, WIDTH), (WIDTH, 2 * WIDTH), (2 * WIDTH, NUM_FEATURES)):
             layers += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -168,7 +171,7 @@ def encoder(seed: int) -> nn.Module:
 
 def networks(trial: Trial, config: Config) -> BYOL:
     """The method with what the trial takes out."""
-    method = build_networks.method(config, 1, encoder(config.seed))
+    method = build_method(config, 1, encoder(config.seed))
     if not trial.predictor:
         method.predictor = nn.Identity()
     if trial.norm != "all":
@@ -189,7 +192,7 @@ def _replace_norms(module: nn.Module, make: Any) -> None:
 
 def probe(encoder: nn.Module, train: ImageSource, validation: ImageSource, config: Config) -> dict[str, Tensor]:
     """Which validation images linear probes get right, (N,) in [0, 1]: on 3,000 labels, on 10 per class (3 draws)."""
-    about = build.encoder_description(config, 1, NUM_FEATURES, own_module=True)
+    about = encoder_description(config, 1, NUM_FEATURES, own_module=True)
     encode, device = Encoder(encoder, about).eval(), torch.device("cpu")
     bank = extract(encode, Subset(train, np.arange(3000), "bank"), 1, device)
     queries = extract(encode, validation, 1, device)
@@ -212,7 +215,7 @@ def run(name: str, folder: Path, train: ImageSource, validation: ImageSource) ->
         UNTRAINED[start] = probe(method.encoder, train, validation, config)
     untrained = UNTRAINED[start]
     trainer = Trainer.create(config, train, 1, method.encoder, SkippedImages(), Ranks())
-    trainer.state = build.state(config, method, trainer.device, Ranks())
+    trainer.state = build_state(config, method, trainer.device, Ranks())
     began = time.monotonic()
     found: dict[str, Any] = {"name": name, "random": _percent(untrained)}
     try:

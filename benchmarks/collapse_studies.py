@@ -25,18 +25,19 @@ from torch import Tensor
 
 import byol
 from benchmarks.collapse_thresholds import lines, wrong
-from byol import build
-from byol.commands.evaluate import labelled_splits
+from byol.build.encoder import untrained_encoder
 from byol.config import Config, from_dict
+from byol.data.labelled import labelled_splits
 from byol.data.source import ImageSource
 from byol.data.subset import Subset
 from byol.diagnostics.collapse import CollapseWatch, Limits, health
+from byol.encoder.encoder import Encoder
 from byol.engine.metrics import read_metrics
 from byol.evaluate.features import extract
 from byol.evaluate.linear import fit_linear
 from byol.evaluate.scores import paired_difference
-from byol.export.encoder_file import Encoder
-from byol.runtime.record import RunDirectory, read_json, write_json
+from byol.runtime.files import read_json, write_json
+from byol.runtime.run_directory import RunDirectory
 
 NUM_LABELS = 3000
 
@@ -65,7 +66,7 @@ def measured(run: Path, untrained: dict[str, Tensor]) -> dict[str, Any]:
         return untrained[key]
 
     start = json.dumps([record["data"]["data"], config.seed, config.views.size, dataclasses.asdict(config.encoder)])
-    before = once(start, lambda: build.untrained_encoder(config, train))
+    before = once(start, lambda: untrained_encoder(config, train))
     gain = paired_difference(probe(byol.load(run), train, test), before)
     found = {"gain": [round(x, 2) for x in (gain.value, gain.low, gain.high)], "num_images": len(before)}
     write_json(kept, found)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.collapse_runs import TRIALS, labelled_parts, networks, resolved
-from byol import build
+from byol.build.views import build_views
 from byol.commands.diagnose import measure
 from byol.data.source import ImageSource
 from byol.diagnostics.collapse import CollapseWatch, Limits, health
@@ -44,7 +44,7 @@ def measured(folder: Path, number: int, source: ImageSource) -> dict[str, Any]:
     _, state = checkpoint.load_newest(folder / "checkpoints")
     method = networks(trial, config)
     method.load_state_dict(state["method"])
-    views = build.two_views(dataclasses.replace(config, batch_size=NUM_IMAGES, seed=12345))
+    views = build_views(dataclasses.replace(config, batch_size=NUM_IMAGES, seed=12345))
     images = ViewedImages(source, 1, views, NUM_PAIRS, config.batch_size)
     by_mode = measure(method, images, NUM_IMAGES, torch.device("cpu"))
     flat: dict[str, Any] = {

@@ -13,7 +13,7 @@ import torch
 
 import byol
 from benchmarks.record import Record, arguments, publish, record, rounded
-from byol.commands.evaluate import labelled_splits
+from byol.data.labelled import labelled_splits
 from byol.evaluate.features import extract
 from byol.evaluate.knn import knn_predict
 from byol.studies.judge import over_seeds

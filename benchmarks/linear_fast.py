@@ -13,13 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
 from benchmarks.record import Record, alternate, arguments, publish, record, rounded, timed
-from byol.build_networks import seeded
+from byol.build.networks import seeded
 from byol.data.sample import open_sample
 from byol.data.subset import Subset
+from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.evaluate import linear
 from byol.evaluate.features import extract, labels_of
-from byol.evaluate.linear_fast import PAPER_STRENGTHS
-from byol.export.encoder_file import Encoder, EncoderDescription
+from byol.evaluate.protocols.linear_fast import PAPER_STRENGTHS
 from byol.nets.encoder import create_encoder
 
 TOLERANCE, MAX_ITERATIONS = 1e-4, 1000

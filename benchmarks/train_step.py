@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.images import write_folder
 from benchmarks.record import Record, alternate, arguments, in_child, publish, record, rounded
-from byol.build_networks import method
+from byol.build.networks import build_method
 from byol.config import Config, override
 from byol.runtime.view_roles import ViewBatch
 
@@ -43,7 +43,7 @@ def flops_per_image(encoder: str, stem: str, size: int, hidden: int) -> float:
             "heads.predictor_hidden": hidden,
         },
     )
-    made, views = method(config, 3), torch.rand(2, 3, size, size)
+    made, views = build_method(config, 3), torch.rand(2, 3, size, size)
     with FlopCounterMode(display=False) as counter:
         made(ViewBatch((views,), (views,))).loss.backward()
     return counter.get_total_flops() / 2

@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import byol
-from byol.cli import COMMANDS, main
+from byol.cli.main import COMMANDS, main
 
 project = "byol"
 author = "The byol developers"

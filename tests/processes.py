@@ -6,7 +6,7 @@ import tempfile
 from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
-from byol.cli import main
+from byol.cli.main import main
 
 METHOD = "forkserver"
 CONTEXT = get_context(METHOD)
@@ -14,7 +14,7 @@ CONTEXT.set_forkserver_preload(
     [
         "byol.commands.pretrain",
         "byol.report.write",
-        "byol.console",
+        "byol.cli.console",
         "timm",
         "torchvision",
         "torch._dynamo",

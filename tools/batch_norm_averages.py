@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from byol.build import fit_to_data, plain_views
-from byol.commands.subject import open_subject
+from byol.build.settings import fit_to_data
+from byol.build.subject import open_subject
+from byol.build.views import plain_views
 from byol.config import override
 from byol.data.open import open_source, profile
 from byol.data.source import SkippedImages

@@ -29,16 +29,16 @@ import torch
 from torch import Tensor
 
 import byol
-from byol.build_networks import method_parts
-from byol.commands.subject import Network, open_subject
+from byol.build.networks import method_parts
+from byol.build.subject import Network, open_subject
 from byol.config import Config, from_dict
 from byol.data.open import open_source, profile
 from byol.data.source import SkippedImages
 from byol.data.subset import Subset, held_out, share_of_each
-from byol.evaluate.options import WITHOUT_WEIGHTS
+from byol.encoder.encoder import Encoder
 from byol.evaluate.probes import probe_correct
-from byol.export.encoder_file import Encoder
-from byol.runtime.record import RunDirectory
+from byol.evaluate.protocols.options import WITHOUT_WEIGHTS
+from byol.runtime.run_directory import RunDirectory
 
 PROBED_IMAGES = 20_000
 """Of the training images, whose labels the probes see."""

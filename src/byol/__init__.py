@@ -13,27 +13,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from byol.errors import DependencyError
+from byol.runtime.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _LAZY = {
     "pretrain": ("byol.commands.pretrain", "pretrain"),
-    "resume": ("byol.commands.pretrain", "resume"),
-    "Run": ("byol.commands.trainer", "Run"),
+    "resume": ("byol.commands.resume", "resume"),
+    "Run": ("byol.training.run", "Run"),
     "evaluate_encoder": ("byol.commands.evaluate", "evaluate"),
     "diagnose": ("byol.commands.diagnose", "diagnose"),
-    "embed": ("byol.commands.embedding", "embed"),
+    "embed": ("byol.commands.embed", "embed"),
     "export_encoder": ("byol.commands.export", "export_encoder"),
-    "import_deepmind": ("byol.commands.import_deepmind", "import_deepmind"),
-    "import_timm": ("byol.commands.import_timm", "import_timm"),
-    "load": ("byol.export.encoder_file", "load_encoder"),
+    "import_deepmind": ("byol.imports.import_deepmind", "import_deepmind"),
+    "import_timm": ("byol.imports.import_timm", "import_timm"),
+    "load": ("byol.encoder.encoder_file", "load_encoder"),
     "write_report": ("byol.report.write", "write_report"),
+    "DataSpec": ("byol.data.spec", "DataSpec"),
     "ByolError": ("byol.errors", "ByolError"),
-    "Estimator": ("byol.estimator", "Estimator"),
+    "Estimator": ("byol.commands.estimator", "Estimator"),
 }
 
 __all__ = [
     "ByolError",
+    "DataSpec",
     "Estimator",
     "Run",
     "__version__",
@@ -51,17 +54,19 @@ __all__ = [
 
 if TYPE_CHECKING:
     from byol.commands.diagnose import diagnose
-    from byol.commands.embedding import embed
+    from byol.commands.embed import embed
+    from byol.commands.estimator import Estimator
     from byol.commands.evaluate import evaluate as evaluate_encoder
     from byol.commands.export import export_encoder
-    from byol.commands.import_deepmind import import_deepmind
-    from byol.commands.import_timm import import_timm
-    from byol.commands.pretrain import pretrain, resume
-    from byol.commands.trainer import Run
+    from byol.commands.pretrain import pretrain
+    from byol.commands.resume import resume
+    from byol.data.spec import DataSpec
+    from byol.encoder.encoder_file import load_encoder as load
     from byol.errors import ByolError
-    from byol.estimator import Estimator
-    from byol.export.encoder_file import load_encoder as load
+    from byol.imports.import_deepmind import import_deepmind
+    from byol.imports.import_timm import import_timm
     from byol.report.write import write_report
+    from byol.training.run import Run
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """`python -m byol` (what torchrun starts)."""
 
-from byol.cli import main
+from byol.cli.main import main
 
 if __name__ == "__main__":
     main()

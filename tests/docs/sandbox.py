@@ -83,8 +83,8 @@ def shortened(words: list[str]) -> list[str]:
 
 def run_python(block: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Runs a Python block where every training is tiny; the names it leaves."""
+    import byol.commands.estimator
     import byol.commands.pretrain
-    import byol.estimator
 
     real = byol.commands.pretrain.pretrain
 
@@ -94,7 +94,7 @@ def run_python(block: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return real(data, recipe, **given)
 
     monkeypatch.setattr(byol.commands.pretrain, "pretrain", tiny)
-    monkeypatch.setattr(byol.estimator, "pretrain", tiny)
+    monkeypatch.setattr(byol.commands.estimator, "pretrain", tiny)
     names: dict[str, Any] = {"images": torch.zeros(2, 3, 40, 40, dtype=torch.uint8)}
     exec(compile(block, "page", "exec"), names)
     return names

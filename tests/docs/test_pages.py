@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import byol
-from byol.cli import COMMANDS, Pretrain, main, parse
+from byol.cli.main import COMMANDS, main, parse
+from byol.cli.pretrain import Pretrain
+from byol.cli.study import RunStudy
 from byol.config import validate
 from byol.studies import find_study
-from byol.studies.options import RunStudy
 from tests.docs.pages import PAGES, ROOT, Command, commands, options, python_blocks, read
 from tests.docs.sandbox import NOT_RUN, REPLACED, prepare, run_python, shortened
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import byol
-from byol.cli import COMMANDS
+from byol.cli.main import COMMANDS
 from tests.docs.pages import PAGES, ROOT
 
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from byol import build, build_networks
+from byol.build.networks import build_method
+from byol.build.training import build_state
+from byol.build.views import build_views
 from byol.config import Config, from_dict, override, to_dict
 from byol.data.arrays import ArrayImages
 from byol.data.loader import Batch, ResidentFeed
@@ -18,7 +20,7 @@ from byol.data.source import SkippedImages
 from byol.engine.micro_batches import ahead, micro_batches
 from byol.engine.step import Schedule, train_step
 from byol.engine.wrap import wrap
-from byol.evaluate import training
+from byol.evaluate.protocols import training
 from byol.recipes import recipe
 from byol.runtime.hardware import choose_kernels
 from byol.runtime.ranks import Ranks
@@ -60,11 +62,11 @@ def test_step_waits_for_nothing(name: str, optimizer: str) -> None:
     """Views, both networks, loss, backward, optimizer and target are queued; the loss is read afterwards alone."""
     device = torch.device(name)
     c = config(**{"optimizer.name": optimizer, "optimizer.base_learning_rate": 0.01})
-    state = build.state(c, build_networks.method(c, 3), device, Ranks())
+    state = build_state(c, build_method(c, 3), device, Ranks())
     schedule = Schedule(0.1, BATCH, 100, 2, 0.99)
     compute_loss = wrap(state.method, device, bf16=True, channels_last=True)
     batch = images(device)
-    made = micro_batches((Batch(step, 0, batch, False, None) for step in range(4)), build.two_views(c), device)
+    made = micro_batches((Batch(step, 0, batch, False, None) for step in range(4)), build_views(c), device)
     losses = []
     for step in range(4):
         with without_waiting(device) if step > 1 else contextlib.nullcontext():
@@ -77,7 +79,7 @@ def test_step_waits_for_nothing(name: str, optimizer: str) -> None:
 def test_views_made_ahead_are_not_overwritten(name: str) -> None:
     """Each is read by a step that is still queued when the memory of the one before is taken again."""
     device = torch.device(name)
-    views, batch = build.two_views(config()), images(device)
+    views, batch = build_views(config()), images(device)
 
     def late_batches() -> Iterator[Batch]:
         for step in range(12):
@@ -100,9 +102,9 @@ def test_step_as_cuda_graphs_is_the_step() -> None:
     torch._dynamo.reset()
     counters.clear()
     for compiled in (False, True):
-        state = build.state(c, build_networks.method(c, 3), device, Ranks())
+        state = build_state(c, build_method(c, 3), device, Ranks())
         compute_loss = wrap(state.method, device, bf16=False, channels_last=True, compiled=compiled)
-        made = micro_batches((Batch(step, 0, batch, False, None) for step in range(8)), build.two_views(c), device)
+        made = micro_batches((Batch(step, 0, batch, False, None) for step in range(8)), build_views(c), device)
         results = [
             train_step(state, itertools.islice(made, 1), 1, compute_loss, Schedule(0.1, BATCH, 100, 2, 0.99)).loss
             for _ in range(8)
@@ -115,7 +117,7 @@ def test_step_as_cuda_graphs_is_the_step() -> None:
 @pytest.mark.parametrize("name", DEVICES)
 def test_views_are_those_of_the_cpu(name: str) -> None:
     device = torch.device(name)
-    made = build.two_views(config())
+    made = build_views(config())
     expected = made(images(torch.device("cpu")), 3)
     for view, other in zip(made(images(device), 3), expected, strict=True):
         assert view.device.type == name

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import byol
+from byol.build.subject import open_subject, trained_images
 from byol.commands.evaluate import evaluate
 from byol.commands.export import export_encoder
-from byol.commands.subject import open_subject, trained_images
+from byol.encoder.encoder_file import WEIGHTS
 from byol.errors import EncoderError, NonFiniteError, RunError
-from byol.export.encoder_file import WEIGHTS
 from byol.methods.byol import BYOL
 from byol.methods.network import MethodOutput
 from byol.runtime import checkpoint
-from byol.runtime.record import RunDirectory
+from byol.runtime.run_directory import RunDirectory
 from tests.conftest import SMALL, picture
 
 IMAGES = torch.stack([torch.from_numpy(picture(seed, 32, 32)).permute(2, 0, 1) for seed in range(6)])

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from byol.cli import main
+from byol.cli.main import main
 from tests.conftest import encoded, picture
 from tests.processes import Command
 
@@ -247,7 +247,7 @@ def test_what_the_machine_refuses_is_one_sentence(
     def fail(arguments: list[str]) -> int:
         raise error
 
-    monkeypatch.setattr("byol.cli._run", fail)
+    monkeypatch.setattr("byol.cli.main._run", fail)
     with pytest.raises(SystemExit) as ended:
         main([])
     said = capsys.readouterr().err
@@ -287,7 +287,7 @@ def test_our_own_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     def fail(arguments: list[str]) -> int:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("byol.cli._run", fail)
+    monkeypatch.setattr("byol.cli.main._run", fail)
     with pytest.raises(RuntimeError, match="mat1"):
         main([])
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from byol.cli import main
+from byol.cli.main import main
 from byol.commands import demo as demo_module
-from byol.commands import plan as plan_module
-from byol.commands.plan import TimeLimit, plan
 from byol.data import open as data_open
 from byol.data.arrays import ArrayImages
 from byol.data.open import profile
@@ -22,6 +20,8 @@ from byol.data.source import SkippedImages
 from byol.errors import ConfigError
 from byol.recipes import recipe
 from byol.runtime.ranks import Ranks
+from byol.training import plan as plan_module
+from byol.training.plan import TimeLimit, plan
 
 
 @pytest.mark.full

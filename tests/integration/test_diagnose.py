@@ -10,16 +10,16 @@ import pytest
 import torch
 
 import byol
-from byol import build_networks
-from byol.cli import main
+from byol.build.networks import build_method
+from byol.cli.main import main
 from byol.commands.diagnose import diagnose, tables
-from byol.commands.trainer import Run
 from byol.data.arrays import ArrayImages
 from byol.data.source import SkippedImages
 from byol.diagnostics.measures import measure_encodings
 from byol.errors import ByolError, ConfigError, DataError, EncoderError, RunError
 from byol.evaluate.view_encodings import ViewedImages
 from byol.runtime import checkpoint
+from byol.training.run import Run
 from byol.views.policy import ViewPolicy
 from byol.views.views import Views, pair
 from tests.conftest import SMALL, picture
@@ -143,7 +143,7 @@ def test_diagnose_run_without_checkpoints_has_the_same_representation(run: Run, 
 
 def test_diagnose_constant_projections_are_collapsed(run: Run, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    make = build_networks.method
+    make = build_method
 
     def constant(*arguments: object, **settings: object):
         method = make(*arguments, **settings)  # pyright: ignore[reportArgumentType]
@@ -158,7 +158,7 @@ def test_diagnose_constant_projections_are_collapsed(run: Run, images: Path, mon
         method.load_state_dict = load_and_flatten
         return method
 
-    monkeypatch.setattr("byol.build_networks.method", constant)
+    monkeypatch.setattr("byol.build.networks.build_method", constant)
     found = diagnose(run.path, str(images), num_images=64, num_views=2)
     assert found.verdict.startswith("collapsed")
     assert found.measures["train"]["networks"]["source_variance"] == pytest.approx(0.0, abs=1e-10)

@@ -18,10 +18,11 @@ from torch import nn
 
 import byol
 from byol.commands.export import Kind, export_encoder
+from byol.encoder.encoder import EncoderDescription
+from byol.encoder.encoder_file import save_encoder
 from byol.errors import ByolError, EncoderError, RunError
-from byol.evaluate.options import KnnOptions, ProtocolOptions
+from byol.evaluate.protocols.options import KnnOptions, ProtocolOptions
 from byol.export.backbone import TimmBackbone
-from byol.export.encoder_file import EncoderDescription, save_encoder
 from byol.export.onnx_file import NormalizedEncoder
 from byol.nets.encoder import create_encoder
 from tests.conftest import SMALL, picture
@@ -268,7 +269,7 @@ def test_export_card_has_the_results_of_these_weights_alone(photos: Path, tmp_pa
 def test_export_that_is_not_equal_is_never_written(
     backbone: TimmBackbone, says: str, to: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("byol.commands.export.find_backbone", lambda *_: backbone)
+    monkeypatch.setattr("byol.export.writers.find_backbone", lambda *_: backbone)
     with pytest.raises(EncoderError, match=says):
         export_encoder(saved(tmp_path / "run", "resnet"), to, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -12,19 +12,20 @@ import torch
 from safetensors.torch import load_file
 
 import byol
-from byol.build import by_view_size
+from byol.build.views import by_view_size
 from byol.commands.doctor import estimate
-from byol.commands.pretrain import resume
+from byol.commands.resume import resume
 from byol.config import override
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.source import SkippedImages
 from byol.engine import loop
-from byol.engine.loop import LoopSettings, Progress, pixels
 from byol.engine.metrics import read_metrics
 from byol.engine.micro_batches import bounds, views_by_part
 from byol.engine.pace import Pace
+from byol.engine.progress import Progress, pixels
+from byol.engine.settings import LoopSettings
 from byol.engine.step import Schedule
 from byol.errors import ConfigError, EncoderError
 from byol.methods.siamese import PairMethod
@@ -142,7 +143,7 @@ def test_views_grow_and_resuming_is_exact(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_corrected_plan_moves_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pace, "corrected", lambda pace, step: 6 if step == 2 else None)
-    monkeypatch.setattr("byol.commands.plan.train_a_little", lambda *_: (20.0, 16, 0))
+    monkeypatch.setattr("byol.training.plan.train_a_little", lambda *_: (20.0, 16, 0))
     settings = {**GROWING, "views.growth": (0.5,)}
     sizes = seen_sizes(monkeypatch)
     run = byol.pretrain(PICTURES, "small", out=tmp_path / "run", overrides=settings, minutes=1, say=lambda line: None)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import byol
-from byol.cli import main
-from byol.commands import speed
+from byol.cli.main import main
 from byol.data.open import open_source
+from byol.training import speed
 from tests.conftest import SMALL, encoded, picture
 
 

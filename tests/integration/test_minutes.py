@@ -12,20 +12,21 @@ import pytest
 import torch
 
 import byol
-from byol.cli import main
-from byol.commands import plan as plan_module
-from byol.commands.plan import TimeLimit, plan
+from byol.cli.main import main
 from byol.config import Config, EncoderConfig, override, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.open import profile
 from byol.data.source import SkippedImages
+from byol.encoder.encoder import EncoderDescription
+from byol.encoder.encoder_file import write_description
 from byol.engine.pace import Pace
 from byol.errors import ConfigError
-from byol.export.encoder_file import EncoderDescription, write_description
 from byol.recipes.recipe import Recipe, Size
 from byol.runtime import checkpoint
 from byol.runtime.ranks import Ranks
+from byol.training import plan as plan_module
+from byol.training.plan import TimeLimit, plan
 from byol.views.views import Views
 from tests.conftest import SMALL
 

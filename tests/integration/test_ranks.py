@@ -15,7 +15,7 @@ from torch import distributed, nn
 from torch.nn import functional
 
 import byol
-from byol.commands.pretrain import resume
+from byol.commands.resume import resume
 from byol.data.arrays import ArrayImages
 from byol.engine.metrics import read_metrics
 from byol.errors import ConfigError
@@ -170,8 +170,8 @@ def test_rank_that_dies_ends_all_with_a_sentence(tmp_path: Path) -> None:
 
 def die_at_four(out: Path) -> None:
     """The second rank dies; the first is slow enough to tell of it that torchrun's SIGTERM comes before."""
-    from byol.commands import trainer
     from byol.engine import loop
+    from byol.training import trainer
 
     original, train = loop._Log.write, trainer.train
 

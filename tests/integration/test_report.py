@@ -13,22 +13,22 @@ from markupsafe import escape
 from PIL import Image
 
 import byol
-from byol import build
-from byol.build_networks import trained_method
-from byol.cli import main
+from byol.build.trained_run import trained_method
+from byol.build.views import build_views
+from byol.cli.console import picture_code
+from byol.cli.main import main
 from byol.config import Config, from_dict
-from byol.console import picture_code
 from byol.data.open import open_source
 from byol.errors import DataError, RunError
 from byol.evaluate.branch_measures import measure_branches
 from byol.report.summary import WATCHED, RunSummary, config_differences, read_runs
 from byol.report.write import _columns, report_after, write_report
-from byol.runtime.record import RunDirectory
+from byol.runtime.run_directory import RunDirectory
 from byol.studies import find_study
 from byol.studies.judge import judge
+from byol.studies.run_study import write as write_study
 from byol.studies.runs import UNTRAINED
 from byol.studies.study_report import COLUMNS, StudyResult, protocol
-from byol.studies.study_report import write as write_study
 from tests.conftest import SMALL, encoded, picture
 
 NASTY = "<script>alert(1)<"
@@ -180,7 +180,7 @@ def test_report_tells_the_variance_over_views_of_both_networks(runs: Path, tmp_p
         trained_method(RunDirectory.open(runs / "a")),
         open_source(str(runs / "photos")),
         3,
-        build.two_views(config),
+        build_views(config),
         16,
         torch.device("cpu"),
         32,

@@ -19,24 +19,24 @@ from safetensors.torch import load_file
 from torch import nn
 
 import byol
-from byol import build_networks
-from byol.commands.pretrain import resume
+from byol.build.networks import build_method
+from byol.commands.resume import resume
 from byol.config import override
 from byol.data.arrays import ArrayImages
 from byol.data.loader import BatchPlan, ResidentFeed
 from byol.data.order import Order
 from byol.diagnostics.measures import measure_step
 from byol.diagnostics.spectrum import alpha_req
-from byol.engine.loop import Progress
 from byol.engine.metrics import read_metrics
 from byol.engine.micro_batches import micro_batches
+from byol.engine.progress import Progress
 from byol.engine.state import State
 from byol.engine.step import Schedule, train_step
 from byol.errors import CheckpointError, CollapseError, ConfigError, EncoderError, NonFiniteError, RunError
 from byol.methods.byol import BYOL, MethodOutput
 from byol.recipes import recipe
 from byol.runtime import checkpoint
-from byol.runtime.record import RunDirectory
+from byol.runtime.run_directory import RunDirectory
 from byol.views.policy import T_PRIME, T
 from byol.views.views import Views, pair
 from tests.conftest import SMALL, picture
@@ -108,7 +108,7 @@ def test_load_gives_the_trained_encoder(tmp_path: Path) -> None:
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a training find a signal after so many steps."""
-    from byol.commands import trainer
+    from byol.training import trainer
 
     class StopThere(trainer.StopRequest):
         def __enter__(self):
@@ -169,7 +169,7 @@ def test_run_is_repeated_from_its_record(photos: Path, tmp_path: Path) -> None:
 
 def test_signal_in_the_last_save_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Launchers pass signals on: one may come when the training has stopped by another, or is done."""
-    from byol.commands import trainer
+    from byol.training import trainer
 
     save = checkpoint.save
 
@@ -202,9 +202,7 @@ def test_train_step_averages_gradients_over_micro_batches() -> None:
     """Four micro-batches of a loss without batch norm move the weights, and the target once, as the whole batch does."""
     made = {}
     for micro in (16, 4):
-        method = build_networks.method(
-            override(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3
-        )
+        method = build_method(override(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3)
         optimizer = torch.optim.SGD(method.online.parameters(), lr=0.0, momentum=0.9)
         state = State(method, optimizer)
         feed = ResidentFeed(torch.from_numpy(PICTURES).permute(0, 3, 1, 2), None, BatchPlan(16, micro), seed=0)

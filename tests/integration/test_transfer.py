@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from byol.cli import main
+from byol.cli.main import main
 from byol.commands.transfer import Row, table, transfer
 from byol.data.torchvision_sets import TORCHVISION_SETS, open_torchvision
+from byol.encoder.encoder import EncoderDescription
+from byol.encoder.encoder_file import save_encoder
 from byol.errors import ByolError, DataError, RunError
 from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS
-from byol.export.encoder_file import EncoderDescription, save_encoder
 from byol.nets.encoder import create_encoder
 from tests.conftest import encoded, picture
 

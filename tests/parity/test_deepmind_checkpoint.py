@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import byol
-from byol import build_networks
-from byol.commands.import_deepmind import PRETRAINING, import_deepmind
+from byol.build.networks import build_encoder
 from byol.config import Config, override
+from byol.encoder.encoder import EncoderDescription
+from byol.encoder.encoder_file import load_encoder, save_encoder
 from byol.errors import CheckpointError, EncoderError
-from byol.export.deepmind import our_module, read_checkpoint, resnet_settings
-from byol.export.encoder_file import EncoderDescription, load_encoder, save_encoder
+from byol.imports.deepmind_checkpoint import our_module, read_checkpoint, resnet_settings
+from byol.imports.import_deepmind import PRETRAINING, import_deepmind
 from byol.nets.encoder import create_encoder
 from byol.nets.heads import mlp_head
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
@@ -200,11 +201,9 @@ def test_training_starts_from_an_import_and_resumes_without_it(photos: Path, tmp
     )
     overrides = {**SMALL, "encoder.init": str(tmp_path / "start")}
     config = override(Config(), {**overrides, "encoder.conventions": "deepmind"})
-    assert all(
-        torch.equal(a, b) for a, b in zip(build_networks.encoder(config, 3).parameters(), net.parameters(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(build_encoder(config, 3).parameters(), net.parameters(), strict=True))
     with pytest.raises(EncoderError, match=r"It has name resnet18, width 0.125, stem small, conventions deepmind"):
-        build_networks.encoder(override(config, {"encoder.conventions": "torch"}), 3)
+        build_encoder(override(config, {"encoder.conventions": "torch"}), 3)
     run = byol.pretrain(photos, epochs=1, out=tmp_path / "run", overrides=overrides, say=lambda _: None)
     moved = load_encoder(run.path).module
     assert not torch.equal(next(iter(moved.parameters())), next(iter(net.parameters())))

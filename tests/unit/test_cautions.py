@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from byol.training.cautions import cautions, start_left
 from torch import nn
 
-from byol import build
-from byol.commands.cautions import cautions, start_left
+from byol.build.settings import fit_to_data
+from byol.build.training import build_schedule
 from byol.config import Config, override
 from byol.data.open import DataProfile
+from byol.encoder.encoder import EncoderDescription
+from byol.encoder.encoder_file import ELSEWHERE, save_encoder
 from byol.errors import ConfigError
-from byol.export.encoder_file import ELSEWHERE, EncoderDescription, save_encoder
 from byol.recipes import recipe
 
 SMALL = recipe("small")
@@ -23,11 +25,11 @@ def resolved(num_images: int, num_ranks: int = 1, given: tuple[str, ...] = (), *
     asked = override(SMALL.config, {name.replace("__", "."): value for name, value in settings.items()})
     adapts = SMALL.may_adapt_batch(asked, given)
     cuts = "optimizer.warmup_epochs" not in given
-    return build.fit_to_data(asked, SEEN, num_images, adapts_batch=adapts, cuts_warmup=cuts, num_ranks=num_ranks)[0]
+    return fit_to_data(asked, SEEN, num_images, adapts_batch=adapts, cuts_warmup=cuts, num_ranks=num_ranks)[0]
 
 
 def said(config: Config, num_images: int, given: tuple[str, ...] = (), num_ranks: int = 1) -> list[str]:
-    return cautions(config, SMALL, given, build.schedule(config, num_images), num_ranks)
+    return cautions(config, SMALL, given, build_schedule(config, num_images), num_ranks)
 
 
 def test_named_settings_stay_where_others_are_fitted() -> None:
@@ -41,13 +43,13 @@ def test_named_settings_stay_where_others_are_fitted() -> None:
 @pytest.mark.parametrize(("size", "told"), [(32, True), (64, False), (0, False)])
 def test_views_that_show_little_of_photos_are_told(size: int, told: bool) -> None:
     config = override(SMALL.config, {"views.size": size})
-    _, notes = build.fit_to_data(config, SEEN, 300, adapts_batch=True, cuts_warmup=True)
+    _, notes = fit_to_data(config, SEEN, 300, adapts_batch=True, cuts_warmup=True)
     assert any("show little of images of 224 px" in note for note in notes) == told
 
 
 @pytest.mark.parametrize("epochs", [3, 30])
 def test_share_of_the_start_is_the_product_of_tau(epochs: int) -> None:
-    schedule = build.schedule(resolved(2000, epochs=epochs), 2000)
+    schedule = build_schedule(resolved(2000, epochs=epochs), 2000)
     product = np.prod([schedule.tau(step) for step in range(schedule.total_steps)])
     assert start_left(schedule) == pytest.approx(product, abs=2e-3)
 
@@ -56,9 +58,9 @@ def test_target_that_keeps_its_start_is_told_and_the_advice_helps() -> None:
     config = resolved(300, epochs=20)
     line, _ = said(config, 300)
     share, advised = int(line.split("keeps ")[1].split(" %")[0]), float(line.split("tau-base ")[1].split()[0])
-    assert share == round(100 * start_left(build.schedule(config, 300))) > 5
+    assert share == round(100 * start_left(build_schedule(config, 300))) > 5
     helped = override(config, {"method.tau_base": advised})
-    assert start_left(build.schedule(helped, 300)) < 0.02
+    assert start_left(build_schedule(helped, 300)) < 0.02
     assert "--method.tau-reference-batch 256 would make it" in said(resolved(700, epochs=200), 700)[0]
     assert said(override(config, {"method.name": "simclr"}), 300) == []
     assert said(resolved(50_000), 50_000) == []
@@ -74,7 +76,7 @@ def test_few_images_for_byol_are_told() -> None:
     assert not any(
         "few for BYOL" in line for line in said(override(resolved(10_000), {"encoder.pretrained": True}), 10_000)
     )
-    assert cautions(resolved(10_000), recipe("imagenette"), (), build.schedule(resolved(10_000), 10_000)) == []
+    assert cautions(resolved(10_000), recipe("imagenette"), (), build_schedule(resolved(10_000), 10_000)) == []
 
 
 def test_what_keeps_weights_from_elsewhere_is_told(tmp_path: Path) -> None:

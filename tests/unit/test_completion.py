@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import tyro
 
-from byol.cli import COMMANDS, main
-from byol.cli_completion import options, script
+from byol.cli.completion import options, script
+from byol.cli.main import COMMANDS, main
 from byol.recipes import RECIPES
 from byol.studies import STUDIES
 

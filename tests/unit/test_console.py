@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from byol.console import Console
-from byol.engine.loop import Progress
+from byol.cli.console import Console
+from byol.engine.progress import Progress
 
 STATE = Progress(
     step=50,

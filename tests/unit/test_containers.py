@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from byol.commands.evaluate import labelled_splits
 from byol.data.arrow import ArrowImages
+from byol.data.labelled import labelled_splits
 from byol.data.loader import BatchPlan, DecodingFeed
 from byol.data.open import open_source, profile
 from byol.data.parquet import open_parquet

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from byol import build_networks
-from byol.cli import main
-from byol.commands import speed
+from byol.build.networks import build_method
+from byol.cli.main import main
 from byol.commands.doctor import Estimate, estimate, estimate_lines, machine_lines
 from byol.config import override
 from byol.data.arrays import ArrayImages
@@ -23,6 +22,7 @@ from byol.errors import ConfigError, DataError
 from byol.recipes import recipe
 from byol.runtime.duration import in_words
 from byol.runtime.hardware import memory_bytes, num_cores
+from byol.training import speed
 from tests.conftest import SMALL
 
 CONFIG = override(recipe("small").config, {**SMALL, "epochs": 2})
@@ -49,7 +49,7 @@ def test_estimate_of_equal_images_keeps_them_in_memory() -> None:
     assert found.num_steps == 8
     assert found.trial_batch in (8, 16)
     assert found.trained_per_second > 0
-    heads = build_networks.method(found.config, 3)
+    heads = build_method(found.config, 3)
     trained = sum(p.numel() for _, module in heads.trained_modules() for p in module.parameters())
     assert 4 * 3 * trained < found.state_bytes < 4 * 5 * trained
 

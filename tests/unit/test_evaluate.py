@@ -13,11 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.source import SkippedImages
+from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.errors import BrokenImageError, DataError, EncoderError
 from byol.evaluate import features, nearest
 from byol.evaluate.branch_measures import measure_branches
 from byol.evaluate.features import Features, extract
-from byol.evaluate.knn import knn, knn_predict, votes
+from byol.evaluate.knn import knn_predict, votes
 from byol.evaluate.linear import fit_linear, principal_axes
 from byol.evaluate.metrics import (
     average_precision_11_point,
@@ -29,10 +30,10 @@ from byol.evaluate.metrics import (
     top_5,
     top_k,
 )
-from byol.evaluate.options import KnnOptions, ProtocolOptions
+from byol.evaluate.protocols.neighbours import knn
+from byol.evaluate.protocols.options import KnnOptions, ProtocolOptions
 from byol.evaluate.scores import accuracy, mean_over_runs, paired_difference
 from byol.evaluate.view_encodings import crops_of
-from byol.export.encoder_file import Encoder, EncoderDescription
 from byol.views.policy import T_PRIME, T
 from byol.views.views import Views, pair
 from tests.conftest import picture

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from byol.commands.subject import trained_images
+from byol.build.subject import trained_images
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
+from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.errors import ByolError, RunError
 from byol.explore.library import Library, open_library
 from byol.explore.server import make_server
-from byol.export.encoder_file import Encoder, EncoderDescription
 from byol.nets.encoder import create_encoder
 from tests.conftest import encoded
 

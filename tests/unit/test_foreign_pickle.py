@@ -21,9 +21,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from byol.commands.import_deepmind import import_deepmind
 from byol.errors import CheckpointError
-from byol.export.foreign_pickle import Array, read_pickle
+from byol.imports.foreign_pickle import Array, read_pickle
+from byol.imports.import_deepmind import import_deepmind
 from tests.parity.haiku import GOLDEN
 
 AS_SAVED = GOLDEN / "synthetic_checkpoint_asaved_dill032_flatmapping.pkl"

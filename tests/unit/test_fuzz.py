@@ -20,13 +20,13 @@ from byol.data.decode import decode, stored_channels
 from byol.data.file_index import _read
 from byol.data.open import open_source
 from byol.data.order import Order
+from byol.encoder.encoder_file import load_encoder
 from byol.engine.metrics import read_metrics
 from byol.errors import BrokenImageError, ByolError, CheckpointError, ConfigError, DataError
-from byol.export.encoder_file import load_encoder
 from byol.optim.schedules import learning_rate, target_tau, total_steps
 from byol.recipes import RECIPES, recipe
 from byol.runtime import checkpoint
-from byol.runtime.record import RunDirectory
+from byol.runtime.run_directory import RunDirectory
 from tests.conftest import encoded, picture
 
 KINDS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from byol import cli_evaluate
+from byol.build.subject import open_subject
+from byol.cli import evaluate as cli_evaluate
 from byol.commands.evaluate import evaluate
-from byol.commands.subject import open_subject
 from byol.data.arrays import ArrayImages
 from byol.errors import EncoderError
 from byol.evaluate.handcrafted import Handcrafted, colours, num_handcrafted, oriented_gradients
-from byol.evaluate.options import PROTOCOLS
+from byol.evaluate.protocols.options import PROTOCOLS
 
 
 def ramp(angle: float, size: int = 32) -> torch.Tensor:

@@ -13,9 +13,9 @@ import torchvision
 from safetensors.torch import save_file
 
 import byol
-from byol import build
-from byol.cli import main
-from byol.commands.subject import open_subject
+from byol.build.settings import fit_to_weights
+from byol.build.subject import open_subject
+from byol.cli.main import main
 from byol.config import Config, from_dict, override
 from byol.data.arrays import ArrayImages
 from byol.errors import CheckpointError, ConfigError, EncoderError, RunError
@@ -185,7 +185,7 @@ def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
     assert torch.allclose(features("as it comes"), started(IMAGES), rtol=1e-4, atol=1e-4)
     small = recipe("small")
     again = override(small.config, {"encoder.init": str(tmp_path / "as it comes")})
-    assert build.fit_to_weights(again, small, ())[0].encoder.norm == "frozen"
+    assert fit_to_weights(again, small, ())[0].encoder.norm == "frozen"
     assert any(
         line.startswith("  to keep the weights it starts from (") and "norm: batch -> frozen" in line for line in said
     )
@@ -202,7 +202,7 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
     kept = (config.encoder.norm, config.optimizer.encoder_rate, config.batch_size)
 
     def fitted(config: Config, *given: str) -> tuple[str, float, int]:
-        found, _ = build.fit_to_weights(config, small, given)
+        found, _ = fit_to_weights(config, small, given)
         return found.encoder.norm, found.optimizer.encoder_rate, found.batch_size
 
     assert kept == ("batch", 1, 256)
@@ -210,10 +210,10 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
     assert fitted(config, "encoder.norm", "batch_size") == ("batch", 0.1, 256)
     assert fitted(config, "optimizer.encoder_rate") == ("frozen", 1, 128)
     assert fitted(small.config) == kept
-    assert build.fit_to_weights(config, recipe("tonight"), ()) == (config, [])
+    assert fit_to_weights(config, recipe("tonight"), ()) == (config, [])
     description = tmp_path / "start" / "encoder.json"
     description.write_text(json.dumps(json.loads(description.read_text()) | {"provenance": {}}))
-    assert build.fit_to_weights(config, small, ()) == (config, [])
+    assert fit_to_weights(config, small, ()) == (config, [])
 
 
 def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_path: Path) -> None:
@@ -239,4 +239,4 @@ def test_a_file_of_weights_is_no_encoder_to_start_from(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"something")
     config = override(recipe("small").config, {"encoder.init": str(tmp_path / "weights.pth")})
     with pytest.raises(RunError, match=r"weights\.pth is a file, no encoder's folder.*byol import-timm NAME"):
-        build.fit_to_weights(config, recipe("small"), ())
+        fit_to_weights(config, recipe("small"), ())

@@ -11,16 +11,17 @@ import torch
 from torch.nn import functional
 
 import byol
-from byol.commands.evaluate import evaluate, labelled_splits
+from byol.commands.evaluate import evaluate
 from byol.data.arrays import ArrayImages
+from byol.data.labelled import labelled_splits
+from byol.encoder.encoder import EncoderDescription
 from byol.engine.metrics import read_metrics
 from byol.errors import ConfigError, DataError, EncoderError
-from byol.evaluate import finetune, semi, training
 from byol.evaluate.online import OnlineProbe
-from byol.evaluate.options import SemiOptions
-from byol.evaluate.protocol import Job
+from byol.evaluate.protocols import finetune, semi, training
+from byol.evaluate.protocols.options import SemiOptions
+from byol.evaluate.protocols.protocol import Job
 from byol.evaluate.transfer_sets import TRANSFER_SETS
-from byol.export.encoder_file import EncoderDescription
 from byol.report.classes import class_table
 from byol.report.look import Sample
 from byol.report.write import _points

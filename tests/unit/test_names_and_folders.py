@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from byol.cli_show import CheckData, run_check_data
-from byol.commands.check_data import check_data
+from byol.cli.prepare import CheckData, run_check_data
+from byol.commands.embed import write_embedding
 from byol.data.arrays import ArrayImages
+from byol.data.check_data import check_data
 from byol.data.image_folder import ImageFolder
 from byol.errors import DataError
-from byol.evaluate.embedding import write_embedding
 from byol.evaluate.features import Features
 
 

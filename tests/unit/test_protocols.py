@@ -14,14 +14,16 @@ from PIL import Image
 from torch import nn
 
 import byol
-from byol.commands.evaluate import Result, evaluate, labelled_splits
+from byol.commands.evaluate import Result, evaluate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
+from byol.data.labelled import labelled_splits
+from byol.encoder.encoder import EncoderDescription
+from byol.encoder.encoder_file import save_encoder
 from byol.errors import ByolError, ConfigError, DataError, RunError
-from byol.evaluate import finetune, linear_fast, linear_sgd, semi, training
-from byol.evaluate.options import PROTOCOLS, KnnOptions, LinearOptions, ProtocolOptions, SemiOptions
-from byol.evaluate.protocol import Job
-from byol.export.encoder_file import EncoderDescription, save_encoder
+from byol.evaluate.protocols import finetune, linear_fast, linear_sgd, semi, training
+from byol.evaluate.protocols.options import PROTOCOLS, KnnOptions, LinearOptions, ProtocolOptions, SemiOptions
+from byol.evaluate.protocols.protocol import Job
 from byol.nets.encoder import create_encoder
 from byol.nets.norm import DeepMindBatchNorm, set_newest_share
 from byol.views.policy import CROP_AND_FLIP, T

@@ -10,11 +10,11 @@ import torch
 from PIL import Image, ImageOps
 
 import byol
-from byol.cli import main
+from byol.cli.main import main
 from byol.commands.transfer import transfer
 from byol.data.arrays import ArrayImages
+from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.errors import ConfigError, DataError, DependencyError
-from byol.export.encoder_file import Encoder, EncoderDescription
 from byol.export.snippet import _pixels
 from byol.report.view_grid import readable
 from byol.views.evaluation import centre_view
@@ -38,7 +38,7 @@ def test_one_protocol_and_one_set_may_be_a_word(photos: Path, tmp_path: Path) ->
 def test_names_whose_library_is_missing_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
-    monkeypatch.delitem(sys.modules, "byol.estimator", raising=False)
+    monkeypatch.delitem(sys.modules, "byol.commands.estimator", raising=False)
     assert hasattr(byol, "Estimator")
     found: dict[str, type] = {}
     exec("from byol import *", found)

@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix
 from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
-from byol.evaluate.cluster import spherical_kmeans
+from byol.evaluate.kmeans import spherical_kmeans
 from byol.evaluate.knn import knn_predict
 from byol.report.classes import class_table
 from byol.report.embedding_map import maps, spectrum

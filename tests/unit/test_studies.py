@@ -15,35 +15,28 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from byol import build, cli, studies
-from byol.cli import Pretrain
-from byol.commands.evaluate import evaluate, labelled_splits
+from byol import studies
+from byol.build.encoder import untrained_encoder
+from byol.cli import main as cli
+from byol.cli.pretrain import Pretrain
+from byol.commands.evaluate import evaluate
 from byol.config import Config, override, validate
+from byol.data.labelled import labelled_splits
 from byol.data.open import open_source
 from byol.data.sample import open_sample
+from byol.encoder.encoder_file import save_encoder
 from byol.errors import ConfigError, EncoderError
 from byol.evaluate.features import Features
 from byol.evaluate.probes import probe_correct
-from byol.export.encoder_file import save_encoder
 from byol.recipes import recipe
 from byol.studies import STUDIES, budget, command, find_study, questions, runs
-from byol.studies.command import begin, carry_out, training_command
 from byol.studies.judge import judge, over_seeds
+from byol.studies.plot import plot
 from byol.studies.questions import heads
+from byol.studies.run_study import begin, carry_out, training_command, write
 from byol.studies.runs import Task, images_per_run, plan
 from byol.studies.study import UNTRAINED, Collapse, Contrast, Variant
-from byol.studies.study_report import (
-    COLUMNS,
-    POSSIBLE,
-    StudyResult,
-    lines,
-    markdown,
-    plot,
-    protocol,
-    read,
-    table,
-    write,
-)
+from byol.studies.study_report import COLUMNS, POSSIBLE, StudyResult, lines, markdown, protocol, read, table
 from tests.conftest import SMALL
 
 QUICK = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16, "epochs": 1.0}
@@ -370,7 +363,7 @@ def test_over_seeds_is_students_interval() -> None:
 
 def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(photos: Path, tmp_path: Path) -> None:
     (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
-    encoder = build.untrained_encoder(override(task.config, QUICK), open_source(str(photos)))
+    encoder = untrained_encoder(override(task.config, QUICK), open_source(str(photos)))
     train, test = labelled_splits(str(photos))
     right = probe_correct(encoder, train, test, 3, torch.device("cpu"))
     found = runs.accuracies(encoder, task)

@@ -6,18 +6,21 @@ from pathlib import Path
 
 from torch import Tensor
 
-from byol import build
-from byol.commands.plan import TimeLimit
-from byol.commands.pretrain import DataArguments, start
-from byol.commands.trainer import Run, Say, Show
+from byol.build.encoder import untrained_encoder
+from byol.build.settings import Asked
+from byol.commands.pretrain import Request, start
 from byol.config import Config
 from byol.data.arrays import ArrayImages
 from byol.data.sample import open_sample
+from byol.data.spec import DataSpec
 from byol.evaluate.probes import PROBES, pixels, probe_correct
 from byol.evaluate.scores import Score, accuracy, mean_over_runs, paired_difference
 from byol.recipes import recipe
+from byol.runtime.files import write_json
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import write_json
+from byol.runtime.listener import SILENT, Listener
+from byol.training.plan import TimeLimit
+from byol.training.run import Run
 
 FEATURES = {"pixels": "raw pixels", "random": "encoder, untrained", "byol": "encoder, BYOL"}
 
@@ -43,8 +46,7 @@ def demo(
     num_seeds: int = 1,
     config: Config | None = None,
     given: frozenset[str] = frozenset(),
-    say: Say = print,
-    show: Show = lambda progress: None,
+    listener: Listener = SILENT,
 ) -> DemoResult:
     """Runs the `sample` recipe with seeds 0, 1, ... and writes one run directory per seed and `demo.json`.
 
@@ -57,22 +59,15 @@ def demo(
     folders = [Path(out)] if num_seeds == 1 else [Path(out) / f"seed-{seed}" for seed in range(num_seeds)]
     runs, correct = [], []
     for seed, folder in enumerate(folders):
-        run = start(
-            replace(config, seed=seed),
-            "sample",
-            DataArguments("sample"),
-            train,
-            out=folder,
-            limit=None if "epochs" in given else TimeLimit(MINUTES, time.monotonic(), most_epochs=config.epochs),
-            given=given,
-            say=say,
-            show=show,
-        )
+        asked = Asked(replace(config, seed=seed), recipe("sample"), given)
+        limit = None if "epochs" in given else TimeLimit(MINUTES, time.monotonic(), most_epochs=config.epochs)
+        request = Request(asked, "sample", DataSpec("sample"), train, out=folder, limit=limit)
+        run = start(request, listener)
         runs.append(run)
         if not run.finished or run.signal_number:
             return DemoResult(runs, {}, {}, time.monotonic() - began)
         known = {"pixels": correct[0]["pixels"]} if correct else {}  # pixels do not depend on the seed
-        correct.append(_all_probes(config, run, seed, train, test, say, known))
+        correct.append(_all_probes(asked, run, train, test, listener, known))
     result = DemoResult(runs, _scores(correct), _gains(correct), time.monotonic() - began)
     content = {
         "scores": _plain(result.scores),
@@ -85,22 +80,21 @@ def demo(
 
 
 def _all_probes(
-    config: Config,
+    asked: Asked,
     run: Run,
-    seed: int,
     train: ArrayImages,
     test: ArrayImages,
-    say: Say,
+    listener: Listener,
     known: dict[str, dict[str, Tensor]],
 ) -> dict[str, dict[str, Tensor]]:
-    device = choose_device(config.device)
+    device = choose_device(asked.config.device)
     trained = run.encoder().to(device)
-    untrained = build.untrained_encoder(replace(config, seed=seed), train).to(device)
+    untrained = untrained_encoder(asked, train).to(device)
     correct = dict(known)
     for name, encode in {"pixels": pixels, "random": untrained, "byol": trained}.items():
         if name in correct:
             continue
-        say(f"evaluating {FEATURES[name]} on the {len(test):,} test images")
+        listener.say(f"evaluating {FEATURES[name]} on the {len(test):,} test images")
         correct[name] = probe_correct(encode, train, test, 1, device)
     return correct
 

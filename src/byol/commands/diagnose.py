@@ -10,21 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byol import build
-from byol.build_networks import method_and_state
-from byol.config import Config, from_dict
+from byol.build.settings import build_schedule
+from byol.build.trained_run import TrainedRun
+from byol.build.views import plain_views
+from byol.config import Config
 from byol.data.open import MIN_IMAGES, open_source
 from byol.data.source import ImageSource, SkippedImages
+from byol.data.spec import DataSpec
 from byol.diagnostics.collapse import verdict_of_measures
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
+from byol.encoder.encoder import Encoder
+from byol.encoder.encoder_file import load_encoder
 from byol.errors import ConfigError, DataError, EncoderError, RunError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
-from byol.export.encoder_file import Encoder, load_encoder
 from byol.methods.network import Method
 from byol.recipes import recipe as find_recipe
-from byol.runtime import checkpoint
+from byol.runtime.files import finite, write_json
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import RunDirectory, finite, write_json
+from byol.runtime.listener import SILENT, Listener
 
 BATCH_SIZE = 64
 """Images per forward of an encoder alone, which has no batch of its own."""
@@ -69,17 +72,15 @@ class _Subject:
 
 def diagnose(
     run: str | Path,
-    data: str,
+    data: str | DataSpec,
     *,
     num_images: int = 1000,
     num_views: int = 8,
     seed: int = 0,
     recipe: str = "small",
-    root: str = "",
-    download: bool = False,
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    show: Callable[[str, int, int], None] = SILENT.work,
 ) -> Diagnosis:
     """Measures a run directory, or a folder with an encoder alone, on `num_views` views of up to `num_images` images.
 
@@ -91,12 +92,12 @@ def diagnose(
         raise ConfigError(
             f"Diagnosing needs an even number of views from 2 on and at least {MIN_IMAGES} images; found {num_views} and {num_images}."
         )
-    chosen = choose_device(device)
-    source = open_source(data, root=root, download=download, say=say)
+    chosen, listener = choose_device(device), Listener(say, show)
+    source = open_source(data, listener=listener)
     if len(source) < MIN_IMAGES:
         raise DataError(f"{source.description} holds {len(source)} images; diagnosing needs at least {MIN_IMAGES}.")
     subject = _open(Path(run), recipe, chosen, min(num_images, len(source)))
-    encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, show)
+    encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
     verdict = verdict_of_measures(measures)
@@ -157,18 +158,16 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
     if not (run / "run.json").exists():
         encoder = load_encoder(run).to(device)
         return _encoder_alone(encoder, find_recipe(recipe).config, f"{run} holds an encoder alone", num_images)
-    directory = RunDirectory.open(run)
-    record = directory.record()
-    config, channels = from_dict(Config, record["config"]), record["data"]["channels"]
-    if not checkpoint.saved(directory.checkpoints):
+    trained = TrainedRun.open(run)
+    if not trained.has_checkpoint:
         encoder = load_encoder(run).to(device)
-        return _encoder_alone(encoder, config, f"{run} has no checkpoint left", num_images)
-    if record["own_encoder"]:
+        return _encoder_alone(encoder, trained.config, f"{run} has no checkpoint left", num_images)
+    if trained.own_encoder:
         raise EncoderError(f"{run} was started with a module of your own, which cannot be rebuilt from its name.")
-    method, saved = method_and_state(directory)
-    total = saved.get("planned_steps") or build.schedule(config, record["data"]["num_images"]).total_steps
-    batch = min(config.micro_batch_size * record["derived"]["num_ranks"], num_images // 2)
-    return _Subject(_both_modes(method.to(device)), config, channels, batch, [], saved["step"], total)
+    method, saved = trained.method_and_state()
+    total = saved.get("planned_steps") or build_schedule(trained.config, trained.num_images).total_steps
+    batch, encode = min(trained.images_per_norm, num_images // 2), _both_modes(method.to(device))
+    return _Subject(encode, trained.config, trained.channels, batch, [], saved["step"], total)
 
 
 def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:
@@ -202,13 +201,13 @@ def _encode(
     num_views: int,
     seed: int,
     device: torch.device,
-    show: Callable[[int, int], None],
+    listener: Listener,
 ) -> tuple[dict[str, Tensor], SkippedImages]:
     config = dataclasses.replace(subject.config, batch_size=num_images, seed=seed)
-    views = build.plain_views(config)
+    views = plain_views(config)
     images = ViewedImages(source, subject.channels, views, num_views // 2, subject.batch_size)
     skipped = SkippedImages()
-    encoded = encode_views(subject.encode, images, min(num_images, len(source)), device, skipped, show)
+    encoded = encode_views(subject.encode, images, min(num_images, len(source)), device, skipped, listener)
     return encoded, skipped
 
 

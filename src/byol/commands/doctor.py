@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from byol import build
-from byol.commands.speed import are_equal, decode_some, train_a_little
+from byol.build.settings import Asked, resolve
+from byol.build.views import by_view_size
 from byol.config import Config, validate
 from byol.data.open import DataProfile, profile
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
-from byol.optim.schedules import total_steps
 from byol.runtime.duration import in_words
 from byol.runtime.hardware import (
     choose_device,
@@ -27,6 +26,7 @@ from byol.runtime.hardware import (
     memory_bytes,
     num_cores,
 )
+from byol.training.speed import are_equal, decode_some, train_a_little
 
 EXTRAS = {"sklearn": "t-SNE in reports (byol[maps])"}
 
@@ -38,6 +38,7 @@ class Estimate:
     config: Config
     profile: DataProfile
     notes: list[str]
+    cautions: list[str]
     num_images: int
     num_steps: int
     decoded_per_second: float
@@ -84,27 +85,29 @@ def machine_lines(device_name: str = "auto") -> list[str]:
     ]
 
 
-def estimate(source: ImageSource, config: Config, *, adapts_batch: bool, cuts_warmup: bool) -> Estimate:
+def estimate(source: ImageSource, asked: Asked, *, epochs_are_final: bool = True) -> Estimate:
     """Resolves the config on the images, then measures decoding and a few training steps; nothing is written.
 
     Raises ConfigError and DataError as a training would.
     """
-    validate(config)
+    validate(asked.config)
     skipped = SkippedImages()
     seen = profile(source, skipped)
-    resolved, notes = build.fit_to_data(config, seen, len(source), adapts_batch=adapts_batch, cuts_warmup=cuts_warmup)
+    fitted = resolve(asked, seen, len(source), epochs_are_final=epochs_are_final)
+    resolved = fitted.config
     images, decoded_per_second = decode_some(source, seen.channels, resolved, skipped)
     equal = are_equal(images)
-    device, parts = choose_device(resolved.device), build.by_view_size(resolved)
+    device, parts = choose_device(resolved.device), by_view_size(resolved)
     trials = [train_a_little(part, images, seen.channels, device) for part in parts]
     trained = len(trials) / sum(1 / rate for rate, _, _ in trials)
     _, batch, state_bytes = trials[-1]
     return Estimate(
         resolved,
         seen,
-        notes,
+        fitted.notes,
+        fitted.cautions,
         len(source),
-        total_steps(resolved.epochs, len(source), resolved.batch_size),
+        fitted.schedule.total_steps,
         decoded_per_second,
         equal and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES,
         trained,
@@ -122,7 +125,7 @@ def estimate_lines(found: Estimate) -> list[str]:
         if found.is_resident
         else f"decoded while it trains, by {choose_workers(c.workers)} workers"
     )
-    sizes = ", then ".join(str(part.views.size) for part in build.by_view_size(c))
+    sizes = ", then ".join(str(part.views.size) for part in by_view_size(c))
     bound = "decoding" if found.images_per_second < found.trained_per_second else "training"
     return [
         f"images     {found.num_images:,}, {seen.channels} channel{'s' if seen.channels > 1 else ''}, median short side "

@@ -7,29 +7,22 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 
-from byol.commands.subject import Network, Subject, home, open_subject
-from byol.data.open import has_splits, open_source
-from byol.data.public import is_public
+from byol.build.subject import Network, Subject, home, open_subject
+from byol.data.labelled import labelled_splits
 from byol.data.source import ImageSource, SkippedImages, fingerprint
-from byol.data.subset import Subset, held_out, renumbered
-from byol.errors import ByolError, ConfigError, DataError, OutOfMemoryError, nearest
+from byol.data.spec import DataSpec, as_spec
+from byol.errors import ByolError, ConfigError, OutOfMemoryError, nearest
 from byol.evaluate.features import Features, extract
-from byol.evaluate.options import PROTOCOLS, Budget, ProtocolOptions
-from byol.evaluate.protocol import Job, Outcome, Protocol
+from byol.evaluate.protocols.options import PROTOCOLS, Budget, ProtocolOptions
+from byol.evaluate.protocols.protocol import Job, Outcome, Protocol
 from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
+from byol.runtime.files import make_folder, write_json
 from byol.runtime.hardware import choose_device, choose_workers, describe_machine
+from byol.runtime.listener import SILENT, Listener
 from byol.runtime.notebook import html_table
-from byol.runtime.record import make_folder, write_json
-
-HELD_OUT = 0.2
-"""Share of every class that is the test part of images without one."""
-
-Show = Callable[[str, int, int], None]
-"""(what, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,7 @@ class Result:
 
 def evaluate(
     encoder: str | Path,
-    data: str,
+    data: str | DataSpec,
     protocols: str | Sequence[str] = ("knn",),
     *,
     test_data: str = "",
@@ -64,12 +57,10 @@ def evaluate(
     options: ProtocolOptions | None = None,
     seed: int = 0,
     out: str | Path = "",
-    root: str = "",
-    download: bool = False,
     device: str = "auto",
     workers: int = -1,
     say: Callable[[str], None] = lambda line: None,
-    show: Show = lambda what, done, total: None,
+    show: Callable[[str, int, int], None] = SILENT.work,
     done: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Runs one protocol, or several one after the other, on shared features; `done` hears of each as it ends, `say` of
@@ -85,13 +76,14 @@ def evaluate(
     names = [protocols] if isinstance(protocols, str) else protocols
     functions = [(name, find_protocol(name)) for name in names]
     require_known(budget, network)
+    listener = Listener(say, show)
     if not functions:
         raise ConfigError(f"Name at least one protocol of {', '.join(PROTOCOLS)}.")
-    train, test = labelled_splits(data, test_data, root=root, download=download, seed=seed, say=say)
+    train, test = labelled_splits(data, test_data, seed=seed, listener=listener)
     subject = open_subject(str(encoder), train, network=network, seed=seed)
-    folder = (Path(out) if out else home(subject.name, data)) / FOLDER
+    folder = (Path(out) if out else home(subject.name, as_spec(data).data)) / FOLDER
     make_folder(folder)
-    job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, show)
+    job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, listener)
     results, failed = [], None
     for name, function in functions:
         began = time.monotonic()
@@ -136,69 +128,6 @@ def require_known(budget: str, network: str = "online") -> None:
             raise ConfigError(f"There is no {what} {name!r}; there are {', '.join(known)}.")
 
 
-def labelled_splits(
-    data: str,
-    test_data: str = "",
-    *,
-    root: str = "",
-    download: bool = False,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
-) -> tuple[ImageSource, ImageSource]:
-    """(train, test) images with labels. A source without a test part of its own has a fifth of every class held out.
-
-    Classes are numbered from 0 without gaps. Raises DataError where labels are missing, there is one class alone, no class
-    has two images to hold one out, or both parts do not have the same classes.
-    """
-    train = open_source(data, "train", root=root, download=download, labelled=True, say=say)
-    own_test = data == "sample" or is_public(data) or has_splits(Path(data).expanduser())
-    if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
-        raise DataError(
-            f"Training and test images are the same, {data}, which would count as right what was learned by heart. Leave "
-            "--test-data out to have a fifth held out, or name other images."
-        )
-    if test_data or own_test:
-        test = open_source(test_data or data, "test", root=root, download=download, labelled=True, say=say)
-        _labels(test)
-    else:
-        kept, out = held_out(_labels(train), HELD_OUT, seed)
-        if not len(out):
-            raise DataError(
-                f"{train.description} has one image of each class, so that none can be held out as a test; name labelled "
-                f"--test-data, or give at least two images of a class."
-            )
-        test = Subset(train, out, f"{train.description}, a held-out fifth")
-        train = Subset(train, kept, f"{train.description}, the other four fifths")
-    _same_classes(train, test)
-    classes = np.unique(_labels(train))
-    return renumbered(train, classes), renumbered(test, classes)
-
-
-def _labels(source: ImageSource) -> Any:
-    if source.labels is None:
-        if "without labels" in source.description:  # which says why
-            raise DataError(f"Labels are needed: {source.description}.")
-        raise DataError(
-            f"{source.description} has no labels; put the images of each class into a sub-folder of its own, or, in a table, classes into a column `label`."
-        )
-    return source.labels
-
-
-def _same_classes(train: ImageSource, test: ImageSource) -> None:
-    seen, asked = set(_labels(train).tolist()), set(_labels(test).tolist())
-    if train.class_names is not None and test.class_names is not None and train.class_names != test.class_names:
-        only = sorted(set(train.class_names) ^ set(test.class_names))
-        raise DataError(
-            f"{train.description} and {test.description} do not have the same classes; these are in one alone: {', '.join(only[:10])}."
-        )
-    if asked - seen:
-        raise DataError(
-            f"{test.description} has labels that {train.description} has not: {', '.join(map(str, sorted(asked - seen)[:10]))}."
-        )
-    if len(seen) < 2:
-        raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
-
-
 def find_protocol(name: str) -> Protocol:
     """The protocol's function. Raises ConfigError where there is none of that name."""
     if name not in PROTOCOLS:
@@ -216,7 +145,7 @@ def make_job(
     seed: int,
     device: str,
     workers: int,
-    show: Show,
+    listener: Listener,
 ) -> Job:
     """What the protocols get."""
     chosen, skipped = choose_device(device), SkippedImages()
@@ -226,14 +155,14 @@ def make_job(
     def features(part: Literal["train", "test"]) -> Features:
         if part not in cached:
             source = train if part == "train" else test
-            what = f"reading {part} images"
             cached[part] = extract(
                 encoder,
                 source,
                 encoder.description.in_channels,
                 chosen,
                 skipped=skipped,
-                show=lambda done, total: show(what, done, total),
+                listener=listener,
+                work=f"reading {part} images",
             )
         return cached[part]
 
@@ -248,7 +177,7 @@ def make_job(
         seed=seed,
         device=chosen,
         features=features,
-        show=show,
+        listener=listener,
         pretraining_view=subject.pretraining_view,
         semantics=subject.semantics,
         workers=choose_workers(workers),

@@ -4,23 +4,25 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from byol.commands.evaluate import Show, evaluate_record, find_protocol, labelled_splits, make_job, require_known
-from byol.commands.subject import Subject, home, open_subject
-from byol.data.public import DEFAULT_ROOT
+from byol.build.subject import Subject, home, open_subject
+from byol.commands.evaluate import evaluate_record, find_protocol, make_job, require_known
+from byol.data.labelled import labelled_splits
 from byol.data.source import ImageSource, fingerprint
+from byol.data.spec import DataSpec
 from byol.data.torchvision_sets import TORCHVISION_SETS, Splits, open_torchvision
 from byol.errors import ByolError, ConfigError, DataError, RunError, nearest
-from byol.evaluate.options import Budget, ProtocolOptions
+from byol.evaluate.protocols.options import Budget, ProtocolOptions
 from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS, UNKNOWN
-from byol.runtime.record import make_folder, write_json
+from byol.runtime.files import make_folder, write_json
+from byol.runtime.listener import SILENT, Listener
 
 PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
     "linear-fast": "linear",
@@ -30,6 +32,10 @@ PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
 """Protocol -> which of the paper's numbers stands beside its own."""
 SEVERAL_LABELS = "voc2007"
 """The set whose images have several labels each."""
+
+
+NAMED_SETS = DataSpec("")
+"""Data sets by name in their default folder, not downloaded."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,12 @@ def transfer(
     protocol: str = "linear-fast",
     *,
     budget: Budget = "default",
-    root: str = "",
-    download: bool = False,
+    place: DataSpec = NAMED_SETS,
     seed: int = 0,
     out: str | Path = "",
     device: str = "auto",
     workers: int = -1,
-    say: Callable[[str], None] = lambda line: None,
-    show: Show = lambda what, done, total: None,
+    listener: Listener = SILENT,
 ) -> list[Row]:
     """Evaluates an encoder (as for `evaluate`) on each set, `NAME` or `NAME=PATH`, and writes NAME.json into `out`.
 
@@ -79,7 +83,7 @@ def transfer(
     rows = []
     for name, path in wanted:
         try:
-            parts = _open(name, path, root, download, seed, say)
+            parts = _open(name, path, place, seed, listener)
             subject = open_subject(str(encoder), parts.train, seed=seed)
             same = {
                 "set": name,
@@ -93,16 +97,16 @@ def transfer(
             before = {"data": [fingerprint(parts.train), fingerprint(parts.test)]}
             record = _kept(file, same, before)
             if record is None:
-                record = same | _measure(subject, name, parts, protocol, budget, seed, device, workers, show)
+                record = same | _measure(subject, name, parts, protocol, budget, seed, device, workers, listener)
                 write_json(file, record)
-                say(f"{name} done in {record['seconds']:.0f} s, written to {file}")
+                listener.say(f"{name} done in {record['seconds']:.0f} s, written to {file}")
             else:
-                say(f"{name}: kept the result in {file}")
+                listener.say(f"{name}: kept the result in {file}")
             rows.append(Row(name, record))
         except ByolError as error:
             if len(wanted) == 1:
                 raise
-            say(f"{name}: {error}")
+            listener.say(f"{name}: {error}")
             rows.append(Row(name, None, str(error)))
     return rows
 
@@ -146,10 +150,10 @@ def _named(entry: str, protocol: str) -> tuple[str, str]:
     return name, path
 
 
-def _open(name: str, path: str, root: str, download: bool, seed: int, say: Callable[[str], None]) -> Splits:
+def _open(name: str, path: str, place: DataSpec, seed: int, listener: Listener) -> Splits:
     if not path:
-        return open_torchvision(name, Path(root).expanduser() if root else DEFAULT_ROOT, download=download, seed=seed)
-    return Splits(*labelled_splits(path, seed=seed, say=say))
+        return open_torchvision(replace(place, data=name), seed)
+    return Splits(*labelled_splits(path, seed=seed, listener=listener))
 
 
 def _identity(source: ImageSource) -> str:
@@ -167,15 +171,17 @@ def _measure(
     seed: int,
     device: str,
     workers: int,
-    show: Show,
+    listener: Listener,
 ) -> dict[str, Any]:
     known = TRANSFER_SETS.get(name, UNKNOWN)
     began = time.monotonic()
 
-    def named_show(what: str, done: int, total: int) -> None:
-        show(f"{name}, {what}", done, total)
+    def work(what: str, done: int, total: int) -> None:
+        listener.work(f"{name}, {what}", done, total)
 
-    job = make_job(subject, parts.train, parts.test, budget, ProtocolOptions(), seed, device, workers, named_show)
+    job = make_job(
+        subject, parts.train, parts.test, budget, ProtocolOptions(), seed, device, workers, replace(listener, work=work)
+    )
     if parts.label_sets is not None:
         train, test = parts.label_sets
         job = replace(job, label_sets=(torch.from_numpy(train), torch.from_numpy(test)))

@@ -5,20 +5,25 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
+from byol.data.dataset import DatasetImages
 from byol.data.file_index import CONTAINERS, FileIndex, index_files
 from byol.data.image_folder import DEFAULT_CACHE, ImageFolder, unread
 from byol.data.parquet import open_parquet
-from byol.data.public import DEFAULT_ROOT, PUBLIC, Split, is_public, open_public
+from byol.data.public import PUBLIC, Split, is_public, open_public
 from byol.data.remote import fetch_shards, is_remote
 from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
+from byol.data.spec import DataSpec, as_spec
 from byol.data.tar_shards import TarImages
 from byol.errors import BrokenImageError, DataError, nearest
+from byol.runtime.listener import SILENT, Listener
 
 PROBED_IMAGES = 256
 PROFILED_ROWS = 256
@@ -28,31 +33,28 @@ PARTS = ("train", "test", "val", "valid", "validation")
 
 
 def open_source(
-    data: str | Path,
+    data: "str | Path | DataSpec",
     split: Split = "train",
     *,
-    root: str = "",
-    download: bool = False,
     labelled: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    listener: Listener = SILENT,
 ) -> ImageSource:
     """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
 
     Other kinds: parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
-    saved to disk. `say` is told of what is fetched or left out (of several ranks the first one's).
+    saved to disk. `listener` is told of what is fetched or left out (of several ranks the first one's).
 
     A folder is taken by split where `has_splits`. Parquet and tar files that no split names are read where no image lies
     in the folder or below; else the images are, and the other files are left out. Raises DataError where there is nothing.
     """
-    data = str(data)
+    spec = as_spec(data)
+    data = spec.data
     if data == "sample":
         return open_sample(split)
     if is_public(data):
-        return open_public(
-            data, split, Path(root).expanduser() if root else DEFAULT_ROOT, download=download, labelled=labelled
-        )
+        return open_public(spec, split, labelled=labelled)
     if is_remote(data):
-        return TarImages(fetch_shards(data, say=say), f"tar {data}")
+        return TarImages(fetch_shards(data, listener=listener), f"tar {data}")
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(
@@ -69,7 +71,7 @@ def open_source(
     if part.is_file():
         name = f"{part} and {len(more)} more" if more else str(part)
         return _open_files([part, *more], name)
-    return _open_folder(part, say)
+    return _open_folder(part, listener)
 
 
 def _open_files(files: list[Path], name: str) -> ImageSource:
@@ -78,7 +80,7 @@ def _open_files(files: list[Path], name: str) -> ImageSource:
     return open_parquet(files, description=f"parquet {name}")
 
 
-def _open_folder(folder: Path, say: Callable[[str], None]) -> ImageSource:
+def _open_folder(folder: Path, listener: Listener) -> ImageSource:
     if not any(folder.iterdir()):
         raise DataError(f"The folder {folder} is empty. Name a folder that holds images.")
     if is_saved_dataset(folder):
@@ -86,7 +88,7 @@ def _open_folder(folder: Path, say: Callable[[str], None]) -> ImageSource:
     found = index_files(folder, DEFAULT_CACHE)
     if found.paths:
         if not int(os.environ.get("RANK", "0")):
-            _tell_left_out(folder, found, say)
+            _tell_left_out(folder, found, listener)
     elif any(folder.glob("[!.]*.tar")):
         return TarImages(folder)
     elif ".parquet" in found.left_out:
@@ -94,12 +96,14 @@ def _open_folder(folder: Path, say: Callable[[str], None]) -> ImageSource:
     return ImageFolder(folder, found=found)
 
 
-def _tell_left_out(folder: Path, found: FileIndex, say: Callable[[str], None]) -> None:
+def _tell_left_out(folder: Path, found: FileIndex, listener: Listener) -> None:
     if counted := unread(found):
-        say(f"{folder} is read without its {counted}. Convert them to JPEG.")
+        listener.say(f"{folder} is read without its {counted}. Convert them to JPEG.")
     others = [f"{found.left_out[ending]} {ending}" for ending in CONTAINERS if ending in found.left_out]
     if others:
-        say(f"{folder} holds images: its {' and '.join(others)} files are left out. To read one, name the file.")
+        listener.say(
+            f"{folder} holds images: its {' and '.join(others)} files are left out. To read one, name the file."
+        )
 
 
 FILES: dict[str, Callable[[Path], ImageSource]] = {
@@ -190,3 +194,12 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
     mean = sums / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
     return DataProfile(count, int(np.median(sides)), tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
+
+
+def as_source(data: Any) -> ImageSource:
+    """Images from Python: an (N, H, W[, C]) uint8 array, an (N, C, H, W) uint8 tensor, a torch data set, a source."""
+    if hasattr(data, "read"):
+        return data
+    if isinstance(data, torch.Tensor):
+        return ArrayImages(data.permute(0, 2, 3, 1).numpy() if data.dim() == 4 else data.numpy())
+    return ArrayImages(data) if isinstance(data, np.ndarray) else DatasetImages(data)

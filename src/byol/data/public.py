@@ -9,6 +9,7 @@ import numpy as np
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ListedImages
 from byol.data.source import ImageSource
+from byol.data.spec import DataSpec
 from byol.errors import DataError
 from byol.runtime.locks import one_at_a_time
 
@@ -22,7 +23,6 @@ PUBLIC: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "imagenet": ("ImageNet", {"split": "train"}, {"split": "val"}),
 }
 """Name -> torchvision's class, and its arguments for train and for test."""
-DEFAULT_ROOT = Path.home() / ".cache" / "byol"
 
 
 def is_public(data: str) -> bool:
@@ -30,21 +30,22 @@ def is_public(data: str) -> bool:
     return data in PUBLIC and not Path(data).exists()
 
 
-def open_public(name: str, split: Split, root: Path, *, download: bool, labelled: bool = False) -> ImageSource:
-    """A split of the data set called `name` below `root`.
+def open_public(spec: DataSpec, split: Split, *, labelled: bool = False) -> ImageSource:
+    """A split of the data set called `spec.data` below `spec.folder`.
 
     `labelled` matters for stl10 alone: its unlabelled images are the ones to pretrain on. Raises DataError where
-    the files are missing and `download` is off, or where torchvision cannot download them.
+    the files are missing and `spec.download` is off, or where torchvision cannot download them.
     """
-    with one_at_a_time(root) if download else contextlib.nullcontext():
-        dataset = _dataset(name, split, root, download, labelled)
-    return _as_source(name, dataset, f"{name} {split}", root)
+    with one_at_a_time(spec.folder) if spec.download else contextlib.nullcontext():
+        dataset = _dataset(spec, split, labelled)
+    return _as_source(spec.data, dataset, f"{spec.data} {split}", spec.folder)
 
 
-def _dataset(name: str, split: Split, root: Path, download: bool, labelled: bool) -> Any:
+def _dataset(spec: DataSpec, split: Split, labelled: bool) -> Any:
     """What torchvision reads or fetches."""
     from torchvision import datasets
 
+    name, root, download = spec.data, spec.folder, spec.download
     kind, of_train, of_test = PUBLIC[name]
     arguments = dict(of_train if split == "train" else of_test)
     if name == "stl10" and split == "train" and labelled:

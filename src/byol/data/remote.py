@@ -9,11 +9,11 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
 from byol.errors import DataError
+from byol.runtime.listener import SILENT, Listener
 from byol.runtime.locks import one_at_a_time
 
 DEFAULT_CACHE = Path("~/.cache/byol/shards").expanduser()
@@ -27,7 +27,7 @@ def is_remote(data: str) -> bool:
     return data.startswith(("http://", "https://"))
 
 
-def fetch_shards(data: str, cache: Path = DEFAULT_CACHE, say: Callable[[str], None] = lambda line: None) -> list[Path]:
+def fetch_shards(data: str, cache: Path = DEFAULT_CACHE, listener: Listener = SILENT) -> list[Path]:
     """The local files of all shards that the address stands for, in its order; those already there are not fetched.
 
     Raises DataError where one cannot be had whole; those before it are kept.
@@ -38,10 +38,10 @@ def fetch_shards(data: str, cache: Path = DEFAULT_CACHE, say: Callable[[str], No
     with one_at_a_time(folder):
         missing = [number for number, file in enumerate(files) if not file.exists()]
         if missing:
-            say(f"{len(missing)} of {len(files)} shards to fetch to {folder}")
+            listener.say(f"{len(missing)} of {len(files)} shards to fetch to {folder}")
         for number in missing:
             _fetch(addresses[number], files[number])
-            say(f"  {addresses[number]}: {files[number].stat().st_size / 1e6:.1f} MB")
+            listener.say(f"  {addresses[number]}: {files[number].stat().st_size / 1e6:.1f} MB")
     return files
 
 

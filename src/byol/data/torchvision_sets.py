@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from byol.data.image_folder import ListedImages
 from byol.data.public import open_public
 from byol.data.source import ImageSource
+from byol.data.spec import DataSpec
 from byol.data.subset import Subset, per_class
 from byol.errors import DataError
 
@@ -28,11 +29,12 @@ class Splits:
     """(N, C) of train and test where an image has several labels: 1, -1, or 0 where it is too difficult to tell."""
 
 
-def open_torchvision(name: str, root: Path, *, download: bool, seed: int = 0) -> Splits:
-    """The parts of one of `TORCHVISION_SETS` below `root`; `seed` draws those that are not published.
+def open_torchvision(spec: DataSpec, seed: int = 0) -> Splits:
+    """The parts of one of `TORCHVISION_SETS` below `spec.folder`; `seed` draws those that are not published.
 
-    Raises DataError where the files are missing and `download` is off, or where torchvision cannot download them.
+    Raises DataError where the files are missing and `spec.download` is off, or where torchvision cannot download them.
     """
+    name, root, download = spec.data, spec.folder, spec.download
     try:
         return TORCHVISION_SETS[name](root, download, seed)
     except (RuntimeError, OSError, ValueError) as error:
@@ -47,9 +49,8 @@ def open_torchvision(name: str, root: Path, *, download: bool, seed: int = 0) ->
 
 def _cifar(name: str) -> Callable[[Path, bool, int], Splits]:
     def opened(root: Path, download: bool, seed: int) -> Splits:
-        return Splits(
-            open_public(name, "train", root, download=download), open_public(name, "test", root, download=download)
-        )
+        spec = DataSpec(name, str(root), download)
+        return Splits(open_public(spec, "train"), open_public(spec, "test"))
 
     return opened
 

@@ -3,69 +3,34 @@
 import contextlib
 import dataclasses
 import itertools
-import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from byol.data.loader import Feed
-from byol.diagnostics.collapse import CollapseWatch, Health, health, is_collapsed, watch
+from byol.diagnostics.collapse import CollapseWatch, is_collapsed, watch
 from byol.diagnostics.measures import measure_step
 from byol.engine.metrics import MetricsFile
-from byol.engine.micro_batches import bounds, views_by_part
+from byol.engine.micro_batches import views_by_part
 from byol.engine.pace import Pace
+from byol.engine.progress import _Log
+from byol.engine.settings import LoopSettings
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, Schedule, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
 from byol.methods.network import MethodOutput
 from byol.runtime import checkpoint
+from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
 from byol.views.views import Views
 
 LOOKS_BEFORE_STOPPING = 3
-LINES_OF_PACE = 5
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How often the loop does what."""
-
-    num_micro_batches: int
-    log_interval_steps: int
-    collapse_interval_steps: int
-    checkpoint_interval_seconds: float
-    keep_checkpoints: int = 2
-    milestone_steps: int = 0
-    seed: int = 0
-    """With the step and the rank, of what an encoder draws at random."""
-    probe_steps: int = 0
-    skip_non_finite: bool = False
-    stop_on_collapse: bool = False
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands, for whoever shows it."""
-
-    step: int
-    total_steps: int
-    loss: float
-    health: Health | Literal["starting"]
-    """By the newest look at the projections; starting: too early to say."""
-    learning_rate: float
-    images_per_second: float
-    remaining_seconds: float
-    """NaN where it is not known yet."""
-    tau: float | None = None
-    """None where no target network follows the online one."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +58,7 @@ def train(
     stop: StopRequest,
     checkpoints: Path,
     metrics: MetricsFile | None,
-    show: Callable[[Progress], None] = lambda progress: None,
+    listener: Listener = SILENT,
     probe: Callable[[nn.Module], dict[str, float]] | None = None,
     pace: Pace | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008
@@ -106,7 +71,7 @@ def train(
     """
     total = schedule.total_steps
     areas = [part.size**2 for part in views]
-    log = _Log(state.step, schedule, areas, settings, metrics, show, ranks)
+    log = _Log(state.step, schedule, areas, settings, metrics, listener, ranks)
     saved_at = time.monotonic()
     made = views_by_part(feed, views, state.step, total, device)
     stopped_by = collapsed_looks = 0
@@ -170,104 +135,6 @@ def _look(outputs: list[MethodOutput], ranks: Ranks) -> tuple[CollapseWatch, dic
     parts = (torch.cat([o.projection1 for o in outputs]), torch.cat([o.target2 for o in outputs]))
     projection, target = (ranks.gather_rows(part)[0] for part in parts)
     return watch(projection, target), measure_step(projection, target)
-
-
-class _Log:
-    """Losses stay on the device until a line is due: to read one waits for it."""
-
-    def __init__(
-        self,
-        first_step: int,
-        schedule: Schedule,
-        areas: Sequence[int],
-        settings: LoopSettings,
-        metrics: MetricsFile | None,
-        show: Callable[[Progress], None],
-        ranks: Ranks,
-    ) -> None:
-        self.first_step = self.seen_step = self.logged_step = first_step
-        self.schedule, self.settings, self.metrics, self.show, self.ranks = schedule, settings, metrics, show, ranks
-        self.areas = areas
-        self.started = self.logged_at = time.monotonic()
-        self.lines = deque([(self.started, first_step)], LINES_OF_PACE)
-        self.losses: list[Tensor] = []
-        self.output: MethodOutput | None = None
-        self.newest = math.nan
-
-    def newest_loss(self) -> float:
-        """The mean over the ranks. Raises NonFiniteError where one since the last look is not finite."""
-        if self.losses:
-            values = self.ranks.mean(torch.stack(self.losses)).tolist()
-            for step, value in enumerate(values, start=self.seen_step):
-                if not math.isfinite(value) and not self.settings.skip_non_finite:
-                    raise NonFiniteError(
-                        f"The loss became {value} at step {step}. The newest checkpoint is from before. Lower "
-                        f"optimizer.base_learning_rate, lengthen optimizer.warmup_epochs, or try --precision fp32.",
-                        step,
-                    )
-            self.seen_step += len(values)
-            self.losses, self.newest = [], values[-1]
-        return self.newest
-
-    def write(self, state: State, probed: dict[str, float] | None = None) -> None:
-        """One line of metrics after a step, shown too. The first of a resumed run is only shown."""
-        loss, now, done, s = self.newest_loss(), time.monotonic(), state.step, self.schedule
-        step = done - 1
-        rate = (done - self.logged_step) * s.batch_size / max(now - self.logged_at, 1e-9)
-        row = {"loss": loss, "learning_rate": s.learning_rate(step)}
-        if state.method.has_average:
-            row["tau"] = s.tau(step)
-        seen = state.collapse.as_dict() | state.measures if state.collapse is not None else {}
-        seen |= self._classifier()
-        is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
-        if self.metrics is not None and (probed or not is_extra):
-            skipped = {"num_skipped_steps": state.num_skipped_steps} if self.settings.skip_non_finite else {}
-            timing = {"images_per_second": rate, "elapsed_seconds": now - self.started}
-            self.metrics.write({"step": step, **row, **seen, **(probed or {}), **skipped, **timing})
-        self.show(
-            Progress(
-                **row,
-                health=self._health(state),
-                step=done,
-                total_steps=s.total_steps,
-                images_per_second=rate,
-                remaining_seconds=self._remaining_seconds(now, done),
-            )
-        )
-        self.logged_at, self.logged_step = now, done
-
-    def _remaining_seconds(self, now: float, done: int) -> float:
-        """By the newest lines, so that one slow interval does not change it much; the first step, which is slower, does not count."""
-        total = self.schedule.total_steps
-        if done == self.first_step + 1 < total:
-            self.lines[0] = (now, done)
-            return math.nan
-        since, at = self.lines[0]
-        self.lines.append((now, done))
-        seconds_per_pixel = (now - since) / max(pixels(self.areas, at, done, total), 1)
-        return seconds_per_pixel * pixels(self.areas, done, total, total)
-
-    def _health(self, state: State) -> Health | Literal["starting"]:
-        """No verdict where the newest look was in the warm-up, or before the first step; at the end one in any case."""
-        step = state.step - 1
-        seen_at = step - step % self.settings.collapse_interval_steps
-        if seen_at < max(1, self.schedule.warmup_steps) and state.step < self.schedule.total_steps:
-            return "starting"
-        return "unknown" if state.collapse is None else health(state.collapse)
-
-    def _classifier(self) -> dict[str, float]:
-        """What the online classifier makes of the newest micro-batch of each rank, where there is one."""
-        o = self.output
-        if o is None or o.classifier_loss is None or o.classifier_accuracy is None:
-            return {}
-        loss, accuracy = self.ranks.mean(torch.stack((o.classifier_loss, o.classifier_accuracy))).tolist()
-        return {"classifier_loss": loss, "classifier_accuracy": accuracy}
-
-
-def pixels(areas: Sequence[int], first_step: int, last_step: int, total_steps: int) -> int:
-    """What the steps [first_step, last_step) cost, as told by the `areas` of a view in equal parts of the training."""
-    parts = zip(areas, bounds(len(areas), total_steps), strict=True)
-    return sum(area * max(0, min(last, last_step) - max(first, first_step)) for area, (first, last) in parts)
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from byol.errors import RunError
-from byol.runtime.record import write_atomically
+from byol.runtime.files import write_atomically
 from byol.runtime.track import Tracker
 
 

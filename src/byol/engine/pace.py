@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from byol.runtime.listener import Listener
+
 FIRST_LOOK, CORRECTION = 0.03, 0.19  # of the steps; a fifth is the latest that leaves the schedule its shape
 
 
@@ -14,7 +16,7 @@ class Pace:
     deadline: float
     """By time.monotonic(), when the last step is to end."""
     planned_steps: int
-    say: Callable[[str], None]
+    listener: Listener
     most_steps: int | None = None
     """No more than these, however fast it goes."""
     tested: Sequence[float] = (0.0,)
@@ -36,5 +38,5 @@ class Pace:
         steps = max(step + 1, int((step * seconds_per_step + remaining) / max(mean, 1e-9)))
         steps = min(steps, self.most_steps or steps)
         if steps != self.planned_steps:
-            self.say(f"  after {step} steps: {steps} steps fit the time, in place of {self.planned_steps}")
+            self.listener.say(f"  after {step} steps: {steps} steps fit the time, in place of {self.planned_steps}")
         return steps

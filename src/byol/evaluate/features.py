@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from byol.data.source import Image, ImageSource, SkippedImages
+from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, EncoderError
-from byol.export.encoder_file import Encoder
 from byol.runtime.hardware import keep_freed_memory
+from byol.runtime.listener import SILENT, Listener
 
 LARGEST = 1e15
 """Of a feature, for which squares and sums of them are still finite in float32."""
@@ -50,12 +51,13 @@ def extract(
     *,
     skipped: SkippedImages | None = None,
     batch_size: int = 256,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    listener: Listener = SILENT,
+    work: str = "reading",
 ) -> Features:
     """Applies `encode` ((N, C, H, W) uint8 -> (N, D)) to all images; broken ones are left out and noted.
 
     An `Encoder` is given `batch_size` images at a time, whatever their sizes; another `encode` those of one size.
-    A batch of large images ends at 256 MB.
+    A batch of large images ends at 256 MB. `listener` is told of it as `work`.
     """
     skipped = SkippedImages() if skipped is None else skipped
     keep_freed_memory(device)
@@ -72,7 +74,7 @@ def extract(
             vectors = parts.new_empty(len(source), *parts.shape[1:])
         vectors[numbers] = parts
         indices.extend(numbers)
-        show(len(indices) + len(skipped), len(source))
+        listener.work(work, len(indices) + len(skipped), len(source))
     if not indices:
         name, reason = next(iter(skipped.reasons), ("", "it is empty"))
         raise DataError(f"No image of {source.description} can be decoded; {name}: {reason}.")

@@ -19,15 +19,11 @@ from byol.evaluate.metrics import mean_average_precision_11_point
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(0, -5, -1))
 """L2 strengths tried, strong to weak, so that each fit starts from the one before."""
-
-
 MAX_ITERATIONS = 100
 TOLERANCE = 3e-4
 """Of the gradient, in coordinates where the curvature is about 1: the objective is then within about 1e-3."""
 CURVATURE = 0.1
 """About p (1 - p) of a class among ten: the Hessian is near CURVATURE * covariance + strength, which scales the fit."""
-
-
 Split = tuple[np.ndarray, np.ndarray]
 """(kept, held out) indices."""
 Loss = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -8,11 +8,11 @@ from torch import nn
 
 from byol.data.source import ImageSource
 from byol.data.subset import Subset, held_out, per_class
+from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.errors import ConfigError
 from byol.evaluate.features import extract, labels_of
 from byol.evaluate.knn import knn_predict
 from byol.evaluate.linear import fit_linear
-from byol.export.encoder_file import Encoder, EncoderDescription
 
 NUM_IMAGES, QUERY_SHARE = 5000, 0.2
 FEWEST_PER_CLASS = 3

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from byol.runtime.record import read_json
+from byol.runtime.files import read_json
 
 FOLDER = "evaluation"
 

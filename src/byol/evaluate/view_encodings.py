@@ -12,6 +12,7 @@ from byol.data.loader import Crop
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError
 from byol.methods.network import Method
+from byol.runtime.listener import SILENT, Listener
 from byol.views.views import Views
 
 Encode = Callable[[Tensor], dict[str, Tensor]]
@@ -91,7 +92,7 @@ def encode_views(
     num_images: int,
     device: torch.device,
     skipped: SkippedImages,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    listener: Listener = SILENT,
 ) -> dict[str, Tensor]:
     """Named (N, 2 num_pairs, D) float32 encodings on the CPU; each batch of one view is a forward of its own.
 
@@ -104,7 +105,7 @@ def encode_views(
         for name in found[0]:
             parts.setdefault(name, []).append(torch.stack([f[name].float().cpu() for f in found], dim=1))
         done += images.batch_size
-        show(done, num_images)
+        listener.work("reading", done, num_images)
     if not parts:
         raise DataError(
             f"{images.source.description} has too few images that can be decoded: one batch needs {images.batch_size}."

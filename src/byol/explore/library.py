@@ -18,14 +18,15 @@ from torch.nn import functional
 
 from byol.data.decode import decode
 from byol.data.source import ImageSource, SkippedImages, fingerprint
+from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, RunError
-from byol.evaluate.cluster import spherical_kmeans
 from byol.evaluate.features import extract
+from byol.evaluate.kmeans import spherical_kmeans
 from byol.evaluate.nearest import nearest
-from byol.export.encoder_file import Encoder
 from byol.report.embedding_map import maps, spectrum
 from byol.report.tile import as_rgb, tile
-from byol.runtime.record import replacing, write_atomically
+from byol.runtime.files import replacing, write_atomically
+from byol.runtime.listener import SILENT, Listener
 
 NEAREST_OF_EACH = 8
 """Neighbours among which near-duplicates are looked for."""
@@ -62,7 +63,7 @@ class Library:
     out: Path
     """Where lists go."""
     names_of_clusters: dict[int, str] = field(default_factory=dict)
-    say: Callable[[str], None] = field(default=lambda line: None)
+    listener: Listener = SILENT
     """Is told what is missing."""
     cluster: Tensor = field(init=False)
     """(N,) number of each image's cluster, the largest being 0."""
@@ -73,7 +74,7 @@ class Library:
 
     def __post_init__(self) -> None:
         slow = len(self) <= MOST_FOR_SLOW_MAPS
-        found = maps(self.unit, spectrum(self.unit)[1], slow=slow, say=self.say)
+        found = maps(self.unit, spectrum(self.unit)[1], slow=slow, listener=self.listener)
         self.plane = {name: np.round(points.T, 4).tolist() for name, points in found.items()}
         self.regroup(min(12, max(1, len(self.indices) // 8)))
 
@@ -200,8 +201,7 @@ def open_library(
     device: torch.device,
     out: Path,
     *,
-    show: Show = lambda done, total: None,
-    say: Callable[[str], None] = lambda line: None,
+    listener: Listener = SILENT,
 ) -> tuple[Library, SkippedImages]:
     """Embeds all images, or reads their vectors from `out`/vectors.npz where the same encoder wrote them before.
 
@@ -212,7 +212,7 @@ def open_library(
     about = json.dumps({"images": images, "weights": encoder.fingerprint()})
     found = _cached(cache, about)
     if found is None:
-        features = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped, show=show)
+        features = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped, listener=listener)
         mean = features.vectors.mean(dim=0)
         found = features.indices, mean, functional.normalize(features.vectors - mean, dim=1)
         out.mkdir(parents=True, exist_ok=True)
@@ -223,9 +223,9 @@ def open_library(
         raise DataError(
             f"Only {len(found[0])} image of {source.description} can be read; exploring needs two at least."
         )
-    say(f"drawing the map of {len(found[0]):,} images")
+    listener.say(f"drawing the map of {len(found[0]):,} images")
     indices, mean, unit = found
-    return Library(source, encoder, device, indices, mean, unit, out, say=say), skipped
+    return Library(source, encoder, device, indices, mean, unit, out, listener=listener), skipped
 
 
 def _content(source: ImageSource, channels: int) -> str:

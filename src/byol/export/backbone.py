@@ -6,8 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from byol.encoder.encoder import EncoderDescription
 from byol.errors import EncoderError
-from byol.export.encoder_file import EncoderDescription
 from byol.nets.encoder import RESNETS, choose_stem
 from byol.nets.resnet import BLOCKS
 

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from byol.export.encoder_file import EncoderDescription
+from byol.encoder.encoder import EncoderDescription
 
 NOT_CHOSEN = "not chosen"
 PRETRAINED = "pretrained without labels by BYOL (Bootstrap Your Own Latent)"

@@ -2,8 +2,9 @@
 
 import json
 
+from byol.encoder.encoder import EncoderDescription
+from byol.encoder.encoder_file import ONNX_WEIGHTS, PLAIN_WEIGHTS
 from byol.export.backbone import Backbone, TimmBackbone
-from byol.export.encoder_file import ONNX_WEIGHTS, PLAIN_WEIGHTS, EncoderDescription
 
 MODES = {1: "L", 3: "RGB"}
 

@@ -1,6 +1,6 @@
 """Recipes: a config with the source of its numbers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,3 @@ class Recipe:
     """Changes to the config of a run that starts from weights trained elsewhere."""
     sizes: tuple[Size, ...] = ()
     """Sizes from large to small, for trainings by time; empty: the config's only."""
-
-    def may_adapt_batch(self, asked: Config, given: Collection[str]) -> bool:
-        """Whether the batch size may be lowered: never if the user gave one."""
-        return self.adapts_batch and asked.batch_size == self.config.batch_size and "batch_size" not in given

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from byol import build
-from byol.build_networks import trained_method
-from byol.config import Config, from_dict
+from byol.build.views import build_views
 from byol.data.source import ImageSource
 from byol.errors import CheckpointError
 from byol.evaluate.branch_measures import NUM_DRAWS, measure_branches
 from byol.report.summary import RunSummary
-from byol.runtime.record import RunDirectory
 
 FORWARDS = 8 * NUM_DRAWS
 """Of an encoder, per image: two networks, two views, and again with the views exchanged."""
@@ -31,21 +28,18 @@ class Branches:
 
 def branches(run: RunSummary, source: ImageSource, device: torch.device, seconds: float, rate: float) -> Branches:
     """Measures up to 128 images, or as many as fit into `seconds` or a minute at `rate` images embedded a second."""
-    if run.record["own_encoder"]:
+    trained = run.trained
+    if trained.own_encoder:
         return Branches(missing="the encoder is a module of one's own, which cannot be rebuilt from its name.")
-    config = from_dict(Config, run.record["config"])
     allowed = int(rate * min(seconds, MOST_SECONDS) / FORWARDS)
-    count, batch = (
-        min(MOST_IMAGES, len(source), allowed),
-        config.micro_batch_size * run.record["derived"]["num_ranks"],
-    )
+    count, batch = min(MOST_IMAGES, len(source), allowed), trained.images_per_norm
     if count < FEWEST_IMAGES:
         return Branches(missing="it takes too long here, or there are too few images (byol report allows a minute).")
     count -= count % batch if count > batch else 0
     try:
-        method = trained_method(RunDirectory.open(run.path)).to(device)
+        method = trained.method().to(device)
     except CheckpointError as error:
         return Branches(missing=str(error))
-    channels = int(run.record["data"]["channels"])
-    found = measure_branches(method, source, channels, build.two_views(config), batch, device, count)
-    return Branches(found.source_variance, found.target_variance, count)
+    views = build_views(trained.config)
+    measures = measure_branches(method, source, trained.channels, views, batch, device, count)
+    return Branches(measures.source_variance, measures.target_variance, count)

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from byol.runtime.listener import SILENT, Listener
+
 Plane = NDArray[np.float32]
 """(N, 2), within [-1, 1]."""
 FEWEST_FOR_SLOW = 100
@@ -34,9 +36,7 @@ def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return values / values.sum().clamp_min(1e-30), plane
 
 
-def maps(
-    unit: Tensor, plane: Tensor, *, slow: bool, seed: int = 0, say: Callable[[str], None] = lambda line: None
-) -> dict[str, Plane]:
+def maps(unit: Tensor, plane: Tensor, *, slow: bool, seed: int = 0, listener: Listener = SILENT) -> dict[str, Plane]:
     """Maps of (N, D) unit vectors by name, the best first. `plane`: their first two principal coordinates.
 
     `slow` adds those of SLOW_MAPS whose library is installed; one that fails is left out and told to `say`. The axes of
@@ -54,7 +54,7 @@ def maps(
                 raise ValueError("it drew points that are no numbers, as of images whose vectors are all the same")
             found[name] = points / np.abs(points).max().clip(min=1e-12)
         except Exception as error:  # whatever goes wrong in there costs that map alone
-            say(f"The {name} map is missing, since {library} failed: {type(error).__name__}: {error}")
+            listener.say(f"The {name} map is missing, since {library} failed: {type(error).__name__}: {error}")
     centred = _centred(plane.numpy())
     return found | {"PCA": centred / np.abs(centred).max(axis=0).clip(min=1e-12)}
 

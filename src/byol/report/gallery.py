@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from byol.evaluate.cluster import spherical_kmeans
+from byol.evaluate.kmeans import spherical_kmeans
 
 CROWD = 10
 """Neighbours by which an image is judged odd."""

@@ -1,7 +1,6 @@
 """What encoders make of some images: vectors, thumbnails, galleries and maps, ready for the page."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +12,14 @@ from torch.nn import functional
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.data.subset import Subset
 from byol.diagnostics.spectrum import effective_rank
+from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError
 from byol.evaluate.features import extract
-from byol.export.encoder_file import Encoder
 from byol.report.classes import class_table
 from byol.report.embedding_map import maps, spectrum
 from byol.report.gallery import gallery
 from byol.report.tile import tile
+from byol.runtime.listener import SILENT, Listener
 
 MOST_THUMBNAILS = 2000
 THUMBNAIL_SIDE = 64
@@ -77,7 +77,7 @@ def draw_sample(
     most: int,
     seconds: float,
     seed: int = 0,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    listener: Listener = SILENT,
 ) -> tuple[Sample, Tensor]:
     """Up to `most` images at random, and their (N, D) vectors; as many as `seconds` allow, but one block at least."""
     chosen = np.random.default_rng(seed).permutation(len(source))[:most]
@@ -92,7 +92,7 @@ def draw_sample(
         )
         vectors.append(found.vectors)
         read.append(block[found.indices.numpy()])
-        show(min(start + BLOCK, len(chosen)), len(chosen))
+        listener.work("reading", min(start + BLOCK, len(chosen)), len(chosen))
         if time.monotonic() > until:
             break
     sample.indices = np.concatenate(read)
@@ -105,9 +105,7 @@ def embed_sample(encoder: Encoder, sample: Sample, device: torch.device) -> Tens
     return extract(encoder, part, encoder.description.in_channels, device).vectors
 
 
-def look(
-    sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0, say: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0, listener: Listener = SILENT) -> dict[str, Any]:
     """What the page shows of one encoder, as plain lists; galleries are of the images with thumbnails."""
     unit = functional.normalize(vectors, dim=1)
     shown = unit[:MOST_THUMBNAILS]
@@ -120,7 +118,7 @@ def look(
     return {
         "maps": {
             name: np.round(points.T, 4).tolist()
-            for name, points in maps(unit, plane, slow=slow, seed=seed, say=say).items()
+            for name, points in maps(unit, plane, slow=slow, seed=seed, listener=listener).items()
         },
         "cluster": seen.cluster.tolist(),
         "clusters": [

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from byol import build
-from byol.config import Config, validate
+from byol.build.settings import Asked, resolve
+from byol.build.views import plain_views
+from byol.config import validate
 from byol.data.open import profile
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import DataError
 from byol.report.suitability import view_warnings
 from byol.report.tile import mosaic
 from byol.report.view_grid import ViewGrid, readable, view_grid
-from byol.runtime.record import write_atomically
+from byol.runtime.files import write_atomically
 
 SMALLEST_TILE = 96
 
@@ -54,17 +55,17 @@ class Preview:
         return found
 
 
-def preview(source: ImageSource, config: Config, *, rows: int = 6, draws: int = 3) -> Preview:
+def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3) -> Preview:
     """Views of `rows` random images of `source`: those of the first `draws` steps, with the config's seed.
 
     Raises DataError where no image can be decoded.
     """
-    validate(config)
+    validate(asked.config)
     if rows < 1 or draws < 1:
         raise DataError(f"The preview needs at least one row and one draw; found {rows} and {draws}.")
     seen = profile(source, SkippedImages())
-    resolved, _ = build.fit_to_data(config, seen, len(source), adapts_batch=True, cuts_warmup=True)
+    resolved = resolve(asked, seen, len(source), epochs_are_final=False).config
     short_side = resolved.views.decode_short_side
-    images, names = readable(source, seen.channels, rows, 20 * rows, seed=config.seed, short_side=short_side)
-    grid = view_grid(build.plain_views(resolved), images, names, draws=draws)
+    images, names = readable(source, seen.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
+    grid = view_grid(plain_views(resolved), images, names, draws=draws)
     return Preview(grid, resolved.views.size, view_warnings(resolved, seen))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from byol.runtime.record import finite, read_json
+from byol.runtime.files import finite, read_json
 
 TITLE = re.compile(r"study (?P<name>\S+), scale (?P<scale>\S+): (?P<question>.*)")
 PLANNED = re.compile(r"(?P<variants>\d+) variants x (?P<seeds>\d+) seeds")

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from byol.build.trained_run import TrainedRun
 from byol.diagnostics.collapse import CollapseWatch, verdict
 from byol.engine.metrics import read_metrics
 from byol.evaluate.probes import PROBES
 from byol.evaluate.results import read_results
 from byol.evaluate.scores import Score
 from byol.runtime.duration import in_words
-from byol.runtime.record import RunDirectory, read_json
+from byol.runtime.files import read_json
+from byol.runtime.run_directory import RunDirectory
 
 State = Literal["healthy", "partially collapsed", "collapsed", "unknown"]
 WATCHED = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
@@ -56,6 +58,11 @@ class RunSummary:
             result,
             _protocols(path) + _demo(path),
         )
+
+    @property
+    def trained(self) -> TrainedRun:
+        """The run, opened. Raises RunError where run.json does not hold one."""
+        return TrainedRun.of(RunDirectory(self.path), self.record)
 
     @property
     def step(self) -> int:

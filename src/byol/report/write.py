@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from byol import build
-from byol.build_networks import trained_method
-from byol.config import Config, from_dict
+from byol.build.views import plain_views
 from byol.data.open import open_source
 from byol.data.source import ImageSource
+from byol.data.spec import DataSpec, as_spec
+from byol.encoder.encoder import Encoder
+from byol.encoder.encoder_file import load_encoder
 from byol.errors import ByolError, DataError, EncoderError, RunError
-from byol.export.encoder_file import Encoder, load_encoder
 from byol.report.branches import Branches, branches
 from byol.report.look import MOST_THUMBNAILS, Sample, draw_sample, embed_sample, look
 from byol.report.page import render
@@ -21,9 +21,9 @@ from byol.report.study import studies_of
 from byol.report.summary import RunSummary, config_differences, read_runs, settings
 from byol.report.tile import Sheet, sheet
 from byol.report.view_grid import readable, view_grid
-from byol.runtime import checkpoint
+from byol.runtime.files import write_atomically
 from byol.runtime.hardware import choose_device
-from byol.runtime.record import RunDirectory, write_atomically
+from byol.runtime.listener import SILENT, Listener
 
 REPORT = "report.html"
 MOST_IMAGES = 10_000
@@ -31,12 +31,6 @@ GRID_IMAGES = 6
 GRID_SIDE = 112
 MOST_ROWS = 2000
 EMBEDDING_SECONDS = 4.0
-
-Count = Callable[[int, int], None]
-
-
-def _silent(done: int, total: int) -> None:
-    pass
 
 
 @dataclass
@@ -56,17 +50,15 @@ class _Looks:
 
 def write_report(
     *runs: str | Path,
-    data: str = "",
+    data: str | DataSpec = "",
     out: str | Path | None = None,
-    root: str = "",
-    download: bool = False,
     device: str = "auto",
     num_images: int = MOST_THUMBNAILS,
     seconds: float = float("inf"),
     slow_maps: bool = True,
     source: ImageSource | None = None,
     say: Callable[[str], None] = lambda line: None,
-    show: Count = _silent,
+    show: Callable[[str, int, int], None] = SILENT.work,
 ) -> Path:
     """Writes one HTML page about the runs and returns its path, by default report.html in the (first) run.
 
@@ -80,18 +72,18 @@ def write_report(
         raise DataError(f"The report shows from 2 to {MOST_IMAGES:,} images; found {num_images}.")
     path = _place(Path(runs[0]), out)
     found = read_runs([Path(run) for run in runs])
-    looks = _Looks()
+    looks, listener = _Looks(), Listener(say, show)
     try:
-        source = _open(found[0], data, root, download, say) if source is None else source
+        source = _open(found[0], as_spec(data), listener) if source is None else source
         looks.description = source.description
-        _fill(looks, found, source, device, num_images, seconds, slow_maps, show)
+        _fill(looks, found, source, device, num_images, seconds, slow_maps, listener)
     except (ByolError, OSError) as error:
         looks.notes.append(f"The images are not shown: {error}")
     write_atomically(path, _page(found, looks).encode(errors="backslashreplace"))
     return path
 
 
-def report_after(run: Path, source: ImageSource | None, say: Callable[[str], None]) -> None:
+def report_after(run: Path, source: ImageSource | None, listener: Listener) -> None:
     """The report at the end of a training, from what can be embedded in a few seconds.
 
     Whatever goes wrong is told in a line and no more. Of several ranks the first alone writes.
@@ -99,9 +91,9 @@ def report_after(run: Path, source: ImageSource | None, say: Callable[[str], Non
     if int(os.environ.get("RANK", "0")):
         return
     try:
-        say(f"report {write_report(run, source=source, seconds=EMBEDDING_SECONDS, slow_maps=False)}")
+        listener.say(f"report {write_report(run, source=source, seconds=EMBEDDING_SECONDS, slow_maps=False)}")
     except Exception as error:
-        say(f"no report was written ({error}); make it with: byol report {run}")
+        listener.say(f"no report was written ({error}); make it with: byol report {run}")
 
 
 def _place(run: Path, out: str | Path | None) -> Path:
@@ -113,13 +105,13 @@ def _place(run: Path, out: str | Path | None) -> Path:
     return path
 
 
-def _open(run: RunSummary, data: str, root: str, download: bool, say: Callable[[str], None]) -> ImageSource:
-    if data:
-        return open_source(data, root=root, download=download, labelled=True, say=say)
-    of = run.record["data"]
-    if not of["data"]:
+def _open(run: RunSummary, spec: DataSpec, listener: Listener) -> ImageSource:
+    if spec.data:
+        return open_source(spec, labelled=True, listener=listener)
+    trained_on = run.trained.data
+    if not trained_on.data:
         raise DataError(f"{run.name} was started with images from Python. Name images with --data.")
-    return open_source(of["data"], root=root or of["root"], say=say)
+    return open_source(DataSpec(trained_on.data, spec.root or trained_on.root), listener=listener)
 
 
 def _fill(
@@ -130,7 +122,7 @@ def _fill(
     num_images: int,
     seconds: float,
     slow: bool,
-    show: Count,
+    listener: Listener,
 ) -> None:
     chosen = choose_device(device)
     rate = 0.0
@@ -141,7 +133,7 @@ def _fill(
             if looks.sample is None:
                 began = time.monotonic()
                 looks.sample, vectors = draw_sample(
-                    encoder, source, chosen, most=num_images, seconds=seconds, show=show
+                    encoder, source, chosen, most=num_images, seconds=seconds, listener=listener
                 )
                 rate = len(vectors) / max(time.monotonic() - began, 1e-9)
                 looks.cut_short = time.monotonic() - began > seconds and len(vectors) < min(num_images, len(source))
@@ -149,7 +141,7 @@ def _fill(
                 vectors = embed_sample(encoder, looks.sample, chosen)
             if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
                 raise DataError("too few of the images can be read.")
-            looks.runs[number] = look(looks.sample, vectors, slow=slow, say=looks.notes.append)
+            looks.runs[number] = look(looks.sample, vectors, slow=slow, listener=Listener(say=looks.notes.append))
             looks.branches[number] = branches(run, source, chosen, seconds, rate)
         except ByolError as error:
             looks.notes.append(f"What {run.name} learned is not shown: {error}")
@@ -157,22 +149,17 @@ def _fill(
 
 def _encoder(run: RunSummary) -> Encoder:
     """The encoder that the run left, or, while it goes on, that of its newest checkpoint."""
-    if run.result is not None or run.record["own_encoder"]:
+    if run.result is not None or run.trained.own_encoder:
         return load_encoder(run.path)
-    directory = RunDirectory.open(run.path)
-    if not checkpoint.saved(directory.checkpoints):
+    if not run.trained.has_checkpoint:
         raise EncoderError("it wrote no checkpoint yet.")
-    config, channels = from_dict(Config, run.record["config"]), int(run.record["data"]["channels"])
-    module = trained_method(directory).encoder
-    num_features = int(run.record["derived"]["num_features"])
-    return Encoder(module, build.encoder_description(config, channels, num_features, own_module=False))
+    return run.trained.encoder()
 
 
 def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
-    config = from_dict(Config, run.record["config"])
-    views = build.plain_views(config)
-    channels, short_side = int(run.record["data"]["channels"]), config.views.decode_short_side
-    images, names = readable(source, channels, GRID_IMAGES, 4 * GRID_IMAGES, short_side=short_side)
+    trained = run.trained
+    views, short_side = plain_views(trained.config), trained.config.views.decode_short_side
+    images, names = readable(source, trained.channels, GRID_IMAGES, 4 * GRID_IMAGES, short_side=short_side)
     grid = view_grid(views, images, names, side=min(views.size, GRID_SIDE))
     return sheet(grid.tiles, grid.columns, quality=85), grid.words
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from byol.errors import CheckpointError
-from byol.runtime.record import replacing
+from byol.runtime.files import replacing
 
 CHECKSUM_LENGTH = 16
 

@@ -11,6 +11,7 @@ import torch
 
 from byol.errors import ConfigError
 from byol.runtime import kernels
+from byol.runtime.version import VERSION
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
@@ -110,15 +111,13 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     import timm
     import torchvision
 
-    import byol
-
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": _cpu_model(),
         "num_cores": num_cores(),
         "platform": platform.platform(),
         "versions": {
-            "byol": byol.__version__,
+            "byol": VERSION,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,

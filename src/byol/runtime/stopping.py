@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-
-
 ONE_REQUEST_SECONDS = 1.0
 """Signals so close together are one request, sent to a group of processes and passed on by its first as well."""
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from byol.commands.doctor import estimate
-from byol.commands.trainer import Say
 from byol.data.source import ImageSource
 from byol.errors import ConfigError
+from byol.runtime.files import read_json
 from byol.runtime.hardware import choose_device, num_cores
-from byol.runtime.record import read_json
+from byol.runtime.listener import Listener
 from byol.studies.runs import Task
 
 BUDGET, PROTOCOL = "budget.json", "protocol.txt"
@@ -47,7 +47,7 @@ def budgeted(
     images: int | None,
     usual_minutes: float | None,
     jobs: int,
-    say: Say,
+    listener: Listener,
 ) -> dict[str, Any] | None:
     """The content of budget.json: what is asked for, what the study in `folder` was begun with, or what fits the time.
 
@@ -78,7 +78,7 @@ def budgeted(
         raise ConfigError(
             f"{folder} holds a study without a usable {BUDGET}. Go on with the --images of its {PROTOCOL}, or choose another --out."
         )
-    return _fit(trainings, source, limit, jobs, say)
+    return _fit(trainings, source, limit, jobs, listener)
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:
@@ -92,12 +92,12 @@ def _passes(trainings: Sequence[Task]) -> list[float]:
     return [task.config.epochs / most for task in trainings]
 
 
-def _fit(trainings: list[Task], source: ImageSource, minutes: float, jobs: int, say: Say) -> dict[str, Any]:
+def _fit(trainings: list[Task], source: ImageSource, minutes: float, jobs: int, listener: Listener) -> dict[str, Any]:
     """Measures each variant for some seconds: the images per run with which all runs, `jobs` at a time, end in `minutes`."""
     if not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
         raise ConfigError(f"minutes must be a number above 0; found {minutes}.")
     began = time.monotonic()
-    say("a speed test of each variant, some seconds long")
+    listener.say("a speed test of each variant, some seconds long")
     rates = _measure(trainings, source, jobs)
     runs = [
         _Run(passes, rate := rates[task.variant or ""], START_SECONDS + len(source) / EVALUATED / rate)
@@ -112,8 +112,10 @@ def _fit(trainings: list[Task], source: ImageSource, minutes: float, jobs: int, 
         )
     images = max(n for n in (fewest, *ROUND) if n == fewest or (n > fewest and _end(runs, jobs, n) <= seconds))
     told = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
-    say(f"images a second of a run, {jobs} at a time: {told}")
-    say(f"{images:,} images per run: about {_end(runs, jobs, images) / 60:.0f} of the {minutes:g} minutes for all")
+    listener.say(f"images a second of a run, {jobs} at a time: {told}")
+    listener.say(
+        f"{images:,} images per run: about {_end(runs, jobs, images) / 60:.0f} of the {minutes:g} minutes for all"
+    )
     return {"images_per_run": images, "minutes": minutes, "images_per_second": rates}
 
 
@@ -128,7 +130,7 @@ def _measure(trainings: list[Task], source: ImageSource, jobs: int) -> dict[str,
     try:
         for task in trainings:
             if task.variant and task.variant not in rates:
-                found = estimate(source, task.config, adapts_batch=False, cuts_warmup=True)
+                found = estimate(source, task.asked, epochs_are_final=False)
                 rate = KEPT * share * found.trained_per_second
                 rates[task.variant] = rate if found.is_resident else min(rate, found.decoded_per_second / jobs)
     finally:

@@ -7,36 +7,42 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from byol import build
-from byol.build_networks import trained_method
-from byol.commands.evaluate import labelled_splits, make_job
-from byol.commands.pretrain import DataArguments, resume, start
-from byol.commands.subject import subject_of
-from byol.commands.trainer import Run, Say, Show
-from byol.config import Config, from_dict, override
+from byol.build.encoder import untrained_encoder
+from byol.build.settings import Asked
+from byol.build.subject import subject_of
+from byol.build.trained_run import TrainedRun
+from byol.build.views import build_views
+from byol.commands.evaluate import make_job
+from byol.commands.pretrain import Request, start
+from byol.commands.resume import resume
+from byol.config import Config, override
+from byol.data.labelled import labelled_splits
 from byol.data.open import open_source
-from byol.engine.loop import Progress
+from byol.data.spec import DataSpec, as_spec
+from byol.encoder.encoder import Encoder
+from byol.engine.progress import Progress
 from byol.errors import ByolError, ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.branch_measures import measure_branches
 from byol.evaluate.features import labels_of
 from byol.evaluate.knn import knn_predict
 from byol.evaluate.linear import fit_linear
-from byol.evaluate.linear_sgd import linear
-from byol.evaluate.options import ProtocolOptions
-from byol.export.encoder_file import Encoder
+from byol.evaluate.protocols.linear_sgd import linear
+from byol.evaluate.protocols.options import ProtocolOptions
 from byol.recipes import recipe
 from byol.runtime.duration import in_words
+from byol.runtime.files import read_json, write_json
 from byol.runtime.hardware import choose_device, num_cores
-from byol.runtime.record import RunDirectory, read_json, write_json
+from byol.runtime.listener import SILENT, Listener
 from byol.runtime.stopping import StopRequest
 from byol.studies.study import UNTRAINED, Probe, ScaleName, Study, slug, variant_settings
+from byol.training.run import Run
 
 OUTCOME = "outcome.json"
 Overall = Callable[[float, str], None]
@@ -50,9 +56,14 @@ class Task:
     variant: str | None
     config: Config
     recipe: str
-    data: DataArguments
+    data: DataSpec
     path: Path
     probe: Probe = "l-bfgs"
+
+    @property
+    def asked(self) -> Asked:
+        """The training as `pretrain` takes it."""
+        return Asked(self.config, recipe(self.recipe))
 
     @property
     def outcome(self) -> dict[str, Any] | None:
@@ -66,9 +77,7 @@ def plan(
     num_seeds: int,
     out: Path,
     *,
-    data: str = "",
-    root: str = "",
-    download: bool = False,
+    data: str | DataSpec = "",
     settings: Mapping[str, Any] | None = None,
 ) -> list[Task]:
     """Every run of the study, seed by seed, so that what is done first is comparable.
@@ -76,7 +85,8 @@ def plan(
     `settings` replace the scale's in all variants alike.
     """
     scale = study.scales[scale_name]
-    arguments = DataArguments(data or scale.data, root, download)
+    spec = as_spec(data)
+    spec = replace(spec, data=spec.data or scale.data)
     base = override(recipe(scale.recipe).config, {**scale.settings, **(settings or {})})
     tasks = []
     for seed in range(num_seeds):
@@ -85,7 +95,7 @@ def plan(
             config = override(base, {**own, "seed": seed})
             folder = out / f"{slug(variant.name if variant else UNTRAINED)}-seed-{seed}"
             name = variant.name if variant else None
-            tasks.append(Task(name, config, scale.recipe, arguments, folder, scale.probe))
+            tasks.append(Task(name, config, scale.recipe, spec, folder, scale.probe))
     return tasks
 
 
@@ -95,7 +105,7 @@ def images_per_run(tasks: list[Task], num_images: int) -> dict[str, int]:
 
 
 def run_all(
-    tasks: list[Task], jobs: int, say: Say, show: Show, overall: Overall = lambda share, note: None
+    tasks: list[Task], jobs: int, listener: Listener, overall: Overall = lambda share, note: None
 ) -> int | None:
     """Runs what has no outcome yet; returns the signal that stopped it, or None.
 
@@ -103,18 +113,18 @@ def run_all(
     of `show` of one; a signal is passed on to them.
     """
     waiting = [task for task in tasks if task.outcome is None]
-    say(f"{len(tasks) - len(waiting)} of {len(tasks)} runs are done already; {len(waiting)} to go")
+    listener.say(f"{len(tasks) - len(waiting)} of {len(tasks)} runs are done already; {len(waiting)} to go")
     if jobs > 1:
-        return _run_processes(waiting, jobs, say, overall)
+        return _run_processes(waiting, jobs, listener, overall)
     with StopRequest() as stop:  # between two trainings; within one the training's own answers
         for number, task in enumerate(waiting, start=1):
-            say(f"run {number} of {len(waiting)}: {task.path.name}")
-            if stopped_by := run_one(task, say=lambda line: None, show=show) or stop.signal_number:
+            listener.say(f"run {number} of {len(waiting)}: {task.path.name}")
+            if stopped_by := run_one(task, Listener(step=listener.step)) or stop.signal_number:
                 return stopped_by
     return None
 
 
-def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None) -> int | None:
+def run_one(task: Task, listener: Listener = SILENT) -> int | None:
     """Trains or goes on, evaluates, and writes the outcome; returns the signal that stopped it, or None."""
     began, stopped_by = time.monotonic(), None
     if task.variant is None:
@@ -122,7 +132,7 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
         outcome: dict[str, Any] = accuracies(_untrained(task), task)
     else:
         try:
-            run = _train(task, say, show)
+            run = _train(task, listener)
         except NonFiniteError as error:
             outcome = {"failed": str(error), "knn": math.nan}
         else:
@@ -144,26 +154,23 @@ def run_one(task: Task, *, say: Say = print, show: Show = lambda progress: None)
     return stopped_by
 
 
-def _train(task: Task, say: Say, show: Show) -> Run:
+def _train(task: Task, listener: Listener) -> Run:
     if (task.path / "run.json").exists():
-        return resume(task.path, say=say, show=show)
-    source = open_source(task.data.data, root=task.data.root, download=task.data.download)
-    return start(task.config, task.recipe, task.data, source, out=task.path, say=say, show=show)
+        return resume(task.path, say=listener.say, show=listener.step)
+    request = Request(task.asked, task.recipe, task.data, open_source(task.data), out=task.path)
+    return start(request, listener)
 
 
 def _untrained(task: Task) -> Encoder:
-    source = open_source(task.data.data, root=task.data.root, download=task.data.download)
-    return build.untrained_encoder(task.config, source)
+    return untrained_encoder(task.asked, open_source(task.data))
 
 
 def accuracies(encoder: Encoder, task: Task) -> dict[str, float]:
     """In percent of the test images: `knn`, and `linear` by the task's probe, whose strength or rate a part of the training images chooses."""
     config = task.config
-    train, test = labelled_splits(task.data.data, root=task.data.root)
+    train, test = labelled_splits(replace(task.data, download=False))
     subject = subject_of(task.path.name, encoder)
-    job = make_job(
-        subject, train, test, "paper", ProtocolOptions(), config.seed, config.device, config.workers, _show_nothing
-    )
+    job = make_job(subject, train, test, "paper", ProtocolOptions(), config.seed, config.device, config.workers, SILENT)
     bank, queries = job.features("train"), job.features("test")
     labels, truth = labels_of(bank), labels_of(queries)
 
@@ -176,27 +183,15 @@ def accuracies(encoder: Encoder, task: Task) -> dict[str, float]:
     return {"knn": knn, "linear": percent(fit_linear(bank.vectors, labels).predict(queries.vectors))}
 
 
-def _show_nothing(what: str, done: int, total: int) -> None:
-    pass
-
-
 def _measure(task: Task) -> dict[str, float]:
     """What the projections of a fixed number of images tell, whatever batch the run has."""
-    directory = RunDirectory.open(task.path)
-    record = directory.record()
-    config, device = from_dict(Config, record["config"]), choose_device(task.config.device)
-    source = open_source(task.data.data, root=task.data.root)
-    return measure_branches(
-        trained_method(directory).to(device),
-        source,
-        record["data"]["channels"],
-        build.two_views(config),
-        config.micro_batch_size * record["derived"]["num_ranks"],
-        device,
-    ).as_dict()
+    run, device = TrainedRun.open(task.path), choose_device(task.config.device)
+    source = open_source(replace(task.data, download=False))
+    method, views = run.method().to(device), build_views(run.config)
+    return measure_branches(method, source, run.channels, views, run.images_per_norm, device).as_dict()
 
 
-def _run_processes(waiting: list[Task], jobs: int, say: Say, overall: Overall) -> int | None:
+def _run_processes(waiting: list[Task], jobs: int, listener: Listener, overall: Overall) -> int | None:
     context = multiprocessing.get_context("spawn")
     threads = max(1, num_cores() // jobs)
     running: dict[Any, Task] = {}
@@ -210,7 +205,7 @@ def _run_processes(waiting: list[Task], jobs: int, say: Say, overall: Overall) -
                 process = context.Process(target=_child, args=(task, threads, advance.shares[task.path]))
                 process.start()
                 running[process] = task
-                say(f"started {task.path.name}")
+                listener.say(f"started {task.path.name}")
             time.sleep(0.2)
             share, note = advance.told()
             if share < 1:
@@ -223,7 +218,7 @@ def _run_processes(waiting: list[Task], jobs: int, say: Say, overall: Overall) -
                     process.join()
             for process in [p for p in running if not p.is_alive()]:
                 task = running.pop(process)
-                say(f"{'finished' if task.outcome else 'stopped'} {task.path.name}")
+                listener.say(f"{'finished' if task.outcome else 'stopped'} {task.path.name}")
                 if task.outcome and task.variant:
                     advance.ended += 1
                     advance.shares[task.path].value = 1.0  # one that diverged has not got there
@@ -281,7 +276,7 @@ def _child(task: Task, threads: int, share: Any) -> None:
         share.value = progress.step / progress.total_steps
 
     try:
-        stopped_by = run_one(task, say=lambda line: None, show=show)
+        stopped_by = run_one(task, Listener(step=show))
     except ByolError as error:
         sys.exit(f"{task.path.name}: {error}")
     if stopped_by:

@@ -10,7 +10,6 @@ from typing import Any
 from byol.evaluate.branch_measures import NUM_DRAWS, NUM_IMAGES
 from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE
 from byol.evaluate.linear import STRENGTHS
-from byol.runtime.record import finite, replacing, write_atomically, write_json
 from byol.studies import find_study
 from byol.studies.judge import Judgement, Outcomes, has_collapsed, judge, over_seeds
 from byol.studies.runs import Task
@@ -38,7 +37,6 @@ POSSIBLE = {
 }  # fmt: skip
 """Where an interval is cut off in the plot."""
 LEGEND = "Point and bar: mean over the seeds (gray) and Student's 95 % interval, cut off at possible values. Diamond: the paper's number."
-PANELS_PER_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -185,79 +183,3 @@ def _restored(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
         name: _restored(value) if isinstance(value, Mapping) else math.nan if value is None else value
         for name, value in outcome.items()
     }
-
-
-def write(result: StudyResult, out: Path) -> None:
-    """study.json, study.md and study.png in `out`."""
-    header, rows = table(result)
-    content = {
-        "study": result.study.name,
-        "scale": result.scale,
-        "question": result.study.asked(result.scale),
-        "protocol": result.protocol,
-        "source": result.study.source,
-        "paper": {v.name: v.paper for v in result.study.variants},
-        "paper_metric": result.study.paper_measure,
-        "measures": {measure: TITLES[measure] for measure in _measured(result)},
-        "untrained": UNTRAINED,
-        "outcomes": result.outcomes,
-        "scores": {name: _scores(result.outcomes[name]) for name in result.outcomes},
-        "table": {"header": header, "rows": rows},
-        "judgements": [asdict(j) for j in result.judgements],
-    }
-    write_json(out / "study.json", finite(content))
-    protocol = "\n".join(["```", *result.protocol, "```"])
-    write_atomically(out / "study.md", f"{protocol}\n\n{markdown(result)}\n".encode(errors="backslashreplace"))
-    plot(result, out / "study.png")
-
-
-def plot(result: StudyResult, path: Path) -> None:
-    """One panel per measure, a point and its interval per variant; the paper's numbers in a panel of their own."""
-    from matplotlib.figure import Figure
-
-    papers = {v.name: v for v in result.study.variants if v.name in result.outcomes and v.paper is not None}
-    papers_title = f"paper: {result.study.paper_metric}\nafter {result.study.paper_training}"
-    names = [v.name for v in result.study.chosen(result.scale)]
-    panels = [*_measured(result), *(["paper"] if papers else [])]
-    rows = math.ceil(len(panels) / PANELS_PER_ROW)
-    size = (2.6 * PANELS_PER_ROW + 2, (0.35 * len(names) + 0.9) * rows + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, PANELS_PER_ROW, sharey=True).flatten()
-    for axis in axes[len(panels) :]:
-        axis.remove()
-    for axis, panel in zip(axes[: len(panels)], panels, strict=True):
-        for place, name in enumerate(names):
-            if panel == "paper":
-                if name in papers:
-                    axis.plot(papers[name].paper, place, "D", color="tab:orange", markerfacecolor="none")
-                    axis.annotate(
-                        papers[name].paper_name, (papers[name].paper, place), (6, 0), textcoords="offset points",
-                        va="center", fontsize="x-small",
-                    )  # fmt: skip
-                continue
-            values = [o[panel] for o in result.outcomes[name] if math.isfinite(o.get(panel, math.nan))]
-            if len(values) < len(result.outcomes[name]):
-                said = "diverged" if any("failed" in o for o in result.outcomes[name]) else "not measured"
-                axis.annotate(
-                    said, (0.5, place), xycoords=("axes fraction", "data"), va="center", ha="center", fontsize="x-small"
-                )
-                continue
-            axis.plot(values, [place] * len(values), ".", color="0.6")
-            score = over_seeds(values)
-            least, most = POSSIBLE[panel]
-            reach = (max(score.low, least), min(score.high, most)) if math.isfinite(score.high) else (score.value,) * 2
-            bar = [[max(0.0, score.value - reach[0])], [max(0.0, reach[1] - score.value)]]
-            axis.errorbar(score.value, place, xerr=bar, fmt="o", color="tab:blue", capsize=3)
-        if panel in ACCURACIES and all(panel in o for o in result.outcomes[UNTRAINED]):
-            untrained = over_seeds([o[panel] for o in result.outcomes[UNTRAINED]])
-            axis.axvline(untrained.value, color="0.4", linestyle=":")
-            if math.isfinite(untrained.low):
-                axis.axvspan(untrained.low, untrained.high, color="0.9", zorder=0)
-        axis.set_title(TITLES.get(panel, papers_title), fontsize="small")
-        axis.grid(axis="x", alpha=0.3)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    figure.suptitle(result.study.asked(result.scale), fontsize="medium")
-    figure.supxlabel(LEGEND, fontsize="x-small")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import byol
-from byol import build
-from byol.build_networks import method
+from byol.build.networks import build_method
+from byol.build.views import build_views
 from byol.config import Config, override
 from byol.data.open import open_source
 from byol.errors import ConfigError
@@ -39,14 +39,14 @@ def test_strong_augmentation_of_grey_images_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", ["source", "target", "both"])
 def test_split_batch_norm_changes_the_chosen_projector(side: str) -> None:
     settings = {**SMALL, "views.mean": (0.5,), "views.std": (0.25,), "asymmetry.split_batch_norm": side}
-    made = method(override(Config(), settings), 3)
+    made = build_method(override(Config(), settings), 3)
     assert isinstance(made, PairMethod)
     assert made.target is not None
     found = [any(isinstance(m, LocalBatchNorm1d) for m in n.projector.modules()) for n in (made.online, made.target)]
     assert found == [side != "target", side != "source"]
     assert [n for n, _ in made.online.named_parameters()] == [n for n, _ in made.target.named_parameters()]
     with pytest.raises(ConfigError, match="finds no batch norm in the projector"):
-        method(override(Config(), {**settings, "heads.projector_norm": "layer"}), 3)
+        build_method(override(Config(), {**settings, "heads.projector_norm": "layer"}), 3)
 
 
 @pytest.mark.parametrize("name", ["simsiam", "simclr"])
@@ -57,7 +57,7 @@ def test_split_batch_norm_of_one_network_is_of_the_chosen_side(side: str, name: 
         **SMALL, "encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (0.25,), "asymmetry.split_parts": 3,
         "asymmetry.split_batch_norm": side, "method.name": name,
     }  # fmt: skip
-    made = method(override(Config(), settings), 3).double()
+    made = build_method(override(Config(), settings), 3).double()
     assert isinstance(made, PairMethod)
     seen: list[tuple[torch.Tensor, ...]] = []
     made.loss = lambda *encodings: seen.append(encodings) or encodings[0].sum() + encodings[2].sum()
@@ -127,7 +127,7 @@ def test_branch_variance_falls_on_the_side_whose_views_are_averaged(photos: Path
 
     def measured(side: str) -> dict[str, float]:
         config = override(base, {"asymmetry.mean_encoding": side})
-        found = measure_branches(method(config, 3), source, 3, build.two_views(config), 16, torch.device("cpu"))
+        found = measure_branches(build_method(config, 3), source, 3, build_views(config), 16, torch.device("cpu"))
         return {"source": found.source_variance, "target": found.target_variance}
 
     plain, quieter = measured("none"), measured(averaged)
@@ -139,10 +139,9 @@ def test_branch_measures_of_one_network_are_the_same_for_both_branches_and_any_b
     """SimCLR's branches are one network, which sees both distributions of views; batches do not limit the rank."""
     settings = {**SMALL, "views.mean": (0.5,), "views.std": (0.25,), "method.name": "simclr"}
     config = override(recipe("sample").config, {**settings, "encoder.norm": "none", "heads.projector_norm": "none"})
-    source, made = open_source(str(photos)), method(config, 3)
+    source, made = open_source(str(photos)), build_method(config, 3)
     found = {
-        size: measure_branches(made, source, 3, build.two_views(config), size, torch.device("cpu"), 32)
-        for size in (2, 16)
+        size: measure_branches(made, source, 3, build_views(config), size, torch.device("cpu"), 32) for size in (2, 16)
     }
     assert found[2].source_variance == pytest.approx(found[2].target_variance, rel=1e-4)
     assert found[2].as_dict() == pytest.approx(found[16].as_dict(), rel=0.2)

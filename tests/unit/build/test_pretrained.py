@@ -6,9 +6,9 @@ import pytest
 import timm
 
 import byol
-from byol.commands.subject import open_subject
+from byol.build.subject import open_subject
 from byol.data.image_folder import ImageFolder
-from byol.runtime.record import RunDirectory
+from byol.runtime.run_directory import RunDirectory
 from tests.conftest import SMALL
 
 

@@ -2,27 +2,25 @@
 
 import torch
 
-from byol.engine.step import Schedule
+from byol.build.networks import build_method
+from byol.build.training import build_state
+from byol.config import Config, override
+from byol.data.loader import Batch
+from byol.engine.micro_batches import make_views
+from byol.engine.step import Schedule, train_step
+from byol.engine.wrap import wrap
+from byol.runtime.ranks import Ranks
+from byol.views.policy import T
+from byol.views.views import Views, pair
+from tests.conftest import SMALL
 
 
 def test_train_step_sets_every_groups_own_rate() -> None:
-    from byol.build import state as first_state
-    from byol.build_networks import method
-    from byol.config import Config, override
-    from byol.data.loader import Batch
-    from byol.engine.micro_batches import make_views
-    from byol.engine.step import train_step
-    from byol.engine.wrap import wrap
-    from byol.runtime.ranks import Ranks
-    from byol.views.policy import T
-    from byol.views.views import Views, pair
-    from tests.conftest import SMALL
-
     rates = {"optimizer.encoder_rate": 0.5, "optimizer.projector_rate": 0.0, "optimizer.predictor_rate": 3.0}
     plain = {"encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (1.0,), "optimizer.name": "sgd"}
     config = override(Config(), {**SMALL, **plain, "optimizer.momentum": 0.0, **rates})
-    made, device = method(config, 3), torch.device("cpu")
-    state = first_state(config, made, device, Ranks())
+    made, device = build_method(config, 3), torch.device("cpu")
+    state = build_state(config, made, device, Ranks())
     before = {name: p.clone() for name, p in made.named_parameters()}
     batch = Batch(0, 0, torch.randint(0, 255, (8, 3, 16, 16), dtype=torch.uint8), False, None)
     wrapped = wrap(made, device, bf16=False, channels_last=False)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byol.build_networks import METHODS, method
+from byol.build.networks import METHODS, build_method
 from byol.config import Config, override
 from byol.methods.byol import BYOL
 from byol.methods.contrastive import nt_xent
@@ -50,7 +50,7 @@ def siamese(loss: PairLoss, target: TargetKind, predictor: str = "mlp") -> PairM
 
 def built(**settings) -> nn.Module:
     config = override(Config(), {**TINY, **settings})
-    return method(config, 3)
+    return build_method(config, 3)
 
 
 def gradients(module: nn.Module) -> dict[str, Tensor]:

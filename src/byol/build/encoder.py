@@ -1,0 +1,39 @@
+"""Untrained encoders, and the description that travels with an encoder."""
+
+from byol.build.networks import build_method, encoder_settings
+from byol.build.settings import Asked, resolve
+from byol.config import Config
+from byol.data.open import profile
+from byol.data.source import ImageSource, SkippedImages
+from byol.encoder.encoder import Encoder, EncoderDescription
+from byol.encoder.encoder_file import KEPT_AVERAGES
+from byol.nets.encoder import find_num_features
+
+
+def untrained_encoder(asked: Asked, source: ImageSource) -> Encoder:
+    """The encoder that a training on these images starts with."""
+    data = profile(source, SkippedImages())
+    config = resolve(asked, data, len(source), epochs_are_final=False).config
+    module = build_method(config, data.channels).encoder
+    num_features = find_num_features(module, data.channels, config.views.size)
+    return Encoder(module, encoder_description(config, data.channels, num_features, own_module=False))
+
+
+def encoder_description(config: Config, channels: int, num_features: int, *, own_module: bool) -> EncoderDescription:
+    """What has to travel with the encoder."""
+    is_frozen = config.encoder.norm == "frozen"
+    return EncoderDescription(
+        name=None if own_module else config.encoder.name,
+        settings=encoder_settings(config) | ({"norm": "batch"} if is_frozen else {}),
+        num_features=num_features,
+        in_channels=channels,
+        image_size=config.views.size,
+        mean=_per_channel(config.views.mean, channels),
+        std=_per_channel(config.views.std, channels),
+        antialias=config.views.antialias,
+        provenance={"averages": KEPT_AVERAGES} if is_frozen else {},
+    )
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values * channels if len(values) == 1 else values

@@ -1,0 +1,201 @@
+"""From a config to networks and the method that trains them: `METHODS` is the table of the methods by name."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from byol.config import AsymmetryConfig, Config, MethodConfig
+from byol.encoder.encoder_file import copy_weights
+from byol.errors import ConfigError
+from byol.methods.byol import BYOL
+from byol.methods.contrastive import Gather, alone, info_nce, nt_xent
+from byol.methods.losses import normalized_loss, simsiam_loss
+from byol.methods.network import Method, Network
+from byol.methods.siamese import AsTarget, PairLoss, PairMethod, TargetKind
+from byol.nets.encoder import create_encoder, find_num_features
+from byol.nets.heads import mlp_head
+from byol.nets.norm import split_batch_norm, with_parts
+
+
+@dataclass(frozen=True)
+class MethodParts:
+    """What a method is made of, where the config leaves `heads.predictor` and `method.target` at auto."""
+
+    predictor: Literal["mlp", "linear", "least-squares", "none"]
+    target: TargetKind
+    loss: Callable[[MethodConfig, Gather], PairLoss]
+    """Over both directions; `Gather` collects the vectors of all ranks."""
+
+
+METHODS = {
+    "byol": MethodParts(
+        "mlp", "average", lambda m, gather: partial(normalized_loss, normalization=m.loss_normalization)
+    ),
+    "simsiam": MethodParts("mlp", "stop-gradient", lambda m, gather: simsiam_loss),
+    "simclr": MethodParts(
+        "none",
+        "online",
+        lambda m, gather: partial(nt_xent, temperature=m.temperature, gather=gather, chunk=m.loss_chunk),
+    ),
+    "infonce": MethodParts(
+        "mlp",
+        "average",
+        lambda m, gather: partial(info_nce, alpha=m.temperature, beta=m.beta, gather=gather, chunk=m.loss_chunk),
+    ),
+}
+"""The names are those of `config.MethodConfig.name`."""
+
+
+def method_parts(config: Config) -> MethodParts:
+    """The parts of a config's method, with its overrides."""
+    own, predictor, target = METHODS[config.method.name], config.heads.predictor, config.method.target
+    return replace(
+        own,
+        predictor=own.predictor if predictor == "auto" else predictor,
+        target=own.target if target == "auto" else target,
+    )
+
+
+def encoder_settings(config: Config) -> dict[str, Any]:
+    """The arguments of `create_encoder` beside name, channels and size."""
+    e = config.encoder
+    return {
+        "width": e.width,
+        "stem": e.stem,
+        "conventions": e.conventions,
+        "zero_init_residual": e.zero_init_residual,
+        "norm": e.norm,
+        "norm_groups": e.norm_groups,
+        "weight_standardization": e.weight_standardization,
+    }
+
+
+def build_encoder(config: Config, channels: int) -> nn.Module:
+    """A new encoder as the config describes it, with the weights of `encoder.init` where that is set."""
+    module = create_encoder(
+        config.encoder.name,
+        in_channels=channels,
+        image_size=config.views.size,
+        pretrained=config.encoder.pretrained,
+        **encoder_settings(config),
+    )
+    return copy_weights(config.encoder.init, module) if config.encoder.init else module
+
+
+def build_method(
+    config: Config, channels: int, module: nn.Module | None = None, num_classes: int = 0, gather: Gather = alone
+) -> Method:
+    """The method with initial weights that depend on nothing but the config and its seed.
+
+    `module`: an encoder of one's own. `num_classes` > 0 adds the online classifier. `gather` collects the vectors
+    of all ranks. The paper's BYOL is `methods.byol.BYOL`; whatever differs from it is a `PairMethod`.
+    """
+    if module is not None and config.encoder.init:
+        raise ConfigError("encoder.init is for an encoder by name: load the weights into your own module yourself.")
+    parts = method_parts(config)
+    online, predictor = _networks(config, channels, module, parts, 0)
+    target = None
+    if config.method.target_init == "independent" or parts.target == "fixed":
+        if module is not None:
+            raise ConfigError(
+                "method.target_init 'independent' and method.target 'fixed' need an encoder by name: a module of your own can only be copied."
+            )
+        if parts.target in ("average", "fixed"):
+            target, _ = _networks(config, channels, module, parts, 2**31)
+    as_target = None
+    if config.asymmetry.split_batch_norm != "none":
+        target, as_target = _split_batch_norm(config, parts, online, target)
+    classifier = None
+    if num_classes:
+        with seeded(config.seed + 2**32):
+            width = find_num_features(online.encoder, channels, config.views.size)
+            classifier = nn.Linear(width, num_classes)
+    mean, std = config.views.mean, config.views.std
+    if config.method.name == "byol" and _is_the_papers(config, parts) and isinstance(predictor, nn.Module):
+        return BYOL(online, predictor, mean=mean, std=std, target=target, classifier=classifier)
+    return PairMethod(
+        online,
+        predictor,
+        parts.loss(config.method, gather),
+        target=parts.target,
+        mean=mean,
+        std=std,
+        target_network=target,
+        as_target=as_target,
+        classifier=classifier,
+        gather=gather,
+    )
+
+
+def _is_the_papers(config: Config, parts: MethodParts) -> bool:
+    symmetric = config.asymmetry == AsymmetryConfig()
+    return symmetric and parts.target == "average" and config.method.loss_normalization == "l2"
+
+
+def _split_batch_norm(
+    config: Config, parts: MethodParts, online: Network, target: Network | None
+) -> tuple[Network | None, AsTarget | None]:
+    """Cuts one projector's batch norm, or both's. The target, or what changes the online network while it is one."""
+    side, count = config.asymmetry.split_batch_norm, config.asymmetry.split_parts
+    of_side = {"source": count if side != "target" else 1, "target": count if side != "source" else 1}
+    cut = [(online, of_side["source"])]
+    if parts.target in ("average", "fixed"):
+        target = copy.deepcopy(online) if target is None else target
+        cut = [(network, n) for network, n in ((online, of_side["source"]), (target, of_side["target"])) if n > 1]
+    if not all([split_batch_norm(network.projector, n) for network, n in cut]):
+        raise ConfigError(
+            "asymmetry.split_batch_norm finds no batch norm in the projector. Set heads.projector_norm to batch and encoder.conventions to torch."
+        )
+    changes = target is None and side != "both"
+    return target, partial(with_parts, parts=of_side["target"]) if changes else None
+
+
+def _networks(
+    config: Config, channels: int, module: nn.Module | None, parts: MethodParts, offset: int
+) -> tuple[Network, nn.Module | Literal["least-squares"] | None]:
+    """Encoder with projector, and predictor, drawn in this order from the config's seed."""
+    with seeded(config.seed + offset):
+        made = build_encoder(config, channels) if module is None else module
+        width = find_num_features(made, channels, config.views.size)
+        h, conventions = config.heads, config.encoder.conventions
+        projector = mlp_head(
+            width,
+            h.projector_hidden,
+            h.projector_output,
+            conventions,
+            depth=h.projector_depth,
+            norm=h.projector_norm,
+            output_norm=h.projector_output_norm,
+            weight_standardization=h.weight_standardization,
+        )
+        predictor: nn.Module | Literal["least-squares"] | None = None
+        if parts.predictor in ("mlp", "linear"):
+            predictor = mlp_head(
+                h.projector_output,
+                h.predictor_hidden,
+                h.projector_output,
+                conventions,
+                depth=h.predictor_depth if parts.predictor == "mlp" else 1,
+                norm=h.predictor_norm,
+                weight_standardization=h.weight_standardization,
+            )
+        elif parts.predictor == "least-squares":
+            predictor = "least-squares"
+    return Network(made, projector), predictor
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block torch's global CPU generator starts from `seed`; afterwards it is as it was before."""
+    before = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)

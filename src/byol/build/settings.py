@@ -1,0 +1,217 @@
+"""Settings that weights and data decide: from a training as asked for to one whose every value is known."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from byol.build.cautions import cautions
+from byol.build.starts import network_of_start, starts_elsewhere
+from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, override
+from byol.data.open import DataProfile
+from byol.encoder.encoder_file import read_description
+from byol.engine.step import Schedule
+from byol.errors import ConfigError
+from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, pretrained_normalization
+from byol.optim.schedules import total_steps
+from byol.recipes.recipe import Recipe
+from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A training as asked for."""
+
+    config: Config
+    recipe: Recipe
+    given: frozenset[str] = frozenset()
+    """Dotted settings that the user named; no rule replaces their values."""
+
+    @property
+    def adapts_batch(self) -> bool:
+        """Whether few images may lower the batch: the recipe allows it, and the user named no batch."""
+        is_recipes = self.config.batch_size == self.recipe.config.batch_size
+        return self.recipe.adapts_batch and is_recipes and "batch_size" not in self.given
+
+    @property
+    def cuts_warmup(self) -> bool:
+        """Whether the warm-up may be cut to a tenth of the steps: epochs are not the recipe's, and the user named no warm-up."""
+        return self.config.epochs != self.recipe.config.epochs and "optimizer.warmup_epochs" not in self.given
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A training whose every value is known."""
+
+    config: Config
+    schedule: Schedule
+    notes: list[str]
+    """One line per value that weights or data decided."""
+    cautions: list[str]
+    """Warnings about the training, one line each."""
+
+
+def resolve(
+    asked: Asked,
+    profile: DataProfile,
+    num_images: int,
+    *,
+    num_ranks: int = 1,
+    trial: Config | None = None,
+    epochs_are_final: bool = True,
+) -> Resolved:
+    """Decides sizes, normalisation, batch and warm-up of a training on `num_images` images.
+
+    `trial` takes the place of the asked config, by the same rules. Epochs that are not final always allow a shorter warm-up.
+    Raises ConfigError where the result cannot train, RunError where encoder.init is not an encoder's folder.
+    """
+    notes: list[str] = []
+    config = _fit_to_weights(asked.config if trial is None else trial, asked, notes)
+    views = _fit_views(config, profile, notes)
+    encoder = dataclasses.replace(config.encoder, stem=_stem(config.encoder, views.size))
+    asymmetry = config.asymmetry
+    if asymmetry.small_size == 0:
+        asymmetry = dataclasses.replace(asymmetry, small_size=max(8, views.size // 2))
+    if asymmetry.strong_augmentation != "none" and profile.channels != 3:
+        raise ConfigError(
+            f"asymmetry.strong_augmentation needs RGB images; these have {profile.channels} channel{'s' * (profile.channels > 1)}. Leave it out."
+        )
+    batch_size = _fit_batch(config, num_images, asked.adapts_batch, notes)
+    micro_batch_size = _fit_micro_batch(config, batch_size, num_ranks)
+    optimizer = _fit_warmup(config, batch_size, num_images, asked.cuts_warmup or not epochs_are_final, notes)
+    config = dataclasses.replace(
+        config,
+        encoder=encoder,
+        views=views,
+        optimizer=optimizer,
+        asymmetry=asymmetry,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+    )
+    schedule = build_schedule(config, num_images)
+    return Resolved(config, schedule, notes, cautions(config, asked.recipe, asked.given, schedule, num_ranks))
+
+
+def build_schedule(config: Config, num_images: int) -> Schedule:
+    """The schedule of a resolved config."""
+    return Schedule(
+        base_learning_rate=config.optimizer.base_learning_rate,
+        batch_size=config.batch_size,
+        total_steps=total_steps(config.epochs, num_images, config.batch_size),
+        warmup_steps=total_steps(config.optimizer.warmup_epochs, num_images, config.batch_size),
+        tau_base=config.method.tau_base,
+        tau_constant=config.method.tau_schedule == "constant",
+        tau_reference_batch=config.method.tau_reference_batch,
+    )
+
+
+def _fit_to_weights(config: Config, asked: Asked, notes: list[str]) -> Config:
+    """The network of encoder.init, and the recipe's settings for weights that were trained elsewhere."""
+    for settings, why in (
+        (network_of_start(config.encoder), f"the network of {config.encoder.init}"),
+        (
+            asked.recipe.with_weights if starts_elsewhere(config.encoder) else {},
+            "to keep the weights it starts from (what you name stays; docs/export.md)",
+        ),
+    ):
+        before = config
+        config = override(config, {name: value for name, value in settings.items() if name not in asked.given})
+        if changed := differences(before, config):
+            notes.append(f"{why}: {'; '.join(changed)}")
+    return config
+
+
+def _fit_views(config: Config, profile: DataProfile, notes: list[str]) -> ViewsConfig:
+    views = config.views
+    if views.size == 0:
+        size = profile.short_side if profile.short_side <= SMALL_IMAGE else min(224, profile.short_side)
+        views = dataclasses.replace(views, size=max(8, size))
+        notes.append(f"views of {views.size} px, from the images (median short side {profile.short_side} px)")
+    elif views.size <= SMALL_IMAGE and profile.short_side >= 4 * views.size:
+        notes.append(
+            f"views of {views.size} px show little of images of {profile.short_side} px; --views.size 0 takes what suits them"
+        )
+    if not views.mean:
+        mean, std, note = _normalization(config.encoder, profile)
+        views = dataclasses.replace(views, mean=mean, std=std)
+        notes += [note] if note else []
+    if len(views.mean) not in (1, profile.channels):
+        raise ConfigError(f"views.mean has {len(views.mean)} values, the images have {profile.channels} channels.")
+    return views
+
+
+def _fit_batch(config: Config, num_images: int, adapts: bool, notes: list[str]) -> int:
+    batch_size = config.batch_size
+    if adapts:
+        batch_size = min(batch_size, 2 ** int(np.log2(num_images / 4)))
+        notes.append(
+            f"batch of {batch_size} (the smaller of the recipe's {config.batch_size} and the largest power of two up to a quarter of the images)"
+        )
+    if batch_size > num_images:
+        raise ConfigError(
+            f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {num_images} or less ({2 ** int(np.log2(num_images / 4))}, say)."
+        )
+    return batch_size
+
+
+def _fit_micro_batch(config: Config, batch_size: int, num_ranks: int) -> int:
+    if batch_size < num_ranks:
+        raise ConfigError(f"{num_ranks} ranks cannot share a batch of {batch_size}. Start fewer, or set --batch-size.")
+    micro = config.micro_batch_size or batch_size // num_ranks
+    if batch_size % (micro * num_ranks):
+        ranks = f" on {num_ranks} ranks" if num_ranks > 1 else ""
+        raise ConfigError(f"micro_batch_size {micro}{ranks} does not divide the batch of {batch_size}.")
+    fitted = 2 * micro * num_ranks
+    if config.heads.predictor == "least-squares" and fitted <= config.heads.projector_output:
+        raise ConfigError(
+            f"A least-squares predictor fits {fitted} projections of {config.heads.projector_output} dimensions exactly: nothing is left to learn. Set --heads.projector-output below {fitted}, or a larger batch."
+        )
+    return micro
+
+
+def _fit_warmup(config: Config, batch_size: int, num_images: int, cuts: bool, notes: list[str]) -> OptimizerConfig:
+    total = total_steps(config.epochs, num_images, batch_size)
+    if total < 1:
+        raise ConfigError(
+            f"{config.epochs:g} epochs of {num_images} images are less than one batch of {batch_size}. Raise --epochs or lower --batch-size."
+        )
+    warmup = total_steps(config.optimizer.warmup_epochs, num_images, batch_size)
+    if cuts and warmup > total // 10:
+        notes.append(f"warm-up of {total // 10} steps in place of {warmup}, at most a tenth of the {total} steps")
+        return dataclasses.replace(config.optimizer, warmup_epochs=(total // 10) * batch_size / num_images)
+    if warmup >= total:
+        raise ConfigError(
+            f"The warm-up of {warmup} steps is not shorter than the whole training of {total}. Set a smaller --optimizer.warmup-epochs."
+        )
+    return config.optimizer
+
+
+def _stem(encoder: EncoderConfig, size: int) -> Stem:
+    """That of the weights it starts from; else by the size of the views."""
+    if encoder.init and encoder.stem == "auto":
+        start = read_description(encoder.init)
+        return choose_stem(start.settings.get("stem", "auto"), start.image_size)
+    return choose_stem(encoder.stem, size, pretrained=encoder.pretrained)
+
+
+def _normalization(encoder: EncoderConfig, profile: DataProfile) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Mean and std that the weights it starts from expect; else ImageNet's, or measured; and a line if not ImageNet's."""
+    if encoder.init:
+        start = read_description(encoder.init)
+        if len(start.mean) in (1, profile.channels):
+            return (
+                start.mean,
+                start.std,
+                f"mean {start.mean} and std {start.std}, those of the encoder in {encoder.init}",
+            )
+    if profile.channels != 3:
+        left_out = "saturation, hue and grayscale are left out"
+        return (
+            profile.mean,
+            profile.std,
+            f"mean {profile.mean} and std {profile.std} measured on the images ({profile.channels} channels); {left_out}",
+        )
+    known = pretrained_normalization(encoder.name) if encoder.pretrained else None
+    if known and known != (IMAGENET_MEAN, IMAGENET_STD):
+        return *known, f"mean {known[0]} and std {known[1]}, those of timm's weights of {encoder.name}"
+    return IMAGENET_MEAN, IMAGENET_STD, ""

@@ -1,0 +1,157 @@
+"""What is evaluated: the encoder of a run or an export, a timm model, or what needs no weights."""
+
+import copy
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from byol.build.networks import seeded
+from byol.build.trained_run import TrainedRun
+from byol.build.views import view_policy
+from byol.data.open import open_source, profile
+from byol.data.source import ImageSource, SkippedImages
+from byol.data.spec import DataSpec, as_spec
+from byol.encoder.encoder import Encoder, EncoderDescription
+from byol.encoder.encoder_file import load_encoder, rebuild, run_of
+from byol.encoder.onnx_encoder import OnnxEncoder
+from byol.errors import DataError, EncoderError, RunError
+from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_handcrafted
+from byol.evaluate.protocols.options import HOG, WITHOUT_WEIGHTS
+from byol.nets.encoder import SMALL_IMAGE, choose_stem, create_encoder, find_num_features, pretrained_normalization
+from byol.runtime.listener import SILENT, Listener
+from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
+
+TIMM = "timm:"
+LARGE_IMAGE = 224
+Network = Literal["online", "target"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder and what else of it a protocol may ask for."""
+
+    name: str
+    network: str
+    encoder: Encoder
+    trainable: Callable[[], nn.Module]
+    """Raises EncoderError where it cannot be trained."""
+    untrained: Callable[[int], nn.Module]
+    pretraining_view: ViewPolicy | None = None
+    semantics: Semantics = "deepmind"
+
+    @property
+    def home(self) -> Path:
+        """Where what is found of it belongs."""
+        return home(self.name)
+
+
+def home(name: str, data: str = "") -> Path:
+    """The folder that `name` is; of a checkpoint one beside it; else runs/NAME, or runs/NAME/DATA for what is of `data` alone."""
+    if Path(name).is_file():
+        return Path(name).with_suffix("")
+    if Path(name).is_dir():
+        return Path(name)
+    return Path("runs") / name.replace(":", "-").replace("/", "-") / re.sub(r"[^\w.]+", "-", data).strip("-.")
+
+
+def trained_images(
+    name: str,
+    data: str | DataSpec = "",
+    *,
+    listener: Listener = SILENT,
+) -> ImageSource:
+    """`data`, or the images that the run `name` was trained on. Raises DataError where it does not tell."""
+    spec = as_spec(data)
+    if spec.data:
+        return open_source(spec, listener=listener)
+    folder = run_of(name)
+    trained_on = TrainedRun.open(folder).data if (folder / "run.json").exists() else DataSpec("")
+    if not trained_on.data:
+        raise DataError(f"{name} does not tell which images it was trained on. Name images with --data.")
+    return open_source(DataSpec(trained_on.data, spec.root or trained_on.root), listener=listener)
+
+
+def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:
+    """A run directory, a checkpoint, an encoder folder, `timm:MODEL` (new weights), `timm:MODEL:pretrained`, `pixels`, or `hog`.
+
+    `train` tells channels and size where the name does not. Raises RunError, EncoderError.
+    """
+    if name in WITHOUT_WEIGHTS or name.startswith(TIMM):
+        if network == "target":
+            raise EncoderError(f"{name} has no target network; leave --network at online.")
+        return _timm(name, train, seed) if name.startswith(TIMM) else _without_weights(name, train)
+    encoder = load_encoder(name)
+    folder = run_of(name)
+    is_run = (folder / "run.json").exists()
+    if network == "target":
+        if not is_run or Path(name).is_file():
+            raise RunError(f"{name} is no run directory, so it holds no target network; leave --network at online.")
+        method = TrainedRun.open(folder).method()
+        target = getattr(method, "target", None)
+        if target is None:
+            raise EncoderError(f"The method of {folder} has no target network; leave --network at online.")
+        encoder = Encoder(target.encoder, encoder.description)
+    subject = subject_of(name, encoder)
+    if not is_run:
+        return subject
+    views = TrainedRun.open(folder).config.views
+    return replace(subject, network=network, pretraining_view=view_policy(views.view1), semantics=views.semantics)
+
+
+def subject_of(name: str, encoder: Encoder) -> Subject:
+    """`encoder`, called `name`."""
+    description = encoder.description
+
+    def trainable() -> nn.Module:
+        if isinstance(encoder, OnnxEncoder):
+            raise EncoderError(f"{name} is an ONNX file, which cannot be trained; name the run directory.")
+        return copy.deepcopy(encoder.module).requires_grad_(True)
+
+    def untrained(seed: int) -> nn.Module:
+        settings = {**description.settings, "pretrained": False}
+        with seeded(seed):
+            return rebuild(replace(description, settings=settings), f"The encoder {name}")
+
+    return Subject(name, "online", encoder, trainable, untrained)
+
+
+def _without_weights(name: str, train: ImageSource) -> Subject:
+    seen = profile(train, SkippedImages())
+    channels, size = seen.channels, min(seen.short_side, 32)
+    module, features = nn.Flatten(), channels * size**2
+    if name == HOG:
+        if channels > MOST_CHANNELS:
+            raise EncoderError(
+                f"hog counts joint colours of at most {MOST_CHANNELS} channels; {train.description} has {channels}. Take pixels."
+            )
+        size = max(CELLS, min(seen.short_side, 64) // CELLS * CELLS)
+        module, features = Handcrafted(), num_handcrafted(channels)
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    description = EncoderDescription(None, {}, features, channels, size, mean, std, antialias=True)
+
+    def refuse(*_: int) -> nn.Module:
+        raise EncoderError(f"There are no weights to train in {name}; this protocol needs an encoder.")
+
+    return Subject(name, "none", Encoder(module, description), refuse, refuse)
+
+
+def _timm(name: str, train: ImageSource, seed: int) -> Subject:
+    model, _, weights = name.removeprefix(TIMM).partition(":")
+    if weights not in ("", "pretrained"):
+        raise EncoderError(f"{name} ends in {weights!r}; write {TIMM}{model} or {TIMM}{model}:pretrained.")
+    seen = profile(train, SkippedImages())
+    size = seen.short_side if seen.short_side <= SMALL_IMAGE else LARGE_IMAGE
+    pretrained = bool(weights)
+    settings = {"stem": choose_stem("auto", size, pretrained=pretrained), "pretrained": pretrained}
+    with seeded(seed):
+        module = create_encoder(model, in_channels=seen.channels, image_size=size, **settings)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if seen.channels == 3 else (seen.mean, seen.std)
+    if weights and seen.channels == 3:
+        mean, std = pretrained_normalization(model) or (mean, std)
+    features = find_num_features(module, seen.channels, size)
+    description = EncoderDescription(model, settings, features, seen.channels, size, mean, std, True)
+    return replace(subject_of(name, Encoder(module, description)), network=weights or "untrained")

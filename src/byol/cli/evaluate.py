@@ -1,0 +1,236 @@
+"""Options of the commands that use an encoder: `byol evaluate`, `byol transfer`, `byol embed`."""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from byol.cli.options import DataPlace, Device, Place
+from byol.errors import ByolError, ConfigError
+from byol.evaluate.protocols.options import (
+    PROTOCOLS,
+    TRAINS_ENCODER,
+    WITHOUT_WEIGHTS,
+    Budget,
+    KnnOptions,
+    ProtocolOptions,
+)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which encoder and which images."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, pixels, or hog (gradients and colours, nothing learned)."""
+    data: str
+    """Labelled images, as for pretrain. Without a test part of its own, a fifth of each class is held out."""
+    test_data: str = ""
+    """Labelled test images, where they are not part of --data."""
+    network: Literal["online", "target"] = "online"
+    """Whose encoder; target needs a run directory."""
+    seed: int = 0
+    """Decides splits, order and views."""
+    out: str = ""
+    """Where results go, in a folder `evaluation`. Default: the run; runs/NAME/DATA where the encoder is no folder."""
+    place: Place = field(default_factory=DataPlace)
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class Evaluate(Images):
+    """Evaluate an encoder on labelled images, by any of the papers' protocols."""
+
+    protocol: tuple[str, ...] = ("knn", "linear-fast")
+    """knn, linear, linear-fast, semi, finetune, supervised, retrieval, cluster; or all."""
+    budget: Budget = "default"
+    """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
+    workers: int = -1
+    """Processes that decode training images; -1: one per core but one, at most 8."""
+    options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
+
+
+@dataclass(frozen=True)
+class Knn(Images):
+    """Accuracy of the weighted vote of the k nearest training images; `evaluate --protocol knn` chooses k and T."""
+
+    k: int = 200
+    """Neighbours that vote."""
+    temperature: float = 0.1
+    """Temperature of the votes, exp(cosine / temperature)."""
+
+
+@dataclass(frozen=True)
+class Linear(Images):
+    """Accuracy of a linear probe on cached features (`evaluate --protocol linear-fast`; for the paper's: linear)."""
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write the vector of every image to a file."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, or any folder with encoder.safetensors and encoder.json."""
+    data: str
+    """Images, as for pretrain; labels are not needed."""
+    out: str
+    """The file to write, .parquet or .npz: name, label (if any), vector."""
+    split: Literal["train", "test"] = "train"
+    """Which part, where the data has both."""
+    place: Place = field(default_factory=DataPlace)
+    device: Device = "auto"
+
+
+def run_evaluate(options: Evaluate) -> int:
+    """Prints a table line per protocol as it ends."""
+    names = options.protocol
+    if names == ("all",):
+        names = tuple(PROTOCOLS)
+        if options.run in WITHOUT_WEIGHTS:
+            names = tuple(name for name in names if name not in TRAINS_ENCODER)
+            print(f"{options.run} has no weights to train, so without {', '.join(TRAINS_ENCODER)}")
+    return _run(options, names, options.budget, options.options, options.workers)
+
+
+def run_knn(options: Knn) -> int:
+    """The protocol with k and temperature given."""
+    if options.k < 1 or options.temperature <= 0:
+        raise ConfigError(f"k must be at least 1 and temperature above 0; found {options.k} and {options.temperature}.")
+    return _run(options, ("knn",), "paper", ProtocolOptions(knn=KnnOptions(options.k, options.temperature)))
+
+
+def run_linear(options: Linear) -> int:
+    """The protocol linear-fast with 12 of its 45 strengths."""
+    return _run(options, ("linear-fast",), "default", ProtocolOptions())
+
+
+def _run(images: Images, names: tuple[str, ...], budget: Budget, options: ProtocolOptions, workers: int = -1) -> int:
+    from byol.cli.console import Console
+    from byol.commands.evaluate import Result, evaluate
+
+    results: list[Result] = []
+
+    def done(result: Result) -> None:
+        results.append(result)
+        console.say(f"{result.protocol} done in {result.record['seconds']:.0f} s")
+
+    failed = False
+    with Console() as console:
+        try:
+            evaluate(
+                images.run,
+                images.place.spec(images.data),
+                names,
+                test_data=images.test_data,
+                budget=budget,
+                network=images.network,
+                options=options,
+                seed=images.seed,
+                out=images.out,
+                device=images.device,
+                workers=workers,
+                say=console.say,
+                show=console.work,
+                done=done,
+            )
+        except ByolError:
+            if not results:
+                raise
+            failed = True  # and was told
+    first = results[0].record
+    print(
+        f"{first['encoder']} ({first['network']}), {first['test']['num_images']:,} test images of {first['test']['images']}"
+    )
+    rows = [
+        [
+            f"{result.protocol} {result.record['variant']}".strip(),
+            metric,
+            str(score),
+            _chosen(result.record["settings"]),
+        ]
+        for result in results
+        for metric, score in result.metrics.items()
+    ]
+    console.table(["protocol", "metric", "%, 95 % interval", "settings"], rows)
+    for result in results:
+        if result.record["differs"]:
+            print(f"  {result.protocol}: {result.record['differs']}")
+    if broken := max(result.record["skipped_images"] for result in results):
+        print(f"  {broken} image{'s' if broken > 1 else ''} of both parts could not be decoded and did not count")
+    print("  written to " + ", ".join(str(result.path) for result in results))
+    return int(failed)
+
+
+def _chosen(settings: dict[str, object]) -> str:
+    """The settings that are one value each, in a few words."""
+    short = {n: v for n, v in settings.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return ", ".join(f"{name} {value:.4g}" for name, value in list(short.items())[:3])
+
+
+def run_embed(options: Embed) -> int:
+    """Writes the file, and says what was left out."""
+    from byol.cli.console import Console
+    from byol.commands.embed import embed
+
+    with Console() as console:
+        count, skipped = embed(
+            options.run,
+            options.place.spec(options.data),
+            options.out,
+            split=options.split,
+            device=options.device,
+            say=console.say,
+            show=console.work,
+        )
+    print(f"{count} vectors written to {options.out}")
+    for name, reason in skipped:
+        print(f"  skipped {name}: {reason}", file=sys.stderr)
+    return 0
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Evaluate an encoder on many labelled data sets, beside the paper's numbers."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, pixels, or hog (gradients and colours, nothing learned)."""
+    sets: tuple[str, ...] = ()
+    """food101, cifar10, cifar100, cars, aircraft, voc2007, dtd, pets, caltech101, flowers; others as NAME=PATH.
+    Default: all ten; without voc2007 where the protocol is not linear-fast."""
+    protocol: Literal["linear-fast", "finetune", "supervised"] = "linear-fast"
+    """linear-fast: the paper's linear one; finetune: all weights; supervised: all weights, from new ones."""
+    budget: Budget = "default"
+    """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
+    out: str = ""
+    """Folder of the results, one file per set; finished ones are kept. Default: transfer/PROTOCOL-BUDGET in the run."""
+    place: Place = field(default_factory=DataPlace)
+    seed: int = 0
+    """Decides validation images, order, views and first weights."""
+    device: Device = "auto"
+    workers: int = -1
+    """Processes that decode training images; -1: one per core but one, at most 8."""
+
+
+def run_transfer(options: Transfer) -> int:
+    """`byol transfer`: exit code 1 where a set failed."""
+    from byol.cli.console import Console
+    from byol.commands.transfer import table, transfer
+
+    with Console() as console:
+        rows = transfer(
+            options.run,
+            options.sets,
+            options.protocol,
+            budget=options.budget,
+            place=options.place.spec(""),
+            seed=options.seed,
+            out=options.out,
+            device=options.device,
+            workers=options.workers,
+            listener=console.listener,
+        )
+    console.table(*table(rows))
+    for line in sorted({row.record["differs"] for row in rows if row.record and row.record["differs"]}):
+        print(f"  {line}")
+    return 1 if any(row.failure for row in rows) else 0

@@ -1,0 +1,56 @@
+"""The command explore. Like `cli`, it imports no torch before it runs."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from byol.cli.options import DataPlace, Device, Place
+
+
+@dataclass(frozen=True)
+class Explore:
+    """Search your own images by example, browse their map, find duplicates, name and export groups: a local page."""
+
+    run: tyro.conf.Positional[str]
+    """A run directory, an encoder folder, or timm:MODEL:pretrained."""
+    data: str = ""
+    """The images, as for pretrain. Default: those the run was trained on."""
+    out: str = ""
+    """Where exported lists and the vectors go. Default: explore/ in the run; runs/NAME/explore where it is no folder."""
+    open: bool = True
+    """Open the page in the browser."""
+    port: int = 0
+    """Of 127.0.0.1; 0: any free one."""
+    place: Place = field(default_factory=DataPlace)
+    device: Device = "auto"
+
+
+def run_explore(options: Explore) -> int:
+    """Serves until Ctrl-C."""
+    from byol.build.subject import open_subject, trained_images
+    from byol.cli.console import Console
+    from byol.explore.library import open_library
+    from byol.explore.server import serve
+    from byol.runtime.hardware import choose_device
+    from byol.runtime.listener import Listener
+
+    source = trained_images(options.run, options.place.spec(options.data), listener=Listener(say=print))
+    subject = open_subject(options.run, source)
+    device = choose_device(options.device)
+    out = Path(options.out) if options.out else subject.home / "explore"
+    with Console() as console:
+        library, skipped = open_library(subject.encoder.to(device), source, device, out, listener=console.listener)
+    for name, reason in skipped.reasons:
+        print(f"  skipped {name}: {reason}", file=sys.stderr)
+
+    def ready(address: str) -> None:
+        print(f"{len(library):,} images of {source.description}: {address} (Ctrl-C ends)", flush=True)
+        if options.open:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serve(library, options.port, ready)
+    return 0

@@ -1,0 +1,163 @@
+"""The command `byol`. Parsing imports no torch, so that help is quick; each command imports what it needs."""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import tyro
+
+from byol.cli.completion import Completion, script
+from byol.cli.evaluate import (
+    Embed,
+    Evaluate,
+    Knn,
+    Linear,
+    Transfer,
+    run_embed,
+    run_evaluate,
+    run_knn,
+    run_linear,
+    run_transfer,
+)
+from byol.cli.explore import Explore, run_explore
+from byol.cli.export import Export, ImportDeepmind, ImportTimm, run_export, run_import_deepmind, run_import_timm
+from byol.cli.options import USAGE_ERROR
+from byol.cli.prepare import CheckData, Doctor, Preview, run_check_data, run_doctor, run_preview
+from byol.cli.pretrain import Demo, Pretrain, Recipes, run_demo, run_pretrain, run_recipes
+from byol.cli.report import Diagnose, Report, run_diagnose, run_report
+from byol.cli.study import RunStudy, run_study
+from byol.config import given_settings
+from byol.errors import ByolError, nearest
+from byol.recipes import recipe
+from byol.runtime.version import VERSION
+
+SHARED = ("pretrain", "study")
+"""Commands that torchrun may start (a study says itself what it needs)."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: runs one command and exits with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal has no letter for
+    try:
+        try:
+            code = _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has left is known
+        sys.exit(code)
+    except ByolError as error:
+        print(f"byol: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("byol: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:  # whoever read what is printed has read enough, as head does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        raise
+    except (OSError, MemoryError, RuntimeError) as error:
+        said = _environment_error(error)
+        if not said:
+            raise
+        print(f"byol: {said}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _environment_error(error: BaseException) -> str:
+    """What the user can put right, where it is not our mistake: a refusing disk, a full memory; else empty."""
+    if isinstance(error, OSError):
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{place}{error.strerror or error}. Put that right, or name another place."
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        reason = (str(error).splitlines() or ["MemoryError"])[0]
+        return f"The memory is full ({reason}). End what else uses it, or take smaller batches, views or encoder."
+    return ""
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments and arguments[0] == "--version":
+        print(f"byol {VERSION}")
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(
+            f"byol: there is no command {name!r}.{nearest(name, COMMANDS)} Commands: {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
+    if name not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        print(f"byol: {name} is work for one process: start it without torchrun", file=sys.stderr)
+        return USAGE_ERROR
+    return COMMANDS[name][1](parse(name, rest))
+
+
+def parse(name: str, arguments: list[str]) -> Any:
+    """The options of the command `name`, as its run takes them. Exits, as `--help` does, where they do not parse."""
+    kind, _ = COMMANDS[name]
+    if kind in (Pretrain, Preview, Doctor):
+        if arguments and not arguments[0].startswith("-"):
+            print(f"byol: {name} takes its images as --data {arguments[0]}", file=sys.stderr)
+            sys.exit(USAGE_ERROR)
+        default = kind(
+            config=recipe(_chosen_recipe(arguments)).config, **({"data": tyro.MISSING} if kind is Preview else {})
+        )
+        options = tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
+    else:
+        options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
+    if kind in (Pretrain, Demo, Doctor, Preview):
+        options = replace(options, given=given_settings(arguments))
+    return options
+
+
+def _overview() -> str:
+    lines = ["usage: byol COMMAND [OPTIONS]", ""]
+    lines += [f"  {name:15} {(kind.__doc__ or '').splitlines()[0]}" for name, (kind, _) in COMMANDS.items()]
+    return "\n".join([*lines, "", "byol COMMAND --help shows the options of a command."])
+
+
+def _chosen_recipe(arguments: list[str]) -> str:
+    for place, argument in enumerate(arguments):
+        if argument == "--recipe" and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith("--recipe="):
+            return argument.partition("=")[2]
+    return "small"
+
+
+def run_completion(options: Completion) -> int:
+    print(script(options.shell, {name: kind for name, (kind, _) in COMMANDS.items()}), end="")
+    return 0
+
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "demo": (Demo, run_demo),
+    "pretrain": (Pretrain, run_pretrain),
+    "evaluate": (Evaluate, run_evaluate),
+    "knn": (Knn, run_knn),
+    "linear": (Linear, run_linear),
+    "transfer": (Transfer, run_transfer),
+    "diagnose": (Diagnose, run_diagnose),
+    "embed": (Embed, run_embed),
+    "export": (Export, run_export),
+    "import-deepmind": (ImportDeepmind, run_import_deepmind),
+    "import-timm": (ImportTimm, run_import_timm),
+    "explore": (Explore, run_explore),
+    "report": (Report, run_report),
+    "preview": (Preview, run_preview),
+    "doctor": (Doctor, run_doctor),
+    "check-data": (CheckData, run_check_data),
+    "study": (RunStudy, run_study),
+    "recipes": (Recipes, run_recipes),
+    "completion": (Completion, run_completion),
+}

@@ -1,0 +1,28 @@
+"""The options that many commands share."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from byol.data.spec import DataSpec
+
+USAGE_ERROR = 2
+
+
+@dataclass(frozen=True)
+class DataPlace:
+    """Where the data sets that are named, not given by path, lie."""
+
+    data_root: str = ""
+    """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
+    download: bool = False
+    """Download a data set by name where torchvision can."""
+
+    def spec(self, data: str) -> DataSpec:
+        """The images called `data`."""
+        return DataSpec(data, self.data_root, self.download)
+
+
+Place = Annotated[DataPlace, tyro.conf.arg(name="")]
+Device = Annotated[str, tyro.conf.arg(help="auto, or a torch device.")]

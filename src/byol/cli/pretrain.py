@@ -1,0 +1,158 @@
+"""Options of `byol pretrain`, `byol demo` and `byol recipes`."""
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from byol.cli.options import USAGE_ERROR, DataPlace, Place
+from byol.config import Config, overrides, settings_of
+from byol.errors import ByolError
+from byol.recipes import RECIPES, recipe
+
+if TYPE_CHECKING:
+    from byol.cli.console import Console
+    from byol.data.source import ImageSource
+    from byol.training.run import Run
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Pretrain an encoder on images without labels."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    data: str = ""
+    """A folder of images, parquet, tar shards, .npy, a saved data set, or one by name (sample, cifar10, cifar100, stl10, fashion-mnist, imagenette, imagenet)."""
+    recipe: str = "small"
+    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    out: str = ""
+    """The run directory; must not exist. Default: runs/NAME-1, runs/NAME-2, ..."""
+    minutes: float | None = None
+    """Wall time from this command to its report, in place of epochs: a short speed test decides the number of steps (and
+    the sizes, where a recipe has several). The number of steps may be corrected once, before a fifth of them."""
+    resume: str = ""
+    """Continue this run directory. `auto`: continue --out where it is a run, else begin it (for batch queues)."""
+    accept_changes: bool = False
+    """With --resume: go on although settings differ from the run's."""
+    place: Place = field(default_factory=DataPlace)
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """The settings that the command line names."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Pretrain on the bundled images and compare with pixels and with the untrained encoder."""
+
+    out: str = "runs/demo"
+    """The run directory; must not exist."""
+    seeds: int = 1
+    """Repeat with that many seeds (at most 10), for intervals over runs."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: recipe("sample").config)
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """The settings that the command line names."""
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes, where their numbers come from, and what was measured."""
+
+
+def run_pretrain(options: Pretrain) -> int:
+    """Starts or continues a run; 128 plus the signal's number where one stopped it."""
+    start_time = time.monotonic()
+    from byol.cli.console import Console
+    from byol.report.write import report_after
+
+    path = options.out if options.resume == "auto" else options.resume
+    if problem := _usage_problem(options):
+        print(f"byol: {problem}", file=sys.stderr)
+        return USAGE_ERROR
+    with Console() as console:
+        if path and (options.resume != "auto" or (Path(path) / "run.json").exists()):
+            run, source = _continue(options, path, console), None
+        else:
+            run, source = _start(options, start_time, console)
+        if run.finished:
+            report_after(run.path, source, console.listener.unfailing())
+    return 0 if run.finished else 128 + (run.signal_number or 0)
+
+
+def _usage_problem(options: Pretrain) -> str:
+    """What is missing or too much among the options; empty where nothing is."""
+    if options.resume == "auto" and not options.out:
+        return "--resume auto needs --out, the run directory to continue or create"
+    if options.resume not in ("", "auto") and options.minutes is not None:
+        return "--minutes is for a new run; a continued run keeps its plan"
+    continues = options.resume and (options.resume != "auto" or (Path(options.out) / "run.json").exists())
+    if not options.data and not continues:
+        return "name the images with --data (or a run to continue with --resume). See byol pretrain --help"
+    return ""
+
+
+def _continue(options: Pretrain, path: str, console: "Console") -> "Run":
+    from byol.commands.resume import resume
+
+    if options.minutes is not None:
+        console.say(f"{path} continues with its own plan; --minutes has no effect")
+    changed = overrides(recipe(options.recipe).config, options.config)
+    return resume(
+        path,
+        overrides=changed | settings_of(options.config, options.given),  # those that equal the recipe's, too
+        accept_changes=options.accept_changes,
+        data=options.place.spec(options.data) if options.data else None,
+        say=console.say,
+        show=console.show,
+        command=sys.argv,
+    )
+
+
+def _start(options: Pretrain, start_time: float, console: "Console") -> "tuple[Run, ImageSource]":
+    from byol.build.settings import Asked
+    from byol.commands.pretrain import Request, start
+    from byol.data.open import open_source
+    from byol.training.plan import TimeLimit
+
+    asked = Asked(options.config, recipe(options.recipe), options.given)
+    limit = None if options.minutes is None else TimeLimit(options.minutes, start_time)
+    spec = options.place.spec(options.data)
+    source = open_source(spec, listener=console.listener)
+    request = Request(asked, options.recipe, spec, source, options.out or None, limit=limit, command=sys.argv)
+    return start(request, console.listener), source
+
+
+def run_demo(options: Demo) -> int:
+    from byol.cli.console import Console
+    from byol.commands.demo import demo, table
+    from byol.report.write import report_after
+
+    if not 1 <= options.seeds <= 10:
+        raise ByolError(f"--seeds must be from 1 to 10; found {options.seeds}.")
+    with Console() as console:
+        result = demo(
+            options.out,
+            num_seeds=options.seeds,
+            config=options.config,
+            given=options.given,
+            listener=console.listener,
+        )
+    if not result.scores:
+        return 128 + (result.runs[-1].signal_number or 0)
+    console.table(*table(result))
+    report_after(Path(options.out), None, console.listener)
+    print(
+        f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
+    )
+    print(
+        f"Next: byol pretrain --data YOUR_FOLDER, or byol embed {result.runs[0].path} --data sample --out vectors.parquet"
+    )
+    return 0
+
+
+def run_recipes(options: Recipes) -> int:
+    for name in RECIPES:
+        found = recipe(name)
+        print(f"{name}\n  source    {found.source}\n  expected  {found.expected}\n  measured  {found.measured}")
+    return 0

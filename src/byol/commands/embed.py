@@ -1,0 +1,84 @@
+"""The vectors of all images, written to a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from byol.build.subject import open_subject
+from byol.data.open import open_source
+from byol.data.public import Split
+from byol.data.source import ImageSource, SkippedImages
+from byol.data.spec import DataSpec
+from byol.errors import ConfigError, DataError
+from byol.evaluate.features import Features, extract
+from byol.runtime.files import replacing
+from byol.runtime.hardware import choose_device
+from byol.runtime.listener import SILENT, Listener
+
+
+def embed(
+    run: str | Path,
+    data: str | DataSpec,
+    out: str | Path,
+    *,
+    split: Split = "train",
+    device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[str, int, int], None] = SILENT.work,
+) -> tuple[int, list[tuple[str, str]]]:
+    """Writes the vectors of all images to `out` (.parquet or .npz); returns their number, and (name, reason) of those skipped.
+
+    `run`: what `open_subject` takes, a run directory or `timm:resnet18:pretrained`, say. `say` is told of files that are left out.
+
+    Raises ConfigError for a split other than train and test.
+    """
+    if split not in get_args(Split):
+        raise ConfigError(f"There is no split {split!r}; there are {' and '.join(get_args(Split))}.")
+    check_format(Path(out))
+    chosen, listener = choose_device(device), Listener(say, show)
+    source = open_source(data, split, labelled=True, listener=listener)
+    encoder = open_subject(str(run), source).encoder.to(chosen)
+    skipped = SkippedImages()
+    features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, listener=listener)
+    write_embedding(Path(out), features, source)
+    return len(features.vectors), skipped.reasons
+
+
+FORMATS = (".parquet", ".npz")
+
+
+def check_format(path: Path) -> None:
+    """Raises DataError where the ending is neither .parquet nor .npz, the file exists, or its folder does not."""
+    if path.suffix not in FORMATS:
+        raise DataError(f"{path} must end in {' or '.join(FORMATS)}.")
+    if path.exists():
+        raise DataError(f"{path} exists already; choose another --out.")
+    if not path.parent.is_dir():
+        raise DataError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
+
+
+def write_embedding(path: Path, features: Features, source: ImageSource) -> None:
+    """Writes name, label (where there is one) and vector of every image."""
+    check_format(path)
+    names = [source.name(int(index)) for index in features.indices]
+    vectors = features.vectors.numpy()
+    labels = None if features.labels is None else features.labels.numpy()
+    with replacing(path) as temporary:
+        if path.suffix == ".npz":
+            columns = {"name": np.asarray(names), "vector": vectors} | ({} if labels is None else {"label": labels})
+            with temporary.open("wb") as stream:
+                np.savez_compressed(stream, **columns)  # pyright: ignore[reportArgumentType]
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        vector_column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        utf8 = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in names]
+        table = (
+            {"name": pa.array(utf8)}
+            | ({} if labels is None else {"label": pa.array(labels)})
+            | {"vector": vector_column}
+        )
+        pq.write_table(pa.table(table), temporary)

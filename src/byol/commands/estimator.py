@@ -1,0 +1,90 @@
+"""BYOL as a scikit-learn transformer: images in, vectors out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from byol.commands.pretrain import pretrain
+from byol.data.open import as_source, open_source
+from byol.data.source import ImageSource, SkippedImages
+from byol.errors import ConfigError, DataError, DependencyError
+from byol.evaluate.features import extract
+from byol.runtime.hardware import choose_device
+from byol.runtime.listener import SILENT
+
+try:
+    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.utils.validation import check_is_fitted
+except ImportError as error:
+    raise DependencyError(
+        "byol.Estimator needs scikit-learn, which is not installed: pip install scikit-learn."
+    ) from error
+
+
+class Estimator(TransformerMixin, BaseEstimator):
+    """Learns an encoder from images without labels (`fit`) and gives their vectors (`transform`).
+
+    Images are what `byol.pretrain` takes: a folder or any other data by name, (N, H, W[, C]) uint8, an (N, C, H, W)
+    uint8 tensor, or a torch data set. Parameters: `recipe` (its name), `epochs` (None: the recipe's), `settings`
+    ({"optimizer.name": "sgd"}), `out` (the run directory; None: the next free one in runs/), `device`, `verbose`.
+
+    After `fit`: `run_` (byol.Run) and `encoder_` (byol.load's). Ctrl-C while fitting keeps what was learned so far;
+    `run_.finished` tells, and `byol.resume(run_.path)` goes on.
+    """
+
+    run_: Any
+    encoder_: Any
+
+    def __init__(
+        self,
+        recipe: str = "small",
+        *,
+        epochs: float | None = None,
+        settings: dict[str, Any] | None = None,
+        out: str | Path | None = None,
+        device: str = "auto",
+        verbose: bool = True,
+    ) -> None:
+        self.recipe = recipe
+        self.epochs = epochs
+        self.settings = settings
+        self.out = out
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> "Estimator":  # noqa: N803
+        """Pretrains on the images; `y` is not looked at. Raises ByolError as `byol.pretrain` does."""
+        given = {} if self.epochs is None else {"epochs": self.epochs}
+        settings = {**(self.settings or {}), **given}
+        if "device" in settings:
+            raise ConfigError("Give the device as Estimator(device=...), not among the settings.")
+        say = print if self.verbose else SILENT.say
+        self.run_ = pretrain(X, self.recipe, out=self.out, overrides={**settings, "device": self.device}, say=say)
+        self.encoder_ = self.run_.encoder()
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:  # noqa: N803
+        """(N, D) vectors of the images, in their order. Raises DataError where one cannot be read."""
+        check_is_fitted(self, "encoder_")
+        source, skipped = _source(X), SkippedImages()
+        device = choose_device(self.device)
+        encoder = self.encoder_.to(device)
+        found = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped)
+        if skipped.reasons:
+            name, reason = skipped.reasons[0]
+            raise DataError(
+                f"{len(skipped)} of {len(source)} images cannot be read, {name} the first of them ({reason}): rows would not "
+                f"match the images. Remove them, or use byol.embed, which names each row."
+            )
+        return found.vectors.numpy()
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """byol0, byol1, ..."""
+        check_is_fitted(self, "encoder_")
+        return np.array([f"byol{number}" for number in range(self.encoder_.num_features)], dtype=object)
+
+
+def _source(images: Any) -> ImageSource:
+    return open_source(str(images), labelled=True) if isinstance(images, str | Path) else as_source(images)

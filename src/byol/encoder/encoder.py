@@ -1,0 +1,85 @@
+"""The encoder with its preprocessing, and its description."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from byol.errors import EncoderError
+from byol.views.evaluation import centre_view
+
+
+@dataclass(frozen=True)
+class EncoderDescription:
+    """How to rebuild an encoder and what it expects."""
+
+    name: str | None
+    """Name for `create_encoder`; None for a module of the user's own."""
+    settings: dict[str, Any]
+    """The other arguments of `create_encoder`."""
+    num_features: int
+    in_channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    antialias: bool
+    """Whether images are resized with antialiasing before the encoder sees them."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """How the weights came about, for the model card of an export."""
+
+
+class Encoder(nn.Module):
+    """A trained encoder with its preprocessing, in eval mode: uint8 or float images of any size -> features."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, module: nn.Module, description: EncoderDescription) -> None:
+        super().__init__()
+        self.module = module
+        self.description = description
+        self.num_features = description.num_features
+        self.register_buffer("mean", torch.tensor(description.mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(description.std).view(1, -1, 1, 1))
+        self.eval()
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S) normalised centre views."""
+        view = centre_view(images, self.description.image_size, antialias=self.description.antialias)
+        return (view - self.mean) / self.std
+
+    @torch.no_grad()
+    def encode_views(self, views: Tensor) -> Tensor:
+        """(N, C, S, S) views in [0, 1], not normalised -> (N, num_features) float32."""
+        return self.encode_preprocessed((views - self.mean) / self.std)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32. Raises EncoderError for anything else."""
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            shape = getattr(images, "shape", None)
+            found = type(images).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
+            raise EncoderError(
+                f"An encoder takes a tensor of images, (N, C, H, W), uint8 or float in [0, 1]; found {found}. byol.embed "
+                "reads folders and files."
+            )
+        return self.encode_preprocessed(self.preprocess(images))
+
+    @torch.no_grad()
+    def encode_preprocessed(self, normalised: Tensor) -> Tensor:
+        """What `preprocess` gives -> (N, num_features) float32, in the memory layout in which convolutions are faster."""
+        return self.module(normalised.contiguous(memory_format=torch.channels_last)).float()
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any weight, average or line of the description."""
+        digest = hashlib.sha256(json.dumps(asdict(self.description)).encode())
+        self._add_weights(digest)
+        return digest.hexdigest()[:16]
+
+    def _add_weights(self, digest: "hashlib._Hash") -> None:
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

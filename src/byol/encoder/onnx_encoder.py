@@ -1,0 +1,58 @@
+"""An ONNX export as an encoder."""
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from byol.encoder.encoder import Encoder, EncoderDescription
+from byol.errors import DependencyError, EncoderError
+from byol.views.evaluation import centre_view
+
+
+class OnnxEncoder(Encoder):
+    """An exported ONNX file, run by onnxruntime on the CPU; otherwise as `Encoder`."""
+
+    def __init__(self, path: Path, description: EncoderDescription) -> None:
+        super().__init__(_OnnxModule(path), description)
+        self.path = path
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S) centre views; the file normalises."""
+        return centre_view(images, self.description.image_size, antialias=self.description.antialias)
+
+    def encode_views(self, views: Tensor) -> Tensor:
+        """(N, C, S, S) views in [0, 1], not normalised -> (N, num_features) float32."""
+        return self.module(views)
+
+    def _add_weights(self, digest: "hashlib._Hash") -> None:
+        for file in (self.path, self.path.with_name(f"{self.path.name}.data")):
+            if file.exists():
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+
+
+class _OnnxModule(nn.Module):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        runtime = _require("onnxruntime")
+        try:
+            self.session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own classes
+            raise EncoderError(f"{path} is not an ONNX file that can run ({str(error).splitlines()[0]}).") from error
+
+    def forward(self, images: Tensor) -> Tensor:
+        (features,) = self.session.run(None, {"images": images.float().cpu().numpy()})
+        return torch.from_numpy(features).to(images.device)
+
+
+def _require(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise DependencyError(
+            f"ONNX needs {name}, which is not installed: pip install onnx onnxscript onnxruntime."
+        ) from None

@@ -1,0 +1,150 @@
+"""Semi-supervised evaluation: all weights fine-tuned on a part of the labels (BYOL section 4, appendix C.1)."""
+
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from byol.data.source import ImageSource
+from byol.data.subset import Subset, held_out, per_class, share_of_each
+from byol.errors import ConfigError, DataError
+from byol.evaluate.features import labels_of
+from byol.evaluate.metrics import top_5, top_k
+from byol.evaluate.protocols import training
+from byol.evaluate.protocols.options import SemiOptions
+from byol.evaluate.protocols.protocol import TRAINING_IMAGES, Job, Outcome
+
+RATES = {"paper": (0.01, 0.02, 0.05, 0.1, 0.005), "default": (0.02, 0.1, 0.5), "smoke": (0.05,)}
+EPOCHS = {"paper": (30, 50), "default": (10,), "smoke": (1,)}
+BATCH_SIZE = {"paper": 1024, "default": 32, "smoke": 32}
+
+
+def semi(job: Job) -> Outcome:
+    """Accuracy after fine-tuning on the labelled images, with the rate and epochs that do best on validation images.
+
+    Those are held out of the images whose labels are not used, as in the paper. The batch is all labelled images
+    where there are fewer than the protocol's. Nesterov 0.9, cosine decay, no weight decay.
+
+    Differs from the paper: rates are multiplied by batch / 256, as the released code does in linear
+    evaluation; of this protocol the paper does not say so.
+    """
+    options = job.options.semi
+    labelled = labelled_part(job.train, options, job.seed)
+    limit = TRAINING_IMAGES[job.budget]
+    if limit and len(labelled) > limit:
+        raise ConfigError(
+            f"{len(labelled)} labelled images are more than the {limit:,} of budget {job.budget}: take fewer, or --budget paper."
+        )
+    labelled, validation = _with_validation(job, labelled)
+    batch_size = min(BATCH_SIZE[job.budget], len(labelled))
+    cells = [
+        training.Cell(rate, training.steps_for(epochs, len(labelled), batch_size), batch_size)
+        for epochs in EPOCHS[job.budget]
+        for rate in RATES[job.budget]
+    ]
+
+    def start() -> nn.Module:
+        return job.untrained(job.seed) if options.from_scratch else job.trainable()
+
+    best, classifier, tried = training.search(job, start, labelled, validation, cells)
+    found = training.scores(job, classifier, job.test)
+    labels = labels_of(found)
+    return Outcome(
+        metrics={"top-1": top_k(found.vectors, labels, 1), **top_5(found.vectors, labels)},
+        settings={
+            "labelled_images": len(labelled),
+            "labels": _words(options),
+            "from_scratch": options.from_scratch,
+            "rate": best.rate,
+            "steps": best.steps,
+            "batch_size": best.batch_size,
+            "validation_images": len(validation),
+            "precision": training.precision(job),
+        },
+        differs=job.differs("rates times batch / 256"),
+        variant=("from-scratch-" if options.from_scratch else "")
+        + _words(options).replace(" ", "-").replace("%", "-percent"),
+        extras={"validation": tried},
+    )
+
+
+def _with_validation(job: Job, labelled: Subset) -> tuple[Subset, Subset]:
+    """(labelled, validation) images: a tenth of those without label, or of the labelled where all are.
+
+    Raises DataError where all are labelled, and none of them can be spared.
+    """
+    assert job.train.labels is not None
+    indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)
+    all_labelled = not len(indices)
+    if all_labelled:
+        indices = labelled.indices
+    share = min(0.1, training.PAPER_VALIDATION_IMAGES / len(indices))
+    if limit := TRAINING_IMAGES[job.budget]:
+        share = min(share, limit / 5 / len(indices))
+    labels = job.train.labels[indices]
+    if all_labelled:
+        kept, out = (indices[part] for part in held_out(labels, share, job.seed))
+        labelled = Subset(job.train, kept, labelled.description)
+    else:
+        out = indices[share_of_each(labels, share, job.seed)]
+    if not len(out):
+        raise DataError(
+            f"{job.train.description} has one image of each class, all of them labelled, so that none is left to choose the "
+            f"rate on. Give at least two images of a class."
+        )
+    return labelled, Subset(job.train, out, f"{job.train.description}, {len(out)} for validation")
+
+
+def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subset:
+    """The images whose labels are used: the same share (or number) of every class, or those that a file names.
+
+    Raises ConfigError for an impossible share, DataError where the file names images that are not there, or where
+    fewer than two classes are left.
+    """
+    labels = source.labels
+    assert labels is not None
+    if options.subset:
+        chosen = _named(source, Path(options.subset))
+    elif options.per_class < 0:
+        raise ConfigError(f"semi.per_class must be 0 (semi.fraction instead) or more; found {options.per_class}.")
+    elif options.per_class:
+        chosen = per_class(labels, options.per_class, seed)
+    else:
+        if not 0 < options.fraction <= 1:
+            raise ConfigError(f"semi.fraction must be above 0 and at most 1; found {options.fraction:g}.")
+        chosen = share_of_each(labels, options.fraction, seed)
+    found = Subset(source, chosen, f"{source.description}, {len(chosen)} labelled")
+    if len(np.unique(labels[chosen])) < 2:
+        raise DataError(f"The {len(chosen)} labelled images are of one class; fine-tuning needs at least two.")
+    return found
+
+
+def _named(source: ImageSource, file: Path) -> np.ndarray:
+    """Where the images stand that the file lists, one per line: by path, or by file name where that is of one image.
+
+    Published lists name files; ImageNet's are of one image each.
+    """
+    try:
+        lines = [line.strip() for line in file.read_text().splitlines()]
+    except OSError as error:
+        raise DataError(f"The list of labelled images {file} cannot be read ({error.strerror}).") from None
+    wanted = {line for line in lines if line}
+    places: dict[str, list[int]] = {}
+    for index in range(len(source)):
+        for name in {source.name(index), Path(source.name(index)).name} & wanted:
+            places.setdefault(name, []).append(index)
+    if doubled := next((name for name in sorted(places) if len(places[name]) > 1), ""):
+        raise DataError(
+            f"{doubled} in {file} is the name of {len(places[doubled])} images of {source.description}. List paths, such as {source.name(places[doubled][0])}."
+        )
+    if missing := sorted(wanted - set(places)):
+        raise DataError(
+            f"{len(missing)} of the {len(wanted)} names in {file} are no image of {source.description}: {', '.join(missing[:3])}."
+        )
+    return np.unique([index for found in places.values() for index in found])
+
+
+def _words(options: SemiOptions) -> str:
+    if options.subset:
+        return Path(options.subset).stem
+    return f"{options.per_class} per class" if options.per_class else f"{100 * options.fraction:g}%"

@@ -1,0 +1,172 @@
+"""One writer per kind of export; each reads back what it wrote and compares features."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from byol.encoder.encoder import Encoder, EncoderDescription
+from byol.encoder.encoder_file import (
+    ONNX_WEIGHTS,
+    PLAIN_WEIGHTS,
+    load_encoder,
+    save_encoder,
+    write_description,
+)
+from byol.errors import EncoderError
+from byol.export import snippet
+from byol.export.backbone import TOLERANCE, TimmBackbone, find_backbone, load_checked, relative_difference
+from byol.runtime.files import write_json
+from byol.views.evaluation import CENTRE
+
+CHECKED_BATCHES = (1, 2, 5)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a writer of one kind tells the card."""
+
+    snippet: Callable[[str], str]
+    checked: str
+    library: str
+    notes: tuple[str, ...] = ()
+
+
+def _write_safetensors(encoder: Encoder, folder: Path) -> _Written:
+    save_encoder(folder, encoder.module, encoder.description)
+    difference = _difference(load_encoder(folder, _empty(encoder)).module, encoder)
+    return _Written(
+        lambda out: snippet.byol_snippet(out, encoder.description), _equal("byol.load", difference), library="byol"
+    )
+
+
+def _write_plain(library: Literal["timm", "torchvision"]) -> Callable[[Encoder, Path], _Written]:
+    def write(encoder: Encoder, folder: Path) -> _Written:
+        backbone = find_backbone(encoder.description, library)
+        model = load_checked(backbone, encoder.module, _example(encoder, 2))
+        save_encoder(folder, model, encoder.description, PLAIN_WEIGHTS)
+        difference = relative_difference(model, encoder.module, _example(encoder, 3))
+        return _Written(
+            lambda out: snippet.plain_snippet(out, encoder.description, backbone), _equal(library, difference), library
+        )
+
+    return write
+
+
+def _write_hub(encoder: Encoder, folder: Path) -> _Written:
+    try:
+        backbone = find_backbone(encoder.description, "timm")
+    except EncoderError as error:
+        reason = str(error).split(". ")[0].removesuffix(".")
+        note = f"{reason}; so the folder has byol's own layout, which byol.load reads, and timm does not."
+        return dataclasses.replace(_write_safetensors(encoder, folder), notes=(note,))
+    assert isinstance(backbone, TimmBackbone)
+    model = load_checked(backbone, encoder.module, _example(encoder, 2))
+    save_encoder(folder, model, encoder.description, PLAIN_WEIGHTS)
+    config = timm_config(encoder.description, backbone)
+    write_json(folder / "config.json", config)
+    import timm
+
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    difference = _difference(loaded, encoder)
+    size = encoder.description.image_size
+    note = f"timm's transform takes the whole square of an image; byol.load, of images above 96 px, the central {CENTRE:g}."
+    return _Written(
+        lambda out: snippet.hub_snippet(out, encoder.description),
+        _equal("timm from this folder", difference),
+        "timm",
+        (note,) if size <= 96 else (),
+    )
+
+
+def _write_onnx(encoder: Encoder, folder: Path) -> _Written:
+    from byol.encoder.onnx_encoder import OnnxEncoder
+    from byol.export.onnx_file import write_onnx
+
+    write_onnx(folder / ONNX_WEIGHTS, encoder)
+    write_description(folder, encoder.description)
+    read_back = OnnxEncoder(folder / ONNX_WEIGHTS, encoder.description)
+    worst = 0.0
+    for count in CHECKED_BATCHES:
+        views = _example(encoder, count) * encoder.std + encoder.mean
+        with torch.no_grad():
+            found, expected = read_back.module(views), encoder.module((views - encoder.mean) / encoder.std)
+        worst = max(worst, float((found - expected).norm() / expected.norm().clamp_min(1e-30)))
+    _require_equal(worst)
+    batches = ", ".join(map(str, CHECKED_BATCHES))
+    return _Written(
+        lambda out: snippet.onnx_snippet(out, encoder.description),
+        f"onnxruntime gives PyTorch's features in batches of {batches} (largest relative difference {worst:.0e}).",
+        library="onnx",
+    )
+
+
+WRITERS: dict[str, Callable[[Encoder, Path], _Written]] = {
+    "timm": _write_plain("timm"),
+    "torchvision": _write_plain("torchvision"),
+    "safetensors": _write_safetensors,
+    "onnx": _write_onnx,
+    "hub": _write_hub,
+}
+
+
+def timm_config(description: EncoderDescription, backbone: TimmBackbone) -> dict[str, Any]:
+    """What timm's `local-dir:` and `hf-hub:` read from config.json."""
+    import timm
+
+    default = timm.get_pretrained_cfg(backbone.name)
+    size, channels = description.image_size, description.in_channels
+    return {
+        "architecture": backbone.name,
+        "num_classes": 0,
+        "num_features": description.num_features,
+        "model_args": {name: value for name, value in backbone.arguments.items() if name != "num_classes"},
+        "pretrained_cfg": {
+            "tag": "byol",
+            "custom_load": False,
+            "input_size": [channels, size, size],
+            "fixed_input_size": "img_size" in backbone.arguments,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0 if size <= 96 else 0.875,
+            "crop_mode": "center",
+            "mean": list(description.mean),
+            "std": list(description.std),
+            "num_classes": 0,
+            "first_conv": default.first_conv if default is not None else None,
+            "classifier": default.classifier if default is not None else None,
+        },
+    }
+
+
+def _example(encoder: Encoder, count: int) -> torch.Tensor:
+    """(count, C, S, S): what the encoder sees, of random images."""
+    d = encoder.description
+    views = torch.rand(count, d.in_channels, d.image_size, d.image_size, generator=torch.Generator().manual_seed(count))
+    return (views - encoder.mean) / encoder.std
+
+
+def _difference(found: nn.Module, encoder: Encoder) -> float:
+    difference = relative_difference(found, encoder.module, _example(encoder, 3))
+    _require_equal(difference)
+    return difference
+
+
+def _require_equal(difference: float) -> None:
+    if not difference <= TOLERANCE:
+        raise EncoderError(f"What was written gives other features than the encoder (off by {difference:.1e}).")
+
+
+def _empty(encoder: Encoder) -> nn.Module | None:
+    """Where no name can rebuild the encoder: a copy to load into."""
+    return copy.deepcopy(encoder.module) if encoder.description.name is None else None
+
+
+def _equal(reader: str, difference: float) -> str:
+    if difference == 0:
+        return f"{reader} gives the same features, to the last bit."
+    return f"{reader} gives the same features, up to a relative difference of {difference:.0e}."

@@ -1,0 +1,112 @@
+"""How fast this machine decodes and trains on some images: measured in seconds, nothing is written."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from byol.build.settings import build_schedule
+from byol.build.training import assemble
+from byol.build.views import build_views
+from byol.config import Config
+from byol.data.loader import Batch
+from byol.data.source import Image, ImageSource, SkippedImages
+from byol.engine.micro_batches import make_views
+from byol.engine.step import train_step
+from byol.errors import BrokenImageError, DataError
+from byol.runtime.hardware import fuses_views, num_cores
+from byol.views.views import Views
+
+DECODED_IMAGES = 64
+TRIAL_SECONDS = 5.0
+SMALLEST_TRIAL = 8
+MOST_STEPS = 8
+"""Of the largest trial, whose median counts."""
+
+
+def are_equal(images: Sequence[Image]) -> bool:
+    """Whether all have one shape, so that they can be kept in memory as one tensor."""
+    return len({image.shape for image in images}) == 1
+
+
+def decode_some(
+    source: ImageSource, channels: int, config: Config, skipped: SkippedImages
+) -> tuple[list[Image], float]:
+    """(some of the images, images a second over all cores, with their crops where sizes differ).
+
+    Raises DataError where fewer than two can be decoded.
+    """
+    views = build_views(config, fused=fuses_views(config.kernels))
+    chosen = np.random.default_rng(0).permutation(len(source))[:DECODED_IMAGES].tolist()
+
+    def read(index: int) -> Image | str:
+        try:
+            return source.read(index, channels, config.views.decode_short_side)
+        except BrokenImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(num_cores()) as pool:
+        began = time.perf_counter()
+        found = list(pool.map(read, chosen))
+        images = [image for image in found if not isinstance(image, str)]
+        if images and not are_equal(images):
+            list(pool.map(lambda row: views.crop(images[row], 0, row % config.batch_size), range(len(images))))
+        elapsed = time.perf_counter() - began
+    for index, image in zip(chosen, found, strict=True):
+        if isinstance(image, str):
+            skipped.add(source, index, image)
+    if len(images) < 2:
+        raise DataError(f"Fewer than two of the {len(chosen)} images looked at in {source.description} can be decoded.")
+    return images, len(chosen) / max(elapsed, 1e-9)
+
+
+def train_a_little(
+    config: Config, images: Sequence[Image], channels: int, device: torch.device, num_ranks: int = 1
+) -> tuple[float, int, int]:
+    """(images a second, images of a step it was measured on, bytes of weights and buffers): steps grow while there is time."""
+    largest = min(config.batch_size, config.micro_batch_size)
+    most = config.batch_size // (config.micro_batch_size * num_ranks)
+    config = replace(config, method=replace(config.method, online_classifier=False))
+    assembly = assemble(config, channels, device)
+    state, views = assembly.state, assembly.views[-1]
+    compute_loss = assembly.loss_function(most)
+    schedule = build_schedule(config, max(len(images), config.batch_size))
+    size, num_micro_batches = min(SMALLEST_TRIAL, largest), 1
+    until = time.perf_counter() + TRIAL_SECONDS
+
+    def step() -> float:
+        batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
+        began = time.perf_counter()
+        made = (make_views(batch, views, device) for _ in range(num_micro_batches))
+        train_step(state, made, num_micro_batches, compute_loss, schedule)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
+    while True:
+        step()  # the first of a size warms up
+        times = [step(), step()]
+        larger, more = min(4 * size, largest), num_micro_batches
+        if size == largest:  # then as many of them as one step of the optimizer has
+            more = min(4 * num_micro_batches, most)
+        growth = larger * more / (size * num_micro_batches)
+        if growth == 1 or time.perf_counter() + 3 * min(times) * growth > until:
+            break
+        size, num_micro_batches = larger, more
+    while len(times) < MOST_STEPS and time.perf_counter() + times[-1] < until:
+        times.append(step())
+    trained_images = size * num_micro_batches
+    weights = sum(t.numel() * t.element_size() for t in state.method.state_dict().values())
+    trained = sum(p.numel() * p.element_size() for group in state.optimizer.param_groups for p in group["params"])
+    return trained_images / statistics.median(times), trained_images, weights + 2 * trained
+
+
+def _batch(views: Views, rows: list[Image], step: int) -> Batch:
+    """As training gets it: whole images where they are equal, else crops."""
+    if are_equal(rows):
+        return Batch(step, 0, torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2), False, None)
+    return Batch(step, 0, torch.stack([views.crop(image, step, row) for row, image in enumerate(rows)]), True, None)

@@ -1,0 +1,262 @@
+"""The objects of one training, put together and run; what `pretrain` and `resume` share."""
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from byol.build.encoder import encoder_description
+from byol.build.settings import build_schedule
+from byol.build.training import Assembly, assemble, build_feed, initialize_from_data
+from byol.config import Config, to_dict
+from byol.data.loader import Feed
+from byol.data.source import ImageSource, SkippedImages
+from byol.data.subset import renumbered
+from byol.diagnostics.collapse import verdict
+from byol.encoder.encoder import EncoderDescription
+from byol.encoder.encoder_file import save_encoder, write_description
+from byol.engine.loop import LoopEnd, train
+from byol.engine.metrics import MetricsFile
+from byol.engine.pace import Pace
+from byol.engine.settings import LoopSettings
+from byol.engine.state import State
+from byol.engine.step import Schedule
+from byol.errors import CollapseError, ConfigError, NonFiniteError, RunError
+from byol.evaluate.online import OnlineProbe
+from byol.nets.encoder import find_num_features
+from byol.optim.schedules import total_steps
+from byol.runtime.files import read_json, replacing
+from byol.runtime.hardware import choose_device
+from byol.runtime.listener import Listener
+from byol.runtime.ranks import Ranks, is_of_lost_rank
+from byol.runtime.run_directory import RunDirectory
+from byol.runtime.stopping import StopRequest
+from byol.runtime.track import open_tracker
+from byol.training.run import Run
+
+APART = (
+    "Some of the processes start a run and others continue one: --out must be the same folder on every machine, on a "
+    "disk that they share."
+)
+OTHER_IMAGES = "The processes see different images: --data must hold the same files on every machine."
+
+
+@dataclass
+class Trainer:
+    """The objects of one training."""
+
+    config: Config
+    num_images: int
+    channels: int
+    own_encoder: bool
+    assembly: Assembly
+    feed: Feed
+    schedule: Schedule
+    skipped: SkippedImages
+    ranks: Ranks
+    probe: OnlineProbe | None = None
+    pace: Pace | None = None
+
+    @property
+    def state(self) -> State:
+        return self.assembly.state
+
+    @classmethod
+    def create(
+        cls,
+        config: Config,
+        source: ImageSource,
+        channels: int,
+        encoder: nn.Module | None,
+        skipped: SkippedImages,
+        ranks: Ranks,
+    ) -> "Trainer":
+        """The objects of a resolved config. `encoder`: a module of the user's own, or None."""
+        device = ranks.device(choose_device(config.device))
+        num_classes = 0
+        if config.method.online_classifier:
+            if source.labels is None:
+                raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
+            classes = np.unique(source.labels)
+            source, num_classes = renumbered(source, classes), len(classes)
+        assembly = assemble(config, channels, device, ranks, encoder=encoder, num_classes=num_classes)
+        method, views = assembly.state.method, assembly.views
+        feed = build_feed(config, source, channels, device, skipped, ranks)
+        initialize_from_data(config, method, feed, views[-1], device)
+        for earlier in views[:-1]:  # raises where the encoder takes one size alone
+            find_num_features(method.encoder, channels, earlier.size)
+        schedule = build_schedule(config, len(source))
+        trainer = cls(config, len(source), channels, encoder is not None, assembly, feed, schedule, skipped, ranks)
+        if config.online_probe_epochs:
+            trainer.probe = OnlineProbe.create(source, trainer.description(), device)
+        return trainer
+
+    def description(self) -> EncoderDescription:
+        """What travels with the encoder."""
+        features = find_num_features(self.state.method.encoder, self.channels, self.config.views.size)
+        return encoder_description(self.config, self.channels, features, own_module=self.own_encoder)
+
+    def derived(self) -> dict[str, Any]:
+        s = self.schedule
+        return {
+            "total_steps": s.total_steps,
+            "warmup_steps": s.warmup_steps,
+            "peak_learning_rate": s.base_learning_rate * s.batch_size / 256,
+            "precision": self.assembly.precision,
+            "kernels": self.assembly.kernels.kind,
+            "num_ranks": self.ranks.size,
+            "num_features": find_num_features(self.state.method.encoder, self.channels, self.config.views.size),
+        }
+
+    def summary(self) -> list[str]:
+        """What was resolved, for the user."""
+        c, d = self.config, self.derived()
+        parameters = sum(p.numel() for p in self.state.method.encoder.parameters()) / 1e6
+        ranks = f" on {self.ranks.size} ranks" if self.ranks.size > 1 else ""
+        whole = c.micro_batch_size * self.ranks.size == c.batch_size
+        notice = f" ({self.assembly.kernels.notice})" if self.assembly.kernels.notice else ""
+        micro = ranks if whole else f"{ranks} in micro-batches of {c.micro_batch_size}"
+        sizes = ", then ".join(str(views.size) for views in self.assembly.views)
+        tau = f", tau from {self.schedule.tau(0):.4g}" if self.state.method.has_average else ""
+        return [
+            f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {sizes} px",
+            f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}{tau}",
+            f"  {self.assembly.device.type}, {self.assembly.precision}, {self.assembly.kernels.kind} operators{notice}",
+        ]
+
+    def run(self, run: RunDirectory, listener: Listener) -> Run:
+        """Trains to the end or to a signal, and writes what is left to write.
+
+        Raises NonFiniteError and CollapseError, with the run left so that it can be looked at and resumed.
+        """
+        with StopRequest(is_of_lost_rank) as stop:
+            return self._run(run, listener.unfailing(), stop)
+
+    def _run(self, run: RunDirectory, listener: Listener, stop: StopRequest) -> Run:
+        began, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
+        if self.ranks.is_first:
+            write_description(run.path, self.description())  # what a checkpoint needs to be read as an encoder
+        try:
+            end = self._train(run, listener, stop)
+        except NonFiniteError as error:
+            self._save_fault(run, error.step)
+            self.ranks.gather(None)  # a launcher ends the others as soon as one has gone
+            raise
+        finally:
+            if self.ranks.is_first:
+                run.write_skipped(self.skipped.images)
+        for images in self.ranks.gather(self.skipped.images):
+            self.skipped.images.update(images)
+        told = verdict(end.collapse) if end.collapse is not None else "not looked at: no step was made"
+        if self.ranks.is_first:
+            run.write_skipped(self.skipped.images)
+            save_encoder(run.path, self.state.method.encoder, self.description())
+            self._record_correction(run)
+            result = _result(end, told, self.state, began, len(self.skipped))
+            if self.state.step > first_step or not _is_written(run, result):
+                run.write("result.json", result)
+        self.ranks.gather(None)  # until all is written
+        for line in self._account(run, end, told, self.state.step - first_step):
+            listener.say(line)
+        if end.collapsed:
+            raise CollapseError(
+                f"Stopped at step {self.state.step}, since stop_on_collapse is set: {told} What there is lies in {run.path}."
+            )
+        return Run(run.path, end.finished, told, end.signal_number or stop.signal_number)
+
+    def _train(self, run: RunDirectory, listener: Listener, stop: StopRequest) -> LoopEnd:
+        c, ranks = self.config, self.ranks
+        settings = self._loop_settings()
+        tracker = open_tracker(c.track, run.path, to_dict(c), self.state.step) if ranks.is_first else None
+        with contextlib.closing(tracker) if tracker else contextlib.nullcontext():
+            return train(
+                self.state,
+                self.feed,
+                self.assembly.views,
+                self.assembly.loss_function(settings.num_micro_batches, ranks.size),
+                self.schedule,
+                settings,
+                device=self.assembly.device,
+                stop=stop,
+                checkpoints=run.checkpoints,
+                metrics=MetricsFile(run.metrics, self.state.step, tracker) if ranks.is_first else None,
+                listener=listener,
+                probe=self.probe,
+                pace=self.pace,
+                ranks=ranks,
+            )
+
+    def _loop_settings(self) -> LoopSettings:
+        c = self.config
+        return LoopSettings(
+            num_micro_batches=c.batch_size // (c.micro_batch_size * self.ranks.size),
+            seed=c.seed,
+            log_interval_steps=c.log_interval_steps,
+            collapse_interval_steps=c.collapse_interval_steps,
+            checkpoint_interval_seconds=60 * c.checkpoint_interval_minutes,
+            keep_checkpoints=c.keep_checkpoints,
+            milestone_steps=total_steps(c.milestone_epochs, self.num_images, c.batch_size),
+            probe_steps=max(1, total_steps(c.online_probe_epochs, self.num_images, c.batch_size)),
+            skip_non_finite=c.on_non_finite == "skip",
+            stop_on_collapse=c.stop_on_collapse,
+        )
+
+    def _record_correction(self, run: RunDirectory) -> None:
+        """Writes the steps that a plan by time ended up with where those of the first plan stand."""
+        if steps := self.state.planned_steps:
+            record = run.record()
+            record["derived"]["total_steps"] = steps
+            record["config"]["epochs"] = steps * self.config.batch_size / self.num_images
+            run.write("run.json", record)
+
+    def _save_fault(self, run: RunDirectory, step: int) -> None:
+        """non_finite.pt: the step, its images, and every parameter and average that is not finite by now."""
+        if not self.ranks.is_first:
+            return
+        state = self.state.method.state_dict()
+        tensors = {n: t.cpu() for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())}
+        indices = torch.from_numpy(self.feed.image_indices(step))
+        with contextlib.suppress(RunError, RuntimeError), replacing(run.path / "non_finite.pt") as temporary:
+            torch.save({"step": step, "image_indices": indices, "tensors": tensors}, temporary)
+
+    def _account(self, run: RunDirectory, end: LoopEnd, told: str, num_steps: int) -> list[str]:
+        """How it went, for the user."""
+        lines = []
+        if num := len(self.skipped):
+            lines.append(f"{num} broken image{'s' if num > 1 else ''} skipped; named in {run.skipped}")
+        if num := self.state.num_skipped_steps:
+            lines.append(f"{num} step{'s' if num > 1 else ''} skipped, whose gradient was not finite")
+        state = "finished" if end.finished else f"stopped at step {self.state.step}"
+        if end.finished and not num_steps:
+            lines.append(f"had finished before; to train on, begin a new run with --encoder.init {run.path}")
+        else:
+            lines.append(f"{state} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s")
+        if not end.collapsed:
+            lines.append(told)
+        if end.signal_number:
+            lines.append(f"continue with: byol pretrain --resume {run.path}")
+        return lines
+
+
+def _is_written(run: RunDirectory, result: dict[str, Any]) -> bool:
+    """Whether result.json tells of this end already: a finished run was resumed."""
+    written = read_json(run.path / "result.json") or {}
+    return all(written.get(name) == result[name] for name in ("finished", "step"))
+
+
+def _result(end: LoopEnd, told: str, state: State, began: str, num_skipped: int) -> dict[str, Any]:
+    return {
+        "finished": end.finished,
+        "step": state.step,
+        "verdict": told,
+        "collapse": end.collapse.as_dict() if end.collapse is not None else None,
+        "began": began,
+        "elapsed_seconds": end.elapsed_seconds,
+        "images_per_second": end.images_per_second,
+        "num_skipped_images": num_skipped,
+        "num_skipped_steps": state.num_skipped_steps,
+    }
