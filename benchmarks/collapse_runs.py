@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from byol.build.encoder import encoder_description
 from byol.build.networks import build_method, seeded
-from byol.build.settings import fit_to_data
+from byol.build.settings import Asked, resolve
 from byol.build.training import build_state
 from byol.config import Config, override
 from byol.data.open import profile
@@ -36,6 +36,7 @@ from byol.evaluate.linear import fit_linear
 from byol.evaluate.scores import paired_difference
 from byol.methods.byol import BYOL
 from byol.recipes import recipe
+from byol.runtime.listener import SILENT
 from byol.runtime.ranks import Ranks
 from byol.runtime.run_directory import RunDirectory
 from byol.training.trainer import Trainer
@@ -157,7 +158,7 @@ def resolved(trial: Trial, source: ImageSource) -> Config:
     """The trial's whole config."""
     config = override(recipe("sample").config, {**COMMON, **trial.settings})
     seen = profile(source, SkippedImages())
-    return fit_to_data(config, seen, len(source), adapts_batch=False, cuts_warmup=True)[0]
+    return resolve(Asked(config, recipe("sample")), seen, len(source), epochs_are_final=False).config
 
 
 def encoder(seed: int) -> nn.Module:
@@ -215,11 +216,12 @@ def run(name: str, folder: Path, train: ImageSource, validation: ImageSource) ->
         UNTRAINED[start] = probe(method.encoder, train, validation, config)
     untrained = UNTRAINED[start]
     trainer = Trainer.create(config, train, 1, method.encoder, SkippedImages(), Ranks())
-    trainer.state = build_state(config, method, trainer.device, Ranks())
+    state = build_state(config, method, trainer.assembly.device, Ranks())
+    trainer.assembly = dataclasses.replace(trainer.assembly, state=state)
     began = time.monotonic()
     found: dict[str, Any] = {"name": name, "random": _percent(untrained)}
     try:
-        ended = trainer.run(RunDirectory(folder), lambda line: None, lambda progress: None)
+        ended = trainer.run(RunDirectory(folder), SILENT)
     except NonFiniteError as error:
         return {**found, "diverged": str(error)}
     seconds = round(time.monotonic() - began, 1)

@@ -26,7 +26,8 @@ from torch import Tensor
 import byol
 from benchmarks.collapse_thresholds import lines, wrong
 from byol.build.encoder import untrained_encoder
-from byol.config import Config, from_dict
+from byol.build.settings import Asked
+from byol.build.trained_run import TrainedRun
 from byol.data.labelled import labelled_splits
 from byol.data.source import ImageSource
 from byol.data.subset import Subset
@@ -36,8 +37,8 @@ from byol.engine.metrics import read_metrics
 from byol.evaluate.features import extract
 from byol.evaluate.linear import fit_linear
 from byol.evaluate.scores import paired_difference
+from byol.recipes import recipe
 from byol.runtime.files import read_json, write_json
-from byol.runtime.run_directory import RunDirectory
 
 NUM_LABELS = 3000
 
@@ -56,17 +57,17 @@ def measured(run: Path, untrained: dict[str, Tensor]) -> dict[str, Any]:
     kept = run / "linear_gain.json"
     if found := read_json(kept):
         return found
-    record = RunDirectory.open(run).record()
-    config = from_dict(Config, record["config"])
-    train, test = labelled_splits(record["data"]["data"], root=record["data"]["root"])
+    trained = TrainedRun.open(run)
+    config = trained.config
+    train, test = labelled_splits(trained.data)
 
     def once(key: str, encoder: Callable[[], Encoder]) -> Tensor:
         if key not in untrained:
             untrained[key] = probe(encoder(), train, test)
         return untrained[key]
 
-    start = json.dumps([record["data"]["data"], config.seed, config.views.size, dataclasses.asdict(config.encoder)])
-    before = once(start, lambda: untrained_encoder(config, train))
+    start = json.dumps([trained.data.data, config.seed, config.views.size, dataclasses.asdict(config.encoder)])
+    before = once(start, lambda: untrained_encoder(Asked(config, recipe(trained.recipe)), train))
     gain = paired_difference(probe(byol.load(run), train, test), before)
     found = {"gain": [round(x, 2) for x in (gain.value, gain.low, gain.high)], "num_images": len(before)}
     write_json(kept, found)

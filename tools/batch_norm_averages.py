@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from byol.build.settings import fit_to_data
+from byol.build.settings import Asked, resolve
 from byol.build.subject import open_subject
 from byol.build.views import plain_views
 from byol.config import override
@@ -41,7 +41,7 @@ def main() -> None:
     pixels = torch.from_numpy(np.stack([train.read(i, seen.channels) for i in range(len(train))])).permute(0, 3, 1, 2)
     size = open_subject(chosen.encoder, train).encoder.description.image_size
     config = override(recipe("small").config, {"views.size": size, "batch_size": BATCH})
-    config, _ = fit_to_data(config, seen, len(train), adapts_batch=False, cuts_warmup=False)
+    config = resolve(Asked(config, recipe("small")), seen, len(train)).config
     views = plain_views(config)
     for row in ("as it is", "images", "views"):
         encoder = open_subject(chosen.encoder, train).encoder

@@ -309,7 +309,7 @@ def test_a_run_goes_on_where_its_images_have_moved_to(photos: Path, tmp_path: Pa
     byol("pretrain", "--data", photos, "--out", tmp_path / "run", "--epochs", "1", *FAST)
     moved = photos.rename(tmp_path / "moved")
     again = ("pretrain", "--resume", tmp_path / "run")
-    assert "If the images have moved, say where to with --data." in byol(*again, code=1)
+    assert "If the images have moved, give their new place with --data." in byol(*again, code=1)
     said = byol(*again, "--data", moved)
     assert "resuming" in said and "had finished before" in said and "finished after" not in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["data"] == str(moved)

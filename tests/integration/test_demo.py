@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from byol.build.settings import Asked
 from byol.cli.main import main
 from byol.commands import demo as demo_module
+from byol.commands.pretrain import Request
 from byol.data import open as data_open
 from byol.data.arrays import ArrayImages
 from byol.data.open import profile
@@ -19,6 +21,7 @@ from byol.data.sample import open_sample
 from byol.data.source import SkippedImages
 from byol.errors import ConfigError
 from byol.recipes import recipe
+from byol.runtime.listener import Listener
 from byol.runtime.ranks import Ranks
 from byol.training import plan as plan_module
 from byol.training.plan import TimeLimit, plan
@@ -78,8 +81,8 @@ def test_demo_keeps_the_epochs_that_the_user_named(
 ) -> None:
     limits = []
 
-    def stop(*_: object, limit: TimeLimit | None, **__: object) -> None:
-        limits.append(limit)
+    def stop(request: Request, listener: Listener) -> None:
+        limits.append(request.limit)
         raise ConfigError("stopped before the training")
 
     monkeypatch.setattr(demo_module, "start", stop)
@@ -98,7 +101,7 @@ def test_plan_has_fewer_epochs_where_they_would_take_too_long(
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 64, 0))
     sample, train = recipe("sample"), open_sample("train")
     limit = TimeLimit(8, time.monotonic(), most_epochs=16)
-    found = plan(limit, frozenset(), sample.config, sample, train, profile(train, SkippedImages()), Ranks())
+    found = plan(limit, Asked(sample.config, sample), train, profile(train, SkippedImages()), Ranks())
     assert found.most_steps == 16 * 12_000 // 64
     assert found.config.epochs == pytest.approx(epochs, abs=0.1)  # of 12,000 images, in 474 seconds
     assert (found.config.epochs == 16) == ("the 16 asked for, 3,000 steps of 64" in found.notes[-1])

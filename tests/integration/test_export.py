@@ -330,7 +330,7 @@ def test_load_needs_nothing_of_the_training_side(tmp_path: Path) -> None:
         "print(sorted({n.split('.')[1] for n in sys.modules if n.startswith('byol.')}))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(eval(ended.stdout)) == {"errors", "export", "nets", "runtime", "views"}
+    assert set(eval(ended.stdout)) == {"errors", "encoder", "nets", "runtime", "views"}
 
 
 def test_export_onnx_of_large_networks_keeps_the_weights_beside(

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import byol
+from byol.build.settings import Asked
 from byol.build.views import by_view_size
 from byol.commands.doctor import estimate
 from byol.commands.resume import resume
@@ -155,7 +156,7 @@ def test_estimate_measures_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {16: 400.0, 24: 200.0, 32: 100.0}
     monkeypatch.setattr("byol.commands.doctor.train_a_little", lambda config, *_: (rates[config.views.size], 16, 0))
     config = override(recipe("small").config, GROWING)
-    found = estimate(ArrayImages(PICTURES), config, adapts_batch=False, cuts_warmup=True)
+    found = estimate(ArrayImages(PICTURES), Asked(config, recipe("small"), frozenset(SMALL)), epochs_are_final=False)
     assert found.trained_per_second == pytest.approx(3 / (1 / 400 + 1 / 200 + 1 / 100))
 
 

@@ -7,6 +7,7 @@ import pytest
 import byol
 from byol.cli.main import main
 from byol.data.open import open_source
+from byol.runtime.listener import Listener
 from byol.training import speed
 from tests.conftest import SMALL, encoded, picture
 
@@ -73,5 +74,5 @@ def test_of_several_ranks_the_first_tells(folder: Path, monkeypatch: pytest.Monk
     said: list[str] = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        open_source(folder, say=said.append)
+        open_source(folder, listener=Listener(said.append))
     assert said == [line(folder)]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import byol
+from byol.build.settings import Asked
 from byol.cli.main import main
 from byol.config import Config, EncoderConfig, override, validate
 from byol.data.arrays import ArrayImages
@@ -24,6 +25,7 @@ from byol.engine.pace import Pace
 from byol.errors import ConfigError
 from byol.recipes.recipe import Recipe, Size
 from byol.runtime import checkpoint
+from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.training import plan as plan_module
 from byol.training.plan import TimeLimit, plan
@@ -47,7 +49,7 @@ def clock(*times: float) -> Any:
 def test_pace_measures_between_two_early_steps_and_corrects_once() -> None:
     said: list[str] = []
     # looked at after 3 and 19 of 100 steps: 16 steps in 32 s, 40 s are left
-    pace = Pace(deadline=100, planned_steps=100, say=said.append, now=clock(28, 60, 60))
+    pace = Pace(deadline=100, planned_steps=100, listener=Listener(said.append), now=clock(28, 60, 60))
     assert [pace.corrected(step) for step in range(1, 19)] == [None] * 18
     assert pace.corrected(19) == 19 + 20
     assert said == ["  after 19 steps: 39 steps fit the time, in place of 100"]
@@ -55,34 +57,34 @@ def test_pace_measures_between_two_early_steps_and_corrects_once() -> None:
 
 
 def test_pace_of_a_training_out_of_time_ends_with_the_next_step() -> None:
-    pace = Pace(deadline=50, planned_steps=100, say=lambda line: None, now=clock(28, 60, 60))
+    pace = Pace(deadline=50, planned_steps=100, listener=SILENT, now=clock(28, 60, 60))
     pace.corrected(3)
     assert pace.corrected(19) == 20
 
 
 @pytest.mark.parametrize(("most_steps", "corrected"), [(28, 28), (50, 39)])
 def test_pace_takes_no_more_steps_than_wanted(most_steps: int, corrected: int) -> None:
-    pace = Pace(100, 100, lambda line: None, most_steps, now=clock(28, 60, 60))  # 40 s are left, 2 s a step
+    pace = Pace(100, 100, SILENT, most_steps, now=clock(28, 60, 60))  # 40 s are left, 2 s a step
     pace.corrected(3)
     assert pace.corrected(19) == corrected
 
 
 def test_pace_knows_that_later_parts_cost_more() -> None:
     # 2 s a step of the first third, one more than in the test, so 3 and 4 of the others; 90 s in all: 20 + 30 + 40
-    pace = Pace(112, 100, lambda line: None, tested=(1.0, 2.0, 3.0), now=clock(28, 60, 60))
+    pace = Pace(112, 100, SILENT, tested=(1.0, 2.0, 3.0), now=clock(28, 60, 60))
     pace.corrected(3)
     assert pace.corrected(19) == 30
 
 
 def test_pace_looks_at_the_first_part_alone() -> None:
     # eight parts of 12 steps; 9 steps in 18 s, 2 s a step; those of the others take a second more
-    pace = Pace(112, 100, lambda line: None, tested=(1.0,) + 7 * (2.0,), now=clock(42, 60, 60))
+    pace = Pace(112, 100, SILENT, tested=(1.0,) + 7 * (2.0,), now=clock(42, 60, 60))
     assert [pace.corrected(step) for step in range(1, 12)] == [None] * 11
     assert pace.corrected(12) == int((12 * 2 + 52) / (2 + 7 / 8))
 
 
 def test_pace_of_few_steps_corrects_nothing() -> None:
-    pace = Pace(deadline=50, planned_steps=9, say=lambda line: None, now=clock(1.0))
+    pace = Pace(deadline=50, planned_steps=9, listener=SILENT, now=clock(1.0))
     assert [pace.corrected(step) for step in range(1, 9)] == [None] * 8
 
 
@@ -106,7 +108,7 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     began = time.monotonic()
     seen = profile(PICTURES, SkippedImages())
     found = plan(
-        TimeLimit(66 / 60 / 0.97, began), frozenset(settings), config, recipe, PICTURES, seen, Ranks()
+        TimeLimit(66 / 60 / 0.97, began), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
     )  # 60 s are left for training: 6 go to the end, 3 % of the time are kept back
     assert (found.config.encoder.name, found.config.views.size) == expected
     assert found.deadline == pytest.approx(began + 60)
@@ -123,7 +125,7 @@ def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatc
     seen = profile(PICTURES, SkippedImages())
     began = time.monotonic()
     found = plan(
-        TimeLimit(1.1, began), frozenset(), config, Recipe(config, "", "", ""), PICTURES, seen, Ranks()
+        TimeLimit(1.1, began), Asked(config, Recipe(config, "", "", "")), PICTURES, seen, Ranks()
     )  # 66 s, of which 60 are left for training
     assert found.tested == pytest.approx((16 / 400, 16 / 200, 16 / 100))
     per_image = (1 / 400 + 1 / 200 + 1 / 100) / 3
@@ -148,7 +150,7 @@ def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
     monkeypatch.setattr(plan_module, "train_a_little", lambda config, *_: (measured.append(config), rate)[1])
     recipe = byol.recipes.recipe("tonight")
     config, seen = override(recipe.config, settings), profile(PICTURES, SkippedImages())
-    found = plan(TimeLimit(15, time.monotonic()), frozenset(settings), config, recipe, PICTURES, seen, Ranks())
+    found = plan(TimeLimit(15, time.monotonic()), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks())
     assert (found.config.encoder.width, found.config.views.growth) == expected
     assert len(measured) == len(set(measured))  # what two sizes share is measured once
 
@@ -164,7 +166,11 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
     for width in (0.25, base.encoder.width):  # the recipe's own, too, where the user names it
         asked = override(base, {"encoder.width": width})
         found = plan(
-            TimeLimit(1.1, time.monotonic()), frozenset({"encoder.width"}), asked, recipe, PICTURES, seen, Ranks()
+            TimeLimit(1.1, time.monotonic()),
+            Asked(asked, recipe, frozenset({"encoder.width"})),
+            PICTURES,
+            seen,
+            Ranks(),
         )
         assert found.config.encoder.width == width
         assert len(found.notes) == len(measured) == 1
@@ -177,7 +183,8 @@ def planned_small(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Config:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (50, 16, 0))
     recipe, seen = byol.recipes.recipe("small"), profile(PICTURES, SkippedImages())
     config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
-    return plan(TimeLimit(1.1, time.monotonic()), frozenset(settings), config, recipe, PICTURES, seen, Ranks()).config
+    asked = Asked(config, recipe, frozenset(settings))
+    return plan(TimeLimit(1.1, time.monotonic()), asked, PICTURES, seen, Ranks()).config
 
 
 def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +244,7 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
     monkeypatch.setattr(Views, "crop", seen_crop)
     source, recipe = ImageFolder(photos, None), byol.recipes.recipe("small")
     seen = profile(source, SkippedImages())
-    found = plan(TimeLimit(1, time.monotonic()), frozenset(), recipe.config, recipe, source, seen, Ranks())
+    found = plan(TimeLimit(1, time.monotonic()), Asked(recipe.config, recipe), source, seen, Ranks())
     assert set(cropped) == {seen.short_side} and seen.short_side > 0
     steps = found.config.epochs * len(source) / 8  # the largest power of two up to a quarter of the 40 images
     assert 0 < steps < 54 * 1e6 / 8  # at the rate of decoding, not of the made-up training
@@ -253,9 +260,7 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ConfigError, match=sentence):
             plan(
                 TimeLimit(minutes, time.monotonic()),
-                frozenset(SMALL) | frozenset(settings),
-                asked,
-                recipe,
+                Asked(asked, recipe, frozenset(SMALL) | frozenset(settings)),
                 PICTURES,
                 seen,
                 Ranks(),
@@ -273,9 +278,11 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (16 * 100 / 54, 16, 0))  # 100 steps in 54 s
 
-    def pace(deadline: float, planned_steps: int, say: Any, most_steps: int | None, tested: tuple[float, ...]) -> Pace:
+    def pace(
+        deadline: float, planned_steps: int, listener: Listener, most_steps: int | None, tested: tuple[float, ...]
+    ) -> Pace:
         assert 90 <= planned_steps <= 100 and most_steps is None and len(tested) == 1
-        return Pace(100, 100, say, now=clock(28, 60, 60))  # steps take 2 s, and 40 s are left after the 19th
+        return Pace(100, 100, listener, now=clock(28, 60, 60))  # steps take 2 s, and 40 s are left after the 19th
 
     monkeypatch.setattr("byol.commands.pretrain.Pace", pace)
     said: list[str] = []

@@ -127,7 +127,7 @@ def of_other_images(rank: int, out: Path) -> None:
 
 def begin_and_go_on(rank: int, run: Path) -> None:
     """As where each machine has a disk of its own at the same path."""
-    with pytest.raises(ConfigError, match="begin a run and others go on"):
+    with pytest.raises(ConfigError, match="start a run and others continue"):
         pretrain(run.with_name("elsewhere")) if rank else resume_rank(rank, run)
 
 

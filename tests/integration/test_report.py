@@ -13,7 +13,7 @@ from markupsafe import escape
 from PIL import Image
 
 import byol
-from byol.build.trained_run import trained_method
+from byol.build.trained_run import TrainedRun
 from byol.build.views import build_views
 from byol.cli.console import picture_code
 from byol.cli.main import main
@@ -177,7 +177,7 @@ def test_report_tells_the_variance_over_views_of_both_networks(runs: Path, tmp_p
     page = write_report(runs / "a", runs / "b", out=tmp_path / "page.html").read_text()
     config = from_dict(Config, RunDirectory.open(runs / "a").record()["config"])
     wanted = measure_branches(
-        trained_method(RunDirectory.open(runs / "a")),
+        TrainedRun.open(runs / "a").method(),
         open_source(str(runs / "photos")),
         3,
         build_views(config),

@@ -286,7 +286,7 @@ def test_least_squares_predictor_of_as_many_dimensions_as_projections_is_refused
 
 def test_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "whole")
-    from byol.runtime import record
+    from byol.runtime import files
 
     calls = [0]
 
@@ -296,7 +296,7 @@ def test_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path: Path, monke
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(record.os, "fsync", fsync)
+        patch.setattr(files.os, "fsync", fsync)
         with pytest.raises(RunError, match=r"cannot be written .No space left on device.*Free some space"):
             run(tmp_path / "run", checkpoint_interval_minutes=0)
     assert [checkpoint.step_of(path) for path in checkpoints(tmp_path / "run")] == [5, 6]
@@ -327,7 +327,7 @@ def test_failed_start_leaves_no_directory(tmp_path: Path) -> None:
 
 def test_resume_changed_data_or_config_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run", epochs=1)
-    with pytest.raises(RunError, match=r"began with 64 images.*now holds 32"):
+    with pytest.raises(RunError, match=r"started with 64 images.*now holds 32"):
         resume(tmp_path / "run", source=ArrayImages(PICTURES[:32]))
     with pytest.raises(ConfigError, match=r"these differ: epochs: 1\.0 -> 2\.0\. .*--accept-changes"):
         resume(tmp_path / "run", source=ArrayImages(PICTURES), overrides={"epochs": 2, "batch_size": 16})
@@ -352,7 +352,7 @@ def test_resume_with_a_missing_or_renamed_file_is_refused(photos: Path, tmp_path
     with pytest.raises(RunError, match=r"other images .* as many, with other names"):
         resume(tmp_path / "run")
     (photos / "cat" / "other.jpg").unlink()
-    with pytest.raises(RunError, match=r"began with 40 images, .* now holds 39"):
+    with pytest.raises(RunError, match=r"started with 40 images, .* now holds 39"):
         resume(tmp_path / "run")
 
 
@@ -384,7 +384,7 @@ def test_resume_changed_optimizer_setting_is_used_and_another_optimizer_refused(
         resume(path, source=ArrayImages(PICTURES), overrides=changes, accept_changes=True, say=lambda line: None)
     same, changed = losses(tmp_path / "run"), losses(tmp_path / "other")
     assert same[:5] == changed[:5] and abs(same[7] - changed[7]) > 1e-3
-    with pytest.raises(ConfigError, match=r"what sgd remembers, so optimizer.name cannot become lars.*--encoder.init"):
+    with pytest.raises(ConfigError, match=r"the state of sgd, so optimizer.name cannot become lars.*--encoder.init"):
         resume(
             tmp_path / "run",
             source=ArrayImages(PICTURES),

@@ -12,6 +12,7 @@ import torch
 
 from byol.cli.main import main
 from byol.commands.transfer import Row, table, transfer
+from byol.data.spec import DataSpec
 from byol.data.torchvision_sets import TORCHVISION_SETS, open_torchvision
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import save_encoder
@@ -19,6 +20,7 @@ from byol.errors import ByolError, DataError, RunError
 from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS
 from byol.nets.encoder import create_encoder
+from byol.runtime.listener import Listener
 from tests.conftest import encoded, picture
 
 
@@ -88,7 +90,7 @@ def smoke(*arguments: Any, **options: Any) -> list[Row]:
 
 
 def test_published_parts_of_torchvisions_sets(root: Path) -> None:
-    parts = {name: open_torchvision(name, root, download=False) for name in ("dtd", "pets", "aircraft", "caltech101")}
+    parts = {name: open_torchvision(DataSpec(name, str(root))) for name in ("dtd", "pets", "aircraft", "caltech101")}
     sizes = {name: (len(p.train), len(p.test), p.validation) for name, p in parts.items()}
     assert sizes["dtd"][:2] == (16, 12)
     assert sizes["aircraft"][:2] == (10, 8)
@@ -108,7 +110,7 @@ def test_published_parts_of_torchvisions_sets(root: Path) -> None:
 
 def test_sets_by_default_are_those_that_the_protocol_can_do(run: Path, tmp_path: Path) -> None:
     for protocol, missing in (("linear-fast", set()), ("finetune", {"voc2007"})):
-        rows = smoke(run, protocol=protocol, root=str(tmp_path / "nothing"))
+        rows = smoke(run, protocol=protocol, place=DataSpec("", str(tmp_path / "nothing")))
         assert {row.name for row in rows} == set(TORCHVISION_SETS) - missing
 
 
@@ -141,7 +143,9 @@ def test_paper_numbers_and_rules() -> None:
 
 def test_transfer_writes_a_result_per_set_and_keeps_finished_ones(run: Path, root: Path, photos: Path) -> None:
     said = list[str]()
-    rows = smoke(run, ["dtd", f"own={photos}", "food101"], root=str(root), say=said.append)
+    rows = smoke(
+        run, ["dtd", f"own={photos}", "food101"], place=DataSpec("", str(root)), listener=Listener(said.append)
+    )
     assert [row.name for row in rows if row.failure] == ["food101"]
     assert "food101: food101 was not found" in said[-1]
     folder = run / "transfer" / "linear-fast-smoke"
@@ -156,26 +160,26 @@ def test_transfer_writes_a_result_per_set_and_keeps_finished_ones(run: Path, roo
     assert lines[0][2:] == [str(Score(**record["metrics"]["top-1"])), "75.5", "16", "12"]
     assert lines[2][2] == "failed"
     written = (folder / "dtd.json").stat().st_mtime_ns
-    again = smoke(run, ["dtd"], root=str(root), say=said.append)
+    again = smoke(run, ["dtd"], place=DataSpec("", str(root)), listener=Listener(said.append))
     assert again[0].record == record
     assert "kept the result" in said[-1]
     assert (folder / "dtd.json").stat().st_mtime_ns == written
 
 
 def test_voc_has_several_labels_per_image_and_its_own_metric(run: Path, root: Path) -> None:
-    parts = open_torchvision("voc2007", root, download=False)
+    parts = open_torchvision(DataSpec("voc2007", str(root)))
     assert parts.validation is not None
     assert parts.label_sets is not None
     assert parts.validation.tolist() == list(range(12, 20))
     assert parts.train.class_names == ["aeroplane", "bird"]
     assert parts.label_sets[0][[0, 1, 2, 6, 7]].tolist() == [[1, 1], [-1, -1], [-1, 1], [1, 1], [0, 0]]
-    (row,) = smoke(run, ["voc2007"], root=str(root))
+    (row,) = smoke(run, ["voc2007"], place=DataSpec("", str(root)))
     assert row.record is not None
     assert (row.record["metric"], row.record["paper"]) == ("11-point mAP", 82.5)
     assert 20 < row.record["metrics"]["11-point mAP"]["value"] <= 100
     assert row.record["settings"]["validation_images"] == 8
     with pytest.raises(ByolError, match="for the protocol linear-fast alone"):
-        smoke(run, ["voc2007"], protocol="finetune", root=str(root))
+        smoke(run, ["voc2007"], protocol="finetune", place=DataSpec("", str(root)))
 
 
 def test_transfer_result_of_other_settings_or_weights_is_not_kept(run: Path, photos: Path) -> None:
@@ -205,7 +209,7 @@ def test_transfer_result_of_other_settings_or_weights_is_not_kept(run: Path, pho
 )
 def test_transfer_bad_sets_get_one_sentence(run: Path, tmp_path: Path, sets: list[str], says: str) -> None:
     with pytest.raises(ByolError, match=says):
-        smoke(run, sets, root=str(tmp_path))
+        smoke(run, sets, place=DataSpec("", str(tmp_path)))
 
 
 def test_transfer_takes_train_and_test_parquet_of_a_folder(run: Path, tmp_path: Path) -> None:
@@ -225,7 +229,7 @@ def test_torchvision_set_without_its_library_says_so(root: Path, monkeypatch: py
 
     monkeypatch.setitem(TORCHVISION_SETS, "flowers", missing)
     with pytest.raises(DataError, match="flowers needs scipy, which is not installed"):
-        open_torchvision("flowers", root, download=False)
+        open_torchvision(DataSpec("flowers", str(root)))
 
 
 def test_transfer_from_the_command_line(run: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

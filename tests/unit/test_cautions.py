@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from byol.training.cautions import cautions, start_left
 from torch import nn
 
-from byol.build.settings import fit_to_data
-from byol.build.training import build_schedule
+from byol.build.cautions import cautions, start_left
+from byol.build.settings import Asked, build_schedule, resolve
 from byol.config import Config, override
 from byol.data.open import DataProfile
 from byol.encoder.encoder import EncoderDescription
@@ -23,9 +22,9 @@ SEEN = DataProfile(3, 224, (0.5,) * 3, (0.2,) * 3)
 
 def resolved(num_images: int, num_ranks: int = 1, given: tuple[str, ...] = (), **settings: Any) -> Config:
     asked = override(SMALL.config, {name.replace("__", "."): value for name, value in settings.items()})
-    adapts = SMALL.may_adapt_batch(asked, given)
-    cuts = "optimizer.warmup_epochs" not in given
-    return fit_to_data(asked, SEEN, num_images, adapts_batch=adapts, cuts_warmup=cuts, num_ranks=num_ranks)[0]
+    final = "optimizer.warmup_epochs" in given
+    training = Asked(asked, SMALL, frozenset(given))
+    return resolve(training, SEEN, num_images, num_ranks=num_ranks, epochs_are_final=final).config
 
 
 def said(config: Config, num_images: int, given: tuple[str, ...] = (), num_ranks: int = 1) -> list[str]:
@@ -43,7 +42,7 @@ def test_named_settings_stay_where_others_are_fitted() -> None:
 @pytest.mark.parametrize(("size", "told"), [(32, True), (64, False), (0, False)])
 def test_views_that_show_little_of_photos_are_told(size: int, told: bool) -> None:
     config = override(SMALL.config, {"views.size": size})
-    _, notes = fit_to_data(config, SEEN, 300, adapts_batch=True, cuts_warmup=True)
+    notes = resolve(Asked(config, SMALL), SEEN, 300, epochs_are_final=False).notes
     assert any("show little of images of 224 px" in note for note in notes) == told
 
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from byol.build.networks import build_method
+from byol.build.settings import Asked
 from byol.cli.main import main
 from byol.commands.doctor import Estimate, estimate, estimate_lines, machine_lines
-from byol.config import override
+from byol.config import Config, override
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
+from byol.data.source import ImageSource
 from byol.engine.micro_batches import MicroBatch
 from byol.engine.state import State
 from byol.engine.step import StepResult
@@ -27,6 +29,10 @@ from tests.conftest import SMALL
 
 CONFIG = override(recipe("small").config, {**SMALL, "epochs": 2})
 PICTURES = ArrayImages(np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8))
+
+
+def estimated(source: ImageSource, config: Config) -> Estimate:
+    return estimate(source, Asked(config, recipe("small"), frozenset(SMALL)), epochs_are_final=False)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +50,7 @@ def test_machine_lines_tell_device_memory_and_versions() -> None:
 
 
 def test_estimate_of_equal_images_keeps_them_in_memory() -> None:
-    found = estimate(PICTURES, CONFIG, adapts_batch=False, cuts_warmup=True)
+    found = estimated(PICTURES, CONFIG)
     assert found.is_resident
     assert found.num_steps == 8
     assert found.trial_batch in (8, 16)
@@ -71,9 +77,7 @@ def test_speed_is_measured_on_whole_steps_while_there_is_time(
 
     monkeypatch.setattr(speed, "train_step", train_step)
     monkeypatch.setattr(speed, "TRIAL_SECONDS", 1e9)
-    config = replace(
-        estimate(PICTURES, CONFIG, adapts_batch=False, cuts_warmup=True).config, micro_batch_size=micro_batch
-    )
+    config = replace(estimated(PICTURES, CONFIG).config, micro_batch_size=micro_batch)
     seen.clear()
     images = [PICTURES.read(row, 3, 0) for row in range(8)]
     measured = speed.train_a_little(config, images, 3, torch.device("cpu"), ranks)
@@ -82,7 +86,7 @@ def test_speed_is_measured_on_whole_steps_while_there_is_time(
 
 
 def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None:
-    found = estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, cuts_warmup=True)
+    found = estimated(ImageFolder(photos, None), CONFIG)
     assert not found.is_resident
     slow = replace(found, decoded_per_second=4.0, trained_per_second=100.0)
     assert (slow.images_per_second, slow.seconds) == (4.0, 5 * 16 / 4.0)
@@ -95,18 +99,18 @@ def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None
 def test_estimate_counts_broken_images(photos: Path) -> None:
     for number in range(5):
         (photos / "cat" / f"broken{number}.jpg").write_bytes(b"no picture")
-    found: Estimate = estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, cuts_warmup=True)
+    found: Estimate = estimated(ImageFolder(photos, None), CONFIG)
     assert len(found.skipped) == 5
     assert "5 broken" in "\n".join(estimate_lines(found))
 
 
 def test_estimate_refuses_what_training_would(photos: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size is 512"):
-        estimate(PICTURES, override(CONFIG, {"batch_size": 512}), adapts_batch=False, cuts_warmup=True)
+        estimated(PICTURES, override(CONFIG, {"batch_size": 512}))
     for file in photos.rglob("*.jpg"):
         file.write_bytes(b"no picture")
     with pytest.raises(DataError, match="can be decoded"):
-        estimate(ImageFolder(photos, None), CONFIG, adapts_batch=False, cuts_warmup=True)
+        estimated(ImageFolder(photos, None), CONFIG)
 
 
 def test_command_doctor_writes_nothing(

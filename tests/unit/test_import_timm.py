@@ -13,16 +13,25 @@ import torchvision
 from safetensors.torch import save_file
 
 import byol
-from byol.build.settings import fit_to_weights
+from byol.build.settings import Asked, resolve
 from byol.build.subject import open_subject
 from byol.cli.main import main
 from byol.config import Config, from_dict, override
 from byol.data.arrays import ArrayImages
+from byol.data.open import DataProfile
 from byol.errors import CheckpointError, ConfigError, EncoderError, RunError
 from byol.recipes import recipe
+from byol.recipes.recipe import Recipe
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), dtype=np.uint8)
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), dtype=np.uint8))
+
+
+def fitted(config: Config, recipe: Recipe, *given: str) -> tuple[Config, list[str]]:
+    """The settings and notes of a training on 10,000 images of 224 px."""
+    profile = DataProfile(3, 224, (0.5,) * 3, (0.2,) * 3)
+    resolved = resolve(Asked(config, recipe, frozenset(given)), profile, 10_000)
+    return resolved.config, resolved.notes
 
 
 @pytest.fixture
@@ -185,7 +194,7 @@ def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
     assert torch.allclose(features("as it comes"), started(IMAGES), rtol=1e-4, atol=1e-4)
     small = recipe("small")
     again = override(small.config, {"encoder.init": str(tmp_path / "as it comes")})
-    assert fit_to_weights(again, small, ())[0].encoder.norm == "frozen"
+    assert fitted(again, small)[0].encoder.norm == "frozen"
     assert any(
         line.startswith("  to keep the weights it starts from (") and "norm: batch -> frozen" in line for line in said
     )
@@ -201,19 +210,22 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
     config = override(small.config, {"encoder.init": str(tmp_path / "start")})
     kept = (config.encoder.norm, config.optimizer.encoder_rate, config.batch_size)
 
-    def fitted(config: Config, *given: str) -> tuple[str, float, int]:
-        found, _ = fit_to_weights(config, small, given)
+    def kept_by(config: Config, *given: str) -> tuple[str, float, int]:
+        found = fitted(config, small, *given)[0]
         return found.encoder.norm, found.optimizer.encoder_rate, found.batch_size
 
     assert kept == ("batch", 1, 256)
-    assert fitted(config) == fitted(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.1, 128)
-    assert fitted(config, "encoder.norm", "batch_size") == ("batch", 0.1, 256)
-    assert fitted(config, "optimizer.encoder_rate") == ("frozen", 1, 128)
-    assert fitted(small.config) == kept
-    assert fit_to_weights(config, recipe("tonight"), ()) == (config, [])
+    assert kept_by(config) == kept_by(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.1, 128)
+    assert kept_by(config, "encoder.norm", "batch_size") == ("batch", 0.1, 256)
+    assert kept_by(config, "optimizer.encoder_rate") == ("frozen", 1, 128)
+    assert kept_by(small.config) == kept
+    other = override(recipe("tonight").config, {"encoder.init": str(tmp_path / "start")})
+    assert fitted(other, recipe("tonight"))[0].encoder.norm == "batch"
     description = tmp_path / "start" / "encoder.json"
     description.write_text(json.dumps(json.loads(description.read_text()) | {"provenance": {}}))
-    assert fit_to_weights(config, small, ()) == (config, [])
+    resolved, notes = fitted(config, small)
+    assert (resolved.encoder.norm, resolved.optimizer.encoder_rate, resolved.batch_size) == kept
+    assert not any("to keep the weights" in note for note in notes)
 
 
 def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_path: Path) -> None:
@@ -239,4 +251,4 @@ def test_a_file_of_weights_is_no_encoder_to_start_from(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"something")
     config = override(recipe("small").config, {"encoder.init": str(tmp_path / "weights.pth")})
     with pytest.raises(RunError, match=r"weights\.pth is a file, no encoder's folder.*byol import-timm NAME"):
-        fit_to_weights(config, recipe("small"), ())
+        fitted(config, recipe("small"))

@@ -9,7 +9,9 @@ import pytest
 
 from byol.data.open import has_splits, open_source
 from byol.data.public import open_public
+from byol.data.spec import DataSpec
 from byol.errors import DataError
+from byol.runtime.listener import Listener
 from tests.conftest import encoded, picture
 from tests.unit.test_containers import parquet, shard
 
@@ -26,14 +28,14 @@ def test_public_fashion_mnist_is_read_where_torchvision_puts_it(tmp_path: Path) 
             header = struct.pack(f">HBB{code}I", 0, 8, code, *array.shape)
             (raw / f"{prefix}-{kind}-ubyte").write_bytes(header + array.tobytes())
             (raw / f"{prefix}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
-    source = open_public("fashion-mnist", "train", tmp_path, download=False)
+    source = open_public(DataSpec("fashion-mnist", str(tmp_path), False), "train")
     assert len(source) == 5
     assert source.read(4, 1).shape == (28, 28, 1)
 
 
 def test_public_missing_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--download"):
-        open_public("cifar10", "train", tmp_path, download=False)
+        open_public(DataSpec("cifar10", str(tmp_path), False), "train")
 
 
 def test_open_source_unknown_name_says_the_nearest() -> None:
@@ -60,7 +62,7 @@ def test_open_source_of_a_folder_of_images_leaves_other_files_out(photos: Path) 
     parquet(photos / "vectors.parquet", name=["cat/00.jpg"])
     shard(photos / "cat" / "a.tar", {"a.png": encoded(picture(1))})
     said: list[str] = []
-    source = open_source(photos, say=said.append)
+    source = open_source(photos, listener=Listener(said.append))
     assert len(source) == 40
     assert said == [f"{photos} holds images: its 1 .parquet and 1 .tar files are left out. To read one, name the file."]
     assert not has_splits(photos)
@@ -125,7 +127,7 @@ def test_open_source_takes_a_root_below_home(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     with pytest.raises(DataError, match=f"cifar10 was not found in {re.escape(str(tmp_path / 'sets'))} "):
-        open_source("cifar10", root="~/sets")
+        open_source(DataSpec("cifar10", "~/sets"))
 
 
 @pytest.mark.parametrize("download", [False, True])  # what is there is not fetched
@@ -134,6 +136,6 @@ def test_public_imagenette_is_the_set_of_160_px(tmp_path: Path, download: bool) 
         folder = tmp_path / "imagenette2-160" / part / name
         folder.mkdir(parents=True)
         (folder / f"{part}.JPEG").write_bytes(encoded(picture(1), "JPEG"))
-    source = open_public("imagenette", "test", tmp_path, download=download)
+    source = open_public(DataSpec("imagenette", str(tmp_path), download), "test")
     assert source.name(1) == "imagenette2-160/val/n02102040/val.JPEG"
     assert source.class_names == ["tench", "English springer"]

@@ -24,6 +24,7 @@ from byol.report.gallery import gallery
 from byol.report.suitability import view_warnings
 from byol.report.tile import mosaic, sheet, tile
 from byol.report.view_grid import describe, spread, view_grid
+from byol.runtime.listener import Listener
 from byol.views.policy import T_PRIME, T
 from byol.views.views import Views, pair
 from tests.conftest import picture
@@ -153,7 +154,7 @@ def test_libraries_of_maps_may_warn_or_fail(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pacmap", SimpleNamespace())  # another library of that name, or a broken one
     unit, _ = blobs(each=40)
     said: list[str] = []
-    assert list(maps(unit, spectrum(unit)[1], slow=True, say=said.append)) == ["UMAP", "PCA"]
+    assert list(maps(unit, spectrum(unit)[1], slow=True, listener=Listener(said.append))) == ["UMAP", "PCA"]
     assert len(said) == 1 and said[0].startswith("The PaCMAP map is missing, since pacmap failed: ImportError")
 
 
@@ -163,7 +164,7 @@ def test_umap_and_pacmap_keep_blobs_together_and_say_nothing(
 ) -> None:
     unit, labels = blobs(each=60)
     said: list[str] = []
-    found = maps(unit, spectrum(unit)[1], slow=True, say=said.append)
+    found = maps(unit, spectrum(unit)[1], slow=True, listener=Listener(said.append))
     assert said == []
     assert list(found) == ["t-SNE", "UMAP", "PaCMAP", "PCA"]
     for name in ("UMAP", "PaCMAP"):

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from byol import studies
 from byol.build.encoder import untrained_encoder
+from byol.build.settings import Asked
 from byol.cli import main as cli
 from byol.cli.pretrain import Pretrain
 from byol.commands.evaluate import evaluate
@@ -24,12 +25,14 @@ from byol.config import Config, override, validate
 from byol.data.labelled import labelled_splits
 from byol.data.open import open_source
 from byol.data.sample import open_sample
+from byol.data.spec import DataSpec
 from byol.encoder.encoder_file import save_encoder
 from byol.errors import ConfigError, EncoderError
 from byol.evaluate.features import Features
 from byol.evaluate.probes import probe_correct
 from byol.recipes import recipe
-from byol.studies import STUDIES, budget, command, find_study, questions, runs
+from byol.runtime.listener import Listener
+from byol.studies import STUDIES, budget, find_study, questions, run_study, runs
 from byol.studies.judge import judge, over_seeds
 from byol.studies.plot import plot
 from byol.studies.questions import heads
@@ -56,7 +59,7 @@ def study(
     overall: Any = lambda share, note: None,
     **planned: Any,
 ) -> StudyResult | int:
-    return carry_out(begin(name, jobs=jobs, **planned), say=say, overall=overall)
+    return carry_out(begin(name, jobs=jobs, **planned), listener=Listener(say), overall=overall)
 
 
 @pytest.fixture(autouse=True)
@@ -363,7 +366,7 @@ def test_over_seeds_is_students_interval() -> None:
 
 def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(photos: Path, tmp_path: Path) -> None:
     (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
-    encoder = untrained_encoder(override(task.config, QUICK), open_source(str(photos)))
+    encoder = untrained_encoder(replace(task.asked, config=override(task.config, QUICK)), open_source(str(photos)))
     train, test = labelled_splits(str(photos))
     right = probe_correct(encoder, train, test, 3, torch.device("cpu"))
     found = runs.accuracies(encoder, task)
@@ -525,7 +528,9 @@ def test_study_with_jobs_tells_what_a_run_refuses_in_a_sentence(
 def test_study_prints_commands_that_train_its_runs(name: str, scale, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Pretrain] = []
     monkeypatch.setitem(cli.COMMANDS, "pretrain", (Pretrain, lambda options: begun.append(options) or 0))
-    tasks = [task for task in plan(find_study(name), scale, 1, Path("out"), root="over there") if task.variant]
+    tasks = [
+        task for task in plan(find_study(name), scale, 1, Path("out"), data=DataSpec("", "over there")) if task.variant
+    ]
     for task in tasks:
         program, *words = shlex.split(training_command(task))
         with pytest.raises(SystemExit) as ended:
@@ -611,13 +616,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """The configs that a speed test measures; on two cores it takes no time and gives RATES."""
     seen: list[Config] = []
 
-    def estimate(source: object, config: Config, **how: bool) -> SimpleNamespace:
+    def estimate(source: object, asked: Asked, **how: bool) -> SimpleNamespace:
+        config = asked.config
         seen.append(config)
         return found_speed(RATES[config.method.loss_normalization])
 
     monkeypatch.setattr(budget, "estimate", estimate)
     monkeypatch.setattr(budget, "num_cores", lambda: 2)
-    monkeypatch.setattr(command, "num_cores", lambda: 2)
+    monkeypatch.setattr(run_study, "num_cores", lambda: 2)
     return seen
 
 
@@ -671,8 +677,8 @@ def test_speed_of_a_run_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_jobs_are_as_many_as_cores_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def jobs(cores: int, device: str) -> int:
-        monkeypatch.setattr(command, "num_cores", lambda: cores)
-        monkeypatch.setattr(command, "choose_device", lambda name: torch.device(device))
+        monkeypatch.setattr(run_study, "num_cores", lambda: cores)
+        monkeypatch.setattr(run_study, "choose_device", lambda name: torch.device(device))
         return begin("heads", images=1000, out=tmp_path / f"{cores}{device}").jobs
 
     assert [jobs(1, "cpu"), jobs(3, "cpu"), jobs(64, "cpu"), jobs(64, "cuda")] == [1, 3, 4, 1]
