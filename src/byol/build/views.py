@@ -2,23 +2,15 @@
 
 import dataclasses
 
-from byol.config import Config, ViewConfig
+from byol.config import Config
 from byol.runtime.view_roles import Roles
 from byol.views.asymmetric import Asymmetry, asymmetric
-from byol.views.policy import ViewPolicy
 from byol.views.views import View, Views, pair
-
-
-def view_policy(view: ViewConfig) -> ViewPolicy:
-    """The policy that a view's settings describe."""
-    return ViewPolicy(**dataclasses.asdict(view))
 
 
 def plain_views(config: Config, *, fused: bool = False) -> Views:
     """T and T' of a resolved config, whatever its asymmetry; `fused` by the compiled operator where it fits."""
-    return _views(
-        config, pair(view_policy(config.views.view1), view_policy(config.views.view2), config.views.size), fused
-    )
+    return _views(config, pair(config.views.view1, config.views.view2, config.views.size), fused)
 
 
 def _views(config: Config, roles: Roles[View], fused: bool) -> Views:
@@ -52,4 +44,4 @@ def build_views(config: Config, *, fused: bool = False) -> Views:
     a, v = config.asymmetry, config.views
     sides = (a.scale_mix, a.weak_augmentation, a.mean_encoding, a.strong_augmentation)
     asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, *sides)
-    return _views(config, asymmetric(view_policy(v.view1), view_policy(v.view2), v.size, asymmetry), fused)
+    return _views(config, asymmetric(v.view1, v.view2, v.size, asymmetry), fused)

@@ -1,6 +1,6 @@
 """Views of the same images, as the network gets them, and in words what was done to each."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from byol.data.source import Image, ImageSource
 from byol.errors import BrokenImageError, DataError
 from byol.report.tile import tile
 from byol.views.geometry import crop_window
-from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
+from byol.views.parameters import COLOR_OPERATIONS, ViewParameters
 from byol.views.policy import ViewPolicy
 from byol.views.views import Views
 
@@ -53,22 +53,17 @@ def describe(parameters: ViewParameters, policy: ViewPolicy, views: Views, image
     if bool(p.flip):
         done.append("flip")
     if bool(p.jitter):
-        strengths = {
-            BRIGHTNESS: ("brightness", p.brightness),
-            CONTRAST: ("contrast", p.contrast),
-            SATURATION: ("saturation", p.saturation),
-            HUE: ("hue", p.hue),
-        }
-        named = [
-            strengths[number] for number in p.order[0].tolist() if channels == 3 or number in (BRIGHTNESS, CONTRAST)
+        names = [COLOR_OPERATIONS[number] for number in p.order[0].tolist()]
+        done += [
+            f"{name} {float(getattr(p, name)):+.2f}"
+            for name in names
+            if channels == 3 or name in ("brightness", "contrast")
         ]
-        done += [f"{name} {float(value):+.2f}" for name, value in named]
-    if bool(p.grayscale) and channels == 3:
-        done.append("grayscale")
-    if bool(p.blur):
-        done.append(f"blur sigma {float(p.sigma):.2f}")
-    if bool(p.solarize):
-        done.append(f"solarize from {policy.solarize_threshold:g}")
+    amounts = {"blur": f" sigma {float(p.sigma):.2f}", "solarize": f" from {policy.solarize_threshold:g}"}
+    for field in fields(p):
+        is_switch = getattr(p, field.name).dtype == torch.bool and field.name not in ("flip", "jitter")
+        if is_switch and bool(getattr(p, field.name)) and (field.name != "grayscale" or channels == 3):
+            done.append(field.name + amounts.get(field.name, ""))
     return ", ".join(done)
 
 

@@ -32,7 +32,7 @@ def augment(
     channels_last: bool = False,
 ) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: the view of (N, C, H, W) images that `parameters` describe."""
-    if kernels == "fused" and fused.takes(images, torch.uint8):
+    if kernels == "fused" and fused.takes(images, torch.uint8) and fused.knows(policy):
         return fused.augment(
             images, parameters, policy, size, semantics=semantics, antialias=antialias, channels_last=channels_last
         )
@@ -73,7 +73,7 @@ def distort(
     channels_last: bool = False,
 ) -> Tensor:
     """(N, C, S, S): the second half of `augment`, that is colour, blur and solarize of crops in [0, 1]."""
-    if kernels == "fused" and fused.takes(views, torch.float32):
+    if kernels == "fused" and fused.takes(views, torch.float32) and fused.knows(policy):
         return fused.distort(views, parameters, policy, semantics=semantics, channels_last=channels_last)
 
     def view(rows: slice) -> Tensor:

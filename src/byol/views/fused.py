@@ -16,6 +16,8 @@ from byol.views.parameters import ViewParameters
 from byol.views.policy import Semantics, ViewPolicy
 
 NUMBERS = ("brightness", "contrast", "saturation", "hue", "grayscale", "blur", "sigma", "solarize")
+OPERATIONS = frozenset(("flip", "jitter", "grayscale", "blur", "solarize"))
+"""Operations of views.cpp, by the names of their probabilities."""
 POINTER, INT, FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
 ARGUMENTS = {
     "augment": (*[POINTER] * 4, *[INT] * 5, FLOAT, INT, POINTER, POINTER),
@@ -36,6 +38,15 @@ def _library() -> ctypes.CDLL:
 def takes(images: Tensor, kind: torch.dtype) -> bool:
     """Whether the operator can process these images: on the CPU, of type `kind`, and with a compiler installed."""
     return images.device.type == "cpu" and images.dtype == kind and not kernels.prepare()
+
+
+def knows(policy: ViewPolicy) -> bool:
+    """Whether views.cpp has every operation that the policy may apply."""
+    return all(
+        value == 0 or name.removesuffix("_probability") in OPERATIONS
+        for name, value in vars(policy).items()
+        if name.endswith("_probability")
+    )
 
 
 def augment(

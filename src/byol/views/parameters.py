@@ -15,6 +15,15 @@ from byol.views.policy import ViewPolicy
 CROP_TRIES = 10
 """Crop windows drawn per view, as in torchvision; DeepMind's semantics use only the first."""
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+COLOR_OPERATIONS = ("brightness", "contrast", "saturation", "hue")
+"""Names of the operations by their number."""
+SCALARS = (
+    *("flip", "jitter", "brightness", "contrast", "saturation", "hue"),
+    *("grayscale", "blur", "sigma", "solarize"),
+)
+"""Draws of one number per image, in the order of their columns. Append new ones: a seed then keeps its views."""
+FIRST_STREAM = 2 * CROP_TRIES + 16
+"""Columns that come from one stream of random numbers; each later column has a stream of its own."""
 
 
 @dataclass(frozen=True)
@@ -64,29 +73,37 @@ def joined(parts: list[ViewParameters]) -> ViewParameters:
 
 def draw(policy: ViewPolicy, num_images: int, seed: int, step: int, view: int) -> ViewParameters:
     """Parameters of view number `view` of the `num_images` images of global step `step` (BYOL Table 6)."""
-    columns = 2 * CROP_TRIES + 16
-    generator = np.random.Generator(np.random.Philox(key=[seed, (step << 8) + view]))
-    uniform = torch.from_numpy(generator.random((num_images, columns), dtype=np.float64))
-    area, aspect, offset, order, rest = uniform.split([CROP_TRIES, CROP_TRIES, 2, 4, 10], dim=1)
-    flip, jitter, brightness, contrast, saturation, hue, grayscale, blur, sigma, solarize = rest.unbind(1)
+    uniform = uniform_columns(2 * CROP_TRIES + 6 + len(SCALARS), num_images, seed, step, view)
+    area, aspect, offset, order, scalars = uniform.split([CROP_TRIES, CROP_TRIES, 2, 4, len(SCALARS)], dim=1)
+    drawn = dict(zip(SCALARS, scalars.unbind(1), strict=True))
     log_low, log_high = math.log(policy.crop_aspect[0]), math.log(policy.crop_aspect[1])
     return ViewParameters(
         area=_between(area, *policy.crop_area),
         log_aspect=_between(aspect, log_low, log_high),
         aspect_range=torch.tensor(policy.crop_aspect, dtype=torch.float64).expand(num_images, 2),
         offset=_below_one(offset),
-        flip=flip < policy.flip_probability,
-        jitter=jitter < policy.jitter_probability,
+        flip=drawn["flip"] < policy.flip_probability,
+        jitter=drawn["jitter"] < policy.jitter_probability,
         order=order.argsort(dim=1),
-        brightness=_between(brightness, -policy.brightness, policy.brightness),
-        contrast=_between(contrast, -policy.contrast, policy.contrast),
-        saturation=_between(saturation, -policy.saturation, policy.saturation),
-        hue=_between(hue, -policy.hue, policy.hue),
-        grayscale=grayscale < policy.grayscale_probability,
-        blur=blur < policy.blur_probability,
-        sigma=_between(sigma, *policy.blur_sigma),
-        solarize=solarize < policy.solarize_probability,
+        brightness=_between(drawn["brightness"], -policy.brightness, policy.brightness),
+        contrast=_between(drawn["contrast"], -policy.contrast, policy.contrast),
+        saturation=_between(drawn["saturation"], -policy.saturation, policy.saturation),
+        hue=_between(drawn["hue"], -policy.hue, policy.hue),
+        grayscale=drawn["grayscale"] < policy.grayscale_probability,
+        blur=drawn["blur"] < policy.blur_probability,
+        sigma=_between(drawn["sigma"], *policy.blur_sigma),
+        solarize=drawn["solarize"] < policy.solarize_probability,
     )
+
+
+def uniform_columns(columns: int, num_images: int, seed: int, step: int, view: int) -> Tensor:
+    """(N, columns) float64 in [0, 1): a column does not depend on the number of columns, a row not on that of rows."""
+    key, first = [seed, (step << 8) + view], min(columns, FIRST_STREAM)
+    parts = [np.random.Generator(np.random.Philox(key=key)).random((num_images, FIRST_STREAM))[:, :first]]
+    for column in range(FIRST_STREAM, columns):
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, column]))
+        parts.append(generator.random((num_images, 1)))
+    return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
 def _between(uniform: Tensor, low: float, high: float) -> Tensor:

@@ -159,3 +159,18 @@ def test_fused_leaves_float_images_and_machines_without_a_compiler_to_torch(monk
     assert torch.equal(augment(images, p, T, 16, kernels="fused"), augment(images, p, T, 16))
     assert torch.equal(random_crop(images, p, 16, kernels="fused"), random_crop(images, p, 16))
     assert torch.equal(distort(floats, p, T, kernels="fused"), distort(floats, p, T))
+
+
+def test_policies_with_an_operation_of_their_own_are_computed_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Posterizing(ViewPolicy):
+        posterize_probability: float = 0.5
+
+    for name in ("augment", "distort"):
+        monkeypatch.setattr(fused, name, lambda *_, **__: pytest.fail("asked for the compiled operator"))
+    images, policy = noise(3, 3, 20, 20), Posterizing()
+    p = draw(policy, 3, 0, 0, 1)
+    assert torch.equal(augment(images, p, policy, 16, kernels="fused"), augment(images, p, policy, 16))
+    assert torch.equal(distort(images / 255, p, policy, kernels="fused"), distort(images / 255, p, policy))
+    assert not fused.knows(policy)
+    assert fused.knows(Posterizing(posterize_probability=0.0)) and fused.knows(T_PRIME)
