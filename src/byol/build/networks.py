@@ -25,31 +25,38 @@ from byol.nets.norm import split_batch_norm, with_parts
 
 @dataclass(frozen=True)
 class MethodParts:
-    """What a method is made of, where the config leaves `heads.predictor` and `method.target` at auto."""
+    """One method: its title, and its parts for `heads.predictor` and `method.target` at auto."""
 
+    title: str
+    """Name in model cards."""
     predictor: Literal["mlp", "linear", "least-squares", "none"]
     target: TargetKind
     loss: Callable[[MethodConfig, Gather], PairLoss]
-    """Over both directions; `Gather` collects the vectors of all ranks."""
+    """Loss over both directions; `Gather` collects the vectors of all ranks."""
 
 
 METHODS = {
     "byol": MethodParts(
-        "mlp", "average", lambda m, gather: partial(normalized_loss, normalization=m.loss_normalization)
+        "BYOL",
+        "mlp",
+        "average",
+        lambda m, gather: partial(normalized_loss, normalization=m.loss_normalization),
     ),
-    "simsiam": MethodParts("mlp", "stop-gradient", lambda m, gather: simsiam_loss),
+    "simsiam": MethodParts("SimSiam", "mlp", "stop-gradient", lambda m, gather: simsiam_loss),
     "simclr": MethodParts(
+        "SimCLR",
         "none",
         "online",
         lambda m, gather: partial(nt_xent, temperature=m.temperature, gather=gather, chunk=m.loss_chunk),
     ),
     "infonce": MethodParts(
+        "BYOL with negatives (InfoNCE)",
         "mlp",
         "average",
         lambda m, gather: partial(info_nce, alpha=m.temperature, beta=m.beta, gather=gather, chunk=m.loss_chunk),
     ),
 }
-"""The names are those of `config.MethodConfig.name`."""
+"""Methods by the names of `config.MethodConfig.name`."""
 
 
 def method_parts(config: Config) -> MethodParts:
