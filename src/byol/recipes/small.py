@@ -4,7 +4,7 @@
     byol pretrain --data photos/ --minutes 60
 
 There is no published number: the settings follow small-batch practice. With `--minutes` the recipe is contrastive and
-smaller if BYOL would have too little time (SIZES); docs/recipes.md has our measurements of both.
+smaller if BYOL would have too little time (SIZES); docs/trials.md has our measurements of both.
 """
 
 from byol.config import (
@@ -39,7 +39,7 @@ MEASURED = (
 )
 WITH_WEIGHTS = {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.1, "batch_size": 128}
 """Changes with which ImageNet weights gained 6 points of linear accuracy in 10 passes over 5,000 images. With moving
-averages they lost 19, with heads as slow as the encoder up to 7 (docs/recipes.md)."""
+averages they lost 19, with heads as slow as the encoder up to 7 (docs/trials.md)."""
 SIZES = (
     Size("BYOL, ResNet-18", least_images=2_000_000),
     Size(
