@@ -49,7 +49,10 @@ def test_every_file_imports_lower_levels_only() -> None:
     wrong = []
     for path in ROOT.rglob("*.py"):
         place = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        for other in imports(path) - {place}:
+        modules = imported_modules(path)
+        if place == "config":
+            modules -= {"byol.views.policy"}  # dataclasses without torch, which are settings and view distributions
+        for other in {module.split(".")[1] for module in modules} - {place}:
             allowed = LEVELS[other] < LEVELS[place] or other == "errors"
             if place in ("config", "recipes"):
                 allowed = other == "errors" or (place == "recipes" and other == "config")
@@ -111,7 +114,7 @@ def test_public_names_all_resolve() -> None:
 
 def lengths(limit: int) -> dict[str, int]:
     """Lines of each file of the package that is longer than `limit`."""
-    files = [path for kind in ("*.py", "*.cpp") for path in ROOT.rglob(kind)]
+    files = [path for kind in ("*.py", "*.cpp", "*.h") for path in ROOT.rglob(kind)]
     return {path.name: count for path in files if (count := path.read_text().count("\n")) > limit}
 
 
