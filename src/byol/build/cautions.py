@@ -98,7 +98,7 @@ def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[st
 
 
 def _of_heads(config: Config) -> list[str]:
-    """Measured in docs/results.md, "Normalisation"."""
+    """Measured in docs/study-results.md."""
     h = config.heads
     is_measured = config.method.name == "byol" and h.predictor in ("auto", "mlp") and not h.weight_standardization
     if not is_measured or h.projector_norm not in ("none", "layer") or h.predictor_norm != h.projector_norm:
