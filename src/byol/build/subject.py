@@ -72,7 +72,7 @@ def trained_images(
     trained_on = TrainedRun.open(folder).data if (folder / "run.json").exists() else DataSpec("")
     if not trained_on.data:
         raise DataError(f"{name} does not tell which images it was trained on. Name images with --data.")
-    return open_source(DataSpec(trained_on.data, spec.root or trained_on.root), listener=listener)
+    return open_source(replace(trained_on, root=spec.root or trained_on.root, download=False), listener=listener)
 
 
 def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:

@@ -200,6 +200,7 @@ def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, sec
         "weights": subject.encoder.fingerprint(),
         "network": f"{subject.network}, eval mode",
         "num_features": job.encoder.num_features,
+        "classes": job.train.class_names,
         "train": part(job.train),
         "test": part(job.test),
         "skipped_images": len(job.skipped),

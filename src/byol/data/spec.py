@@ -13,11 +13,19 @@ class DataSpec:
     """Folder of the data sets by name. Default: ~/.cache/byol."""
     download: bool = False
     """Download a data set by name where torchvision can."""
+    image_column: str = ""
+    """Column of a table that holds the images. Default: the one that fits by type and name."""
+    label_column: str = ""
+    """Column of a table that holds the classes. Default: `label`, or another common name."""
 
     @property
     def folder(self) -> Path:
         """`root`, or its default."""
         return Path(self.root).expanduser() if self.root else Path.home() / ".cache" / "byol"
+
+
+NO_DATA = DataSpec("")
+"""A specification that names nothing; all of it is by default."""
 
 
 def as_spec(data: str | Path | DataSpec) -> DataSpec:
