@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type: every `byol ...` command and every Python block, in the page's order."""
+"""Commands and Python blocks that the pages tell a reader to type, in the page's order."""
 
 import json
 import re
@@ -20,7 +20,7 @@ class Command:
     """A command of a page."""
 
     place: int
-    """Where it stands in the page's text."""
+    """Position in the page's text, in characters."""
     text: str
 
     @property
@@ -31,7 +31,7 @@ class Command:
 
     @property
     def is_run(self) -> bool:
-        """Whether it says more than a name, as in `byol knn`."""
+        """Whether it says more than a name, as in `byol embed`."""
         return len(self.words) > 1 or not self.text.startswith("byol ") or self.words == ["recipes"]
 
 
@@ -47,9 +47,9 @@ def read(page: Path) -> str:
 def commands(page: Path) -> list[Command]:
     """Every command of a page: in blocks, indented or fenced, and in the running text."""
     text = PYTHON_BLOCK.sub(lambda block: "\n" * block[0].count("\n"), read(page))
-    found = [Command(match.start(1), match[1]) for match in BLOCK_LINE.finditer(text)]
-    found += [Command(match.start(1), " ".join(match[1].split())) for match in INLINE.finditer(text)]
-    return sorted(found, key=lambda command: command.place)
+    found_commands = [Command(match.start(1), match[1]) for match in BLOCK_LINE.finditer(text)]
+    found_commands += [Command(match.start(1), " ".join(match[1].split())) for match in INLINE.finditer(text)]
+    return sorted(found_commands, key=lambda command: command.place)
 
 
 def python_blocks(page: Path) -> list[str]:

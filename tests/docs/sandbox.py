@@ -43,7 +43,9 @@ NOT_RUN = {
     "byol demo": "trains on the bundled images; tests/integration/test_demo.py runs it",
     "byol explore timm:": "needs a network, and serves as the one below",
     "byol explore": "serves until Ctrl-C; tests/unit/test_explore.py asks the server, tests/browser the page",
-    "byol pretrain --data photos/ --minutes 60": "takes an hour; tests/integration/test_minutes.py runs the command",
+    "byol pretrain --data photos/ --minutes": "takes the minutes it is given; tests/integration/test_minutes.py runs the command",
+    "byol pretrain --data imagenet --recipe imagenet-300": "needs ImageNet; torchrun's command is the same training",
+    "byol evaluate timm:": "needs a network; tests/integration/test_evaluate.py evaluates other encoders",
     "byol pretrain --data photos/ --encoder.name resnet18 --encoder.pretrained": "needs a network; a start from a file is run",
     "byol pretrain --data cifar10/train.parquet --recipe tonight": "takes the minutes it is given, as the one above",
     "byol pretrain --data cifar10 --download": "needs a network; with a file of the same images it is the one above",
@@ -61,6 +63,7 @@ def prepare(folder: Path, photos: Path) -> None:
         byol.pretrain(str(photos), out=folder / "runs" / name, overrides=TINY, say=lambda _: None)
     shutil.copytree(photos, folder / "labelled")
     os.symlink(folder / "runs" / "photos", folder / "RUN")
+    shutil.copytree(folder / "runs" / "photos", folder / "run")
     shutil.copy(GOLDEN / "synthetic_checkpoint_plain.pkl", folder / "pretrain_res50x1.pkl")
     torch.save(create_encoder("resnet10", stem="imagenet").state_dict(), folder / "resnet18.pth")
     (folder / "cifar10").mkdir()
@@ -90,6 +93,7 @@ def run_python(block: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def tiny(data: Any, recipe: str = "small", **given: Any) -> byol.Run:
         shutil.rmtree(given.get("out") or "runs/none", ignore_errors=True)
+        given.pop("minutes", None)
         given["overrides"] = {**(given.get("overrides") or {}), **TINY}
         return real(data, recipe, **given)
 

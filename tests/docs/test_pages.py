@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type works: all of it parses, and all that can run here runs on a few pictures."""
+"""Every command of a page parses, and every one that can run here runs on a few pictures."""
 
 import ast
 import inspect
@@ -34,9 +34,9 @@ def ids(page: Path) -> str:
 def test_page_commands_are_found_by_another_rule() -> None:
     for page in PAGES:
         plain = [line for line in read(page).splitlines() if re.match(r"(    )?(byol \w|.*torchrun .*-m byol)", line)]
-        found = [command.text for command in commands(page)]
-        lost = [line for line in plain if line.strip() not in found and not line.startswith("byol")]
-        assert lost == [], page
+        texts = [command.text for command in commands(page)]
+        lost_lines = [line for line in plain if line.strip() not in texts and not line.startswith("byol")]
+        assert lost_lines == [], page
     assert len(commands(ROOT / "docs" / "export.md")) > 12
 
 
@@ -51,11 +51,11 @@ def test_page_commands_parse(page: Path) -> None:
             with pytest.raises(SystemExit, match=r"^0$"):
                 parse(name, rest)
             continue
-        chosen = parse(name, rest)
-        if isinstance(chosen, Pretrain):
-            validate(chosen.config)
-        if isinstance(chosen, RunStudy):
-            find_study(chosen.name)
+        parsed = parse(name, rest)
+        if isinstance(parsed, Pretrain):
+            validate(parsed.config)
+        if isinstance(parsed, RunStudy):
+            find_study(parsed.name)
 
 
 def test_every_option_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,4 +134,4 @@ def check_export() -> None:
 
 
 CHECKS = {"evaluation.md": check_evaluation, "export.md": check_export}
-"""What a page's commands must have left."""
+"""Checks of the files that a page's commands leave, by page."""

@@ -16,6 +16,6 @@ def test_results_of_studies_are_on_record() -> None:
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
 def test_results_show_what_the_study_printed(record: Path) -> None:
-    shown = (ROOT / "docs" / "results.md").read_text()
+    shown = (ROOT / "docs" / "study-results.md").read_text()
     assert markdown(read(record)) in shown
     assert f"({record.stem}.png)" in shown

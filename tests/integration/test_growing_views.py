@@ -21,16 +21,16 @@ from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.source import SkippedImages
-from byol.engine import loop
 from byol.engine.metrics import read_metrics
 from byol.engine.micro_batches import Views, bounds, in_parts
 from byol.engine.pace import Pace
-from byol.engine.progress import Progress, pixels
+from byol.engine.progress import Log, Progress, pixels
 from byol.engine.settings import LoopSettings
 from byol.engine.step import Schedule
 from byol.errors import ConfigError, EncoderError
 from byol.methods.siamese import Siamese
 from byol.recipes import recipe
+from byol.runtime.listener import Listener
 from byol.runtime.ranks import Ranks
 from byol.views.asymmetric import AsymmetricViews, Asymmetry
 from byol.views.policy import T_PRIME, T
@@ -82,9 +82,8 @@ def test_time_left_follows_the_newest_lines(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     left: list[float] = []
     settings = LoopSettings(1, 1, 1, 60.0)
-    log = loop._Log(
-        0, Schedule(0.1, 16, 100, 0, 0.99), [1024], settings, None, lambda p: left.append(p.remaining_seconds), Ranks()
-    )
+    listener = Listener(step=lambda p: left.append(p.remaining_seconds))
+    log = Log(0, Schedule(0.1, 16, 100, 0, 0.99), [1024], settings, None, listener, Ranks())
     for step in range(1, 9):
         state: Any = SimpleNamespace(step=step, method=SimpleNamespace(has_average=False), collapse=None)
         log.write(state)

@@ -28,6 +28,7 @@ from byol.data.subset import Subset
 from byol.data.tar_shards import TarImages
 from byol.errors import BrokenImageError, DataError
 from byol.evaluate.features import extract
+from byol.runtime.listener import Listener
 from byol.views.policy import T_PRIME, T
 from byol.views.two_views import TwoViews
 from tests.conftest import encoded, picture
@@ -213,7 +214,7 @@ def test_shards_behind_http_are_fetched_once(served: tuple[Path, str], tmp_path:
     for part in range(8, 11):
         shard(folder / f"set-{part:03d}.tar", {f"{part}.png": encoded(picture(part))})
     said: list[str] = []
-    files = fetch_shards(f"{address}/set-{{008..010}}.tar", tmp_path / "cache", said.append)
+    files = fetch_shards(f"{address}/set-{{008..010}}.tar", tmp_path / "cache", Listener(said.append))
     assert len(said) == 4
     source = TarImages(files, "tar")
     assert [source.names[i] for i in range(3)] == ["8.png", "9.png", "10.png"]

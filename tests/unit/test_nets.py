@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import timm
@@ -9,7 +10,9 @@ import torch
 from torch import nn
 
 import byol
+from byol.build.networks import build_method
 from byol.build.subject import open_subject
+from byol.config import Config, override
 from byol.data.image_folder import ImageFolder
 from byol.nets.initialization import initialize
 from byol.nets.resnet import ResNet
@@ -36,6 +39,21 @@ def test_initialize_torch_is_kaiming_over_fan_out() -> None:
     layer = nn.Conv2d(16, 400, 3)
     initialize(layer, "torch")
     assert float(layer.weight.detach().std()) == pytest.approx(math.sqrt(2 / (400 * 9)), rel=0.01)
+
+
+def test_online_classifier_starts_as_the_conventions_say() -> None:
+    def classifier(conventions: Literal["torch", "deepmind"]) -> nn.Linear:
+        config = override(Config(), SMALL | {"encoder.conventions": conventions})
+        found = build_method(config, 3, num_classes=4).classifier
+        assert found is not None
+        return found
+
+    haiku, own = classifier("deepmind"), classifier("torch")
+    std = haiku.in_features**-0.5  # torch's uniform start ends at 1 of it, Haiku's cut normal at 2
+    assert 1.5 * std < float(haiku.weight.detach().abs().max()) <= 2 * std
+    assert float(haiku.bias.detach().abs().max()) == 0
+    assert float(own.weight.detach().abs().max()) <= std
+    assert float(own.bias.detach().abs().max()) > 0
 
 
 @pytest.mark.parametrize(("depth", "millions"), [(18, 11.18), (50, 23.51), (101, 42.50), (152, 58.14), (200, 62.62)])

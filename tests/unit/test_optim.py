@@ -4,6 +4,7 @@ import itertools
 import math
 
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from torch import nn
 from byol.engine.step import Schedule
 from byol.nets.encoder import create_encoder
 from byol.nets.heads import mlp_head
-from byol.optim.groups import create_optimizer, split_parameters
+from byol.optim.groups import create_optimizer, describe_groups, split_parameters
 from byol.optim.lars import LARS
 from byol.optim.schedules import learning_rate, scale_tau, target_tau, total_steps
 
@@ -180,5 +181,44 @@ def test_split_parameters_excludes_layer_scales() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.gamma = nn.Parameter(torch.ones(4))
+            self.slope = nn.PReLU(4)
 
-    assert split_parameters([("m", Scaled())])[1].keys() == {"m.gamma"}
+    assert split_parameters([("m", Scaled())])[1].keys() == {"m.gamma", "m.slope.weight"}
+
+
+def excluded_of(encoder: nn.Module) -> set[str]:
+    return {name.removeprefix("encoder.") for name in split_parameters([("encoder", encoder)])[1]}
+
+
+def test_split_parameters_excludes_vectors_of_several_dimensions() -> None:
+    for name, kind in (("fastvit_t8", "gamma"), ("nf_regnet_b0", "gain")):
+        with torch.device("meta"):
+            encoder = timm.create_model(name, num_classes=0)
+        vectors = {n for n, p in encoder.named_parameters() if n.endswith(kind) and p.dim() > 1}
+        assert vectors and vectors <= excluded_of(encoder)
+
+
+def test_split_parameters_excludes_what_timm_lists() -> None:
+    for name, size in (("vit_tiny_patch16_224", 32), ("swin_tiny_patch4_window7_224", 224)):
+        with torch.device("meta"):
+            encoder = timm.create_model(name, num_classes=0, img_size=size)
+        named = {n for n, _ in encoder.named_parameters() if n in encoder.no_weight_decay()}
+        assert named and named <= excluded_of(encoder)
+        assert "patch_embed.proj.weight" not in excluded_of(encoder)
+
+
+def test_narrow_layers_and_the_papers_resnets_are_decayed() -> None:
+    assert split_parameters([("m", nn.Conv2d(1, 4, 1))])[0].keys() == {"m.weight"}
+    encoder = create_encoder("resnet18", width=0.125)
+    by_dimension = {name for name, p in encoder.named_parameters() if p.dim() <= 1}
+    assert excluded_of(encoder) == by_dimension
+
+
+def test_describe_groups_names_what_is_excluded() -> None:
+    with torch.device("meta"):
+        encoder = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=1)
+    weights, excluded = split_parameters([("encoder", encoder)])
+    assert describe_groups([("encoder", encoder)]) == (
+        f"weight decay on {len(weights)} tensors, none on {len(excluded)} (bias, cls_token, pos_embed, norm weight)"
+    )
+    assert describe_groups([("m", nn.Linear(2, 3))], decay_all=True) == "weight decay on all 2 tensors"

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import byol
+from byol.cli.main import main
 from byol.commands.evaluate import Result, evaluate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
@@ -87,8 +88,9 @@ def test_paper_budget_is_the_papers_grid() -> None:
 
 
 def test_small_budgets_are_small() -> None:
-    for rates in (linear_sgd.RATES, semi.RATES, finetune.RATES, finetune.SCRATCH_RATES):
+    for rates in (semi.RATES, finetune.RATES, finetune.SCRATCH_RATES):
         assert len(rates["default"]) <= 3
+    assert linear_sgd.LEAST_STEPS["default"] * linear_sgd.BATCH_SIZE["default"] <= 10 * 9000
     assert max(linear_sgd.EPOCHS["default"], *semi.EPOCHS["default"], finetune.EPOCHS["default"]) <= 10
 
 
@@ -169,6 +171,50 @@ def test_every_protocol_learns_colours_and_writes_its_record(encoder: Path, colo
         assert "top-5" not in result.metrics, "of three classes"
     assert results[3].path.name == "semi-12-per-class.json"
     assert before == {file.name: file.read_bytes() for file in encoder.iterdir() if file.is_file()}
+
+
+def test_cluster_of_one_class_is_refused_and_the_others_run(encoder: Path, tmp_path: Path) -> None:
+    column = pa.array([encoded(picture(i)) for i in range(20)])
+    for name, labels in (("train", [0, 1] * 10), ("test", [1] * 20)):
+        pq.write_table(pa.table({"image": column, "label": labels}), tmp_path / f"{name}.parquet")
+    done: list[Result] = []
+    train, test = (str(tmp_path / f"{name}.parquet") for name in ("train", "test"))
+    with pytest.raises(DataError, match=r"cluster needs test images of at least two classes; .* has one\."):
+        evaluate(encoder, train, ("cluster", "knn"), test_data=test, budget="smoke", done=done.append)
+    assert [result.protocol for result in done] == ["knn"]
+
+
+def test_linear_on_few_images_has_its_least_number_of_steps_but_for_budget_paper(encoder: Path, colours: Path) -> None:
+    default, paper = (
+        evaluate(encoder, str(colours), ["linear"], budget=budget)[0].record for budget in ("default", "paper")
+    )
+    assert (default["settings"]["steps"], default["settings"]["epochs"]) == (350, 350)
+    assert (paper["settings"]["steps"], paper["settings"]["epochs"]) == (80, 80)
+    assert default["settings"]["rates"][-1] > 100 * paper["settings"]["rates"][0]
+    assert paper["settings"]["rates"] == [0.4, 0.3, 0.2, 0.1, 0.05]
+
+
+def test_rate_at_an_end_of_its_grid_is_told() -> None:
+    assert training.end_of_grid([(0.1, 50.0), (0.4, 70.0), (0.2, 60.0)]).startswith(
+        "the highest of 3 rates, 0.4, did best"
+    )
+    assert training.end_of_grid([(0.1, 80.0), (0.4, 70.0), (0.2, 60.0)]).startswith(
+        "the lowest of 3 rates, 0.1, did best"
+    )
+    assert training.end_of_grid([(0.1, 50.0), (0.4, 70.0), (0.2, 70.0)]) == "", "one between does as well"
+    assert training.end_of_grid([(0.1, 50.0), (0.4, 70.0)]) == "", "two rates are ends alone"
+
+
+def test_caution_is_recorded_and_printed(
+    encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(linear_sgd.RATES, "smoke", (1e-9, 2e-9, 0.4))
+    monkeypatch.setitem(linear_sgd.LEAST_STEPS, "smoke", 40)
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", str(encoder), "--data", str(colours), "--protocol", "linear", "--budget", "smoke"])
+    assert "linear: the highest of 3 rates, 0.4, did best on the validation images" in capsys.readouterr().out
+    record = json.loads((encoder / "evaluation" / "linear.json").read_text())
+    assert record["caution"].startswith("the highest of 3 rates")
 
 
 def test_linear_leaves_the_encoder_as_it_is(encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from byol.methods.network import Method, Network
 from byol.methods.siamese import AsTarget, PairLoss, Siamese, TargetKind
 from byol.nets.encoder import create_encoder, find_num_features
 from byol.nets.heads import mlp_head
+from byol.nets.initialization import initialize
 from byol.nets.norm import in_parts, split_batch_norm
 
 
@@ -116,6 +117,7 @@ def build_method(
         with seeded(config.seed + 2**32):
             width = find_num_features(online.encoder, channels, config.views.size)
             classifier = nn.Linear(width, num_classes)
+            initialize(classifier, config.encoder.conventions)
     mean, std = config.views.mean, config.views.std
     if config.method.name == "byol" and _is_the_papers(config, parts) and isinstance(predictor, nn.Module):
         return BYOL(online, predictor, mean=mean, std=std, target=target, classifier=classifier)

@@ -125,11 +125,17 @@ def use_small_stem(encoder: nn.Module) -> None:
 
     An encoder without `conv1` and `maxpool` (a ViT, say) is left as it is: its patch size is part of its name.
     """
-    first = getattr(encoder, "conv1", None)
-    if isinstance(first, nn.Conv2d) and isinstance(getattr(encoder, "maxpool", None), nn.Module):
+    if has_pooled_stem(encoder):
+        first: Any = encoder.conv1
         encoder.conv1 = nn.Conv2d(first.in_channels, first.out_channels, 3, 1, padding=1, bias=False)
         nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")
         encoder.maxpool = nn.Identity()
+
+
+def has_pooled_stem(encoder: nn.Module) -> bool:
+    """Whether an encoder begins as torchvision's ResNets do, with one convolution and a max-pool."""
+    first, pool = getattr(encoder, "conv1", None), getattr(encoder, "maxpool", None)
+    return isinstance(first, nn.Conv2d) and isinstance(pool, nn.Module)
 
 
 @torch.no_grad()

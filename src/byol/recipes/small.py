@@ -4,7 +4,7 @@
     byol pretrain --data photos/ --minutes 60
 
 No published number: the settings follow small-batch practice. With `--minutes` it is contrastive and smaller where BYOL
-would have too little time (SIZES); docs/recipes.md holds what we measured of both.
+would have too little time (SIZES); docs/trials.md holds what we measured of both.
 """
 
 from byol.config import (
@@ -39,7 +39,7 @@ MEASURED = (
 )
 WITH_WEIGHTS = {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.1, "batch_size": 128}
 """What made weights trained on ImageNet better: 6 points of linear accuracy in 10 passes over 5,000 images. Averages that move lost 19, heads as slow as
-the encoder up to 7 (docs/recipes.md)."""
+the encoder up to 7 (docs/trials.md)."""
 SIZES = (
     Size("BYOL, ResNet-18", least_images=2_000_000),
     Size(

@@ -2,7 +2,7 @@
 
     byol pretrain --data cifar10/train.parquet --recipe tonight --minutes 15
 
-Chosen by the trials of docs/recipes.md on a split of CIFAR-10's training images. In those 15 minutes on two CPU cores with bf16 it reached
+Chosen by the trials of docs/trials.md on a split of CIFAR-10's training images. In those 15 minutes on two CPU cores with bf16 it reached
 kNN 70.3 and linear 69.9 on the test images (3 seeds); with `--minutes 60`, which takes the wider encoder, kNN 74.9 and linear 75.6
 (1 seed), on cores with AMX 77.2 and 77.8 (4 seeds; docs/results.md).
 """
@@ -30,14 +30,14 @@ SIZES = (
     Size("width 16, views of 16, 24 and 32 px", {"views.growth": (0.5, 0.75)}),
 )
 """At 386,000 images the wider one was ahead by its linear accuracy and behind by its kNN, in equal time. Views that grow were ahead in
-the time of 99,000 and of 144,000 images at 32 px, and not in a longer training; where that turns was not measured (docs/recipes.md)."""
+the time of 99,000 and of 144,000 images at 32 px, and not in a longer training; where that turns was not measured (docs/trials.md)."""
 
 
 def tonight() -> Recipe:
     """SimCLR with a ResNet-10 of width 16 (see SIZES) and a 3x3 stem on views of 32 px, batch 128, SGD, temperature 0.2.
 
     Differs from the paper: contrastive (NT-Xent), which was ahead of BYOL after equal time on a CPU (linear 54.0
-    against 43.1 in four minutes, 62.2 against 49.6 in eight; docs/recipes.md); SGD in place of LARS, a small encoder,
+    against 43.1 in four minutes, 62.2 against 49.6 in eight; docs/trials.md); SGD in place of LARS, a small encoder,
     crops from 25 % of the area, antialiased, no blur, and two more views of 16 px (MultiCrop); with `--minutes`, where little can be trained on, views
     that grow (SIZES).
     """

@@ -42,7 +42,10 @@ class Cell:
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear layer: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits."""
+    """An encoder with a linear layer: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits. The layer starts from 0.
+
+    Differs from the paper: DeepMind's released code starts the layer from Haiku's truncated normal, with bias 0.
+    """
 
     mean: Tensor
     std: Tensor
@@ -186,6 +189,17 @@ def scores(job: Job, classifier: Callable[[Tensor], Tensor], source: ImageSource
 def percent_correct(found: Features) -> float:
     """Top-1 accuracy in percent."""
     return 100 * float((found.vectors.argmax(dim=1) == labels_of(found)).float().mean())
+
+
+def end_of_grid(tried: Sequence[tuple[float, float]]) -> str:
+    """A caution where only the lowest or the highest of three or more rates did best; `tried`: (rate, accuracy) pairs."""
+    rates = sorted({rate for rate, _ in tried})
+    most = max(accuracy for _, accuracy in tried)
+    best = {rate for rate, accuracy in tried if accuracy == most}
+    if len(rates) < 3 or best & set(rates[1:-1]):
+        return ""
+    end = "highest" if rates[-1] in best else "lowest"
+    return f"the {end} of {len(rates)} rates, {max(best):g}, did best on the validation images: others beyond it may do better"
 
 
 def search(
