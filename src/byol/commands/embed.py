@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from byol.build.subject import open_subject
+from byol.build.subject import open_subject, with_trained_columns
 from byol.data.open import open_source
 from byol.data.public import Split
 from byol.data.source import ImageSource, SkippedImages
@@ -38,7 +38,7 @@ def embed(
         raise ConfigError(f"There is no split {split!r}; there are {' and '.join(get_args(Split))}.")
     check_format(Path(out))
     chosen, listener = choose_device(device), Listener(say, show)
-    source = open_source(data, split, labelled=True, listener=listener)
+    source = open_source(with_trained_columns(str(run), data), split, labelled=True, listener=listener)
     encoder = open_subject(str(run), source).encoder.to(chosen)
     skipped = SkippedImages()
     features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, listener=listener)

@@ -118,7 +118,11 @@ def find_classes(paths: Names | Sequence[str], folders: Iterable[str]) -> ClassF
     counts = [end - start for start, end in tops.values()]
     if outside := len(paths) - sum(counts):
         stray = next(path for path in paths if "/" not in path.removeprefix(wrapping))
-        where = f"{outside} of its images lie beside the class folders, such as {stray}" if tops else "it has no sub-folders"
+        where = (
+            f"{outside} of its images lie beside the class folders, such as {stray}"
+            if tops
+            else "it has no sub-folders"
+        )
         return replace(found, unlabelled=where)
     if len(tops) < 2:
         return replace(found, unlabelled=f"{next(iter(tops))} alone of its folders holds images")

@@ -1,6 +1,6 @@
 """Images as the user named them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -22,6 +22,11 @@ class DataSpec:
     def folder(self) -> Path:
         """`root`, or its default."""
         return Path(self.root).expanduser() if self.root else Path.home() / ".cache" / "byol"
+
+    def with_columns_of(self, other: "DataSpec") -> "DataSpec":
+        """The same images, read by the columns that `other` names where none is named here."""
+        image, label = self.image_column or other.image_column, self.label_column or other.label_column
+        return replace(self, image_column=image, label_column=label)
 
 
 NO_DATA = DataSpec("")

@@ -118,7 +118,7 @@ def kind_of(name: str) -> tuple[Kind | None, str, tuple[str, ...]]:
     kind: Kind | None = None
     said, others = "", list[str]()
     for word in map(str.lower, re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+", name)):
-        part = next((part for part in KINDS if re.fullmatch(f"({KINDS[part]})(set|data|images|imgs)?", word)), None)
+        part: Kind | None = next((part for part in KINDS if re.fullmatch(f"({KINDS[part]})(set|data|images|imgs)?", word)), None)
         if part and kind is None:
             kind, said = part, word
         elif word not in FILLER:
@@ -162,7 +162,7 @@ def _choose(entries: list[tuple[str, Path]]) -> Parts | None:
 
 def lone_part(names: Iterable[str]) -> Kind | None:
     """The part that all names tell of; None where they tell of several, or one tells of none."""
-    kinds = {kind_of(name)[0] for name in names}
+    kinds: set[Kind | None] = {kind_of(name)[0] for name in names}
     return kinds.pop() if len(kinds) == 1 else None
 
 
