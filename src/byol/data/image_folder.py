@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.classes import Labels, several_spellings
+from byol.data.classes import Labels, canonical, several_spellings
 from byol.data.decode import EncodedImages
 from byol.data.file_index import EXTENSIONS, LEFT_OUT, FileIndex, Names, index_files
 from byol.errors import BrokenImageError, DataError
@@ -30,7 +30,13 @@ class ImageFolder(EncodedImages):
     labels: NDArray[np.int64] | None
     class_names: list[str] | None
 
-    def __init__(self, root: Path, cache: Path | None = DEFAULT_CACHE, found: FileIndex | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        cache: Path | None = DEFAULT_CACHE,
+        found: FileIndex | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
         self.root = root
         found = found or index_files(root, cache)
         self.paths: Names | Sequence[str] = found.paths
@@ -43,7 +49,7 @@ class ImageFolder(EncodedImages):
                 f"{root} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}), nor do its sub-folders.{cause} Name a folder of images."
             )
         self.description = f"folder {root}"
-        self.classes = find_classes(self.paths, found.folders)
+        self.classes = find_classes(self.paths, found.folders, classes)
         labels = self.classes.labels
         self.labels = labels.codes if labels else None
         self.class_names = list(labels.names) if labels else None
@@ -103,14 +109,15 @@ class ClassFolders:
     """What was decided, for the user."""
 
 
-def find_classes(paths: Names | Sequence[str], folders: Iterable[str]) -> ClassFolders:
+def find_classes(paths: Names | Sequence[str], folders: Iterable[str], known: Sequence[str] = ()) -> ClassFolders:
     """A class for each folder of the first level, or of the first level below folders that hold all images.
 
-    There are no labels where an image lies outside of such, or one folder alone holds images. `paths` and `folders` are
-    relative to the root; folders without images count as classes, too, unless their name tells of something else.
+    There are no labels where an image lies outside of such, or one folder alone holds images and is none of the `known`
+    classes. `paths` and `folders` are relative to the root; folders without images count as classes, too, unless their
+    name tells of something else.
     """
     wrapping, tops = "", _tops(paths, "")
-    while len(tops) == 1 and (inner := _tops(paths, f"{wrapping}{next(iter(tops))}/")):
+    while len(tops) == 1 and not _is_known(tops, known) and (inner := _tops(paths, f"{wrapping}{next(iter(tops))}/")):
         wrapping, tops = f"{wrapping}{next(iter(tops))}/", inner
     below = [folder.removeprefix(wrapping) for folder in folders if folder.startswith(wrapping)]
     nested = frozenset(folder.partition("/")[0] for folder in below if folder.count("/") > 1)
@@ -124,7 +131,7 @@ def find_classes(paths: Names | Sequence[str], folders: Iterable[str]) -> ClassF
             else "it has no sub-folders"
         )
         return replace(found, unlabelled=where)
-    if len(tops) < 2:
+    if len(tops) < 2 and not _is_known(tops, known):
         return replace(found, unlabelled=f"{next(iter(tops))} alone of its folders holds images")
     empty = [name for folder in below if (name := folder[:-1]) and "/" not in name and name not in tops]
     empty = sorted(name for name in empty if name.lower() not in NO_CLASSES)
@@ -133,6 +140,10 @@ def find_classes(paths: Names | Sequence[str], folders: Iterable[str]) -> ClassF
     notes += [note] if (note := several_spellings([*tops, *empty])) else []
     labels = Labels.of(np.repeat(np.arange(len(tops)), counts), [*tops, *empty])
     return replace(found, labels=labels, notes=tuple(notes))
+
+
+def _is_known(tops: Iterable[str], known: Sequence[str]) -> bool:
+    return all(canonical(name) in known for name in tops)
 
 
 def _tops(paths: Names | Sequence[str], wrapping: str) -> dict[str, tuple[int, int]]:

@@ -50,7 +50,7 @@ def labelled_splits(
             "--test-data out to have a fifth held out, or name other images."
         )
     if test_data or own_test:
-        test = _open_test(replace(spec, data=test_data or data), listener)
+        test = _open_test(replace(spec, data=test_data or data), train.class_names or (), listener)
         _join(train, test, listener)
     else:
         kept, out = held_out(_labels(train), HELD_OUT, seed)
@@ -72,19 +72,19 @@ def _parts(data: str) -> Parts | None:
     return find_parts(path) if path.is_dir() and not is_public(data) else None
 
 
-def _open_test(spec: DataSpec, listener: Listener) -> ImageSource:
-    """The labelled test images: of several parts for testing the first that has labels.
+def _open_test(spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
+    """The labelled test images of some of `classes`: of several parts for testing the first that has labels.
 
     Raises DataError where none has, which names each with the reason.
     """
     if (parts := _parts(spec.data)) is None:
-        test = open_source(spec, "test", labelled=True, listener=listener)
+        test = open_source(spec, "test", labelled=True, classes=classes, listener=listener)
         _require_labels(test)
         return test
     reasons: list[str] = []
     for part in parts.tests:
         try:
-            test = open_part(part, spec, listener)
+            test = open_part(part, spec, classes, listener)
         except DataError as error:
             reasons.append(str(error).rstrip("."))
             continue

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
-from byol.data.classes import is_number, relabel, union
+from byol.data.classes import relabel, union
 from byol.data.dataset import DatasetImages
 from byol.data.file_index import CONTAINERS, FileIndex, index_files
 from byol.data.image_folder import DEFAULT_CACHE, ImageFolder, unread
@@ -37,6 +38,7 @@ def open_source(
     split: Split = "train",
     *,
     labelled: bool = False,
+    classes: Sequence[str] = (),
     listener: Listener = SILENT,
 ) -> ImageSource:
     """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
@@ -44,13 +46,15 @@ def open_source(
     Other kinds: parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
     saved to disk. `listener` is told of what is fetched or left out (of several ranks the first one's).
 
+    `classes`: names of known classes, by which a single folder is told to be a class.
+
     Of a folder with parts (`data.splits`) the one that `split` asks for is taken; its classes are numbered over all parts.
     Parquet and tar files that no split names are read where no image lies in the folder or below; else the images are,
     and the other files are left out. What was taken is said. Raises DataError where there is nothing, or where it is not clear what the parts are.
     """
     spec = as_spec(data)
     listener = SILENT if int(os.environ.get("RANK", "0")) else listener
-    source = _open(spec, split, labelled, listener)
+    source = _open(spec, split, labelled, classes, listener)
     if (spec.image_column or spec.label_column) and split == "train" and not isinstance(source, TableImages):
         raise DataError(
             f"{source.description} is no table: --data.image-column and --data.label-column do not apply to it."
@@ -65,7 +69,7 @@ def tell_choices(source: ImageSource, labelled: bool, listener: Listener) -> Non
         listener.say(note)
 
 
-def _open(spec: DataSpec, split: Split, labelled: bool, listener: Listener) -> ImageSource:
+def _open(spec: DataSpec, split: Split, labelled: bool, classes: Sequence[str], listener: Listener) -> ImageSource:
     data = spec.data
     if data == "sample":
         return open_sample(split)
@@ -87,39 +91,31 @@ def _open(spec: DataSpec, split: Split, labelled: bool, listener: Listener) -> I
         return ArrayImages.open(path) if path.suffix == ".npy" else _open_files([path], spec)
     parts = find_parts(path)
     if parts is None:
-        return _open_folder(path, spec, listener)
+        return _open_folder(path, spec, classes, listener)
     part = parts.train if split == "train" else parts.tests[0]
     others = [other for other in parts.all if other is not part]
     left_out = f"; left out: {', '.join(parts.left_out)}" if parts.left_out else ""
     listener.say(f"{split} part: {part} (other parts: {', '.join(str(other) for other in others)}{left_out})")
-    source = open_part(part, spec, listener)
+    shared = [names for other in others if (names := _part_classes(other, spec))]
+    source = open_part(part, spec, [*classes, *(name for names in shared for name in names)], listener)
     if source.class_names is not None:
-        _share_classes(source, others, spec)
+        relabel(source, union([source.class_names, *shared]))
     return source
 
 
-def open_part(part: Part, spec: DataSpec, listener: Listener) -> ImageSource:
-    """The images of one part of a data set. Raises DataError where there are none."""
+def open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
+    """The images of one part of a data set whose other parts have `classes`. Raises DataError where there are none."""
     first = part.paths[0]
-    return _open_files(part.paths, spec) if first.is_file() else _open_folder(first, spec, listener)
-
-
-def _share_classes(source: ImageSource, others: list[Part], spec: DataSpec) -> None:
-    """Numbers the classes over all parts, where all have names or all have numbers; a part that cannot be read has none."""
-    sides = [tuple(source.class_names or ())]
-    for part in others:
-        with contextlib.suppress(DataError):
-            names = _part_classes(part, spec)
-            if all(map(is_number, names)) == all(map(is_number, sides[0])):
-                sides.append(names)
-    relabel(source, union(sides))
+    return _open_files(part.paths, spec) if first.is_file() else _open_folder(first, spec, classes, listener)
 
 
 def _part_classes(part: Part, spec: DataSpec) -> tuple[str, ...]:
-    """The classes of a part, without what only its images need."""
-    if part.paths[0].suffix == ".parquet" and part.paths[0].is_file():
-        return parquet_classes(part.paths, spec)
-    return tuple(open_part(part, spec, SILENT).class_names or ())
+    """The classes of a part, without what only its images need; none where it cannot be read."""
+    with contextlib.suppress(DataError):
+        if part.paths[0].suffix == ".parquet" and part.paths[0].is_file():
+            return parquet_classes(part.paths, spec)
+        return tuple(open_part(part, spec, (), SILENT).class_names or ())
+    return ()
 
 
 def has_splits(path: Path) -> bool:
@@ -134,7 +130,7 @@ def _open_files(files: list[Path], spec: DataSpec) -> ImageSource:
     return open_parquet(files if len(files) > 1 else files[0], description=f"parquet {name}", spec=spec)
 
 
-def _open_folder(folder: Path, spec: DataSpec, listener: Listener) -> ImageSource:
+def _open_folder(folder: Path, spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
     if not any(folder.iterdir()):
         raise DataError(f"The folder {folder} is empty. Name a folder that holds images.")
     inner = unwrap(folder)
@@ -155,9 +151,8 @@ def _open_folder(folder: Path, spec: DataSpec, listener: Listener) -> ImageSourc
     elif ".parquet" in found.left_out:
         _tell_lone_part(folder, require_one_part(parquet_files(folder), folder), listener)
         return open_parquet(folder, spec=spec)
-    source = ImageFolder(folder, found=found)
-    classes = source.classes
-    require_no_parts(classes.folders, folder / classes.wrapping, classes.nested)
+    source = ImageFolder(folder, found=found, classes=classes)
+    require_no_parts(source.classes.folders, folder / source.classes.wrapping, source.classes.nested)
     return source
 
 

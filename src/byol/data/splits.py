@@ -1,9 +1,10 @@
 """Which folders or files of a data set are its training part and its test part."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +72,7 @@ def find_parts(path: Path) -> Parts | None:
         content = _list(place)
         parts = _choose([(name, place / name) for name in content.folders])
         for suffix in CONTAINERS:
-            files = [name for name in content.data if name.endswith(suffix)]
+            files = [name for name in content.containers if name.endswith(suffix)]
             parts = parts or _choose([(name.removesuffix(suffix), place / name) for name in files])
         if parts:
             return parts
@@ -83,34 +84,42 @@ def unwrap(path: Path) -> Path:
     for _ in range(MAX_DEPTH):
         content = _list(path)
         folders = [name for name in content.folders if name.lower() not in NO_CLASSES] or content.folders
-        if len(folders) != 1 or content.data:
+        if len(folders) != 1 or content.has_data:
             break
         path = path / folders[0]
     return path
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Content:
-    folders: list[str]
-    data: list[str]
-    """Images, and files of many images."""
+    folders: list[str] = field(default_factory=list)
+    containers: list[str] = field(default_factory=list)
+    """Files of many images."""
+    has_data: bool = False
+    """Whether there are such files, or images."""
 
 
 def _list(place: Path) -> _Content:
-    """What is in a folder, sorted; empty where it cannot be read. Hidden entries are left out."""
-    content = _Content([], [])
+    """What is in a folder, sorted; nothing where it cannot be read. Hidden entries are left out."""
+    content = _Content()
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for entry in entries:
+            ending = entry.name[entry.name.rfind(".") :].lower()
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if _is_folder(entry):
+                content.folders.append(entry.name)
+            elif ending in DATA:
+                content.has_data = True
+                content.containers += [entry.name] if ending in CONTAINERS else []
+    return _Content(sorted(content.folders), sorted(content.containers), content.has_data)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
-                    continue
-                if entry.is_dir():
-                    content.folders.append(entry.name)
-                elif entry.name[entry.name.rfind(".") :].lower() in DATA:
-                    content.data.append(entry.name)
-    except OSError:
-        return _Content([], [])
-    return _Content(sorted(content.folders), sorted(content.data))
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def kind_of(name: str) -> tuple[Kind | None, str, tuple[str, ...]]:
@@ -118,7 +127,9 @@ def kind_of(name: str) -> tuple[Kind | None, str, tuple[str, ...]]:
     kind: Kind | None = None
     said, others = "", list[str]()
     for word in map(str.lower, re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+", name)):
-        part: Kind | None = next((part for part in KINDS if re.fullmatch(f"({KINDS[part]})(set|data|images|imgs)?", word)), None)
+        part: Kind | None = next(
+            (part for part in KINDS if re.fullmatch(f"({KINDS[part]})(set|data|images|imgs)?", word)), None
+        )
         if part and kind is None:
             kind, said = part, word
         elif word not in FILLER:

@@ -29,6 +29,8 @@ class TableLabels:
     """Why a column holds no labels that can be used."""
     note: str = ""
     """What was decided about the labels, for the user."""
+    bare: bool = False
+    """Whether they are numbers to which the file gives no names."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def shard_labels(shards: Iterable[tuple[Path, Any]], name: str) -> TableLabels:
 
     `shards`: each file with a table that holds its label column, called `name`, if it has one.
     """
-    parts: list[tuple[Path, Labels]] = []
+    parts: list[tuple[Path, Labels, bool]] = []
     notes: dict[str, None] = {}
     for file, table in shards:
         if name not in table.schema.names:
@@ -208,14 +210,14 @@ def shard_labels(shards: Iterable[tuple[Path, Any]], name: str) -> TableLabels:
             return TableLabels(trouble=found.trouble + (f", in {file}" if parts else ""))
         notes |= {found.note: None} if found.note else {}
         if len(found.labels.codes):
-            parts.append((file, found.labels))
+            parts.append((file, found.labels, found.bare))
     if not parts:
         return TableLabels()
-    numeric = [all(map(is_number, labels.names)) for _, labels in parts]
-    if any(numeric) and not all(numeric):
-        bare, named = parts[numeric.index(True)][0], parts[numeric.index(False)][0]
-        return TableLabels(trouble=f"{name!r} is a number without a name in {bare}, but a name in {named}")
-    return TableLabels(Labels.joined([labels for _, labels in parts]), note="; ".join(notes))
+    bare = next((file for file, _, bare in parts if bare), None)
+    words = next((file for file, labels, _ in parts if not all(map(is_number, labels.names))), None)
+    if bare and words:
+        return TableLabels(trouble=f"{name!r} is a number without a name in {bare}, but a name in {words}")
+    return TableLabels(Labels.joined([labels for _, labels, _ in parts]), note="; ".join(notes))
 
 
 def _labels(column: Any, schema: Any, name: str) -> TableLabels:
@@ -249,16 +251,15 @@ def _labels(column: Any, schema: Any, name: str) -> TableLabels:
 
 def _numbered(numbers: Any, names: list[str] | None, column: str) -> TableLabels:
     """Labels from whole numbers, and the names that the file gives to them, if it does."""
-    if names is None:
+    if bare := names is None:
         classes, places = np.unique(numbers, return_inverse=True)
-        names = [str(number) for number in classes.tolist()]
-        moved = not np.array_equal(classes, np.arange(len(classes)))
-        return TableLabels(Labels.of(places.astype(np.int64), names), note=RENUMBERED.format(column) if moved else "")
-    if beyond := int((numbers >= len(names)).sum()):
+        labels = Labels.of(places.astype(np.int64), [str(number) for number in classes.tolist()])
+    elif beyond := int((numbers >= len(names)).sum()):
         return TableLabels(trouble=f"{beyond} rows of its column {column!r} are beyond its {len(names)} class names")
-    labels = Labels.of(numbers, names)
+    else:
+        labels = Labels.of(numbers, names)
     moved = not np.array_equal(labels.codes, numbers)
-    return TableLabels(labels, note=RENUMBERED.format(column) if moved else "")
+    return TableLabels(labels, note=RENUMBERED.format(column) if moved else "", bare=bare)
 
 
 RENUMBERED = "classes are numbered from 0 in the order of their names, not by the numbers of column {!r}"
