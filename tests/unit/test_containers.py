@@ -30,7 +30,7 @@ from byol.errors import BrokenImageError, DataError
 from byol.evaluate.features import extract
 from byol.runtime.listener import Listener
 from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 from tests.conftest import encoded, picture
 
 
@@ -98,7 +98,7 @@ def test_broken_images_of_one_name_are_counted_one_by_one(tmp_path: Path) -> Non
     ):
         extract(lambda images: images.flatten(1).float(), source, 3, torch.device("cpu"), skipped=skipped)
         load_resident(source, 3, skipped)
-    views = TwoViews(T, T_PRIME, 8, 20, seed=1)
+    views = Views(pair(T, T_PRIME, 8), 20, seed=1)
     list(DecodingFeed(train, 3, BatchPlan(20, 20), 0, 0, skipped).batches(0, 1, views.crop))
     assert [name for name, _ in skipped.reasons] == ["same.png"] * len(skipped) == ["same.png"] * 2
     load_resident(test, 3, skipped)

@@ -36,7 +36,7 @@ from byol.evaluate.protocols.options import KnnOptions, ProtocolOptions
 from byol.evaluate.scores import accuracy, mean_over_runs, paired_difference
 from byol.evaluate.view_encodings import crops_of
 from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 from tests.conftest import picture
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -350,7 +350,7 @@ def test_branches_of_images_that_cannot_be_read_are_one_sentence() -> None:
         def read(self, index: int, channels: int, short_side: int = 0) -> np.ndarray:
             raise BrokenImageError("torn")
 
-    views = TwoViews(T, T_PRIME, 8, 4, seed=0)
+    views = Views(pair(T, T_PRIME, 8), 4, seed=0)
     source = Torn(np.zeros((4, 8, 8, 3), np.uint8), description="torn images")
     with pytest.raises(DataError, match="None of the 4 images looked at in torn images can be decoded"):
         measure_branches(torch.nn.Identity(), source, 3, views, 2, torch.device("cpu"))  # pyright: ignore[reportArgumentType]

@@ -27,8 +27,8 @@ from byol.evaluate.protocols.options import PROTOCOLS, KnnOptions, LinearOptions
 from byol.evaluate.protocols.protocol import Job
 from byol.nets.encoder import create_encoder
 from byol.nets.norm import DeepMindBatchNorm, set_newest_share
-from byol.views.one_view import CROP_AND_FLIP, OneView
-from byol.views.policy import T
+from byol.views.policy import CROP_AND_FLIP, T
+from byol.views.views import Views, single
 from tests.conftest import SMALL, encoded, picture
 
 TINY = {"width": 0.125}
@@ -142,12 +142,12 @@ def test_share_of_the_newest_batch_reaches_both_kinds_of_norm(kind: type[nn.Modu
 def test_one_view_is_a_pure_function_and_workers_make_the_same() -> None:
     images = np.stack([picture(i, 24, 24) for i in range(6)])
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-    view = OneView(T, 16, 6, seed=1)
-    whole = view(tensor, 3)
-    assert torch.equal(whole[2:4], view(tensor[2:4], 3, 2))
+    view = Views(single(T, 16), 6, seed=1)
+    whole = view(tensor, 3).view1
+    assert torch.equal(whole[2:4], view(tensor[2:4], 3, 2).view1)
     crops = torch.stack([view.crop(image, 3, row) for row, image in enumerate(images)])
-    torch.testing.assert_close(view.finish(crops, 3), whole, rtol=0, atol=1e-5)
-    assert not torch.equal(whole, view(tensor, 4))
+    torch.testing.assert_close(view.finish(crops, 3).view1, whole, rtol=0, atol=1e-5)
+    assert not torch.equal(whole, view(tensor, 4).view1)
     assert (CROP_AND_FLIP.jitter_probability, CROP_AND_FLIP.blur_probability, CROP_AND_FLIP.crop_area) == (
         0,
         0,

@@ -62,12 +62,6 @@ class Embed:
 
 def run_evaluate(options: Evaluate) -> int:
     """Prints a table line per protocol as it ends."""
-    names = options.protocol
-    if names == ("all",):
-        names = tuple(PROTOCOLS)
-        if options.run in WITHOUT_WEIGHTS:
-            names = tuple(name for name in names if name not in TRAINS_ENCODER)
-            print(f"{options.run} has no weights to train, so without {', '.join(TRAINS_ENCODER)}")
     from byol.cli.console import Console
     from byol.commands.evaluate import Result, evaluate
 
@@ -83,7 +77,7 @@ def run_evaluate(options: Evaluate) -> int:
             evaluate(
                 options.run,
                 options.place.spec(options.data),
-                names,
+                _protocols(options),
                 test_data=options.test_data,
                 budget=options.budget,
                 network=options.network,
@@ -122,6 +116,16 @@ def run_evaluate(options: Evaluate) -> int:
         print(f"  {broken} image{'s' if broken > 1 else ''} of both parts could not be decoded and did not count")
     print("  written to " + ", ".join(str(result.path) for result in results))
     return int(failed)
+
+
+def _protocols(options: Evaluate) -> tuple[str, ...]:
+    """Names of the protocols to run; for `all` of a baseline without weights, those that train no encoder."""
+    if options.protocol != ("all",):
+        return options.protocol
+    if options.run not in WITHOUT_WEIGHTS:
+        return tuple(PROTOCOLS)
+    print(f"{options.run} has no weights to train, so without {', '.join(TRAINS_ENCODER)}")
+    return tuple(name for name in PROTOCOLS if name not in TRAINS_ENCODER)
 
 
 def _chosen(settings: dict[str, object]) -> str:

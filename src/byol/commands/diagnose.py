@@ -17,7 +17,7 @@ from byol.config import Config
 from byol.data.open import MIN_IMAGES, open_source
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec
-from byol.diagnostics.collapse import judge
+from byol.diagnostics.collapse import verdict_of_measures
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.encoder.encoder import Encoder
 from byol.encoder.encoder_file import load_encoder
@@ -100,7 +100,7 @@ def diagnose(
     encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
-    verdict = judge(measures)
+    verdict = verdict_of_measures(measures)
     record = {
         "run": str(run),
         "step": subject.step,

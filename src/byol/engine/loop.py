@@ -16,7 +16,7 @@ from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, is_collapsed, watch
 from byol.diagnostics.measures import measure_step
 from byol.engine.metrics import MetricsFile
-from byol.engine.micro_batches import MicroBatch, Views, in_parts
+from byol.engine.micro_batches import MicroBatch, views_by_part
 from byol.engine.pace import Pace
 from byol.engine.progress import Log
 from byol.engine.settings import LoopSettings
@@ -28,6 +28,7 @@ from byol.runtime import checkpoint
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
+from byol.views.views import Views
 
 LOOKS_BEFORE_STOPPING = 3
 NOT_LOOKED, SOUND, COLLAPSED = range(3)
@@ -110,7 +111,7 @@ class Loop:
         return self._collapsed_looks >= LOOKS_BEFORE_STOPPING
 
     def _batches(self) -> Iterator[MicroBatch]:
-        return in_parts(self.feed, self.views, self.state.step, self.schedule.total_steps, self.device)
+        return views_by_part(self.feed, self.views, self.state.step, self.schedule.total_steps, self.device)
 
     def _step(self, batches: Iterator[MicroBatch]) -> StepResult:
         settings, count = self.settings, self.settings.num_micro_batches

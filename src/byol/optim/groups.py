@@ -1,4 +1,4 @@
-"""Which parameters get weight decay and LARS adaptation, and the optimizers built on that."""
+"""Groups of parameters with and without weight decay and LARS adaptation, and optimizers of these groups."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -70,10 +70,11 @@ def create_optimizer(
     rates: Mapping[str, float] | None = None,
     fused: bool = False,
 ) -> Optimizer:
-    """An optimizer with two groups: decayed (and adapted) weights, and the rest. The rate is set at every step.
+    """Optimizer with two groups: decayed (and adapted) weights, and the rest. The rate is set at every step.
 
-    `rates` multiply the rate of the parameters whose names start so, in two more groups each: {"predictor.": 10.0}.
-    `decay_all` decays the rest too, as SimSiam does. `fused`: the update in as few passes over the memory as there are.
+    `rates` multiplies the rate of parameters by prefix of their names, as in {"predictor.": 10.0}, in two further
+    groups each. `decay_all` decays the rest too, as SimSiam does. `fused` updates in as few passes over the memory as
+    possible.
     """
     weights, excluded = split_parameters(modules)
     rest_decay = weight_decay if decay_all else 0.0

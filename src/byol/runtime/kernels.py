@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
-SOURCES = tuple(sorted(PACKAGE.glob("*/*.cpp")))
+SOURCES = tuple(sorted(PACKAGE.glob("**/*.cpp")))
 DEFAULT_CACHE = Path("~/.cache/byol/kernels").expanduser()
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC")
 COMPILERS = ("c++", "g++", "clang++")
@@ -83,8 +83,9 @@ def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
 
 
 def _place(source: Path, compiler: str) -> Path:
-    """Where the built file lies: its name holds everything that it depends on."""
-    parts = (source.read_text(), repr(FLAGS), _target(compiler))
+    """Path of the built file: its name is a hash of all it depends on, the headers beside the source included."""
+    files = (source, *sorted(source.parent.glob("*.h")))
+    parts = (*(file.read_text() for file in files), repr(FLAGS), _target(compiler))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     return DEFAULT_CACHE / f"{source.stem}-{key}.so"
 

@@ -8,7 +8,7 @@ from byol.evaluate.features import labels_of
 from byol.evaluate.metrics import top_5, top_k
 from byol.evaluate.protocols import training
 from byol.evaluate.protocols.protocol import Job, Outcome
-from byol.views.one_view import CROP_AND_FLIP
+from byol.views.policy import CROP_AND_FLIP
 
 RATES = {"paper": (0.4, 0.3, 0.2, 0.1, 0.05), "default": tuple(0.05 * 2**k for k in range(11)), "smoke": (0.2,)}
 """Rates of a batch of 256. Small data sets need higher ones than the paper's; layers side by side cost next to nothing."""

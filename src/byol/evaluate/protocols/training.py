@@ -19,11 +19,11 @@ from byol.data.subset import Subset, share_of_each
 from byol.errors import ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.features import Features, extract, labels_of
 from byol.evaluate.protocols.protocol import TRAINING_IMAGES, Job
-from byol.nets.fused_operators import use_fused_operators
+from byol.nets.compiled.fused_operators import use_fused_operators
 from byol.runtime.hardware import choose_channels_last, choose_kernels, choose_precision, keep_freed_memory
 from byol.views.evaluation import centre_view
-from byol.views.one_view import CROP_AND_FLIP, OneView
-from byol.views.policy import ViewPolicy
+from byol.views.policy import CROP_AND_FLIP, ViewPolicy
+from byol.views.views import Views, single
 
 MOMENTUM = 0.9
 PAPER_VALIDATION_IMAGES = 10_009
@@ -95,8 +95,8 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """((B, C, S, S) views in [0, 1], (B,) labels) of every step, on the device; the same for the same seed."""
     about = job.encoder.description
-    views = OneView(
-        policy, about.image_size, batch_size, job.seed, job.semantics, about.antialias,
+    views = Views(
+        single(policy, about.image_size), batch_size, job.seed, job.semantics, about.antialias,
         kernels="fused", channels_last=choose_channels_last(True, job.device),
     )  # fmt: skip
     plan = BatchPlan(batch_size, batch_size)
@@ -112,7 +112,8 @@ def batches(
     for batch in feed.batches(0, steps, views.crop):
         make = views.finish if batch.cropped else views
         assert batch.labels is not None
-        yield make(batch.images.to(job.device), batch.step, batch.first_row), batch.labels.to(job.device)
+        made = make(batch.images.to(job.device), batch.step, batch.first_row)
+        yield made.view1, batch.labels.to(job.device)
 
 
 def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Cell, what: str) -> Classifier:
