@@ -4,8 +4,8 @@ Folders around all classes are looked through.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +101,8 @@ class ClassFolders:
     """Relative path of the folder around the classes, with a slash; empty where they are of the first level."""
     folders: tuple[str, ...] = ()
     """Names of the folders there that hold images."""
-    nested: frozenset[str] = frozenset()
-    """Those of them that hold folders."""
+    inside: Mapping[str, set[str]] = field(default_factory=dict)
+    """Names of the folders in each of them."""
     unlabelled: str = ""
     """Why there are no labels."""
     notes: tuple[str, ...] = ()
@@ -120,8 +120,11 @@ def find_classes(paths: Names | Sequence[str], folders: Iterable[str], known: Se
     while len(tops) == 1 and not _is_known(tops, known) and (inner := _tops(paths, f"{wrapping}{next(iter(tops))}/")):
         wrapping, tops = f"{wrapping}{next(iter(tops))}/", inner
     below = [folder.removeprefix(wrapping) for folder in folders if folder.startswith(wrapping)]
-    nested = frozenset(folder.partition("/")[0] for folder in below if folder.count("/") > 1)
-    found = ClassFolders(None, wrapping, tuple(tops), nested)
+    inside: dict[str, set[str]] = {top: set() for top in tops}
+    for top, inner, *deeper in (folder.split("/") for folder in below if folder.count("/") > 1):
+        if len(deeper) == 1 and top in inside:
+            inside[top].add(inner)
+    found = ClassFolders(None, wrapping, tuple(tops), inside)
     counts = [end - start for start, end in tops.values()]
     if outside := len(paths) - sum(counts):
         stray = next(path for path in paths if "/" not in path.removeprefix(wrapping))

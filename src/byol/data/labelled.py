@@ -43,6 +43,8 @@ def labelled_splits(
     spec = as_spec(data)
     train, data = open_source(spec, "train", labelled=True, listener=listener), spec.data
     _require_labels(train)
+    if len(np.unique(_labels(train))) < 2:
+        raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
     own_test = data == "sample" or is_public(data) or _parts(data) is not None
     if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
         raise DataError(
@@ -62,8 +64,6 @@ def labelled_splits(
         test = Subset(train, out, f"{train.description}, a held-out fifth")
         train = Subset(train, kept, f"{train.description}, the other four fifths")
     classes = np.unique(_labels(train))
-    if len(classes) < 2:
-        raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
     return renumbered(train, classes), renumbered(test, classes)
 
 

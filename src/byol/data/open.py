@@ -22,7 +22,16 @@ from byol.data.remote import fetch_shards, is_remote
 from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec, as_spec
-from byol.data.splits import Kind, Part, find_parts, lone_part, require_no_parts, require_one_part, unwrap
+from byol.data.splits import (
+    Kind,
+    Part,
+    find_parts,
+    lone_part,
+    require_no_inner_parts,
+    require_no_parts,
+    require_one_part,
+    unwrap,
+)
 from byol.data.table import TableImages
 from byol.data.tar_shards import TarImages
 from byol.errors import BrokenImageError, DataError, nearest
@@ -152,7 +161,9 @@ def _open_folder(folder: Path, spec: DataSpec, classes: Sequence[str], listener:
         _tell_lone_part(folder, require_one_part(parquet_files(folder), folder), listener)
         return open_parquet(folder, spec=spec)
     source = ImageFolder(folder, found=found, classes=classes)
-    require_no_parts(source.classes.folders, folder / source.classes.wrapping, source.classes.nested)
+    place, inside = folder / source.classes.wrapping, source.classes.inside
+    require_no_parts(source.classes.folders, place, [name for name in inside if inside[name]])
+    require_no_inner_parts(inside, place)
     return source
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -187,11 +187,26 @@ def require_no_parts(names: Iterable[str], place: Path, suspicious: Iterable[str
     parts = sorted(name for name, kind in kinds.items() if kind)
     several = len(parts) == len(kinds) and len(set(kinds.values())) > 1
     if several or (len(kinds) > 1 and set(parts) & set(suspicious)):
-        more = f" and {len(parts) - MAX_NAMES} more" if len(parts) > MAX_NAMES else ""
-        raise DataError(
-            f"{place} holds {', '.join(parts[:MAX_NAMES])}{more}, which look like parts for training and testing, but "
-            f"not which is which. Name one with --data (and one with --test-data), or rename them to train and test."
-        )
+        raise _unclear(place, kinds)
+
+
+def require_no_inner_parts(folders: Mapping[str, Collection[str]], place: Path) -> None:
+    """Raises DataError where some class folders hold parts for training and testing, and others do not.
+
+    `folders`: names of the folders in each class folder.
+    """
+    kinds = {name: {kind_of(inner)[0] for inner in inside} for name, inside in folders.items()}
+    parts = [name for name, found in kinds.items() if "train" in found and found & {"test", "validation"}]
+    if 0 < len(parts) < len(folders):
+        raise _unclear(place / sorted(parts)[0], folders[sorted(parts)[0]])
+
+
+def _unclear(place: Path, names: Collection[str]) -> DataError:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return DataError(
+        f"It is not clear which images in {place} are for training and which for testing: it holds "
+        f"{', '.join(sorted(names)[:MAX_NAMES])}{more}. Name one with --data (and one with --test-data), or rename them to train and test."
+    )
 
 
 def require_one_part(files: Iterable[Path], place: Path) -> Kind | None:

@@ -121,7 +121,7 @@ def find_columns(schemas: Sequence[Any], description: str, spec: DataSpec) -> Co
     DataError where there is no image column, or none of the name that `spec` gives.
     """
     schema, names = schemas[0], list(dict.fromkeys(name for schema in schemas for name in schema.names))
-    kinds = {name: schema.field(name).type for name in schema.names}
+    kinds = {name: _kind(schemas, name) for name in schema.names}
     fit = [name for name in kinds if _holds_images(kinds[name])]
     fit = fit or [name for name in PATH_COLUMNS if name in kinds and _holds_paths(kinds[name])]
     image, note = _choose("image", fit, ("image", "img"), spec.image_column, list(kinds), description)
@@ -134,6 +134,14 @@ def find_columns(schemas: Sequence[Any], description: str, spec: DataSpec) -> Co
         raise DataError(f"Column {image!r} of {description} holds {kinds[image]}, neither images nor paths.")
     fit = [name for known in LABEL_COLUMNS for name in names if name.lower() == known]
     return Columns(image, *_choose("label", fit, (), spec.label_column, names, description), image_note=note)
+
+
+def _kind(schemas: Sequence[Any], column: str) -> Any:
+    """The type of a column in the first file that has values in it."""
+    import pyarrow as pa
+
+    kinds = [schema.field(column).type for schema in schemas if column in schema.names]
+    return next((kind for kind in kinds if not pa.types.is_null(kind)), kinds[0])
 
 
 def _choose(
@@ -183,16 +191,21 @@ def same_kind(schemas: Sequence[tuple[Path, Any]], column: str) -> Any:
 
     Raises DataError where a file lacks the column, or holds another type than the first.
     """
-    (first, schema), kinds = schemas[0], []
-    for file, other in schemas:
-        if column not in other.names:
-            raise DataError(f"{file} has no column {column!r}, which {first} has; it has {', '.join(other.names)}.")
-        kinds.append(other.field(column).type)
-        if plain(kinds[-1]) != plain(kinds[0]):
+    import pyarrow as pa
+
+    kinds: dict[Any, Path] = {}
+    for file, schema in schemas:
+        if column not in schema.names:
             raise DataError(
-                f"Column {column!r} is {kinds[0]} in {first} and {kinds[-1]} in {file}. Write both in one type, or name one file."
+                f"{file} has no column {column!r}, which {schemas[0][0]} has; it has {', '.join(schema.names)}."
             )
-    return None if all(kind == kinds[0] for kind in kinds) else plain(schema.field(column).type)
+        kinds.setdefault(schema.field(column).type, file)
+    filled = [kind for kind in kinds if not pa.types.is_null(kind)]
+    if other := next((kind for kind in filled if plain(kind) != plain(filled[0])), None):
+        raise DataError(
+            f"Column {column!r} is {filled[0]} in {kinds[filled[0]]} and {other} in {kinds[other]}. Write both in one type, or name one file."
+        )
+    return plain(filled[0]) if len(kinds) > 1 else None
 
 
 def shard_labels(shards: Iterable[tuple[Path, Any]], name: str) -> TableLabels:
@@ -205,12 +218,13 @@ def shard_labels(shards: Iterable[tuple[Path, Any]], name: str) -> TableLabels:
     for file, table in shards:
         if name not in table.schema.names:
             return TableLabels(trouble=f"{file} has no column {name!r}, others of its files do")
+        if not len(table.column(name)):
+            continue
         found = _labels(table.column(name), table.schema, name)
         if found.labels is None:
             return TableLabels(trouble=found.trouble + (f", in {file}" if parts else ""))
         notes |= {found.note: None} if found.note else {}
-        if len(found.labels.codes):
-            parts.append((file, found.labels, found.bare))
+        parts.append((file, found.labels, found.bare))
     if not parts:
         return TableLabels()
     bare = next((file for file, _, bare in parts if bare), None)
@@ -231,7 +245,7 @@ def _labels(column: Any, schema: Any, name: str) -> TableLabels:
     if empty := column.null_count:
         return TableLabels(trouble=f"{empty} rows of its column {name!r} are empty: fill them")
     if pa.types.is_string(kind):
-        coded = column.dictionary_encode().combine_chunks() if len(column) else pa.array([""])[:0].dictionary_encode()
+        coded = column.dictionary_encode().combine_chunks()
         coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
         names, numbers = coded.dictionary.to_pylist(), np.asarray(coded.indices, np.int64)
         if empty := int(np.isin(numbers, [i for i, n in enumerate(names) if not canonical(n)]).sum()):

@@ -137,8 +137,20 @@ def test_folders_that_look_like_parts_and_are_none_are_refused(tmp_path: Path, n
     for name in names:
         as_folder(tmp_path / "d" / name, rows(CLASSES))
     for labelled in (False, True):
-        with pytest.raises(DataError, match="look like parts for training and testing"):
+        with pytest.raises(DataError, match=r"not clear which images in .* are for training"):
             open_source(tmp_path / "d", labelled=labelled)
+
+
+def test_folder_of_parts_beside_another_is_no_class(tmp_path: Path) -> None:
+    for name in ("photos/train", "photos/test", "mask"):
+        as_folder(tmp_path / "d" / name, rows(CLASSES))
+    with pytest.raises(
+        DataError, match=r"not clear which images in .*d/photos are for training .*: it holds test, train"
+    ):
+        open_source(tmp_path / "d")
+    for name in ("ant/train", "ant/test", "bee/train", "bee/test"):  # parts of each class: all images of it
+        as_folder(tmp_path / "e" / name, [(image, "x") for image, _ in rows(["x"])])
+    assert open_source(tmp_path / "e").class_names == CLASSES
 
 
 @pytest.mark.parametrize(
@@ -153,7 +165,7 @@ def test_files_that_look_like_parts_and_are_none_are_refused(tmp_path: Path, nam
     for name in names:
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
         (as_tar if name.endswith("tar") else as_strings)(tmp_path / "d" / name, rows(CLASSES))
-    with pytest.raises(DataError, match="look like parts for training and testing"):
+    with pytest.raises(DataError, match=r"not clear which images in .* are for training"):
         open_source(tmp_path / "d")
 
 

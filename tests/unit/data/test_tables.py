@@ -100,6 +100,14 @@ def test_shards_that_differ_are_named_with_the_column_and_both_types(tmp_path: P
         open_parquet(tmp_path / "d", limit, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("limit", [10**9, 0])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_shard_without_rows_has_any_type(tmp_path: Path, order: tuple[int, int], limit: int) -> None:
+    write(tmp_path / "d" / f"{order[0]}.parquet", image=FILES, label=NAMES)
+    write(tmp_path / "d" / f"{order[1]}.parquet", image=[], label=[])
+    assert equal(open_parquet(tmp_path / "d", limit, tmp_path / "cache"))
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_shard_without_labels_is_named(tmp_path: Path, order: tuple[int, int]) -> None:
     write(tmp_path / "d" / f"{order[0]}.parquet", image=FILES, label=NAMES)
