@@ -18,10 +18,23 @@ class DataPlace:
     """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
     download: bool = False
     """Download a data set by name where torchvision can."""
+    layout: str = ""
+    """Order of the axes of an array: NHW, NHWC or NCHW. Default: by its shape, channels last."""
+    max_megapixels: float = 250
+    """Larger images count as broken: they fill the memory."""
+    checked: str = ""
+    """Report of `byol check-data --out`; the images that it found broken are left out."""
 
     def spec(self, data: str) -> DataSpec:
         """The images called `data`."""
-        return DataSpec(data, self.data_root, self.download)
+        return DataSpec(
+            data,
+            self.data_root,
+            self.download,
+            layout=self.layout,
+            max_megapixels=self.max_megapixels,
+            checked=self.checked,
+        )
 
 
 Place = Annotated[DataPlace, tyro.conf.arg(name="")]

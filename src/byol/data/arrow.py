@@ -22,7 +22,7 @@ class ArrowImages(TableImages):
         self.arguments = files, folder, description
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ArrowImages, self.arguments
+        return ArrowImages, self.arguments, self.kept()
 
 
 def is_saved_dataset(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from byol.data.open import has_splits, open_source
-from byol.data.public import is_public
+from byol.data.public import named_set
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec, as_spec
 from byol.data.subset import Subset, held_out, renumbered
@@ -32,7 +32,7 @@ def labelled_splits(
     """
     spec = as_spec(data)
     train, data = open_source(spec, "train", labelled=True, listener=listener), spec.data
-    own_test = data == "sample" or is_public(data) or has_splits(Path(data).expanduser())
+    own_test = bool(named_set(data)) or has_splits(Path(data).expanduser())
     if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
         raise DataError(
             f"Training and test images are the same, {data}, which would count as right what was learned by heart. Leave "

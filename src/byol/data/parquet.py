@@ -10,14 +10,14 @@ from byol.data.arrow import ArrowImages
 from byol.data.table import LABEL_COLUMNS, TableImages, columns
 from byol.errors import DataError
 from byol.runtime.locks import one_at_a_time
+from byol.runtime.paths import cache_folder
 
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 """Larger sets are written once to the cache folder as Arrow, which is mapped and not read."""
-DEFAULT_CACHE = Path("~/.cache/byol/parquet").expanduser()
 
 
 def open_parquet(
-    path: Path | list[Path], limit_bytes: int = MEMORY_LIMIT_BYTES, cache: Path = DEFAULT_CACHE, description: str = ""
+    path: Path | list[Path], limit_bytes: int = MEMORY_LIMIT_BYTES, cache: Path | None = None, description: str = ""
 ) -> TableImages:
     """The rows of one parquet file, of several in one folder, or of all below a folder in the order of their paths.
 
@@ -41,7 +41,9 @@ def open_parquet(
         if sum(file.stat().st_size for file in files) <= limit_bytes:
             read = [_with_label(pq.ParquetFile(file).read(wanted), file, partitions) for file in files]
             return TableImages(pa.concat_tables(read), folder, description)
-        return ArrowImages([_as_arrow(files, wanted, partitions, cache)], folder, description)
+        return ArrowImages(
+            [_as_arrow(files, wanted, partitions, cache or cache_folder("parquet"))], folder, description
+        )
     except (pa.ArrowException, OSError) as error:
         place = folder if len(files) > 1 else files[0]
         raise DataError(f"{place} cannot be read as parquet ({str(error).splitlines()[0]}).") from error

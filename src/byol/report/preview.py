@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from byol.build.settings import Asked, resolve
 from byol.build.views import plain_views
 from byol.config import validate
-from byol.data.open import profile
+from byol.data.profile import profile
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import DataError
 from byol.report.suitability import view_warnings
