@@ -23,6 +23,7 @@ from byol.runtime.files import make_folder, write_json
 from byol.runtime.hardware import choose_device, choose_workers, describe_machine
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.notebook import html_table
+from byol.runtime.paths import require_outside, user_path
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,8 @@ def evaluate(
     if not functions:
         raise ConfigError(f"Name at least one protocol of {', '.join(PROTOCOLS)}.")
     train, test = labelled_splits(data, test_data, seed=seed, listener=listener)
-    subject = open_subject(str(encoder), train, network=network, seed=seed)
-    folder = (Path(out) if out else home(subject.name, as_spec(data).data)) / FOLDER
-    make_folder(folder)
+    subject = open_subject(str(user_path(encoder)), train, network=network, seed=seed)
+    folder = _results_folder(subject.name, as_spec(data).data, out)
     job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, listener)
     results, failed = [], None
     for name, function in functions:
@@ -107,6 +107,15 @@ def evaluate(
     if failed is not None:
         raise failed
     return results
+
+
+def _results_folder(encoder: str, data: str, out: str | Path) -> Path:
+    """The folder of the results, made where it is not there."""
+    folder = (user_path(out) if out else home(encoder, data)) / FOLDER
+    if out or not Path(encoder).exists():
+        require_outside(folder, data)
+    make_folder(folder)
+    return folder
 
 
 def keep_earlier(path: Path) -> None:

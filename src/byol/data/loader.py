@@ -26,6 +26,8 @@ from byol.runtime.stopping import born_deaf, deaf_but_to
 Crop = Callable[[Image, int, int], Tensor]
 """(decoded image (H, W, C), step, row of the global batch) -> its float crops as the views' `distort` takes them, (2, C, S, S) for two."""
 SHARED_MEMORY = Path("/dev/shm")
+QUICK_DRAWS = 32
+"""Replacements of a broken image that are drawn before all images are put in a random order."""
 PREFETCHED = 2
 """Micro-batches that a worker may be ahead."""
 
@@ -239,9 +241,11 @@ class _CroppedImages:
         raise DataError(f"No image of {self.source.description} can be decoded{reason}.")
 
     def _candidates(self, index: int, step: int, row: int) -> Iterator[int]:
-        """The image, then all in a random order."""
+        """The image, then random ones, then all in a random order."""
         yield index
-        yield from np.random.default_rng((self.seed, index, step, row)).permutation(len(self.source)).tolist()
+        generator, count = np.random.default_rng((self.seed, index, step, row)), len(self.source)
+        yield from generator.integers(count, size=QUICK_DRAWS).tolist()
+        yield from generator.permutation(count).tolist()
 
 
 class _CroppedPieces(Dataset):

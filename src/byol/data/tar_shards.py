@@ -88,7 +88,7 @@ def _read_headers(
                     left_out[HIDDEN] += 1
                 elif extension in extensions():
                     names.append(member.name)
-                    places.append((number, *stored[member.isfile() and member.name or member.linkname]))
+                    places.append((number, *stored[(member.isfile() and member.name) or member.linkname]))
                 elif extension != LABEL:
                     left_out[extension or NO_ENDING] += 1
                 elif member.size <= MAX_LABEL_BYTES:

@@ -74,7 +74,11 @@ class Encoder(nn.Module):
         _, channels, height, width = shape
         wanted = self.description.in_channels
         if channels != wanted:
-            last = f" or, with channels last, of {width} channels; give images.permute(0, 3, 1, 2)" if width == wanted else ""
+            last = (
+                f" or, with channels last, of {width} channels; give images.permute(0, 3, 1, 2)"
+                if width == wanted
+                else ""
+            )
             raise EncoderError(
                 f"The encoder takes images of {wanted} channels, (N, {wanted}, H, W); found {tuple(shape)}: images of {channels} "
                 f"channels{last}."

@@ -125,7 +125,8 @@ def _named(source: ImageSource, file: Path) -> np.ndarray:
     Published lists name files; ImageNet's are of one image each.
     """
     try:
-        lines = [line.strip() for line in file.read_text().splitlines()]
+        text = file.read_text("utf-8-sig", "surrogateescape")  # as names of files are decoded
+        lines = [line.strip() for line in text.splitlines()]
     except OSError as error:
         raise DataError(f"The list of labelled images {file} cannot be read ({error.strerror}).") from None
     wanted = {line for line in lines if line}
