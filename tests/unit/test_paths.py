@@ -108,7 +108,9 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     paths._temporary_home.cache_clear()
 
 
-def test_without_a_home_folder_all_but_home_works(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_all_but_home_works(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nobody(monkeypatch, tmp_path)
     folder = cache_folder("kernels")
     assert folder.parent.stat().st_mode & 0o077 == 0 and folder.is_relative_to(tmp_path)

@@ -39,6 +39,8 @@ from byol.runtime.version import VERSION
 
 SHARED = ("pretrain", "study")
 """Commands that torchrun may start (a study says itself what it needs)."""
+FLAT = ("config", "options", "place")
+"""Groups of options that have no prefix."""
 NARROWEST = 40
 """Columns. Help for a narrower terminal is laid out for this width."""
 LARGEST_NUMBER = 2**53
@@ -144,7 +146,7 @@ def _require_numbers(options: Any, prefix: str = "--") -> None:
     for field in fields(options):
         value = getattr(options, field.name)
         if is_dataclass(value):
-            _require_numbers(value, f"{prefix}{field.name}.")
+            _require_numbers(value, prefix if field.name in FLAT else f"{prefix}{field.name}.")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float) and not abs(number) <= LARGEST_NUMBER:
                 raise ConfigError(

@@ -99,7 +99,7 @@ def run_doctor(options: Doctor) -> int:
     asked = Asked(options.config, recipe(options.recipe), options.given)
     result = estimate(open_source(options.place.spec(options.data), listener=Listener(say=print)), asked)
     print("\n".join(estimate_lines(result)))
-    for warning in [*view_warnings(result.config, result.profile), *result.cautions]:
+    for warning in [*result.profile.notes, *view_warnings(result.config, result.profile), *result.cautions]:
         print(f"note       {warning}")
     return 0
 

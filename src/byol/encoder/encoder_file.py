@@ -85,7 +85,7 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
     `module`: an untrained encoder of the same shape, where the encoder is not one that a name can rebuild. Raises
     RunError where the files are missing, CheckpointError or RunError where they are damaged, EncoderError where they do not fit.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     description = read_description(run_of(folder))
     if folder.is_file():
         named = checkpoint.load(folder)["method"]

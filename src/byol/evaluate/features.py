@@ -64,6 +64,7 @@ def extract(
     keep_freed_memory(device)
     vectors = torch.empty(0)
     indices: list[int] = []
+    done = 0
     for numbers, found in _encoded(encode, source, channels, device, batch_size, broken):
         parts = found.float().cpu()
         if not bool((parts.abs() < LARGEST).all()):
@@ -75,7 +76,9 @@ def extract(
             vectors = parts.new_empty(len(source), *parts.shape[1:])
         vectors[numbers] = parts
         indices.extend(numbers)
-        listener.work(work, len(indices) + len(broken), len(source))
+        listener.work(work, done := len(indices) + len(broken), len(source))
+    if done < len(source):  # broken ones at the end
+        listener.work(work, len(source), len(source))
     if skipped is not None:
         skipped.images.update(broken.images)
     if rule := format_words(source):

@@ -68,4 +68,4 @@ def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3)
     short_side = resolved.views.decode_short_side
     images, names = readable(source, seen.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
     grid = view_grid(plain_views(resolved), images, names, draws=draws)
-    return Preview(grid, resolved.views.size, view_warnings(resolved, seen))
+    return Preview(grid, resolved.views.size, [*seen.notes, *view_warnings(resolved, seen)])

@@ -85,7 +85,8 @@ def test_tensor_with_its_channels_last_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 28, 28), (60, 28, 28), (40, 64, 64, 13), (40, 64, 64, 2), (40, 32, 32, 12), (40, 1, 1, 1), (40, 2, 9, 1)]
+    "shape",
+    [(1, 28, 28), (60, 28, 28), (40, 64, 64, 13), (40, 64, 64, 2), (40, 32, 32, 12), (40, 1, 1, 1), (40, 2, 9, 1)],
 )
 def test_array_with_its_channels_last_is_taken(shape: tuple[int, ...]) -> None:
     found = as_stack(np.zeros(shape, np.uint8))
@@ -185,7 +186,11 @@ def test_list_of_paths_is_read(tmp_path: Path) -> None:
         source = as_source(images)
         assert all(np.array_equal(source.read(i, 3), STACK[i]) for i in range(6))
     assert source.name(2) == str(paths[2])
-    for images, said in (([tmp_path, tmp_path], "a folder; give one"), ([tmp_path / "no.png"], "no file here"), ([paths[0], 3], "paths alone")):
+    for images, said in (
+        ([tmp_path, tmp_path], "a folder; give one"),
+        ([tmp_path / "no.png"], "no file here"),
+        ([paths[0], 3], "paths alone"),
+    ):
         with pytest.raises(DataError, match=said):
             as_source(images)
 

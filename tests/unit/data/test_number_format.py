@@ -79,7 +79,9 @@ def test_values_outside_of_the_rule_are_broken(tmp_path: Path, monkeypatch: pyte
 
 
 def test_floats_and_integers_are_decided_apart() -> None:
-    found = format_of([DeepRange(True, 0, 0.3), DeepRange(True, 0, 200.0), DeepRange(False, 0, 900), DeepRange(False, -5, 9)])
+    found = format_of(
+        [DeepRange(True, 0, 0.3), DeepRange(True, 0, 200.0), DeepRange(False, 0, 900), DeepRange(False, -5, 9)]
+    )
     assert (found.integers, found.floats) == (1023, 255.0)
     assert "10 bits" in str(found) and "0 to 255" in str(found)
 
@@ -99,4 +101,6 @@ def test_colour_of_16_bits_that_is_nearly_black_is_said(tmp_path: Path) -> None:
         parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
         (tmp_path / f"{i}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
     notes = profile(ImageFolder(tmp_path), SkippedImages()).notes
-    assert any("20 images have colour of 16 bits, of which the upper 8 are read, and they reach 15 of 255" in n for n in notes)
+    assert any(
+        "20 images have colour of 16 bits, of which the upper 8 are read, and they reach 15 of 255" in n for n in notes
+    )
