@@ -21,8 +21,8 @@ from benchmarks.record import Record, alternate, arguments, num_threads, publish
 from byol.data.open import open_source
 from byol.runtime.hardware import keep_freed_memory
 from byol.views.blur import kernel_radius
-from byol.views.policy import T_PRIME, Kernels, T, ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.views.policy import T_PRIME, T, ViewKernels, ViewPolicy
+from byol.views.views import Views, pair
 
 BICUBIC = transforms.InterpolationMode.BICUBIC
 PIL_IMAGES = {True: 256, False: 16}
@@ -71,8 +71,11 @@ def measure(data: str, size: int, batch: int, threads: int, rounds: int, seed: i
     on_pil = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images[: PIL_IMAGES[size <= 96]]]
     first, second = torchvision_view(T, size), torchvision_view(T_PRIME, size)
 
-    def ours(kernels: Kernels) -> Callable[[], float]:
-        views, steps = TwoViews(T, T_PRIME, size, batch, seed, kernels=kernels, channels_last=True), iter(range(10**6))
+    def ours(kernels: ViewKernels) -> Callable[[], float]:
+        views, steps = (
+            Views(pair(T, T_PRIME, size), batch, seed, kernels=kernels, channels_last=True),
+            iter(range(10**6)),
+        )
         return lambda: 2 * batch / timed(lambda: views(images, next(steps)))() / threads
 
     def theirs() -> float:

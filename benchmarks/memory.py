@@ -17,6 +17,7 @@ from benchmarks.record import Record, arguments, in_child, publish, record, roun
 from benchmarks.train_step import values_of_kernels
 from byol.build.networks import build_method
 from byol.config import Config, override
+from byol.runtime.view_roles import ViewBatch
 
 COUNTED_IMAGES = 8
 
@@ -44,7 +45,7 @@ def kept_for_backward(made: torch.nn.Module, size: int, batch: int) -> int:
     weights = {p.untyped_storage().data_ptr() for p in made.parameters()}
     views = torch.rand(batch, 3, size, size)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", torch.bfloat16):
-        loss = made(views, views).loss
+        loss = made(ViewBatch((views,), (views,))).loss
     found = sum(count for place, count in kept.items() if place not in weights)
     del loss  # it held them
     return found

@@ -21,6 +21,7 @@ from benchmarks.images import write_folder
 from benchmarks.record import Record, alternate, arguments, in_child, publish, record, rounded
 from byol.build.networks import build_method
 from byol.config import Config, override
+from byol.runtime.view_roles import ViewBatch
 
 
 def values_of_kernels() -> tuple[str, ...]:
@@ -44,7 +45,7 @@ def flops_per_image(encoder: str, stem: str, size: int, hidden: int) -> float:
     )
     made, views = build_method(config, 3), torch.rand(2, 3, size, size)
     with FlopCounterMode(display=False) as counter:
-        made(views, views).loss.backward()
+        made(ViewBatch((views,), (views,))).loss.backward()
     return counter.get_total_flops() / 2
 
 

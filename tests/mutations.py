@@ -30,21 +30,25 @@ class Mutation:
     tests: str
 
 
-LOSS = "tests/unit/test_methods.py tests/parity/test_components.py"
-METHOD = "tests/unit/test_methods.py tests/parity/test_train_step.py"
-OPTIM = "tests/unit/test_optim.py tests/parity/test_components.py"
-VIEWS = "tests/unit/test_views.py tests/parity/test_components.py tests/parity/test_reference_views.py"
-FUSED = "tests/unit/test_fused_views.py"
-KERNELS = "tests/unit/test_kernels.py"
-DRAWS = "tests/unit/test_view_statistics.py tests/unit/test_views.py tests/unit/test_config.py"
-NETS = "tests/unit/test_methods.py tests/parity/test_components.py tests/parity/test_train_step.py"
+LOSS = "tests/unit/methods/test_losses.py tests/unit/methods/test_byol.py tests/parity/test_components.py"
+METHOD = "tests/unit/methods/test_byol.py tests/parity/test_train_step.py"
+OPTIM = "tests/unit/optim/test_schedules.py tests/unit/optim/test_lars.py tests/unit/optim/test_groups.py tests/unit/engine/test_step.py tests/parity/test_components.py"
+VIEWS = "tests/unit/views/test_geometry.py tests/unit/views/test_color.py tests/unit/views/test_augment.py tests/unit/views/test_views.py tests/unit/views/test_evaluation.py tests/parity/test_components.py tests/parity/test_reference_views.py"
+FUSED = "tests/unit/views/test_fused.py"
+FUSED_NORM = "tests/unit/nets/compiled/test_fused_norm.py"
+MATRIX_CONV = "tests/unit/nets/compiled/test_matrix_conv.py"
+DEPTHWISE_CONV = "tests/unit/nets/compiled/test_depthwise_conv.py"
+FUSED_LARS = "tests/unit/optim/test_fused_lars.py"
+BUILDING = "tests/unit/runtime/test_kernels.py"
+DRAWS = "tests/unit/views/test_view_statistics.py tests/unit/views/test_parameters.py tests/unit/views/test_views.py tests/unit/test_config.py"
+NETS = "tests/unit/nets/test_heads.py tests/unit/nets/test_encoder.py tests/unit/methods/test_byol.py tests/parity/test_components.py tests/parity/test_train_step.py"
 RANKS = "tests/integration/test_ranks.py"
-COLLAPSE = "tests/unit/test_collapse.py"
+COLLAPSE = "tests/unit/diagnostics/test_collapse.py"
 STEP = "tests/integration/test_training.py"
-CONTRAST = "tests/unit/test_contrastive.py"
-SIAMESE = "tests/unit/test_siamese.py"
-NORMS = "tests/unit/test_norms.py"
-ASYMMETRIC = "tests/unit/test_asymmetric_views.py"
+CONTRAST = "tests/unit/methods/test_contrastive.py"
+SIAMESE = "tests/unit/methods/test_siamese.py"
+NORMS = "tests/unit/nets/test_replace_norm.py tests/unit/nets/test_initialization.py tests/unit/nets/test_heads.py"
+ASYMMETRIC = "tests/unit/views/test_asymmetric.py tests/unit/build/test_asymmetry.py"
 EXPORT = "tests/integration/test_export.py"
 CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
 PROTOCOLS = "tests/unit/test_protocols.py tests/unit/test_evaluate.py"
@@ -57,27 +61,27 @@ DATA = "tests/unit/data"
 
 MUTATIONS = [
     # compiled operators
-    Mutation("fused ReLU lets all through", "nets/fused_norm.cpp", "where(load(y) > 0, value)", "value", KERNELS),
-    Mutation("fused ReLU of the input", "nets/fused_norm.cpp", "where(load(x) * load(scale) + load(shift) > 0, value)", "where(load(x) > 0, value)", KERNELS),
-    Mutation("fused norm drops the mean's gradient", "nets/fused_norm.cpp", "(along * mean[c] - sums[c] / count)", "(along * mean[c])", KERNELS),
-    Mutation("fused norm counts wrongly", "nets/fused_norm.cpp", "sums[channels + c] / rows - average * average", "sums[channels + c] / rows", KERNELS),
-    Mutation("fused norm eats NaN", "nets/fused_norm.cpp", "(value > 0) | (value != value)", "value > 0", KERNELS),
-    Mutation("fused norm truncates bf16", "nets/fused_norm.cpp", "0x7fffu + ((bits >> 16) & 1u)", "0u", KERNELS),
-    Mutation("fused norm keeps no averages", "nets/fused_norm.py", "        self._update_averages(mean, var, count)\n", "", KERNELS),
-    Mutation("fused norm gives no residual gradient", "nets/fused_norm.py", "return to_input, to_residual, to_weight, to_bias", "return to_input, None, to_weight, to_bias", KERNELS),
-    Mutation("fused norm adds in the order in which threads end", "nets/fused_norm.cpp", "#pragma omp for ordered schedule(static, 1)\n        for (int thread = 0; thread < omp_get_num_threads(); ++thread) {\n#pragma omp ordered", "        {\n#pragma omp critical", KERNELS),
-    Mutation("fused group norm forgets how far channels are apart", "nets/fused_norm.cpp", " - away * away + apart * apart", " - away * away", KERNELS),
-    Mutation("fused norm eats infinity", "nets/fused_norm.cpp", "std::max(sums[channels + c] / rows - average * average, 0.0)", "std::max(0.0, sums[channels + c] / rows - average * average)", KERNELS),
-    Mutation("fused group norm eats infinity", "nets/fused_norm.cpp", "std::max(variance / of.width(), 0.0)", "std::max(0.0, variance / of.width())", KERNELS),
-    Mutation("fused group norm drops the mean's gradient", "nets/fused_norm.cpp", "(along * means[group] - sum)", "(along * means[group])", KERNELS),
-    Mutation("fused group norm drops the deviation's gradient", "nets/fused_norm.cpp", "slope[c] = (float)(-inverse[group] * along)", "slope[c] = 0", KERNELS),
-    Mutation("fused group norm gives no residual gradient", "nets/fused_norm.py", "return to_input, to_residual, to_weight.sum", "return to_input, None, to_weight.sum", KERNELS),
-    Mutation("a hook is shown what comes after ReLU", "nets/fused_norm.py", " and not norm._forward_hooks", "", KERNELS),
-    Mutation("fused norm of ranks counts its own rows", "nets/fused_norm.py", "rows * ctx.num_ranks, rows", "rows, rows", "tests/integration/test_ranks.py"),
-    Mutation("fused norm of ranks sums its own rows", "nets/fused_norm.py", "distributed.all_reduce(sums)", "pass", "tests/integration/test_ranks.py"),
-    Mutation("compilers go on after a failure", "runtime/kernels.py", "            process.kill()\n            process.wait()\n", "", KERNELS),
-    Mutation("a failed build leaves its files", "runtime/kernels.py", "            temporary.unlink(missing_ok=True)\n", "", KERNELS),
-    Mutation("a plan is never corrected", "engine/loop.py", "state.planned_steps = total = ranks", "state.planned_steps = ranks", "tests/integration/test_minutes.py"),
+    Mutation("fused ReLU lets all through", "nets/compiled/fused_norm.cpp", "where(load(y) > 0, value)", "value", FUSED_NORM),
+    Mutation("fused ReLU of the input", "nets/compiled/fused_norm.cpp", "where(load(x) * load(scale) + load(shift) > 0, value)", "where(load(x) > 0, value)", FUSED_NORM),
+    Mutation("fused norm drops the mean's gradient", "nets/compiled/fused_norm.cpp", "(along * mean[c] - sums[c] / count)", "(along * mean[c])", FUSED_NORM),
+    Mutation("fused norm counts wrongly", "nets/compiled/fused_norm.cpp", "sums[channels + c] / rows - average * average", "sums[channels + c] / rows", FUSED_NORM),
+    Mutation("fused norm eats NaN", "nets/compiled/fused_norm.cpp", "(value > 0) | (value != value)", "value > 0", FUSED_NORM),
+    Mutation("fused norm truncates bf16", "nets/compiled/matrix_conv.cpp", "0x7fffu + ((bits >> 16) & 1u)", "0u", FUSED_NORM),
+    Mutation("fused norm keeps no averages", "nets/compiled/fused_norm.py", "        self._update_averages(mean, var, count)\n", "", FUSED_NORM),
+    Mutation("fused norm gives no residual gradient", "nets/compiled/fused_norm.py", "return to_input, to_residual, to_weight, to_bias", "return to_input, None, to_weight, to_bias", FUSED_NORM),
+    Mutation("fused norm adds in the order in which threads end", "nets/compiled/fused_norm.cpp", "#pragma omp for ordered schedule(static, 1)\n        for (int thread = 0; thread < omp_get_num_threads(); ++thread) {\n#pragma omp ordered", "        {\n#pragma omp critical", FUSED_NORM),
+    Mutation("fused group norm forgets how far channels are apart", "nets/compiled/fused_norm.cpp", " - away * away + apart * apart", " - away * away", FUSED_NORM),
+    Mutation("fused norm eats infinity", "nets/compiled/fused_norm.cpp", "std::max(sums[channels + c] / rows - average * average, 0.0)", "std::max(0.0, sums[channels + c] / rows - average * average)", FUSED_NORM),
+    Mutation("fused group norm eats infinity", "nets/compiled/fused_norm.cpp", "std::max(variance / of.width(), 0.0)", "std::max(0.0, variance / of.width())", FUSED_NORM),
+    Mutation("fused group norm drops the mean's gradient", "nets/compiled/fused_norm.cpp", "(along * means[group] - sum)", "(along * means[group])", FUSED_NORM),
+    Mutation("fused group norm drops the deviation's gradient", "nets/compiled/fused_norm.cpp", "slope[c] = (float)(-inverse[group] * along)", "slope[c] = 0", FUSED_NORM),
+    Mutation("fused group norm gives no residual gradient", "nets/compiled/fused_norm.py", "return to_input, to_residual, to_weight.sum", "return to_input, None, to_weight.sum", FUSED_NORM),
+    Mutation("a hook is shown what comes after ReLU", "nets/compiled/fused_norm.py", " and not norm._forward_hooks", "", FUSED_NORM),
+    Mutation("fused norm of ranks counts its own rows", "nets/compiled/fused_norm.py", "rows * ctx.num_ranks, rows", "rows, rows", "tests/integration/test_ranks.py"),
+    Mutation("fused norm of ranks sums its own rows", "nets/compiled/fused_norm.py", "distributed.all_reduce(sums)", "pass", "tests/integration/test_ranks.py"),
+    Mutation("compilers go on after a failure", "runtime/kernels.py", "            process.kill()\n            process.wait()\n", "", BUILDING),
+    Mutation("a failed build leaves its files", "runtime/kernels.py", "            temporary.unlink(missing_ok=True)\n", "", BUILDING),
+    Mutation("a plan is never corrected", "engine/loop.py", "self.state.planned_steps = total = self.ranks", "self.state.planned_steps = self.ranks", "tests/integration/test_minutes.py"),
     Mutation("a corrected plan is forgotten", "engine/state.py", 'saved.get("planned_steps", 0)', "0", "tests/integration/test_minutes.py"),
     Mutation("gradients are not clipped", "evaluate/handcrafted.py", "_unit(_unit(blocks).clamp(max=0.2))", "_unit(blocks).clamp(max=0.2)", "tests/unit/test_handcrafted.py"),
     Mutation("a study's jobs are not counted", "studies/budget.py", "min(1.0, (num_cores() if on_cpu else 1) / jobs)", "1.0", "tests/unit/test_studies.py"),
@@ -91,15 +95,15 @@ MUTATIONS = [
     Mutation("scale paper probes cached features", "studies/runs.py", "if task.probe == \"sgd\":", "if False:", "tests/unit/test_studies.py"),
     Mutation("one seed is enough for a collapse", "studies/judge.py", "if len(seen) == 1:", "if False:", "tests/unit/test_studies.py"),
     Mutation("a study takes other settings", "studies/run_study.py", "MAY_CHANGE.sub(\"\", old) != MAY_CHANGE.sub(\"\", new)", "old[:5] != new[:5]", "tests/unit/test_studies.py"),
-    Mutation("columns without padding", "nets/matrix_conv.cpp", "const int64_t y = out_y * s.stride + ky - s.padding;", "const int64_t y = out_y * s.stride + ky;", KERNELS),
-    Mutation("scatter ignores the stride", "nets/matrix_conv.cpp", "left < 0 || left % s.stride ||", "left < 0 ||", KERNELS),
-    Mutation("matrix convolutions of all maps", "nets/matrix_conv.py", "LARGEST_MAP = 49", "LARGEST_MAP = 64", KERNELS),
-    Mutation("depthwise input without padding", "nets/depthwise_conv.cpp", "const int64_t right = x + s.padding", "const int64_t right = x", KERNELS),
-    Mutation("depthwise weights of the first part", "nets/depthwise_conv.cpp", "to_weight[i] += parts[group * weights + i];", "to_weight[i] = parts[i];", KERNELS),
-    Mutation("depthwise gradients of float32 strides", "nets/depthwise_conv.py", "> 1 and kind == torch.bfloat16", "> 1", KERNELS),
-    Mutation("fused LARS two norms", "optim/lars.cpp", "of_gradient += decayed * decayed", "of_gradient += gradient[k] * gradient[k]", KERNELS),
-    Mutation("fused LARS no decay", "optim/lars.cpp", "by * (gradient[k] + decay * weight[k])", "by * gradient[k]", KERNELS),
-    Mutation("fused LARS rate in the buffer", "optim/lars.cpp", "weight[k] -= rate * buffer[k]", "weight[k] -= buffer[k]", KERNELS),
+    Mutation("columns without padding", "nets/compiled/matrix_conv.cpp", "const int64_t y = out_y * s.stride + ky - s.padding;", "const int64_t y = out_y * s.stride + ky;", MATRIX_CONV),
+    Mutation("scatter ignores the stride", "nets/compiled/matrix_conv.cpp", "left < 0 || left % s.stride ||", "left < 0 ||", MATRIX_CONV),
+    Mutation("matrix convolutions of all maps", "nets/compiled/matrix_conv.py", "LARGEST_MAP = 49", "LARGEST_MAP = 64", MATRIX_CONV),
+    Mutation("depthwise input without padding", "nets/compiled/depthwise_conv.cpp", "const int64_t right = x + s.padding", "const int64_t right = x", DEPTHWISE_CONV),
+    Mutation("depthwise weights of the first part", "nets/compiled/depthwise_conv.cpp", "to_weight[i] += parts[group * weights + i];", "to_weight[i] = parts[i];", DEPTHWISE_CONV),
+    Mutation("depthwise gradients of float32 strides", "nets/compiled/depthwise_conv.py", "> 1 and kind == torch.bfloat16", "> 1", DEPTHWISE_CONV),
+    Mutation("fused LARS two norms", "optim/lars.cpp", "of_gradient += decayed * decayed", "of_gradient += gradient[k] * gradient[k]", FUSED_LARS),
+    Mutation("fused LARS no decay", "optim/lars.cpp", "by * (gradient[k] + decay * weight[k])", "by * gradient[k]", FUSED_LARS),
+    Mutation("fused LARS rate in the buffer", "optim/lars.cpp", "weight[k] -= rate * buffer[k]", "weight[k] -= buffer[k]", FUSED_LARS),
     # the loss
     Mutation("norm clamp", "methods/losses.py", "NORM_CLAMP = 1e-6", "NORM_CLAMP = 1e-12", LOSS),
     Mutation("target 2 not detached", "methods/losses.py", "target2.detach()", "target2", LOSS),
@@ -116,7 +120,7 @@ MUTATIONS = [
     Mutation("no predictor", "methods/byol.py", "byol_loss(self.predictor(projection1)", "byol_loss((projection1)", METHOD),
     Mutation("mean not subtracted", "methods/network.py", "(images - self.mean)", "(images)", METHOD),
     Mutation("std multiplied", "methods/network.py", "(images - self.mean) / self.std", "(images - self.mean) * self.std", METHOD),
-    Mutation("view 2 not normalised", "methods/byol.py", "self.normalize(view1), self.normalize(view2)", "self.normalize(view1), view2", METHOD),
+    Mutation("view 2 not normalised", "methods/byol.py", "self.normalize(views.view2)", "views.view2", METHOD),
     Mutation("target not a copy", "methods/byol.py", "copy.deepcopy(network) if target", "network if target", METHOD),
     # contrastive losses, the other methods, other norms, asymmetric views
     Mutation("positive counted twice", "methods/contrastive.py", "float(\"-inf\")", "0.0", CONTRAST),
@@ -129,7 +133,7 @@ MUTATIONS = [
     Mutation("loss norm unscaled", "methods/losses.py", "values.shape[-1:]) * values.shape[-1] ** -0.5", "values.shape[-1:])", CONTRAST),
     Mutation("stop-gradient open", "methods/siamese.py", "return projection.detach() if stops else projection", "return projection", SIAMESE),
     Mutation("target in the source's parts", "methods/siamese.py", "self.as_target(self.online) if self.as_target", "contextlib.nullcontext() if self.as_target", ASYMMETRIC),
-    Mutation("chance of RandAugment of no seed", "views/asymmetric.py", "default_rng([plain.seed, step, of.number])", "default_rng([0, step, of.number])", ASYMMETRIC),
+    Mutation("chance of RandAugment of no seed", "views/views.py", "default_rng([self.seed, step, draw.number])", "default_rng([0, step, draw.number])", ASYMMETRIC),
     Mutation("fixed target moves", "methods/siamese.py", ' and self.has_average', "", SIAMESE),
     Mutation("least squares crossed", "methods/siamese.py", "torch.cat((target2, target1))", "torch.cat((target1, target2))", SIAMESE),
     Mutation("small view predicts one", "methods/siamese.py", "self.loss(prediction, prediction, target1, target2)", "self.loss(prediction, prediction, target1, target1)", SIAMESE),
@@ -138,7 +142,7 @@ MUTATIONS = [
     Mutation("start without shift", "nets/initialization.py", "bias.sub_(mean).mul_(scale)", "bias.mul_(scale)", NORMS),
     Mutation("encoder's rate ignored", "build/training.py", "(\"online.encoder.\", o.encoder_rate)", "(\"online.encoder.\", 1.0)", OPTIM),
     Mutation("rate multiplier ignored", "engine/step.py", ' * group.get("rate_multiplier", 1.0)', "", OPTIM),
-    Mutation("box not cut", "views/asymmetric.py", "(1 - share).sqrt()", "(1 - share)", ASYMMETRIC),
+    Mutation("box not cut", "views/views.py", "(1 - share).sqrt()", "(1 - share)", ASYMMETRIC),
     Mutation("small crops share numbers", "views/asymmetric.py", "SMALL + i", "SMALL", ASYMMETRIC),
     # LARS and groups
     Mutation("LARS ratio upside down", "optim/lars.py", "eta * weight_norms / gradient_norms", "eta * gradient_norms / weight_norms", OPTIM),
@@ -150,7 +154,9 @@ MUTATIONS = [
     Mutation("LARS one zero norm", "optim/lars.py", "(weight_norms > 0) & ", "", OPTIM),
     Mutation("biases decayed", "optim/groups.py", "if decay_all else 0.0", "if decay_all else weight_decay", OPTIM),
     Mutation("biases adapted", "optim/groups.py", "rest_decay, False)", "rest_decay, True)", METHOD),
-    Mutation("layer scales decayed", "optim/groups.py", ' or name == "bias" or parameter.dim() <= 1', ' or name == "bias"', OPTIM),
+    Mutation("layer scales decayed", "optim/groups.py", "parameter.dim() <= 1 or (", "(", OPTIM),
+    Mutation("vectors of several dimensions decayed", "optim/groups.py", " or (name != \"weight\" and parameter.numel() == max(parameter.shape))", "", OPTIM),
+    Mutation("timm's own list ignored", "optim/groups.py", "or id(parameter) in undecayed", "", OPTIM),
     # schedules
     Mutation("rate per 512", "optim/schedules.py", "base * batch_size / 256\n    if", "base * batch_size / 512\n    if", OPTIM),
     Mutation("warm-up starts at 1", "optim/schedules.py", "peak * step / warmup", "peak * (step + 1) / warmup", OPTIM),
@@ -172,8 +178,9 @@ MUTATIONS = [
     Mutation("sum pooling", "nets/resnet.py", "out.mean(dim=(2, 3))", "out.sum(dim=(2, 3))", NETS),
     Mutation("output bias", "nets/heads.py", "outputs, bias=False)", "outputs)", NETS),
     Mutation("no ReLU in the heads", "nets/heads.py", "nn.ReLU(inplace=True)", "nn.Identity()", NETS),
-    Mutation("init not cut", "nets/initialization.py", "a=-2 * std, b=2 * std", "a=-9 * std, b=9 * std", "tests/unit/test_nets.py"),
-    Mutation("init over fan-out", "nets/initialization.py", "part.weight[0].numel()", "part.weight[:, 0].numel()", "tests/unit/test_nets.py"),
+    Mutation("init not cut", "nets/initialization.py", "a=-2 * std, b=2 * std", "a=-9 * std, b=9 * std", "tests/unit/nets/test_initialization.py"),
+    Mutation("online classifier starts as torch's", "build/networks.py", "            initialize(classifier, config.encoder.conventions)\n", "", "tests/unit/build/test_networks.py"),
+    Mutation("init over fan-out", "nets/initialization.py", "part.weight[0].numel()", "part.weight[:, 0].numel()", "tests/unit/nets/test_initialization.py"),
     # views
     Mutation("bicubic a", "views/geometry.py", "(-0.5 * far)", "(-0.75 * far)", VIEWS),
     Mutation("corners aligned", "views/geometry.py", "(2 * output + 1) * length - size", "2 * output * length", VIEWS),
@@ -198,29 +205,32 @@ MUTATIONS = [
     Mutation("jitter always", "views/augment.py", "p.jitter[:, None]", "torch.ones_like(p.jitter)[:, None]", VIEWS),
     Mutation("contrast factor", "views/augment.py", "1 + p.contrast, contrast", "1 - p.contrast, contrast", VIEWS),
     Mutation("solarize where blurred", "views/augment.py", "_where(p.solarize,", "_where(p.blur,", VIEWS),
-    Mutation("fused bicubic a", "views/views.cpp", "((-0.5 * x + 2.5)", "((-0.75 * x + 2.5)", FUSED),
-    Mutation("fused saturation not clipped", "views/views.cpp", "smaller(wanted, most / larger(most - least, all(TINY)))", "wanted", FUSED),
-    Mutation("fused hue of blue", "views/views.cpp", "red - green + 4 * span", "red - green + 3 * span", FUSED),
+    Mutation("fused bicubic a", "views/crop.h", "((-0.5 * x + 2.5)", "((-0.75 * x + 2.5)", FUSED),
+    Mutation("fused saturation not clipped", "views/color.h", "smaller(wanted, most / larger(most - least, all(TINY)))", "wanted", FUSED),
+    Mutation("fused hue of blue", "views/color.h", "red - green + 4 * span", "red - green + 3 * span", FUSED),
     Mutation("fused blur one row off", "views/views.cpp", "y + tap - radius", "y + tap - radius + 1", FUSED),
-    Mutation("fused flip ignored", "views/views.cpp", "flip ? size - 1 - output : output", "output", FUSED),
-    Mutation("brighter only", "views/parameters.py", "_between(brightness, -policy.brightness,", "_between(brightness, 0,", DRAWS),
+    Mutation("fused flip ignored", "views/crop.h", "flip ? size - 1 - output : output", "output", FUSED),
+    Mutation("brighter only", "views/parameters.py", '_between(drawn["brightness"], -policy.brightness,', '_between(drawn["brightness"], 0,', DRAWS),
     Mutation("aspect not logarithmic", "views/parameters.py", "math.log(policy.crop_aspect[0])", "-policy.crop_aspect[0]", DRAWS),
     Mutation("views share numbers", "views/parameters.py", "(step << 8) + view", "step + view", DRAWS),
-    Mutation("jitter probability", "views/parameters.py", "jitter < policy.jitter", "jitter > policy.jitter", DRAWS),
-    Mutation("one draw for two uses", "views/parameters.py", "grayscale=grayscale <", "grayscale=flip <", DRAWS),
-    Mutation("T' never solarizes", "views/policy.py", "solarize_probability=0.2", "solarize_probability=0.0", DRAWS),
-    Mutation("hue range", "views/policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
+    Mutation("jitter probability", "views/parameters.py", 'drawn["jitter"] <', 'drawn["jitter"] >', DRAWS),
+    Mutation("one draw for two uses", "views/parameters.py", 'grayscale=drawn["grayscale"] <', 'grayscale=drawn["flip"] <', DRAWS),
+    Mutation("T' never solarizes", "runtime/view_policy.py", "solarize_probability=0.2", "solarize_probability=0.0", DRAWS),
+    Mutation("hue range", "runtime/view_policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
+    Mutation("a new draw changes the others", "views/parameters.py", "parts.append(generator.random((num_images, 1)))", "parts = [generator.random((num_images, columns))]", DRAWS),
+    Mutation("an unknown operation is left out", "views/augment.py", "if kernels == \"fused\" and fused.takes(images, torch.uint8) and fused.knows(policy):", "if kernels == \"fused\" and fused.takes(images, torch.uint8):", FUSED),
     # step and collapse watch
     Mutation("tau of the next step", "engine/step.py", "schedule.tau(step))", "schedule.tau(step + 1))", STEP),
     Mutation("rate of the next step", "engine/step.py", '= schedule.learning_rate(step) *', '= schedule.learning_rate(step + 1) *', STEP),
-    Mutation("views made ahead overwrite", "engine/micro_batches.py", "        side.wait_stream(streams.current_stream())\n", "", "tests/unit/test_micro_batches.py"),
-    Mutation("views made ahead not waited for", "engine/micro_batches.py", "            streams.current_stream().wait_event(done)\n", "", "tests/unit/test_micro_batches.py"),
-    Mutation("last views made ahead lost", "engine/micro_batches.py", "        if waiting:", "        if waiting and made is not None:", "tests/unit/test_micro_batches.py"),
+    Mutation("views made ahead overwrite", "engine/micro_batches.py", "        side.wait_stream(streams.current_stream())\n", "", "tests/unit/engine/test_micro_batches.py"),
+    Mutation("views made ahead not waited for", "engine/micro_batches.py", "            streams.current_stream().wait_event(done)\n", "", "tests/unit/engine/test_micro_batches.py"),
+    Mutation("last views made ahead lost", "engine/micro_batches.py", "        if waiting:", "        if waiting and made is not None:", "tests/unit/engine/test_micro_batches.py"),
     Mutation("gradients kept", "engine/step.py", "state.optimizer.zero_grad(set_to_none=True)", "pass", STEP),
     Mutation("micro-batches summed", "engine/step.py", "(output.total / num_micro_batches)", "(output.total)", STEP),
     Mutation("std not scaled", "diagnostics/similarity.py", " * vectors.shape[1] ** 0.5", "", COLLAPSE),
     Mutation("rank without entropy", "diagnostics/spectrum.py", "torch.exp(-torch", "torch.exp(torch", COLLAPSE),
     # export and import
+    Mutation("small stem of timm's ResNets not looked for", "export/backbone.py", "differs = has_pooled_stem(backbone.build())", "differs = name in RESNETS", EXPORT),
     Mutation("export unchecked", "export/backbone.py", "if not difference <= TOLERANCE:", "if False:", EXPORT),
     Mutation("onnx without normalisation", "export/onnx_file.py", "(images - self.encoder.mean)", "(images)", EXPORT),
     Mutation("printed crop", "export/snippet.py", "int(0.875 * min(image.size))", "int(0.8 * min(image.size))", EXPORT),
@@ -233,6 +243,8 @@ MUTATIONS = [
     Mutation("fortran order", "imports/foreign_pickle.py", 'order="F" if fortran else "C"', 'order="C"', PICKLES),
     Mutation("byte order", "imports/foreign_pickle.py", '">": ">"', '">": "<"', PICKLES),
     # evaluation
+    Mutation("few images make few steps", "evaluate/protocols/linear_sgd.py", "max(LEAST_STEPS[job.budget], ", "max(0, ", PROTOCOLS),
+    Mutation("a rate at an end is not told", "evaluate/protocols/training.py", "or best & set(rates[1:-1])", "or best", PROTOCOLS),
     Mutation("layers share a rate", "evaluate/protocols/linear_sgd.py", 'group["lr"] *= rate * len', 'group["lr"] *= rates[0] * len', PROTOCOLS),
     Mutation("clip without penalty", "evaluate/protocols/linear_sgd.py", "clipped.square().mean()", "clipped.mean()", PROTOCOLS),
     Mutation("decay not divided", "evaluate/protocols/finetune.py", "decay / rate)", "decay)", PROTOCOLS),
@@ -251,6 +263,8 @@ MUTATIONS = [
     Mutation("pace of averages", "evaluate/protocols/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", PROTOCOLS),
     Mutation("averages start again", "nets/norm.py", "self.hidden_mean.copy_(self.running_mean * self._debias())", "pass", PROTOCOLS),
     Mutation("validation trained on", "evaluate/protocols/protocol.py", "np.setdiff1d(np.arange(len(self.train)), self.validation)", "np.arange(len(self.train))", PROTOCOLS),
+    Mutation("clusters of one class agree", "evaluate/protocols/cluster.py", "if k < 2:", "if k < 1:", PROTOCOLS),
+    Mutation("strength scales the bias too", "evaluate/linear.py", "CURVATURE * variance + decay", "CURVATURE * variance + strength", PROTOCOLS),
     Mutation("wrong side of the margin", "evaluate/linear.py", "functional.softplus(-signs * logits)", "functional.softplus(signs * logits)", PROTOCOLS),
     Mutation("unknown labels count", "evaluate/metrics.py", "known = [(column, row != 0, row > 0)", "known = [(column, row < 2, row > 0)", PROTOCOLS),
     Mutation("votes without temperature", "evaluate/knn.py", "(behind / temperature).exp()", "behind.exp()", PROTOCOLS),
@@ -260,9 +274,9 @@ MUTATIONS = [
     Mutation("batches of one class", "evaluate/view_encodings.py", "np.random.default_rng(0).permutation(chosen)", "chosen", "tests/integration/test_diagnose.py"),
     Mutation("validation part ignored", "commands/transfer.py", "replace(job, validation=validation)", "job", TRANSFER),
     Mutation("target of one view", "evaluate/branch_measures.py", '(variance["target1"] + variance["target2"]) / 2', 'variance["target2"]', ASYMMETRIC),
-    Mutation("probe out of step", "engine/loop.py", "            if probe and (state", "            if probe and ranks.is_first and (state", RANKS),
-    Mutation("weights unseen", "engine/loop.py", "        _require_finite_weights(state)\n", "", STEP),
-    Mutation("chance not seeded", "engine/loop.py", "            torch.manual_seed(_seed_of_step(settings.seed, step, ranks.rank))\n", "", STEP),
+    Mutation("probe out of step", "engine/loop.py", "        if self.probe and (state", "        if self.probe and self.ranks.is_first and (state", RANKS),
+    Mutation("weights unseen", "engine/loop.py", "        _require_finite_weights(self.state)\n", "", STEP),
+    Mutation("chance not seeded", "engine/loop.py", "        torch.manual_seed(_seed_of_step(settings.seed, self.state.step, self.ranks.rank))\n", "", STEP),
     Mutation("chance not by step", "engine/loop.py", "SeedSequence((seed, step, rank))", "SeedSequence((seed, rank))", STEP),
     Mutation("saved settings stay", "engine/state.py", "{**own, ", "{**group, ", STEP),
     Mutation("bias counted twice", "evaluate/metrics.py", " - (np.mean(values) - whole)", "", PROTOCOLS),

@@ -84,13 +84,15 @@ def test_pretrain_names_the_broken_image(trained: tuple[Path, Path]) -> None:
     assert json.loads(line)["name"] == "cat/07.jpg"
 
 
-def test_knn_and_linear_write_their_record(trained: tuple[Path, Path]) -> None:
-    said = byol("knn", trained[0], "--data", trained[1], "--k", "5")
+def test_evaluate_writes_a_record_per_protocol(trained: tuple[Path, Path]) -> None:
+    said = byol(
+        "evaluate", trained[0], "--data", trained[1], "--protocol", "knn", "--knn.k", "5", "--knn.temperature", "0.1"
+    )
     record = json.loads((trained[0] / "evaluation" / "knn.json").read_text())
     assert f"{record['metrics']['top-1']['value']:.1f} [" in said
     assert record["settings"] == {"k": 5, "temperature": 0.1}
     assert (record["train"]["num_images"], record["test"]["num_images"]) == (32, 8)
-    assert "mean per class" in byol("linear", trained[0], "--data", trained[1])
+    assert "mean per class" in byol("evaluate", trained[0], "--data", trained[1], "--protocol", "linear-fast")
     record = json.loads((trained[0] / "evaluation" / "linear-fast.json").read_text())
     assert record["network"] == "online, eval mode"
     assert record["differs"].startswith("not the paper's protocol: budget default")
@@ -214,7 +216,8 @@ def _resume_briefly(run: Path) -> str:
         (["pretrain", "--data", "sample", "--recipe", "sample", "--optimizer.warmup-epochs", "16"], 1, "warm-up"),
         (["pretrain", "--data", "sample", "--device", "toaster"], 1, "toaster"),
         (["pretrain", "--resume", "nowhere"], 1, "not a directory"),
-        (["knn", "nowhere", "--data", "sample"], 1, "holds no encoder.json"),
+        (["evaluate", "nowhere", "--data", "sample"], 1, "holds no encoder.json"),
+        (["knn", "runs/a", "--data", "sample"], 2, "knn is now byol evaluate RUN --data LABELLED --protocol knn"),
         (["embed", "nowhere", "--data", "sample", "--out", "vectors.csv"], 1, "must end in .parquet or .npz"),
         (["demo", "--seeds", "11"], 1, "from 1 to 10"),
     ],
@@ -315,7 +318,7 @@ def test_a_run_goes_on_where_its_images_have_moved_to(photos: Path, tmp_path: Pa
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["data"] == str(moved)
     assert "resuming" in byol(*again)
     (moved / "cat" / "00.jpg").rename(moved / "cat" / "other.jpg")
-    assert "began with other images" in byol(*again, "--data", moved, code=1)
+    assert "started with other images" in byol(*again, "--data", moved, code=1)
 
 
 def test_python_from_folder_to_encoder(trained: tuple[Path, Path]) -> None:

@@ -21,7 +21,7 @@ from byol.evaluate.view_encodings import ViewedImages
 from byol.runtime import checkpoint
 from byol.training.run import Run
 from byol.views.policy import ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 from tests.conftest import SMALL, picture
 
 
@@ -90,7 +90,7 @@ def test_diagnose_of_a_folder_sorted_by_class_mixes_them_in_its_batches(tmp_path
     """Else batch norm, in train mode, would take away what tells the classes apart."""
     source = ArrayImages(np.arange(64, dtype=np.uint8).repeat(192).reshape(64, 8, 8, 3))
     plain = ViewPolicy(jitter_probability=0, grayscale_probability=0, blur_probability=0)
-    images = ViewedImages(source, 3, TwoViews(plain, plain, 8, 64, 0), 1, 16)
+    images = ViewedImages(source, 3, Views(pair(plain, plain, 8), 64, 0), 1, 16)
     firsts = [batch[0].mean(dim=(1, 2, 3)).mul(255).round() for batch in images.batches(64, SkippedImages())]
     assert all(float(levels.max() - levels.min()) > 32 for levels in firsts)  # of 64; sorted they would span 16
     assert sorted(torch.cat(firsts).tolist()) == list(range(64))

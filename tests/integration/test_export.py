@@ -34,6 +34,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "wide": {"name": "resnet18", "stem": "small", "width": 0.125},
     "bottleneck": {"name": "resnet50", "stem": "imagenet", "width": 0.125},
     "deepmind": {"name": "resnet18", "stem": "imagenet", "width": 0.125, "conventions": "deepmind"},
+    "timm_small_stem": {"name": "seresnet18", "stem": "small"},
+    "group_norm": {"name": "resnet10", "stem": "imagenet", "norm": "group"},
     "vit": {"name": "test_vit", "stem": "auto"},
     "convnext": {"name": "test_convnext", "stem": "auto"},
 }
@@ -97,6 +99,7 @@ def photo(folder: Path, size: int = 32) -> Path:
         ("convnext", "hub"),
         ("bottleneck", "safetensors"),
         *[("deepmind", to) for to in ("onnx", "hub")],
+        *[(which, "hub") for which in ("timm_small_stem", "group_norm")],
     ],
 )
 def test_export_printed_text_and_load_give_the_features(which: str, to: Kind, tmp_path: Path) -> None:
@@ -120,6 +123,11 @@ def test_export_printed_text_and_load_give_the_features(which: str, to: Kind, tm
         ("wide", "timm", "all scaled (width 0.125)"),
         ("bottleneck", "torchvision", "all scaled"),
         ("small_stem", "timm", "--to torchvision works"),
+        (
+            "timm_small_stem",
+            "timm",
+            "timm has no seresnet18 with the small stem (3x3, stride 1, no max-pool). --to onnx",
+        ),
         ("deepmind", "timm", "pads one row more below"),
         ("deepmind", "torchvision", "--to onnx runs anywhere"),
         ("vit", "torchvision", "only ResNets are alike"),
@@ -132,6 +140,15 @@ def test_export_without_equal_network_refuses_and_says_what_works(
         export_encoder(saved(tmp_path / "run", which), to, tmp_path / "out")
     assert says in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize("which", ["timm_small_stem", "group_norm", "deepmind", "wide"])
+def test_export_to_hub_without_equal_network_of_timm_says_that_it_is_byols_own_layout(
+    which: str, tmp_path: Path
+) -> None:
+    (note,) = export_encoder(saved(tmp_path / "run", which), "hub", tmp_path / "out").notes
+    assert note.endswith("; so the folder has byol's own layout, which byol.load reads, and timm does not.")
+    assert (tmp_path / "out" / "encoder.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -265,14 +282,17 @@ def test_export_card_has_the_results_of_these_weights_alone(photos: Path, tmp_pa
         (TimmBackbone("resnet34", {"num_classes": 0}), "do not fit"),
     ],
 )
-@pytest.mark.parametrize("to", ["timm", "hub"])
 def test_export_that_is_not_equal_is_never_written(
-    backbone: TimmBackbone, says: str, to: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backbone: TimmBackbone, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("byol.export.writers.find_backbone", lambda *_: backbone)
+    run = saved(tmp_path / "run", "resnet")
     with pytest.raises(EncoderError, match=says):
-        export_encoder(saved(tmp_path / "run", "resnet"), to, tmp_path / "out")
+        export_encoder(run, "timm", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    (note,) = export_encoder(run, "hub", tmp_path / "hub").notes
+    assert says in note and "own layout" in note
+    assert not (tmp_path / "hub" / "config.json").exists()
 
 
 def test_export_onnx_that_is_not_equal_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

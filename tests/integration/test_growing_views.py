@@ -21,20 +21,21 @@ from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.source import SkippedImages
-from byol.engine import loop
 from byol.engine.metrics import read_metrics
-from byol.engine.micro_batches import Views, bounds, in_parts
+from byol.engine.micro_batches import bounds, views_by_part
 from byol.engine.pace import Pace
-from byol.engine.progress import Progress, pixels
+from byol.engine.progress import Log, Progress, pixels
 from byol.engine.settings import LoopSettings
 from byol.engine.step import Schedule
 from byol.errors import ConfigError, EncoderError
-from byol.methods.siamese import Siamese
+from byol.methods.siamese import PairMethod
 from byol.recipes import recipe
+from byol.runtime.listener import Listener
 from byol.runtime.ranks import Ranks
-from byol.views.asymmetric import AsymmetricViews, Asymmetry
+from byol.runtime.view_roles import ViewBatch
+from byol.views.asymmetric import Asymmetry, asymmetric
 from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
+from byol.views.views import Views
 from tests.conftest import SMALL, picture
 from tests.integration.test_training import stop_at
 
@@ -46,13 +47,13 @@ GROWING = {**SMALL, "views.growth": (0.5, 0.75), "asymmetry.small_crops": 1, "as
 def seen_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Sides of both views and of the small one, of every step that follows."""
     sizes: list[tuple[int, ...]] = []
-    forward = Siamese.forward
+    forward = PairMethod.forward
 
-    def seen(self: Siamese, view1, view2, labels, others):
-        sizes.append((view1.shape[-1], view2.shape[-1], others["small"][0].shape[-1]))
-        return forward(self, view1, view2, labels, others)
+    def seen(self: PairMethod, views: ViewBatch, labels):
+        sizes.append(tuple(view.shape[-1] for view in (views.view1, views.view2, views.small[0])))
+        return forward(self, views, labels)
 
-    monkeypatch.setattr(Siamese, "forward", seen)
+    monkeypatch.setattr(PairMethod, "forward", seen)
     return sizes
 
 
@@ -82,9 +83,8 @@ def test_time_left_follows_the_newest_lines(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     left: list[float] = []
     settings = LoopSettings(1, 1, 1, 60.0)
-    log = loop._Log(
-        0, Schedule(0.1, 16, 100, 0, 0.99), [1024], settings, None, lambda p: left.append(p.remaining_seconds), Ranks()
-    )
+    listener = Listener(step=lambda p: left.append(p.remaining_seconds))
+    log = Log(0, Schedule(0.1, 16, 100, 0, 0.99), [1024], settings, None, listener, Ranks())
     for step in range(1, 9):
         state: Any = SimpleNamespace(step=step, method=SimpleNamespace(has_average=False), collapse=None)
         log.write(state)
@@ -99,20 +99,19 @@ def test_feeds_give_the_same_growing_views(photos: Path, kind: str, workers: int
         if int(path.stem) % 2:
             path.unlink()
     source, plan = ImageFolder(photos), BatchPlan(8, 4)
-    parts: list[Views] = [TwoViews(T, T_PRIME, size, 8, seed=1) for size in (16, 24)]
-    if kind == "small crops":
-        parts = [AsymmetricViews(part, Asymmetry(1, part.size // 2)) for part in parts if isinstance(part, TwoViews)]
+    crops = 1 if kind == "small crops" else 0
+    roles = [asymmetric(T, T_PRIME, size, Asymmetry(crops, size // 2)) for size in (16, 24)]
+    parts = [Views(part, 8, seed=1) for part in roles]
     images = np.stack([source.read(i, 3) for i in range(len(source))])
     resident = ResidentFeed(torch.from_numpy(images).permute(0, 3, 1, 2), None, plan, seed=5)
     decoding = DecodingFeed(source, 3, plan, 5, workers, SkippedImages())
     feeds: tuple[Feed, ...] = (resident, decoding)
-    resident_made, decoded = (list(in_parts(feed, parts, 1, 5, CPU)) for feed in feeds)
-    assert [made.view1.shape[-1] for made in resident_made] == [16] * 2 + [24] * 6  # steps 1, and 2 to 4
+    resident_made, decoded = (list(views_by_part(feed, parts, 1, 5, CPU)) for feed in feeds)
+    assert [made.views.view1.shape[-1] for made in resident_made] == [16] * 2 + [24] * 6  # steps 1, and 2 to 4
     for a, b in zip(resident_made, decoded, strict=True):
-        for one, other in ((a.view1, b.view1), (a.view2, b.view2)):
+        assert len(a.views.small) == crops
+        for one, other in zip(a.views, b.views, strict=True):
             assert torch.allclose(one, other, atol=1e-5)
-        for one, other in zip(a.others, b.others, strict=True):
-            assert torch.allclose(one["small"][0], other["small"][0], atol=1e-5)
 
 
 def test_views_grow_and_resuming_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

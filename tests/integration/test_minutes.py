@@ -29,7 +29,7 @@ from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.training import plan as plan_module
 from byol.training.plan import TimeLimit, plan
-from byol.views.two_views import TwoViews
+from byol.views.views import Views
 from tests.conftest import SMALL
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8)
@@ -235,13 +235,13 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
 ) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (1e9, 16, 0))  # decoding is what takes time
     cropped = []
-    crop = TwoViews.crop
+    crop = Views.crop
 
-    def seen_crop(views: TwoViews, image: np.ndarray, step: int, row: int) -> torch.Tensor:
+    def seen_crop(views: Views, image: np.ndarray, step: int, row: int) -> torch.Tensor:
         cropped.append(views.size)
         return crop(views, image, step, row)
 
-    monkeypatch.setattr(TwoViews, "crop", seen_crop)
+    monkeypatch.setattr(Views, "crop", seen_crop)
     source, recipe = ImageFolder(photos, None), byol.recipes.recipe("small")
     seen = profile(source, SkippedImages())
     found = plan(TimeLimit(1, time.monotonic()), Asked(recipe.config, recipe), source, seen, Ranks())

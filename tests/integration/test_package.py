@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXTRAS = {"all-maps", "maps", "tensorboard", "wandb", "browser", "onnx", "docs", "dev"}
 SHIPPED = {
-    "byol/nets/fused_norm.cpp",
+    "byol/nets/compiled/fused_norm.cpp",
+    "byol/nets/compiled/maps.h",
     "byol/views/views.cpp",
     "byol/py.typed",
     "byol/report/page_files/page.html",

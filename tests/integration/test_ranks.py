@@ -19,8 +19,8 @@ from byol.commands.resume import resume
 from byol.data.arrays import ArrayImages
 from byol.engine.metrics import read_metrics
 from byol.errors import ConfigError
+from byol.nets.compiled.fused_norm import fuse_norms
 from byol.nets.encoder import create_encoder
-from byol.nets.fused_norm import fuse_norms
 from byol.nets.norm import (
     Conventions,
     SynchronizedBatchNorm,
@@ -222,7 +222,9 @@ def of_both_conventions(rank: int, compare: Callable[[int, Conventions], None]) 
 def compare_batch_norm(rank: int, conventions: Conventions) -> None:
     for shape, make in (((12, 5, 4, 3), batch_norm_2d), ((12, 5), batch_norm_1d)):
         torch.manual_seed(0)
-        whole, part = make(5, conventions).double(), synchronize_batch_norm(make(5, conventions).double())
+        whole, network = make(5, conventions).double(), nn.Sequential(make(5, conventions).double())
+        assert synchronize_batch_norm(network) == 1
+        part = network[0]
         rows = slice(4 * rank, 4 * rank + 4)
         for _ in range(3):  # each rank's own images differ in mean and spread
             data = torch.randn(shape, dtype=torch.float64) * torch.arange(1, 13).double().view(
@@ -253,8 +255,8 @@ def test_fused_batch_norm_over_ranks_equals_one_process() -> None:
 def compare_fused_batch_norm(rank: int, conventions: Conventions) -> None:
     torch.manual_seed(0)
     whole = batch_norm_2d(16, conventions).double()
-    part = nn.Sequential(synchronize_batch_norm(batch_norm_2d(16, conventions)))
-    assert fuse_norms(part) == 1
+    part = nn.Sequential(batch_norm_2d(16, conventions))
+    assert synchronize_batch_norm(part) == fuse_norms(part) == 1
     rows, shape = slice(4 * rank, 4 * rank + 4), (8, 16, 3, 3)
     spread = torch.arange(1, 9).double().view(8, 1, 1, 1)
     for has_residual in (True, False):
@@ -279,7 +281,8 @@ def compare_fused_batch_norm(rank: int, conventions: Conventions) -> None:
     distributed.all_gather(gathered, few)
     if conventions == "torch":
         expected = functional.batch_norm(torch.cat(gathered), None, None, training=True)[rows]
-        plain = nn.Sequential(synchronize_batch_norm(batch_norm_1d(16, conventions)))
+        plain = nn.Sequential(batch_norm_1d(16, conventions))
+        synchronize_batch_norm(plain)
         fuse_norms(plain)
         assert torch.allclose(plain(few), expected, atol=1e-5)
 
@@ -297,7 +300,7 @@ def test_synchronize_batch_norm_keeps_timms_activations() -> None:
 def test_synchronize_batch_norm_keeps_names_and_weights() -> None:
     net = create_encoder("resnet18", width=0.125, image_size=32)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    assert synchronize_batch_norm(net) is net
+    assert synchronize_batch_norm(net) == 20
     assert not any(type(m) is nn.BatchNorm2d for m in net.modules())
     assert isinstance(net.get_submodule("layer1.0.bn1"), SynchronizedBatchNorm)
     assert {name: value.tolist() for name, value in net.state_dict().items()} == {

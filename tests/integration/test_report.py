@@ -23,6 +23,7 @@ from byol.errors import DataError, RunError
 from byol.evaluate.branch_measures import measure_branches
 from byol.report.summary import WATCHED, RunSummary, config_differences, read_runs
 from byol.report.write import _columns, report_after, write_report
+from byol.runtime.listener import Listener
 from byol.runtime.run_directory import RunDirectory
 from byol.studies import find_study
 from byol.studies.judge import judge
@@ -311,10 +312,10 @@ def test_long_metrics_keep_first_and_last_line() -> None:
 
 def test_report_after_a_run_never_fails_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    report_after(tmp_path / "nothing", None, said.append)
+    report_after(tmp_path / "nothing", None, Listener(said.append))
     assert len(said) == 1 and "no report was written" in said[0]
     monkeypatch.setenv("RANK", "1")
-    report_after(tmp_path / "nothing", None, said.append)
+    report_after(tmp_path / "nothing", None, Listener(said.append))
     assert len(said) == 1
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from byol.recipes import recipe
 from byol.runtime import checkpoint
 from byol.runtime.run_directory import RunDirectory
 from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 from tests.conftest import SMALL, picture
 
 PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
@@ -205,10 +206,11 @@ def test_train_step_averages_gradients_over_micro_batches() -> None:
         optimizer = torch.optim.SGD(method.online.parameters(), lr=0.0, momentum=0.9)
         state = State(method, optimizer)
         feed = ResidentFeed(torch.from_numpy(PICTURES).permute(0, 3, 1, 2), None, BatchPlan(16, micro), seed=0)
-        views = TwoViews(T, T_PRIME, 32, 16, seed=0)
+        views = Views(pair(T, T_PRIME, 32), 16, seed=0)
 
-        def linear_loss(view1, view2, labels, last, method=method) -> MethodOutput:
-            projected = torch.nn.functional.conv2d(view1 + view2, method.online.get_parameter("encoder.conv1.weight"))
+        def linear_loss(views, labels, last, method=method) -> MethodOutput:
+            weight = method.online.get_parameter("encoder.conv1.weight")
+            projected = torch.nn.functional.conv2d(views.view1 + views.view2, weight)
             return MethodOutput(projected.square().mean(), projected.detach(), projected.detach())
 
         schedule = Schedule(0.2, 16, total_steps=10, warmup_steps=0, tau_base=0.9)
@@ -554,9 +556,10 @@ def explode(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     original = BYOL.forward
     calls = [0]
 
-    def forward(self, view1, view2, labels=None):
+    def forward(self, views, labels=None):
         calls[0] += 1
-        return original(self, view1 * (torch.inf if calls[0] == step + 1 else 1.0), view2, labels)
+        factor = torch.inf if calls[0] == step + 1 else 1.0
+        return original(self, replace(views, sources1=(views.view1 * factor,)), labels)
 
     monkeypatch.setattr(BYOL, "forward", forward)
 

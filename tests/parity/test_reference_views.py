@@ -7,7 +7,7 @@ import torch
 from byol.views.augment import augment
 from byol.views.parameters import draw
 from byol.views.policy import T_PRIME, T, ViewPolicy
-from byol.views.reference import reference_view
+from tests.parity.reference import reference_view
 
 BOTH = ViewPolicy(blur_probability=0.5, solarize_probability=0.5, blur_sigma=(0.1, 2.0))
 

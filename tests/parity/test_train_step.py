@@ -13,6 +13,7 @@ from byol.nets.heads import mlp_head
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.optim.schedules import learning_rate, target_tau
+from byol.runtime.view_roles import ViewBatch
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 from tests.parity.haiku import golden, relative_error, statistics, tensors, tiny_resnet
 from tests.ranks import run_ranks
@@ -110,7 +111,7 @@ def four_steps(own_rate: bool, tolerance: float, rank: int = 0, num_ranks: int =
         size = len(z["view1"][step]) // num_ranks
         rows = slice(rank * size, (rank + 1) * size)
         v1, v2 = view(z["view1"][step])[rows], view(z["view2"][step])[rows]
-        output = forward(v1, v2, torch.from_numpy(z["labels"][step]).long()[rows])
+        output = forward(ViewBatch((v1,), (v2,)), torch.from_numpy(z["labels"][step]).long()[rows])
         output.total.backward()
         loss = output.total.detach() / num_ranks
         if num_ranks > 1:

@@ -29,8 +29,9 @@ from byol.data.subset import Subset
 from byol.data.tar_shards import TarImages
 from byol.errors import BrokenImageError, DataError
 from byol.evaluate.features import extract
+from byol.runtime.listener import Listener
 from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 from tests.conftest import encoded, picture
 
 
@@ -98,7 +99,7 @@ def test_broken_images_of_one_name_are_counted_one_by_one(tmp_path: Path) -> Non
     ):
         extract(lambda images: images.flatten(1).float(), source, 3, torch.device("cpu"), skipped=skipped)
         load_resident(source, 3, skipped)
-    views = TwoViews(T, T_PRIME, 8, 20, seed=1)
+    views = Views(pair(T, T_PRIME, 8), 20, seed=1)
     list(DecodingFeed(train, 3, BatchPlan(20, 20), 0, 0, skipped).batches(0, 1, views.crop))
     assert [name for name, _ in skipped.reasons] == ["same.png"] * len(skipped) == ["same.png"] * 2
     load_resident(test, 3, skipped)
@@ -214,7 +215,7 @@ def test_shards_behind_http_are_fetched_once(served: tuple[Path, str], tmp_path:
     for part in range(8, 11):
         shard(folder / f"set-{part:03d}.tar", {f"{part}.png": encoded(picture(part))})
     said: list[str] = []
-    files = fetch_shards(f"{address}/set-{{008..010}}.tar", tmp_path / "cache", said.append)
+    files = fetch_shards(f"{address}/set-{{008..010}}.tar", tmp_path / "cache", Listener(said.append))
     assert len(said) == 4
     source = TarImages(files, "tar")
     assert [source.names[i] for i in range(3)] == ["8.png", "9.png", "10.png"]

@@ -29,8 +29,8 @@ from byol.data.source import SkippedImages
 from byol.data.subset import held_out, per_class
 from byol.errors import BrokenImageError, DataError, OutOfMemoryError
 from byol.runtime import hardware
-from byol.views.policy import T_PRIME, Kernels, T
-from byol.views.two_views import TwoViews
+from byol.views.policy import T_PRIME, T, ViewKernels
+from byol.views.views import Views, pair
 from tests.conftest import encoded, picture
 
 
@@ -99,12 +99,12 @@ def test_resident_skips_broken_and_refuses_mixed_sizes(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("kernels", ["native", "fused"])
-def test_feeds_decoded_and_resident_give_the_same_views(photos: Path, kernels: Kernels) -> None:
+def test_feeds_decoded_and_resident_give_the_same_views(photos: Path, kernels: ViewKernels) -> None:
     for path in photos.rglob("*.jpg"):
         if int(path.stem) % 2:
             path.unlink()
     source, plan = ImageFolder(photos), BatchPlan(8, 4)
-    views = TwoViews(T, T_PRIME, 32, 8, seed=1, kernels=kernels)
+    views = Views(pair(T, T_PRIME, 32), 8, seed=1, kernels=kernels)
     loaded = load_resident(source, 3, SkippedImages())
     assert loaded is not None
     resident = ResidentFeed(loaded[0], None, plan, seed=5)
@@ -113,12 +113,12 @@ def test_feeds_decoded_and_resident_give_the_same_views(photos: Path, kernels: K
         for a, b in zip(resident.batches(2, 5), decoding.batches(2, 5, views.crop), strict=True):
             assert (a.step, a.first_row) == (b.step, b.first_row)
             first, second = views(a.images, a.step, a.first_row), views.finish(b.images, b.step, b.first_row)
-            assert torch.allclose(first[0], second[0], atol=1e-5)
-            assert torch.allclose(first[1], second[1], atol=1e-5)
+            for one, other in zip(first, second, strict=True):
+                assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_feed_batch_stays_while_the_next_one_is_used(photos: Path) -> None:
-    views = TwoViews(T, T_PRIME, 16, 8, seed=1)
+    views = Views(pair(T, T_PRIME, 16), 8, seed=1)
     feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 2, SkippedImages())
     before, copy = None, torch.empty(0)
     for batch in feed.batches(0, 12, views.crop):
@@ -146,7 +146,7 @@ def test_feed_decodes_smaller_where_asked(photos: Path) -> None:
 def test_feed_that_needs_more_shared_memory_than_there_is_says_so(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    views = TwoViews(T, T_PRIME, 32, 8, seed=0)
+    views = Views(pair(T, T_PRIME, 32), 8, seed=0)
     feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 2, SkippedImages())
     monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(total=9_000_000, free=1_000_000))
@@ -167,7 +167,7 @@ def test_ranks_of_a_machine_share_its_cores_for_workers(monkeypatch: pytest.Monk
 
 
 def test_feed_whose_worker_dies_says_so(photos: Path) -> None:
-    crop = TwoViews(T, T_PRIME, 32, 8, seed=0).crop
+    crop = Views(pair(T, T_PRIME, 32), 8, seed=0).crop
     feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 1, SkippedImages())
     with pytest.raises(
         OutOfMemoryError, match=r"A process that decodes images has died .*lower --workers.*drive.*__main__"
@@ -184,10 +184,10 @@ def die(parent: int, crop: Callable[..., torch.Tensor], image: np.ndarray, step:
 def test_feed_broken_image_is_replaced_and_noted(photos: Path) -> None:
     (photos / "cat" / "03.jpg").write_bytes(b"broken")
     skipped = SkippedImages()
-    views = TwoViews(T, T_PRIME, 32, 40, seed=1)
+    views = Views(pair(T, T_PRIME, 32), 40, seed=1)
     feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(40, 40), 0, 0, skipped)
     (batch,) = feed.batches(0, 1, views.crop)
-    assert batch.images.shape == (40, 2, 3, 32, 32)
+    assert batch.images.shape == (40, 2 * 3 * 32 * 32)
     assert [name for name, _ in skipped.reasons] == ["cat/03.jpg"]
 
 

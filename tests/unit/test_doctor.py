@@ -72,7 +72,7 @@ def test_speed_is_measured_on_whole_steps_while_there_is_time(
     def train_step(state: State, micro_batches: Iterable[MicroBatch], number: int, *how: Any) -> StepResult:
         made = list(micro_batches)
         assert len(made) == number
-        seen.append(sum(len(views.view1) for views in made))
+        seen.append(sum(len(batch.views.view1) for batch in made))
         return whole_step(state, made, number, *how)
 
     monkeypatch.setattr(speed, "train_step", train_step)

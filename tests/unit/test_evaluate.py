@@ -19,7 +19,7 @@ from byol.evaluate import features, nearest
 from byol.evaluate.branch_measures import measure_branches
 from byol.evaluate.features import Features, extract
 from byol.evaluate.knn import knn_predict, votes
-from byol.evaluate.linear import fit_linear, principal_axes
+from byol.evaluate.linear import fit_linear, path, principal_axes
 from byol.evaluate.metrics import (
     average_precision_11_point,
     bootstrap,
@@ -30,12 +30,13 @@ from byol.evaluate.metrics import (
     top_5,
     top_k,
 )
+from byol.evaluate.protocols.linear_fast import PAPER_STRENGTHS
 from byol.evaluate.protocols.neighbours import knn
 from byol.evaluate.protocols.options import KnnOptions, ProtocolOptions
 from byol.evaluate.scores import accuracy, mean_over_runs, paired_difference
 from byol.evaluate.view_encodings import crops_of
 from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 from tests.conftest import picture
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -114,6 +115,30 @@ def test_linear_reaches_the_optimum_of_its_objective() -> None:
     loss = torch.nn.functional.cross_entropy(inputs @ weight, labels) + 0.005 * weight[:-1].square().sum()
     (gradient,) = torch.autograd.grad(loss, weight)
     assert float(gradient.abs().max()) < 1e-4
+
+
+def test_linear_of_every_strength_is_within_a_thousandth_of_scikit_learns_optimum() -> None:
+    """Classes of nearly equal size: at strong L2 only the bias counts, and a fit without it is a nearest centroid."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.randint(3, (150,), generator=generator)
+    centres = 0.2 * torch.randn(3, 40, generator=generator)
+    features = (centres[labels] + torch.randn(150, 40, generator=generator)) * torch.logspace(0, -1, 40)
+    centred = features - features.mean(dim=0)
+    basis, variance = principal_axes(centred / centred.square().mean().sqrt())
+    along = centred / centred.square().mean().sqrt() @ basis
+    inputs = torch.cat((along, torch.ones(150, 1)), dim=1)
+
+    def objective(weight: torch.Tensor, strength: float) -> float:
+        cross_entropy = torch.nn.functional.cross_entropy(inputs.double() @ weight, labels)
+        return float(cross_entropy + strength / 2 * weight[:-1].square().sum())
+
+    for strength, weight in zip(PAPER_STRENGTHS, path(inputs, labels, 3, PAPER_STRENGTHS, variance), strict=True):
+        model = LogisticRegression(C=1 / (strength * 150), solver="newton-cholesky", tol=1e-9)
+        model.fit(along.double().numpy(), labels.numpy())
+        optimum = torch.from_numpy(np.vstack((model.coef_.T, model.intercept_)))
+        assert abs(objective(weight.double(), strength) - objective(optimum, strength)) < 1e-3, strength
+        alike = (inputs @ weight).argmax(dim=1) == (inputs.double() @ optimum).argmax(dim=1)
+        assert float(alike.float().mean()) > 0.95, strength
 
 
 def test_accuracy_wilson_interval_by_hand() -> None:
@@ -325,7 +350,7 @@ def test_branches_of_images_that_cannot_be_read_are_one_sentence() -> None:
         def read(self, index: int, channels: int, short_side: int = 0) -> np.ndarray:
             raise BrokenImageError("torn")
 
-    views = TwoViews(T, T_PRIME, 8, 4, seed=0)
+    views = Views(pair(T, T_PRIME, 8), 4, seed=0)
     source = Torn(np.zeros((4, 8, 8, 3), np.uint8), description="torn images")
     with pytest.raises(DataError, match="None of the 4 images looked at in torn images can be decoded"):
         measure_branches(torch.nn.Identity(), source, 3, views, 2, torch.device("cpu"))  # pyright: ignore[reportArgumentType]

@@ -85,7 +85,7 @@ def test_outputs_do_not_land_among_the_images(
     for words in (
         ["preview", "--data", "."],
         ["embed", "pixels", "--data", ".", "--out", "v.npz"],
-        ["knn", "pixels", "--data", "."],
+        ["evaluate", "pixels", "--data", ".", "--protocol", "knn"],
         ["check-data", ".", "--out", "cat/report.json"],
         ["pretrain", "--data", str(photos), "--out", "run"],
         ["pretrain", "--data", "."],

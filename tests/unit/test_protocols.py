@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import byol
+from byol.cli.main import main
 from byol.commands.evaluate import Result, evaluate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
@@ -26,8 +27,8 @@ from byol.evaluate.protocols.options import PROTOCOLS, KnnOptions, LinearOptions
 from byol.evaluate.protocols.protocol import Job
 from byol.nets.encoder import create_encoder
 from byol.nets.norm import DeepMindBatchNorm, set_newest_share
-from byol.views.one_view import CROP_AND_FLIP, OneView
-from byol.views.policy import T
+from byol.views.policy import CROP_AND_FLIP, T
+from byol.views.views import Views, single
 from tests.conftest import SMALL, encoded, picture
 
 TINY = {"width": 0.125}
@@ -87,8 +88,9 @@ def test_paper_budget_is_the_papers_grid() -> None:
 
 
 def test_small_budgets_are_small() -> None:
-    for rates in (linear_sgd.RATES, semi.RATES, finetune.RATES, finetune.SCRATCH_RATES):
+    for rates in (semi.RATES, finetune.RATES, finetune.SCRATCH_RATES):
         assert len(rates["default"]) <= 3
+    assert linear_sgd.LEAST_STEPS["default"] * linear_sgd.BATCH_SIZE["default"] <= 10 * 9000
     assert max(linear_sgd.EPOCHS["default"], *semi.EPOCHS["default"], finetune.EPOCHS["default"]) <= 10
 
 
@@ -140,12 +142,12 @@ def test_share_of_the_newest_batch_reaches_both_kinds_of_norm(kind: type[nn.Modu
 def test_one_view_is_a_pure_function_and_workers_make_the_same() -> None:
     images = np.stack([picture(i, 24, 24) for i in range(6)])
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-    view = OneView(T, 16, 6, seed=1)
-    whole = view(tensor, 3)
-    assert torch.equal(whole[2:4], view(tensor[2:4], 3, 2))
+    view = Views(single(T, 16), 6, seed=1)
+    whole = view(tensor, 3).view1
+    assert torch.equal(whole[2:4], view(tensor[2:4], 3, 2).view1)
     crops = torch.stack([view.crop(image, 3, row) for row, image in enumerate(images)])
-    torch.testing.assert_close(view.finish(crops, 3), whole, rtol=0, atol=1e-5)
-    assert not torch.equal(whole, view(tensor, 4))
+    torch.testing.assert_close(view.finish(crops, 3).view1, whole, rtol=0, atol=1e-5)
+    assert not torch.equal(whole, view(tensor, 4).view1)
     assert (CROP_AND_FLIP.jitter_probability, CROP_AND_FLIP.blur_probability, CROP_AND_FLIP.crop_area) == (
         0,
         0,
@@ -169,6 +171,50 @@ def test_every_protocol_learns_colours_and_writes_its_record(encoder: Path, colo
         assert "top-5" not in result.metrics, "of three classes"
     assert results[3].path.name == "semi-12-per-class.json"
     assert before == {file.name: file.read_bytes() for file in encoder.iterdir() if file.is_file()}
+
+
+def test_cluster_of_one_class_is_refused_and_the_others_run(encoder: Path, tmp_path: Path) -> None:
+    column = pa.array([encoded(picture(i)) for i in range(20)])
+    for name, labels in (("train", [0, 1] * 10), ("test", [1] * 20)):
+        pq.write_table(pa.table({"image": column, "label": labels}), tmp_path / f"{name}.parquet")
+    done: list[Result] = []
+    train, test = (str(tmp_path / f"{name}.parquet") for name in ("train", "test"))
+    with pytest.raises(DataError, match=r"cluster needs test images of at least two classes; .* has one\."):
+        evaluate(encoder, train, ("cluster", "knn"), test_data=test, budget="smoke", done=done.append)
+    assert [result.protocol for result in done] == ["knn"]
+
+
+def test_linear_on_few_images_has_its_least_number_of_steps_but_for_budget_paper(encoder: Path, colours: Path) -> None:
+    default, paper = (
+        evaluate(encoder, str(colours), ["linear"], budget=budget)[0].record for budget in ("default", "paper")
+    )
+    assert (default["settings"]["steps"], default["settings"]["epochs"]) == (350, 350)
+    assert (paper["settings"]["steps"], paper["settings"]["epochs"]) == (80, 80)
+    assert default["settings"]["rates"][-1] > 100 * paper["settings"]["rates"][0]
+    assert paper["settings"]["rates"] == [0.4, 0.3, 0.2, 0.1, 0.05]
+
+
+def test_rate_at_an_end_of_its_grid_is_told() -> None:
+    assert training.end_of_grid([(0.1, 50.0), (0.4, 70.0), (0.2, 60.0)]).startswith(
+        "the highest of 3 rates, 0.4, did best"
+    )
+    assert training.end_of_grid([(0.1, 80.0), (0.4, 70.0), (0.2, 60.0)]).startswith(
+        "the lowest of 3 rates, 0.1, did best"
+    )
+    assert training.end_of_grid([(0.1, 50.0), (0.4, 70.0), (0.2, 70.0)]) == "", "one between does as well"
+    assert training.end_of_grid([(0.1, 50.0), (0.4, 70.0)]) == "", "two rates are ends alone"
+
+
+def test_caution_is_recorded_and_printed(
+    encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(linear_sgd.RATES, "smoke", (1e-9, 2e-9, 0.4))
+    monkeypatch.setitem(linear_sgd.LEAST_STEPS, "smoke", 40)
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", str(encoder), "--data", str(colours), "--protocol", "linear", "--budget", "smoke"])
+    assert "linear: the highest of 3 rates, 0.4, did best on the validation images" in capsys.readouterr().out
+    record = json.loads((encoder / "evaluation" / "linear.json").read_text())
+    assert record["caution"].startswith("the highest of 3 rates")
 
 
 def test_linear_leaves_the_encoder_as_it_is(encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:

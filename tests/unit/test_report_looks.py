@@ -26,7 +26,7 @@ from byol.report.tile import mosaic, sheet, tile
 from byol.report.view_grid import describe, spread, view_grid
 from byol.runtime.listener import Listener
 from byol.views.policy import T_PRIME, T
-from byol.views.two_views import TwoViews
+from byol.views.views import Views, pair
 from tests.conftest import picture
 
 
@@ -235,7 +235,7 @@ def test_mosaic_leaves_gaps() -> None:
 
 
 def test_view_grid_shows_what_training_makes_of_the_images() -> None:
-    views = TwoViews(T, T_PRIME, 32, batch_size=64, seed=5)
+    views = Views(pair(T, T_PRIME, 32), batch_size=64, seed=5)
     images = [picture(seed) for seed in range(3)]
     grid = view_grid(views, images, ["a", "b", "c"], draws=2)
     assert (grid.columns, grid.rows, len(grid.tiles)) == (5, 3, 15)
@@ -249,8 +249,8 @@ def test_view_grid_shows_what_training_makes_of_the_images() -> None:
 
 
 def test_view_words_name_what_was_done_and_nothing_else() -> None:
-    views = TwoViews(T, T_PRIME, 32, batch_size=200, seed=0)
-    first, second = views.parameters(0, 0, 200)
+    views = Views(pair(T, T_PRIME, 32), batch_size=200, seed=0)
+    first, second = (views.parameters(view.draw, 0, slice(0, 200)) for view in views.roles)
     for row in range(200):
         for parameters, policy in ((first, T), (second, T_PRIME)):
             p = parameters[row : row + 1]

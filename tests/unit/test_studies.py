@@ -466,7 +466,7 @@ def test_study_counts_an_encoder_that_explodes_as_diverged(
     part = replace(whole, scales={"tiny": replace(whole.scales["tiny"], variants=("none",))})
     (task, *_) = [t for t in plan(part, "tiny", 1, tmp_path, data=str(photos), settings=QUICK) if t.variant]
     monkeypatch.setattr(runs, "accuracies", explode)
-    assert runs.run_one(task, say=lambda line: None) is None
+    assert runs.run_one(task) is None
     assert task.outcome is not None
     assert task.outcome["failed"] == "The encoder gives values that are not finite"
 
@@ -689,7 +689,7 @@ def test_speed_test_of_a_study_is_a_real_one(photos: Path, tmp_path: Path, capsy
     torch.set_num_threads(2)
     small = {name: value for name, value in QUICK.items() if name != "epochs"}
     arguments = {"data": str(photos), "settings": small, "seeds": 1, "out": tmp_path / "study"}
-    begun = begin("loss-normalization", minutes=5.0, jobs=2, say=print, **arguments)
+    begun = begin("loss-normalization", minutes=5.0, jobs=2, listener=Listener(print), **arguments)
     assert torch.get_num_threads() == 2
     content = json.loads((tmp_path / "study" / "budget.json").read_text())
     assert set(content["images_per_second"]) == {"l2", "layer", "batch", "none"}

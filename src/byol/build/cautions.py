@@ -59,7 +59,7 @@ def _of_the_target(config: Config, chosen: Recipe, schedule: Schedule) -> list[s
 
 
 def _of_few_images(config: Config, chosen: Recipe, schedule: Schedule) -> list[str]:
-    """Where `--minutes` would take another method, since so little can be trained on (docs/recipes.md)."""
+    """Where `--minutes` would take another method, since so little can be trained on (docs/trials.md)."""
     seen = schedule.total_steps * config.batch_size
     has_other = any("method.name" in size.settings for size in chosen.sizes)
     is_new_byol = config.method.name == "byol" and not config.encoder.has_weights
@@ -86,7 +86,7 @@ def _of_the_optimizer(config: Config, chosen: Recipe, given: Collection[str]) ->
 
 
 def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[str]:
-    """Measured with ImageNet's in docs/recipes.md; a start from a run of one's own gained without."""
+    """Measured with ImageNet's in docs/trials.md; a start from a run of one's own gained without."""
     if not starts_elsewhere(config.encoder):
         return []
     advice = []
@@ -98,7 +98,7 @@ def _of_weights_to_start_from(config: Config, given: Collection[str]) -> list[st
 
 
 def _of_heads(config: Config) -> list[str]:
-    """Measured in docs/results.md, "Normalisation"."""
+    """Measured in docs/study-results.md."""
     h = config.heads
     is_measured = config.method.name == "byol" and h.predictor in ("auto", "mlp") and not h.weight_standardization
     if not is_measured or h.projector_norm not in ("none", "layer") or h.predictor_norm != h.projector_norm:

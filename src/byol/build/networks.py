@@ -17,39 +17,47 @@ from byol.methods.byol import BYOL
 from byol.methods.contrastive import Gather, alone, info_nce, nt_xent
 from byol.methods.losses import normalized_loss, simsiam_loss
 from byol.methods.network import Method, Network
-from byol.methods.siamese import AsTarget, PairLoss, Siamese, TargetKind
+from byol.methods.siamese import AsTarget, PairLoss, PairMethod, TargetKind
 from byol.nets.encoder import create_encoder, find_num_features
 from byol.nets.heads import mlp_head
-from byol.nets.norm import in_parts, split_batch_norm
+from byol.nets.initialization import initialize
+from byol.nets.norm import split_batch_norm, with_parts
 
 
 @dataclass(frozen=True)
 class MethodParts:
-    """What a method is made of, where the config leaves `heads.predictor` and `method.target` at auto."""
+    """One method: its title, and its parts for `heads.predictor` and `method.target` at auto."""
 
+    title: str
+    """Name in model cards."""
     predictor: Literal["mlp", "linear", "least-squares", "none"]
     target: TargetKind
     loss: Callable[[MethodConfig, Gather], PairLoss]
-    """Over both directions; `Gather` collects the vectors of all ranks."""
+    """Loss over both directions; `Gather` collects the vectors of all ranks."""
 
 
 METHODS = {
     "byol": MethodParts(
-        "mlp", "average", lambda m, gather: partial(normalized_loss, normalization=m.loss_normalization)
+        "BYOL",
+        "mlp",
+        "average",
+        lambda m, gather: partial(normalized_loss, normalization=m.loss_normalization),
     ),
-    "simsiam": MethodParts("mlp", "stop-gradient", lambda m, gather: simsiam_loss),
+    "simsiam": MethodParts("SimSiam", "mlp", "stop-gradient", lambda m, gather: simsiam_loss),
     "simclr": MethodParts(
+        "SimCLR",
         "none",
         "online",
         lambda m, gather: partial(nt_xent, temperature=m.temperature, gather=gather, chunk=m.loss_chunk),
     ),
     "infonce": MethodParts(
+        "BYOL with negatives (InfoNCE)",
         "mlp",
         "average",
         lambda m, gather: partial(info_nce, alpha=m.temperature, beta=m.beta, gather=gather, chunk=m.loss_chunk),
     ),
 }
-"""The names are those of `config.MethodConfig.name`."""
+"""Methods by the names of `config.MethodConfig.name`."""
 
 
 def method_parts(config: Config) -> MethodParts:
@@ -94,7 +102,7 @@ def build_method(
     """The method with initial weights that depend on nothing but the config and its seed.
 
     `module`: an encoder of one's own. `num_classes` > 0 adds the online classifier. `gather` collects the vectors
-    of all ranks. The paper's BYOL is `methods.byol.BYOL`; whatever differs from it is a `Siamese`.
+    of all ranks. The paper's BYOL is `methods.byol.BYOL`; whatever differs from it is a `PairMethod`.
     """
     if module is not None and config.encoder.init:
         raise ConfigError("encoder.init is for an encoder by name: load the weights into your own module yourself.")
@@ -116,10 +124,11 @@ def build_method(
         with seeded(config.seed + 2**32):
             width = find_num_features(online.encoder, channels, config.views.size)
             classifier = nn.Linear(width, num_classes)
+            initialize(classifier, config.encoder.conventions)
     mean, std = config.views.mean, config.views.std
     if config.method.name == "byol" and _is_the_papers(config, parts) and isinstance(predictor, nn.Module):
         return BYOL(online, predictor, mean=mean, std=std, target=target, classifier=classifier)
-    return Siamese(
+    return PairMethod(
         online,
         predictor,
         parts.loss(config.method, gather),
@@ -153,7 +162,7 @@ def _split_batch_norm(
             "asymmetry.split_batch_norm finds no batch norm in the projector. Set heads.projector_norm to batch and encoder.conventions to torch."
         )
     changes = target is None and side != "both"
-    return target, partial(in_parts, parts=of_side["target"]) if changes else None
+    return target, partial(with_parts, parts=of_side["target"]) if changes else None
 
 
 def _networks(

@@ -11,7 +11,6 @@ from torch import nn
 
 from byol.build.networks import seeded
 from byol.build.trained_run import TrainedRun
-from byol.build.views import view_policy
 from byol.data.open import open_source
 from byol.data.profile import profile
 from byol.data.source import ImageSource, SkippedImages
@@ -100,7 +99,7 @@ def open_subject(name: str, train: ImageSource, *, network: Network = "online", 
     if not is_run:
         return subject
     views = TrainedRun.open(folder).config.views
-    return replace(subject, network=network, pretraining_view=view_policy(views.view1), semantics=views.semantics)
+    return replace(subject, network=network, pretraining_view=views.view1, semantics=views.semantics)
 
 
 def subject_of(name: str, encoder: Encoder) -> Subject:

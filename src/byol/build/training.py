@@ -18,13 +18,13 @@ from byol.engine.wrap import wrap
 from byol.errors import DataError
 from byol.methods.byol import BYOL
 from byol.methods.network import Method
-from byol.methods.siamese import Siamese
-from byol.nets.fused_operators import use_fused_operators
+from byol.methods.siamese import PairMethod
+from byol.nets.compiled.fused_operators import use_fused_operators
 from byol.nets.initialization import initialize_from_data as set_from_data
 from byol.nets.norm import synchronize_batch_norm
 from byol.optim.groups import create_optimizer
 from byol.runtime.hardware import (
-    Kernels,
+    Operators,
     choose_channels_last,
     choose_kernels,
     choose_precision,
@@ -33,8 +33,7 @@ from byol.runtime.hardware import (
     keep_freed_memory,
 )
 from byol.runtime.ranks import Ranks
-from byol.views.asymmetric import AsymmetricViews
-from byol.views.two_views import TwoViews
+from byol.views.views import Views
 
 
 def build_feed(
@@ -103,18 +102,16 @@ def build_state(config: Config, built: Method, device: torch.device, ranks: Rank
     return State(built, optimizer)
 
 
-def initialize_from_data(
-    config: Config, made: Method, feed: Feed, views: TwoViews | AsymmetricViews, device: torch.device
-) -> None:
+def initialize_from_data(config: Config, made: Method, feed: Feed, views: Views, device: torch.device) -> None:
     """Starts scales and shifts from the first batch, where the config asks for it."""
     if not config.method.data_init:
         return
     batch = next(iter(feed.batches(0, 1, views.crop)))
     make = views.finish if batch.cropped else views
-    view1, view2 = make(batch.images.to(device), 0, batch.first_row)[:2]
-    set_from_data(made, lambda: made(view1, view2))
+    first = make(batch.images.to(device), 0, batch.first_row).pair()
+    set_from_data(made, lambda: made(first))
     copies = made.has_average and config.method.target_init == "copy"
-    if copies and isinstance(made, Siamese | BYOL) and made.target is not None:
+    if copies and isinstance(made, PairMethod | BYOL) and made.target is not None:
         made.target.load_state_dict(made.online.state_dict())
 
 
@@ -124,11 +121,11 @@ class Assembly:
 
     config: Config
     state: State
-    views: list[TwoViews | AsymmetricViews]
+    views: list[Views]
     """One per part of the training; the parts have equal numbers of steps."""
     device: torch.device
     precision: str
-    kernels: Kernels
+    kernels: Operators
 
     def loss_function(self, num_micro_batches: int, num_ranks: int = 1) -> ComputeLoss:
         """The raw method under autocast, memory layout, compilation and the averaging of ranks."""

@@ -2,23 +2,20 @@
 
 import dataclasses
 
-from byol.config import Config, ViewConfig
-from byol.views.asymmetric import AsymmetricViews, Asymmetry
-from byol.views.policy import ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.config import Config
+from byol.runtime.view_roles import Roles
+from byol.views.asymmetric import Asymmetry, asymmetric
+from byol.views.views import View, Views, pair
 
 
-def view_policy(view: ViewConfig) -> ViewPolicy:
-    """The policy that a view's settings describe."""
-    return ViewPolicy(**dataclasses.asdict(view))
-
-
-def plain_views(config: Config, *, fused: bool = False) -> TwoViews:
+def plain_views(config: Config, *, fused: bool = False) -> Views:
     """T and T' of a resolved config, whatever its asymmetry; `fused` by the compiled operator where it fits."""
-    return TwoViews(
-        view_policy(config.views.view1),
-        view_policy(config.views.view2),
-        config.views.size,
+    return _views(config, pair(config.views.view1, config.views.view2, config.views.size), fused)
+
+
+def _views(config: Config, roles: Roles[View], fused: bool) -> Views:
+    return Views(
+        roles,
         config.batch_size,
         config.seed,
         config.views.semantics,
@@ -42,10 +39,9 @@ def by_view_size(config: Config) -> list[Config]:
     return found
 
 
-def build_views(config: Config, *, fused: bool = False) -> TwoViews | AsymmetricViews:
+def build_views(config: Config, *, fused: bool = False) -> Views:
     """The views that a resolved config trains on."""
-    a, plain = config.asymmetry, plain_views(config, fused=fused)
+    a, v = config.asymmetry, config.views
     sides = (a.scale_mix, a.weak_augmentation, a.mean_encoding, a.strong_augmentation)
     asymmetry = Asymmetry(a.small_crops, a.small_size, a.small_area, *sides)
-    differs = a.small_crops or {*sides} != {"none"}
-    return AsymmetricViews(plain, asymmetry) if differs else plain
+    return _views(config, asymmetric(v.view1, v.view2, v.size, asymmetry), fused)

@@ -7,20 +7,19 @@ from typing import Annotated, Literal
 import tyro
 
 from byol.cli.options import DataPlace, Device, Place
-from byol.errors import ByolError, ConfigError
+from byol.errors import ByolError
 from byol.evaluate.protocols.options import (
     PROTOCOLS,
     TRAINS_ENCODER,
     WITHOUT_WEIGHTS,
     Budget,
-    KnnOptions,
     ProtocolOptions,
 )
 
 
 @dataclass(frozen=True)
-class Images:
-    """Which encoder and which images."""
+class Evaluate:
+    """Evaluate an encoder on labelled images, by any of the papers' protocols."""
 
     run: tyro.conf.Positional[str]
     """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, pixels, or hog (gradients and colours, nothing learned)."""
@@ -36,34 +35,13 @@ class Images:
     """Where results go, in a folder `evaluation`. Default: the run; runs/NAME/DATA where the encoder is no folder."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
-
-
-@dataclass(frozen=True)
-class Evaluate(Images):
-    """Evaluate an encoder on labelled images, by any of the papers' protocols."""
-
     protocol: tuple[str, ...] = ("knn", "linear-fast")
     """knn, linear, linear-fast, semi, finetune, supervised, retrieval, cluster; or all."""
     budget: Budget = "default"
-    """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
+    """paper: the papers' grids; default: fewer settings, 10 epochs, 10,000 training images; smoke: seconds."""
     workers: int = -1
     """Processes that decode training images; -1: one per core but one, at most 8."""
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
-
-
-@dataclass(frozen=True)
-class Knn(Images):
-    """Accuracy of the weighted vote of the k nearest training images; `evaluate --protocol knn` chooses k and T."""
-
-    k: int = 200
-    """Neighbours that vote."""
-    temperature: float = 0.1
-    """Temperature of the votes, exp(cosine / temperature)."""
-
-
-@dataclass(frozen=True)
-class Linear(Images):
-    """Accuracy of a linear probe on cached features (`evaluate --protocol linear-fast`; for the paper's: linear)."""
 
 
 @dataclass(frozen=True)
@@ -84,28 +62,6 @@ class Embed:
 
 def run_evaluate(options: Evaluate) -> int:
     """Prints a table line per protocol as it ends."""
-    names = options.protocol
-    if names == ("all",):
-        names = tuple(PROTOCOLS)
-        if options.run in WITHOUT_WEIGHTS:
-            names = tuple(name for name in names if name not in TRAINS_ENCODER)
-            print(f"{options.run} has no weights to train, so without {', '.join(TRAINS_ENCODER)}")
-    return _run(options, names, options.budget, options.options, options.workers)
-
-
-def run_knn(options: Knn) -> int:
-    """The protocol with k and temperature given."""
-    if options.k < 1 or options.temperature <= 0:
-        raise ConfigError(f"k must be at least 1 and temperature above 0; found {options.k} and {options.temperature}.")
-    return _run(options, ("knn",), "paper", ProtocolOptions(knn=KnnOptions(options.k, options.temperature)))
-
-
-def run_linear(options: Linear) -> int:
-    """The protocol linear-fast with 12 of its 45 strengths."""
-    return _run(options, ("linear-fast",), "default", ProtocolOptions())
-
-
-def _run(images: Images, names: tuple[str, ...], budget: Budget, options: ProtocolOptions, workers: int = -1) -> int:
     from byol.cli.console import Console
     from byol.commands.evaluate import Result, evaluate
 
@@ -119,17 +75,17 @@ def _run(images: Images, names: tuple[str, ...], budget: Budget, options: Protoc
     with Console() as console:
         try:
             evaluate(
-                images.run,
-                images.place.spec(images.data),
-                names,
-                test_data=images.test_data,
-                budget=budget,
-                network=images.network,
-                options=options,
-                seed=images.seed,
-                out=images.out,
-                device=images.device,
-                workers=workers,
+                options.run,
+                options.place.spec(options.data),
+                _protocols(options),
+                test_data=options.test_data,
+                budget=options.budget,
+                network=options.network,
+                options=options.options,
+                seed=options.seed,
+                out=options.out,
+                device=options.device,
+                workers=options.workers,
                 say=console.say,
                 show=console.work,
                 done=done,
@@ -154,12 +110,22 @@ def _run(images: Images, names: tuple[str, ...], budget: Budget, options: Protoc
     ]
     console.table(["protocol", "metric", "%, 95 % interval", "settings"], rows)
     for result in results:
-        if result.record["differs"]:
-            print(f"  {result.protocol}: {result.record['differs']}")
+        for line in filter(None, (result.record["differs"], result.record["caution"])):
+            print(f"  {result.protocol}: {line}")
     if broken := max(result.record["skipped_images"] for result in results):
         print(f"  {broken} image{'s' if broken > 1 else ''} of both parts could not be decoded and did not count")
     print("  written to " + ", ".join(str(result.path) for result in results))
     return int(failed)
+
+
+def _protocols(options: Evaluate) -> tuple[str, ...]:
+    """Names of the protocols to run; for `all` of a baseline without weights, those that train no encoder."""
+    if options.protocol != ("all",):
+        return options.protocol
+    if options.run not in WITHOUT_WEIGHTS:
+        return tuple(PROTOCOLS)
+    print(f"{options.run} has no weights to train, so without {', '.join(TRAINS_ENCODER)}")
+    return tuple(name for name in PROTOCOLS if name not in TRAINS_ENCODER)
 
 
 def _chosen(settings: dict[str, object]) -> str:
@@ -233,4 +199,7 @@ def run_transfer(options: Transfer) -> int:
     console.table(*table(rows))
     for line in sorted({row.record["differs"] for row in rows if row.record and row.record["differs"]}):
         print(f"  {line}")
+    for row in rows:
+        if row.record and row.record.get("caution"):  # earlier versions recorded none
+            print(f"  {row.name}: {row.record['caution']}")
     return 1 if any(row.failure for row in rows) else 0

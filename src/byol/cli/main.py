@@ -15,13 +15,9 @@ from byol.cli.completion import Completion, script
 from byol.cli.evaluate import (
     Embed,
     Evaluate,
-    Knn,
-    Linear,
     Transfer,
     run_embed,
     run_evaluate,
-    run_knn,
-    run_linear,
     run_transfer,
 )
 from byol.cli.explore import Explore, run_explore
@@ -45,6 +41,11 @@ NARROWEST = 40
 """Columns. Help for a narrower terminal is laid out for this width."""
 LARGEST_NUMBER = 2**53
 """Larger numbers in options are slips of the keyboard, and no integer of torch holds them."""
+RENAMED = {
+    "knn": "byol evaluate RUN --data LABELLED --protocol knn --knn.k 200 --knn.temperature 0.1",
+    "linear": "byol evaluate RUN --data LABELLED --protocol linear-fast",
+}
+"""Commands of earlier versions, and what does the same."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,6 +111,9 @@ def _run(arguments: list[str]) -> int:
         print(_overview())
         return 0
     name, *rest = arguments
+    if name in RENAMED:
+        print(f"byol: {name} is now {RENAMED[name]}", file=sys.stderr)
+        return USAGE_ERROR
     if name not in COMMANDS:
         print(
             f"byol: there is no command {name!r}.{nearest(name, COMMANDS)} Commands: {', '.join(COMMANDS)}",
@@ -178,8 +182,6 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "demo": (Demo, run_demo),
     "pretrain": (Pretrain, run_pretrain),
     "evaluate": (Evaluate, run_evaluate),
-    "knn": (Knn, run_knn),
-    "linear": (Linear, run_linear),
     "transfer": (Transfer, run_transfer),
     "diagnose": (Diagnose, run_diagnose),
     "embed": (Embed, run_embed),

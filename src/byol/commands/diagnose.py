@@ -18,7 +18,7 @@ from byol.data.open import open_source
 from byol.data.profile import MIN_IMAGES
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec
-from byol.diagnostics.collapse import judge
+from byol.diagnostics.collapse import verdict_of_measures
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.encoder.encoder import Encoder
 from byol.encoder.encoder_file import load_encoder
@@ -102,7 +102,7 @@ def diagnose(
     encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
-    verdict = judge(measures)
+    verdict = verdict_of_measures(measures)
     record = {
         "run": str(run),
         "step": subject.step,

@@ -43,7 +43,7 @@ class Result:
     def _repr_html_(self) -> str:
         rows = [(metric, f"{score} %") for metric, score in self.metrics.items()]
         rows += [("encoder", f"{self.record['encoder']} ({self.record['network']})"), ("written to", str(self.path))]
-        rows += [("differs", self.record["differs"])] if self.record["differs"] else []
+        rows += [(name, self.record[name]) for name in ("differs", "caution") if self.record[name]]
         return html_table(self.protocol, rows)
 
 
@@ -86,14 +86,8 @@ def evaluate(
     job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, listener)
     results, failed = [], None
     for name, function in functions:
-        began = time.monotonic()
         try:
-            outcome = function(job)
-            record = evaluate_record(name, subject, job, outcome, time.monotonic() - began)
-            parts = [name, outcome.variant, "" if network == "online" else network]
-            path = folder / f"{'-'.join(part for part in parts if part)}.json"
-            keep_earlier(path)
-            write_json(path, record)
+            result = _run(name, function, subject, job, folder)
         except (ByolError, MemoryError, torch.OutOfMemoryError) as error:
             if len(functions) == 1:
                 raise
@@ -102,8 +96,8 @@ def evaluate(
                 error if isinstance(error, ByolError) else OutOfMemoryError(f"{name}: the memory is full.")
             )
             continue
-        results.append(Result(name, outcome.metrics, record, path))
-        done(results[-1])
+        results.append(result)
+        done(result)
     if failed is not None:
         raise failed
     return results
@@ -116,6 +110,18 @@ def _results_folder(encoder: str, data: str, out: str | Path) -> Path:
         require_outside(folder, data)
     make_folder(folder)
     return folder
+
+
+def _run(name: str, function: Protocol, subject: Subject, job: Job, folder: Path) -> Result:
+    """Runs one protocol and writes its result."""
+    start_time = time.monotonic()
+    outcome = function(job)
+    record = evaluate_record(name, subject, job, outcome, time.monotonic() - start_time)
+    parts = [name, outcome.variant, "target" if record["network"].startswith("target") else ""]
+    path = folder / f"{'-'.join(part for part in parts if part)}.json"
+    keep_earlier(path)
+    write_json(path, record)
+    return Result(name, outcome.metrics, record, path)
 
 
 def keep_earlier(path: Path) -> None:
@@ -205,6 +211,7 @@ def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, sec
         "variant": outcome.variant,
         "budget": job.budget,
         "differs": outcome.differs,
+        "caution": outcome.caution,
         "encoder": subject.name,
         "weights": subject.encoder.fingerprint(),
         "network": f"{subject.network}, eval mode",

@@ -13,8 +13,6 @@ from byol.recipes import recipe
 from byol.runtime import checkpoint
 from byol.runtime.files import read_json
 
-TITLES = {"simclr": "SimCLR", "simsiam": "SimSiam", "infonce": "BYOL with negatives (InfoNCE)"}
-
 
 def provenance_of_run(run: Path, weights: str) -> dict[str, Any]:
     """What the files of a run tell of its weights, or of those in a checkpoint; nothing where the folder is no run."""
@@ -42,7 +40,8 @@ def provenance_of_run(run: Path, weights: str) -> dict[str, Any]:
         }
     except (ByolError, KeyError, TypeError):
         return {}
-    how = {} if config.method.name == "byol" else {"how": f"pretrained without labels by {TITLES[config.method.name]}"}
+    title = method_parts(config).title
+    how = {} if config.method.name == "byol" else {"how": f"pretrained without labels by {title}"}
     return {**how, **_licence_of_start(config), "training": training, "metrics": _measured(run, weights)}
 
 

@@ -86,14 +86,9 @@ def transfer(
         try:
             parts = _open(name, path, place, seed, listener)
             subject = open_subject(str(encoder), parts.train, seed=seed)
-            same = {
-                "set": name,
-                "protocol": protocol,
-                "budget": budget,
-                "seed": seed,
-                "weights": subject.encoder.fingerprint(),
-                "data": [_identity(parts.train), _identity(parts.test)],
-            }
+            same: dict[str, Any] = {"set": name, "protocol": protocol, "budget": budget, "seed": seed}
+            same |= {"weights": subject.encoder.fingerprint()}
+            same |= {"data": [_identity(parts.train), _identity(parts.test)]}
             file = folder / f"{name}.json"
             before = {"data": [fingerprint(parts.train), fingerprint(parts.test)]}
             record = _kept(file, same, before)

@@ -1,5 +1,6 @@
 """Which values are possible: raises at the first that is not."""
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from byol.errors import ConfigError
@@ -9,7 +10,9 @@ if TYPE_CHECKING:
 
 
 MOST_VIEW_SIZE = 4096
-"""Of views.size: what is larger is a slip of the keyboard, and no memory holds a batch of it."""
+"""Largest `views.size` in pixels: a larger one is a typing error, and no memory holds a batch of it."""
+MOST_OF_VIEW = {"hue": 0.5, "crop_aspect": inf, "blur_sigma": inf}
+"""Largest value of a view's settings; 1 for all others."""
 
 
 def validate(config: "Config") -> None:
@@ -91,20 +94,16 @@ def _validate_views(views: "ViewsConfig") -> None:
     _require(len(views.mean) == len(views.std), "views.std", views.std, "as long as views.mean")
     _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")
     for side in ("view1", "view2"):
-        view = getattr(views, side)
-        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
-            value = getattr(view, f"{name}_probability")
-            _require(0 <= value <= 1, f"views.{side}.{name}_probability", value, "within [0, 1]")
-        for name in ("brightness", "contrast", "saturation"):
-            value = getattr(view, name)
-            _require(0 <= value <= 1, f"views.{side}.{name}", value, "within [0, 1]")
-        _require(0 <= view.hue <= 0.5, f"views.{side}.hue", view.hue, "within [0, 0.5]")
-        low, high = view.crop_area
-        _require(0 < low <= high <= 1, f"views.{side}.crop_area", view.crop_area, "rising, within (0, 1]")
-        low, high = view.crop_aspect
-        _require(0 < low <= high, f"views.{side}.crop_aspect", view.crop_aspect, "rising, above 0")
-        low, high = view.blur_sigma
-        _require(0 < low <= high, f"views.{side}.blur_sigma", view.blur_sigma, "rising, above 0")
+        for name, value in vars(getattr(views, side)).items():
+            _validate_view_setting(f"views.{side}.{name}", value, MOST_OF_VIEW.get(name, 1))
+
+
+def _validate_view_setting(name: str, value: float | tuple[float, float], most: float) -> None:
+    if isinstance(value, tuple):
+        low, high = value
+        _require(0 < low <= high <= most, name, value, "rising, above 0" if most == inf else "rising, within (0, 1]")
+    else:
+        _require(0 <= value <= most, name, value, f"within [0, {most:g}]")
 
 
 def _validate_optimizer(optimizer: "OptimizerConfig", batch_size: int) -> None:

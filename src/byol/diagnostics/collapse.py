@@ -1,4 +1,4 @@
-"""Is the run collapsed? Four numbers that need no labels, and a verdict in words with its evidence."""
+"""Collapse detection: four measures that need no labels, and a verdict in words with its evidence."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Health = Literal["unknown", "healthy", "partially collapsed", "collapsed"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Below these a number speaks for collapse; fitted by `benchmarks/collapse_studies.py` (docs/results.md)."""
+    """Thresholds below which a measure indicates collapse; fitted by `benchmarks/collapse_studies.py` (docs/results.md)."""
 
     cosine_gap: float = 0.3335
     effective_rank: float = 3.943
@@ -28,20 +28,20 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class CollapseWatch:
-    """How different the projections of different images are."""
+    """Measures of how much the projections of different images differ."""
 
     std_ratio: float
-    """Mean standard deviation per dimension of the unit projections, times sqrt(d): 0 collapsed, 1 isotropic (SimSiam section 4.1)."""
+    """Mean standard deviation per dimension of the unit projections, times sqrt(D): 0 collapsed, 1 isotropic (SimSiam section 4.1)."""
     effective_rank: float
-    """exp of the entropy of the singular values of the unit projections: 1 to min(N, D) (Roy and Vetterli)."""
+    """Exponential of the entropy of the unit projections' singular values, in [1, min(N, D)] (Roy and Vetterli 2007)."""
     positive_cosine: float
-    """Mean cosine of online and target projections of two views of one image."""
+    """Mean cosine of online and target projections of two views of one image, in [-1, 1]."""
     negative_cosine: float
-    """The same for views of different images."""
+    """Mean cosine of online and target projections of views of different images, in [-1, 1]."""
 
     @property
     def cosine_gap(self) -> float:
-        """Positive minus negative cosine: 0 where views of one image are no more alike than others."""
+        """Positive minus negative cosine: 0 if views of one image are no more alike than views of different images."""
         return self.positive_cosine - self.negative_cosine
 
     def as_dict(self) -> dict[str, float]:
@@ -52,7 +52,7 @@ class CollapseWatch:
 def watch(projection: Tensor, target: Tensor) -> CollapseWatch:
     """Measures (N, D) online projections of one view and target projections of the other, N >= 2.
 
-    All four are NaN where a projection is not finite.
+    All four are NaN if a projection is not finite.
     """
     online, other = unit(projection.cpu()), unit(target.cpu())
     if not bool(online.isfinite().all() and other.isfinite().all()):
@@ -60,61 +60,61 @@ def watch(projection: Tensor, target: Tensor) -> CollapseWatch:
     return CollapseWatch(std_ratio(online), effective_rank(online), *cosines(online, other))
 
 
-def health(seen: CollapseWatch, limits: Limits = LIMITS) -> Health:
-    """Collapsed: the gap is below its limit, and the rank or the std too. In part: any one of the three is."""
-    if math.isnan(seen.std_ratio):
+def health(measured: CollapseWatch, limits: Limits = LIMITS) -> Health:
+    """`collapsed` if the gap and another measure are below their limits, `partially collapsed` if any one is."""
+    if math.isnan(measured.std_ratio):
         return "unknown"
-    gap, rank, std = (getattr(seen, name) < getattr(limits, name) for name in Limits.__dataclass_fields__)
+    gap, rank, std = (getattr(measured, name) < getattr(limits, name) for name in Limits.__dataclass_fields__)
     if gap and (rank or std):
         return "collapsed"
     return "partially collapsed" if gap or rank or std else "healthy"
 
 
-def is_collapsed(seen: CollapseWatch) -> bool:
-    """Whether the projections say next to nothing about which image they are of."""
-    return health(seen) == "collapsed"
+def is_collapsed(measured: CollapseWatch) -> bool:
+    """Whether the projections hardly depend on the image."""
+    return health(measured) == "collapsed"
 
 
-def verdict(seen: CollapseWatch) -> str:
-    """The health in one sentence that starts with its name, with the numbers and limits it rests on."""
-    found = health(seen)
-    if found == "unknown":
-        return "unknown: the projections last looked at are not finite numbers."
+def verdict(measured: CollapseWatch) -> str:
+    """Health in one sentence, which starts with its name and gives the numbers and limits it rests on."""
+    word = health(measured)
+    if word == "unknown":
+        return "unknown: the last projections are not finite numbers."
 
     def against(value: float, limit: float, digits: int) -> str:
         return f"{value:.{digits}f} {'<' if value < limit else '>='} {limit:g}"
 
     evidence = (
-        f"cosine {seen.positive_cosine:.2f} between views of one image and {seen.negative_cosine:.2f} between images, "
-        f"gap {against(seen.cosine_gap, LIMITS.cosine_gap, 2)}; effective rank "
-        f"{against(seen.effective_rank, LIMITS.effective_rank, 1)}; std "
-        f"{against(seen.std_ratio, LIMITS.std_ratio, 2)} of isotropic"
+        f"cosine {measured.positive_cosine:.2f} between views of one image and {measured.negative_cosine:.2f} between images, "
+        f"gap {against(measured.cosine_gap, LIMITS.cosine_gap, 2)}; effective rank "
+        f"{against(measured.effective_rank, LIMITS.effective_rank, 1)}; std "
+        f"{against(measured.std_ratio, LIMITS.std_ratio, 2)} of isotropic"
     )
-    return MEANINGS[found].format(evidence)
+    return MEANINGS[word].format(evidence)
 
 
 ADVICE = "lower the rate or the weight decay; in BYOL keep the predictor and the heads' batch norm, or raise tau."
 MEANINGS = {
     "collapsed": f"collapsed: projections hardly tell images apart ({{}}). To mend it {ADVICE}",
     "partially collapsed": (
-        f"partially collapsed: projections tell images apart less than in sound runs ({{}}). It passes early in a training; late, {ADVICE}"
+        f"partially collapsed: projections tell images apart less than in sound runs ({{}}). Early in a training it passes; late, {ADVICE}"
     ),
     "healthy": "healthy: views of one image agree and different images differ ({}).",
 }
-"""What each health means; {} is the evidence."""
+"""Meaning of each health, for users; {} is the evidence."""
 
 
-def judge(measures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """The verdict on what `byol diagnose` measured, by mode, encoding and name; in train mode where it is there.
+def verdict_of_measures(measures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The verdict on the measures of `byol diagnose`, by mode, encoding and name; in train mode if it was measured.
 
-    In eval mode batch norm uses averages, which may hide or bring a collapse: where the two disagree, it says so. Of
-    a representation alone nothing is claimed: most collapses of the projection leave it as it was.
+    In eval mode batch norm uses averages, which may hide or cause a collapse: if the two modes disagree, the verdict
+    gives both. A representation alone gets no verdict: most collapses of the projection leave it intact.
     """
     if "train" not in measures:
-        seen = measures["eval"]["representation"]
+        representation = measures["eval"]["representation"]
         return (
             f"unknown: collapse shows in the projections, which an encoder alone does not have (its representation: std "
-            f"{seen['std_ratio']:.2f} of isotropic, effective rank {seen['effective_rank']:.1f})."
+            f"{representation['std_ratio']:.2f} of isotropic, effective rank {representation['effective_rank']:.1f})."
         )
     sentences = {mode: verdict(_as_watch(measures[mode])) for mode in ("train", "eval")}
     words = {mode: sentence.partition(":")[0] for mode, sentence in sentences.items()}

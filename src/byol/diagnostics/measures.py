@@ -1,4 +1,4 @@
-"""All measures of a set of encodings at once, by name: what `byol diagnose` prints and writes."""
+"""All measures of a set of encodings by name, as `byol diagnose` prints and writes them."""
 
 import math
 from dataclasses import asdict
@@ -17,9 +17,10 @@ ENCODING_MEASURES = (
 
 
 def measure_encodings(views: Tensor) -> dict[str, float]:
-    """Every measure of (N, M, D) encodings of M >= 2 views of N images; those of two views take the first two.
+    """Every measure of (N, M, D) encodings of M >= 2 views of N images; measures of two views use the first two.
 
-    NaN where there are too few images or dimensions, or an encoding is not finite. Float64 inside.
+    A measure is NaN if there are too few images or dimensions for it, or if an encoding is not finite. Arithmetic is in
+    float64.
     """
     count, _, dimension = views.shape
     if not bool(views.isfinite().all()):
@@ -42,10 +43,10 @@ def measure_encodings(views: Tensor) -> dict[str, float]:
 
 
 def measure_step(projection: Tensor, target: Tensor) -> dict[str, float]:
-    """What the collapse watch leaves out, of (N, D) online projections of one view and target projections of the other.
+    """Measures beside the collapse watch, of (N, D) online projections of one view and target projections of the other.
 
-    For every look of a training; what needs more than two views is left to `measure_encodings`. Empty where a
-    projection is not finite.
+    They are logged during training; `measure_encodings` has those that need more than two views. Empty if a projection
+    is not finite.
     """
     first, second = projection.cpu().float(), target.cpu().float()
     if not bool(first.isfinite().all() and second.isfinite().all()):
@@ -59,10 +60,10 @@ def measure_step(projection: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def measure_networks(projection: Tensor, target: Tensor) -> dict[str, float]:
-    """What is between online and target projections, both (N, M, D) of the same views.
+    """Measures that compare online and target projections, both (N, M, D) of the same views.
 
-    Source of the variance is the online projection, target the target network's; the rank is that of unit online
-    projections, as the collapse watch has it.
+    The source variance is the online projection's, the target variance the target network's. The rank is that of unit
+    online projections, as in the collapse watch.
     """
     positive, negative = cosines(projection[:, 0].cpu().double(), target[:, 1].cpu().double())
     is_finite = bool(projection.isfinite().all())
@@ -79,9 +80,9 @@ def measure_networks(projection: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def measure_predictor(projection: Tensor, prediction: Tensor, target: Tensor) -> dict[str, float]:
-    """The predictor against its optimum, from (N, M, D) of the same views: q(z) of view 1, z' of view 2."""
+    """The predictor's error against its optimum's, from (N, M, D) of the same views: q(z) of view 1, z' of view 2."""
     is_finite = all(bool(part.isfinite().all()) for part in (projection, prediction, target))
     if not is_finite or len(projection) <= 2 * (projection.shape[-1] + 1):
         return dict.fromkeys(("actual", "least_squares", "constant", "ratio"), math.nan)
-    found = predictor_optimality(projection[:, 0], prediction[:, 0], target[:, 1])
-    return {**asdict(found), "ratio": found.ratio}
+    optimality = predictor_optimality(projection[:, 0], prediction[:, 0], target[:, 1])
+    return {**asdict(optimality), "ratio": optimality.ratio}

@@ -29,6 +29,7 @@ def alpha_req(vectors: Tensor, first: int = 11, last: int = 100) -> float:
 
     Least squares of ln eigenvalue on ln j, weighted by 1 / j, over j from `first` to `last` or to the last eigenvalue
     above rounding. About 1 is good, far above: few directions, far below: noise. NaN where fewer than 3 are left.
+    The range is that of reptrix, the authors' library. Differs from the paper: its own training code fits j = 4 to 100.
     """
     values = _wide(vectors)
     singular = torch.linalg.svdvals(values - values.mean(dim=0))
@@ -50,7 +51,8 @@ def lidar(views: Tensor, delta: float = 1e-4) -> float:
 
     Eigenvalues of S_w^-1/2 S_b S_w^-1/2; S_b: covariance of the image means, S_w: pooled covariance of the M >= 2 views
     around them, plus `delta` on the diagonal (Thilak et al. 2023). From 1 to min(D, N - 1), 0 where S_b is zero; needs
-    N > D. Only values of equal M compare.
+    N > D. Only values of equal M compare. The paper prints no value for `delta`: 1e-4 is stable-pretraining's, and
+    reptrix has 1e-6. Differs from the paper: no epsilon is added to the shares, since 0 ln 0 counts as 0.
     """
     values = views.detach().cpu().double()
     num_images, num_views, dimension = values.shape

@@ -12,34 +12,28 @@ from torch import Tensor
 
 from byol.data.loader import Batch, Feed
 from byol.runtime.copies import to_device
-from byol.views.asymmetric import AsymmetricViews
-from byol.views.two_views import TwoViews
-
-Views = TwoViews | AsymmetricViews
+from byol.runtime.view_roles import ViewBatch
+from byol.views.views import Views
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """The views of N images, (N, C, S, S) float in [0, 1] each."""
+    """Views of N images, with their labels."""
 
-    view1: Tensor
-    view2: Tensor
-    others: tuple[dict[str, tuple[Tensor, ...]], ...]
-    """What `AsymmetricViews` makes beside the two, or nothing."""
+    views: ViewBatch
     labels: Tensor | None
     """(N,)"""
 
 
 def make_views(batch: Batch, views: Views, device: torch.device) -> MicroBatch:
-    """The views of a batch, where training computes."""
+    """The views of a batch, on the device of the training."""
     images = to_device(batch.images, device)
     labels = None if batch.labels is None else to_device(batch.labels, device)
     make = views.finish if batch.cropped else views
-    view1, view2, *others = make(images, batch.step, batch.first_row)
-    return MicroBatch(view1, view2, tuple(others), labels)
+    return MicroBatch(make(images, batch.step, batch.first_row), labels)
 
 
-def in_parts(
+def views_by_part(
     feed: Feed, parts: Sequence[Views], first_step: int, total_steps: int, device: torch.device
 ) -> Iterator[MicroBatch]:
     """`micro_batches` of the steps [first_step, total_steps); `parts` are the views of equal parts of all the steps."""

@@ -41,7 +41,7 @@ class Progress:
     """None where no target network follows the online one."""
 
 
-class _Log:
+class Log:
     """Losses stay on the device until a line is due: to read one waits for it."""
 
     def __init__(

@@ -10,9 +10,10 @@ from byol.engine.micro_batches import MicroBatch
 from byol.engine.state import State
 from byol.methods.network import MethodOutput
 from byol.optim.schedules import learning_rate, scale_tau, target_tau
+from byol.runtime.view_roles import ViewBatch
 
-ComputeLoss = Callable[..., MethodOutput]
-"""`state.method` as `engine.wrap` wraps it: (view1, view2, labels, last micro-batch, [other views]) -> output."""
+ComputeLoss = Callable[[ViewBatch, Tensor | None, bool], MethodOutput]
+"""`state.method` wrapped by `engine.wrap`: (views, labels, whether the micro-batch is the last) -> output."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def train_step(
     averages = [buffer.clone() for buffer in state.method.buffers()] if skip_non_finite else []
 
     outputs = []
-    for number, made in enumerate(micro_batches, start=1):
-        output = compute_loss(made.view1, made.view2, made.labels, number == num_micro_batches, *made.others)
+    for number, batch in enumerate(micro_batches, start=1):
+        output = compute_loss(batch.views, batch.labels, number == num_micro_batches)
         (output.total / num_micro_batches).backward()
         outputs.append(output.detached())
 

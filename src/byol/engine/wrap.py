@@ -1,7 +1,6 @@
 """Callables around the raw method: autocast, memory layout, ranks. The method itself stays as it is."""
 
 import contextlib
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -9,8 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from byol.engine.step import ComputeLoss
 from byol.methods.network import Method, MethodOutput
-
-Others = Mapping[str, tuple[Tensor, ...]]
+from byol.runtime.view_roles import ViewBatch
 
 
 def wrap(
@@ -42,12 +40,9 @@ def wrap(
     def laid_out(view: Tensor) -> Tensor:
         return view.contiguous(memory_format=torch.channels_last) if channels_last else view
 
-    def compute_loss(
-        view1: Tensor, view2: Tensor, labels: Tensor | None, last: bool, others: Others | None = None
-    ) -> MethodOutput:
-        view1, view2 = laid_out(view1), laid_out(view2)
-        more = () if others is None else ({name: tuple(map(laid_out, views)) for name, views in others.items()},)
+    def compute_loss(views: ViewBatch, labels: Tensor | None, last: bool) -> MethodOutput:
+        views = views.map(laid_out)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16), contextlib.nullcontext() if last else not_yet():
-            return forward(view1, view2, labels, *more)
+            return forward(views, labels)
 
     return compute_loss

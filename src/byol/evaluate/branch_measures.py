@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -16,11 +16,9 @@ from byol.diagnostics.encoding_variance import encoding_variance
 from byol.errors import BrokenImageError, DataError
 from byol.evaluate.view_encodings import Crops, crops_of
 from byol.methods.network import Method
-from byol.views.asymmetric import AsymmetricViews
-from byol.views.two_views import TwoViews
+from byol.views.views import Views
 
 NUM_IMAGES, NUM_DRAWS = 256, 8
-SWAPPED = {"sources1": "sources2", "sources2": "sources1", "targets1": "targets2", "targets2": "targets1"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def measure_branches(
     method: Method,
     source: ImageSource,
     channels: int,
-    views: TwoViews | AsymmetricViews,
+    views: Views,
     micro_batch_size: int,
     device: torch.device,
     num_images: int = NUM_IMAGES,
@@ -59,11 +57,8 @@ def measure_branches(
         drawn: dict[str, list[Tensor]] = {name: [] for name in found}
         for step in range(NUM_DRAWS):
             stacked = torch.stack([crops(step) for crops in batch])
-            view1, view2, *more = views.finish(stacked.to(device), step)
-            others = {name: made for name, made in (more[0] if more else {}).items() if name != "small"}
-            swapped = {SWAPPED[name]: made for name, made in others.items()}
-            one = trained(view1, view2, None, *([others] if others else []))
-            two = trained(view2, view1, None, *([swapped] if others else []))
+            made = replace(views.finish(stacked.to(device), step), small=())
+            one, two = trained(made), trained(made.swapped())
             drawn["source1"].append(one.projection1)
             drawn["target2"].append(one.target2)
             drawn["source2"].append(two.projection1)

@@ -20,10 +20,13 @@ from byol.evaluate.metrics import mean_average_precision_11_point
 STRENGTHS = tuple(10.0**exponent for exponent in range(0, -5, -1))
 """L2 strengths tried, strong to weak, so that each fit starts from the one before."""
 MAX_ITERATIONS = 100
-TOLERANCE = 3e-4
-"""Of the gradient, in coordinates where the curvature is about 1: the objective is then within about 1e-3."""
+TOLERANCE = 1e-4
+"""Largest gradient at which a fit ends, where the curvature is about 1: the objective is then within about 1e-3."""
 CURVATURE = 0.1
-"""About p (1 - p) of a class among ten: the Hessian is near CURVATURE * covariance + strength, which scales the fit."""
+"""About p (1 - p) of a class among ten: the Hessian is near CURVATURE * covariance + strength, which scales the fit.
+The bias has no strength in it."""
+
+
 Split = tuple[np.ndarray, np.ndarray]
 """(kept, held out) indices."""
 Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -166,9 +169,9 @@ def _fit(columns: Tensor, loss: Loss, start: Tensor, strength: float, variance: 
     Classes stand in rows and images in columns, since products with ten columns are several times slower; the gradient
     is written out.
     """
-    scale = (CURVATURE * variance + strength).sqrt()
-    decay = torch.full_like(scale, strength)
-    decay[-1] = 0
+    decay = torch.full_like(variance, strength)
+    decay[-1] = 0  # of the bias
+    scale = (CURVATURE * variance + decay).sqrt()
     scaled = nn.Parameter(start * scale)
     optimizer = torch.optim.LBFGS(
         [scaled],

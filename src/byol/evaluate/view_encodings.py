@@ -13,7 +13,7 @@ from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, DataError
 from byol.methods.network import Method
 from byol.runtime.listener import SILENT, Listener
-from byol.views.two_views import TwoViews
+from byol.views.views import Views
 
 Encode = Callable[[Tensor], dict[str, Tensor]]
 """(N, C, S, S) views in [0, 1] -> named (N, D) encodings."""
@@ -27,7 +27,7 @@ class ViewedImages:
 
     source: ImageSource
     channels: int
-    views: TwoViews
+    views: Views
     num_pairs: int
     """Pairs of views per image; pair p is what step p of a training with the views' seed would draw."""
     batch_size: int
@@ -51,7 +51,8 @@ class ViewedImages:
                 images, row = [], row + self.batch_size
 
     def _pair(self, images: list[Crops], pair: int, row: int) -> tuple[Tensor, Tensor]:
-        return self.views.finish(torch.stack([crops(pair) for crops in images]), pair, row)
+        views = self.views.finish(torch.stack([crops(pair) for crops in images]), pair, row)
+        return views.view1, views.view2
 
 
 def crops_of(image: Image, crop: Crop, row: int, num_steps: int) -> Crops:

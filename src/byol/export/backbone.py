@@ -8,7 +8,7 @@ from torch import nn
 
 from byol.encoder.encoder import EncoderDescription
 from byol.errors import EncoderError
-from byol.nets.encoder import RESNETS, choose_stem
+from byol.nets.encoder import RESNETS, choose_stem, has_pooled_stem
 from byol.nets.resnet import BLOCKS
 
 Library = Literal["timm", "torchvision"]
@@ -110,30 +110,39 @@ def has_small_stem(description: EncoderDescription) -> bool:
 def _in_timm(description: EncoderDescription, name: str) -> Backbone:
     import timm
 
-    if name in RESNETS and has_small_stem(description):
-        raise EncoderError(
-            f"timm has no {name} with the small stem (3x3, stride 1, no max-pool). --to torchvision works; {ELSEWHERE}"
-        )
     arguments: dict[str, Any] = {"num_classes": 0, "in_chans": description.in_channels}
     if name == "resnet10":
         name, arguments["layers"] = "resnet18", BLOCKS[10]
     default = timm.get_pretrained_cfg(name)
     if default is not None and default.fixed_input_size:
         arguments["img_size"] = description.image_size
-    return TimmBackbone(name, arguments)
+    backbone = TimmBackbone(name, arguments)
+    if has_small_stem(description):
+        with torch.device("meta"):
+            differs = has_pooled_stem(backbone.build())
+        if differs:
+            works = "--to torchvision works; " if _is_in_torchvision(name) else ""
+            raise EncoderError(
+                f"timm has no {description.name} with the small stem (3x3, stride 1, no max-pool). {works}{ELSEWHERE}"
+            )
+    return backbone
 
 
 def _in_torchvision(description: EncoderDescription, name: str) -> TorchvisionBackbone:
+    if not _is_in_torchvision(name):
+        raise EncoderError(
+            f"torchvision has no {name} with the same parameters; only ResNets are alike in both. --to hub works; "
+            f"{ELSEWHERE}"
+        )
+    return TorchvisionBackbone(name.split(".")[0], description.in_channels, has_small_stem(description))
+
+
+def _is_in_torchvision(name: str) -> bool:
+    """Whether torchvision has a network of timm's name with the same parameters."""
     from torchvision.models import resnet
 
     base = name.split(".")[0]
-    alike = base in RESNETS or (base.startswith(("resnext", "wide_resnet")) and hasattr(resnet, base))
-    if not alike:
-        raise EncoderError(
-            f"torchvision has no {name} with the same parameters; only ResNets are alike in both. --to timm and --to hub "
-            f"work; {ELSEWHERE}"
-        )
-    return TorchvisionBackbone(base, description.in_channels, has_small_stem(description))
+    return base in RESNETS or (base.startswith(("resnext", "wide_resnet")) and hasattr(resnet, base))
 
 
 @torch.no_grad()

@@ -61,12 +61,12 @@ def _write_plain(library: Literal["timm", "torchvision"]) -> Callable[[Encoder, 
 def _write_hub(encoder: Encoder, folder: Path) -> _Written:
     try:
         backbone = find_backbone(encoder.description, "timm")
+        model = load_checked(backbone, encoder.module, _example(encoder, 2))
     except EncoderError as error:
         reason = str(error).split(". ")[0].removesuffix(".")
         note = f"{reason}; so the folder has byol's own layout, which byol.load reads, and timm does not."
         return dataclasses.replace(_write_safetensors(encoder, folder), notes=(note,))
     assert isinstance(backbone, TimmBackbone)
-    model = load_checked(backbone, encoder.module, _example(encoder, 2))
     save_encoder(folder, model, encoder.description, PLAIN_WEIGHTS)
     config = timm_config(encoder.description, backbone)
     write_json(folder / "config.json", config)

@@ -1,4 +1,4 @@
-"""BYOL: the online network predicts what a slow copy of itself says of another view of the same image."""
+"""BYOL: the online network predicts its slow copy's projection of another view of the same image."""
 
 import copy
 
@@ -7,14 +7,15 @@ from torch import Tensor, nn
 
 from byol.methods.losses import byol_loss
 from byol.methods.network import Method, MethodOutput, Network, Normalize
+from byol.runtime.view_roles import ViewBatch
 
 
 class BYOL(Method):
     """Online f, g, q and target f, g (BYOL section 3).
 
-    Each view is a forward of its own through each network, so that batch norm sees one view at a time. The target
-    runs in train mode with batch statistics and running averages of its own; only its parameters follow the online
-    network. `target` starts as a copy, or as the given network (`target_init="independent"`, as DeepMind's code).
+    Each view is a separate forward through each network, so that batch norm sees one view at a time. The target
+    runs in train mode with its own batch statistics and running averages; only its parameters follow the online
+    network. `target` starts as a copy, or as the given network (`target_init="independent"`, as in DeepMind's code).
     """
 
     def __init__(
@@ -35,9 +36,9 @@ class BYOL(Method):
         self.normalize = Normalize(mean, std)
         self.classifier = classifier
 
-    def forward(self, view1: Tensor, view2: Tensor, labels: Tensor | None = None) -> MethodOutput:
-        """Views (N, C, S, S) in [0, 1] -> loss. `labels` (N,) train the classifier alone, where there is one."""
-        view1, view2 = self.normalize(view1), self.normalize(view2)
+    def forward(self, views: ViewBatch, labels: Tensor | None = None) -> MethodOutput:
+        """Views 1 and 2, (N, C, S, S) in [0, 1] -> loss. `labels` (N,) train the online classifier alone, if there is one."""
+        view1, view2 = self.normalize(views.view1), self.normalize(views.view2)
         representation1, projection1 = self.online(view1)
         _, projection2 = self.online(view2)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Losses with negatives: InfoNCE between BYOL and SimCLR, and NT-Xent, SimCLR's corner of it."""
+"""Losses with negatives: InfoNCE, which connects BYOL and SimCLR, and its special case NT-Xent (SimCLR)."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from torch.utils.checkpoint import checkpoint
 from byol.methods.losses import l2_normalize
 
 Gather = Callable[[Tensor], tuple[Tensor, int]]
-"""(N, D) rows of this rank -> (all ranks' rows, place of the first of ours), with gradient."""
+"""Function (N, D) rows of this rank -> (all ranks' rows, index of this rank's first row), with gradient."""
 
 
 def alone(rows: Tensor) -> tuple[Tensor, int]:
-    """The `Gather` of a single process."""
+    """`Gather` of a single process: the rows themselves."""
     return rows, 0
 
 
@@ -28,13 +28,13 @@ def info_nce(
     gather: Gather = alone,
     chunk: int = 0,
 ) -> Tensor:
-    """The negative of InfoNCE^{alpha,beta}, summed over both directions (BYOL equation 8 and appendix F.4).
+    """Negative InfoNCE^{alpha,beta}, summed over both directions (BYOL equation 8 and appendix F.4): a scalar.
 
-    alpha is the temperature, beta the weight of the negatives: the 2(N - 1) other targets of both views in all ranks'
-    batches; the positive stays in the denominator. Gradient flows into the targets: detach what should get none.
-    beta 0 with predictor and target network: BYOL's loss minus 4. beta 1 with neither: 4 alpha NT-Xent.
-    `chunk` anchors at a time are compared, and again in the backward pass, so that memory grows with N x chunk and
-    not with N x N; 0: all at once. Computed in float32 at least, under autocast too.
+    `alpha` is the temperature. `beta` is the weight of the negatives, which are the 2(N - 1) other targets of both views
+    in all ranks' batches; the positive stays in the denominator. Targets receive gradients: detach them where they
+    should not. beta 0 with predictor and target network is BYOL's loss minus 4; beta 1 with neither is 4 alpha NT-Xent.
+    `chunk` anchors are compared at a time, and again in the backward pass, so that memory grows with N x chunk instead
+    of N x N; 0: all at once. Arithmetic is in float32 or float64, under autocast too.
     """
     with torch.autocast(prediction1.device.type, enabled=False):
         anchors = l2_normalize(prediction1), l2_normalize(prediction2)
@@ -59,9 +59,9 @@ def nt_xent(
     gather: Gather = alone,
     chunk: int = 0,
 ) -> Tensor:
-    """The mean over all 2N views of -log softmax of their partner among the 2N - 1 others (SimCLR equation 1).
+    """Mean over all 2N views of -log softmax of their partner among the 2N - 1 others (SimCLR equation 1).
 
-    `target1` and `target2`, where given, are what the projections are compared with in place of each other.
+    The projections are compared with `target1` and `target2` if given, else with each other.
     """
     targets = (projection1, projection2) if target1 is None or target2 is None else (target1, target2)
     loss = info_nce(projection1, projection2, *targets, alpha=temperature, beta=1.0, gather=gather, chunk=chunk)
@@ -77,11 +77,11 @@ def log_partition(
     parts = []
     for start in range(0, len(anchors), chunk):
         part = anchors[start : start + chunk]
-        made = checkpoint(
+        partition = checkpoint(
             _log_partition, part, same_view, other_view, first + start, alpha,
             use_reentrant=False, preserve_rng_state=False,
         )  # fmt: skip
-        parts.append(made)
+        parts.append(partition)
     return torch.cat(parts)
 
 

@@ -1,4 +1,4 @@
-"""Losses as functions of a batch of vectors; float32 inside unless given float64."""
+"""Losses of a batch of vectors, computed in float32, or in float64 for float64 vectors."""
 
 from typing import Literal
 
@@ -8,11 +8,12 @@ from torch.nn import functional
 
 LossNormalization = Literal["l2", "layer", "batch", "none"]
 
-NORM_CLAMP = 1e-6  # DeepMind: x * rsqrt(max(sum x^2, 1e-12))
+NORM_CLAMP = 1e-6
+"""Smallest length a vector is divided by. DeepMind: x * rsqrt(max(sum x^2, 1e-12))."""
 
 
 def l2_normalize(vectors: Tensor) -> Tensor:
-    """(N, D) vectors of length 1; a length below 1e-6 counts as 1e-6."""
+    """(N, D) vectors divided by their length, which counts as 1e-6 if it is smaller."""
     return functional.normalize(at_least_float32(vectors), dim=-1, eps=NORM_CLAMP)
 
 
@@ -22,10 +23,10 @@ def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def byol_loss(prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2: Tensor) -> Tensor:
-    """The mean over the batch of both directions' sum, in [0, 8]; about 4 for unrelated vectors (BYOL section 3.1).
+    """Sum of both directions, mean over the batch, in [0, 8]; about 4 for unrelated vectors (BYOL section 3.1).
 
-    `prediction1` is q(z) of view 1 and is compared with `target2`, the target's projection of view 2, and the
-    other way round. No gradient flows into the targets.
+    `prediction1`, q(z) of view 1, is compared with `target2`, the target's projection of view 2; `prediction2` with
+    `target1`. No gradient flows into the targets.
     """
     return (regression_loss(prediction1, target2.detach()) + regression_loss(prediction2, target1.detach())).mean()
 
@@ -33,7 +34,7 @@ def byol_loss(prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2
 def normalized_loss(
     prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2: Tensor, normalization: LossNormalization
 ) -> Tensor:
-    """`byol_loss` with another normalisation of the vectors, which the targets' gradient passes (BYOL Table 20)."""
+    """`byol_loss` with another normalisation of the vectors (BYOL Table 20); the targets receive gradients."""
 
     def distance(prediction: Tensor, target: Tensor) -> Tensor:
         difference = normalize_vectors(prediction, normalization) - normalize_vectors(target, normalization)
@@ -43,7 +44,7 @@ def normalized_loss(
 
 
 def normalize_vectors(vectors: Tensor, normalization: LossNormalization) -> Tensor:
-    """(N, D) vectors of length 1 (l2), or standardised each (layer) or per dimension (batch) and divided by sqrt(D)."""
+    """Normalised (N, D) vectors: length 1 (l2), or standardised per vector (layer) or dimension (batch), over sqrt(D)."""
     values = at_least_float32(vectors)
     if normalization == "l2":
         return l2_normalize(values)
@@ -55,7 +56,7 @@ def normalize_vectors(vectors: Tensor, normalization: LossNormalization) -> Tens
 
 
 def simsiam_loss(prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2: Tensor) -> Tensor:
-    """Mean negative cosine of both directions, in [-1, 1] (SimSiam equation 2); the targets' gradient passes."""
+    """Mean negative cosine of both directions, in [-1, 1] (SimSiam equation 2); the targets receive gradients."""
     cosine = (l2_normalize(prediction1) * l2_normalize(target2)).sum(dim=-1)
     other = (l2_normalize(prediction2) * l2_normalize(target1)).sum(dim=-1)
     return -0.5 * (cosine + other).mean()

@@ -1,4 +1,4 @@
-"""What every method is made of: encoder and projector, the views' normalisation, and what the engine asks of it."""
+"""Parts shared by all methods: encoder and projector, normalisation of views, and the interface to the engine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,32 +11,32 @@ from byol.methods.losses import at_least_float32
 
 @dataclass
 class MethodOutput:
-    """What a forward of a method gives."""
+    """Result of a method's forward."""
 
     loss: Tensor
-    """Scalar with gradient, the method's own."""
+    """Scalar with gradient: the method's own loss."""
     projection1: Tensor
-    """(N, D) online projection of view 1, detached: what the collapse watch looks at."""
+    """(N, D) online projection of view 1, detached, for the collapse watch."""
     target2: Tensor
     """(N, D) target projection of view 2, detached."""
     classifier_loss: Tensor | None = None
-    """Scalar with gradient into the online classifier alone, where there is one."""
+    """Scalar with gradient into the online classifier alone; None without a classifier."""
     classifier_accuracy: Tensor | None = None
-    """Scalar, percent of these images whose view 1 it names right."""
+    """Accuracy of the online classifier on view 1, percent; None without a classifier."""
 
     @property
     def total(self) -> Tensor:
-        """What the step descends."""
+        """Loss that the training step minimises."""
         return self.loss if self.classifier_loss is None else self.loss + self.classifier_loss
 
     def detached(self) -> "MethodOutput":
-        """The same without the graph."""
+        """A copy whose losses are detached from the graph."""
         classifier_loss = None if self.classifier_loss is None else self.classifier_loss.detach()
         return replace(self, loss=self.loss.detach(), classifier_loss=classifier_loss)
 
 
 class Network(nn.Module):
-    """An encoder f and a projector g."""
+    """Encoder f and projector g."""
 
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Network(nn.Module):
 
 
 class Normalize(nn.Module):
-    """Subtracts a mean and divides by a standard deviation per channel; views come as floats in [0, 1]."""
+    """Subtracts the mean and divides by the standard deviation, per channel, of views in [0, 1]."""
 
     mean: Tensor
     std: Tensor
@@ -65,7 +65,7 @@ class Normalize(nn.Module):
 
 
 class Method(nn.Module):
-    """A method as engine and export see it: views in, a loss out, and one encoder to keep."""
+    """Interface of a method to engine and export: views in, a loss out, and one encoder to keep."""
 
     normalize: Normalize
     online: Network
@@ -74,18 +74,18 @@ class Method(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The network to keep."""
+        """The network that is exported."""
         return self.online.encoder
 
     @property
     def has_average(self) -> bool:
-        """Whether a target network follows the online one, by tau."""
+        """Whether the target network is a moving average of the online one."""
         return False
 
     def output(
         self, loss: Tensor, representation1: Tensor, projection1: Tensor, target2: Tensor, labels: Tensor | None
     ) -> MethodOutput:
-        """With what the online classifier makes of view 1, where there is one: it learns behind a stop-gradient."""
+        """Output with the loss and accuracy of the online classifier, if any, on view 1, behind a stop-gradient."""
         output = MethodOutput(loss, projection1.detach(), target2.detach())
         if self.classifier is not None and labels is not None:
             logits = at_least_float32(self.classifier(representation1.detach()))
@@ -94,11 +94,11 @@ class Method(nn.Module):
         return output
 
     def trained_modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """The parts that the optimizer moves, by name; in an order that does not depend on the classifier."""
+        """Modules that the optimizer trains, by name; the classifier comes last."""
         yield "online", self.online
         yield "predictor", self.predictor
         if self.classifier is not None:
             yield "classifier", self.classifier
 
     def update_target(self, tau: float) -> None:
-        """What follows the optimizer's step; nothing where no network follows another."""
+        """Updates the target network after the optimizer's step; does nothing without a moving average."""

@@ -1,8 +1,8 @@
-"""BYOL's relatives in one class: SimCLR, SimSiam, what lies between, a fixed target, asymmetric views."""
+"""BYOL's relatives in one class: SimCLR, SimSiam, combinations of them, a fixed target, asymmetric views."""
 
 import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from byol.methods.contrastive import Gather, alone
 from byol.methods.losses import l2_normalize
 from byol.methods.network import Method, MethodOutput, Network, Normalize
+from byol.runtime.view_roles import ViewBatch
 
 TargetKind = Literal["average", "fixed", "stop-gradient", "online"]
 PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(prediction of view 1, of view 2, target of view 1, of view 2), each (N, D) -> scalar over both directions."""
+"""Loss of (prediction 1, prediction 2, target 1, target 2), each (N, D): a scalar over both directions."""
 AsTarget = Callable[[Network], AbstractContextManager[None]]
-"""Entered with the online network where it is the target."""
+"""Context entered while the online network computes targets, e.g. to change how its batch norm splits the batch."""
 
 
-class Siamese(Method):
-    """Two views through an online network, compared with what a target says of the other view.
+class PairMethod(Method):
+    """Two views through an online network, each compared with a target's projection of the other view.
 
     | method | predictor | target | loss |
     | --- | --- | --- | --- |
@@ -30,11 +31,11 @@ class Siamese(Method):
     | SimCLR | none | online | NT-Xent |
     | between | any | any | InfoNCE |
 
-    `target`: a network that is the online one's moving average, a `fixed` random one, or the online network itself,
-    with or without a `stop-gradient`. `predictor` None: none; "least-squares": the best linear map of the batch's
-    projections to their targets, through which no gradient flows (BYOL section 5 and appendix I). `as_target`: where the
-    online network itself is the target, what changes it meanwhile, in a forward of its own. With target="average", an
-    MLP and BYOL's loss it computes what `methods.byol.BYOL` does.
+    `target` is the online network's moving average, a `fixed` random network, or the online network itself, with or
+    without a `stop-gradient`. `predictor` may be None, a module, or "least-squares": the best linear map from the batch's
+    projections to their targets, without gradient (BYOL section 5 and appendix I). `as_target` changes the online network
+    while it is the target, in a separate forward. With target="average", an MLP and BYOL's loss the class computes the
+    same as `methods.byol.BYOL`.
     """
 
     def __init__(
@@ -66,27 +67,14 @@ class Siamese(Method):
         self.loss = loss
         self.gather = gather
 
-    def forward(
-        self,
-        view1: Tensor,
-        view2: Tensor,
-        labels: Tensor | None = None,
-        others: Mapping[str, tuple[Tensor, ...]] | None = None,
-    ) -> MethodOutput:
-        """Views (N, C, S, S) in [0, 1] -> loss. `labels` (N,) train the classifier alone, where there is one.
-
-        `others` holds further views of the same images. `sources1`, `sources2`: more online views, averaged with
-        view1 and view2. `targets1`, `targets2`: what the target sees in place of them, averaged where several.
-        `small`: views of any size for the online network alone, each of which predicts both targets.
-        """
-        others = others or {}
-        sources1 = tuple(self.normalize(v) for v in (view1, *others.get("sources1", ())))
-        sources2 = tuple(self.normalize(v) for v in (view2, *others.get("sources2", ())))
-        representation1, projection1 = self._encode(self.online, sources1)
-        _, projection2 = self._encode(self.online, sources2)
-        target1 = self._target(sources1, projection1, others.get("targets1"))
-        target2 = self._target(sources2, projection2, others.get("targets2"))
-        small = [self.online(self.normalize(view))[1] for view in others.get("small", ())]
+    def forward(self, views: ViewBatch, labels: Tensor | None = None) -> MethodOutput:
+        """Views in [0, 1] by role -> loss. `labels` (N,) train the online classifier alone, if there is one."""
+        views = views.map(self.normalize)
+        representation1, projection1 = self._encode(self.online, views.sources1)
+        _, projection2 = self._encode(self.online, views.sources2)
+        target1 = self._target(views.sources1, projection1, views.targets1)
+        target2 = self._target(views.sources2, projection2, views.targets2)
+        small = [self.online(view)[1] for view in views.small]
 
         predict = self._least_squares(projection1, projection2, target1, target2) if self.least_squares else None
         predict = predict or self.predictor
@@ -99,19 +87,19 @@ class Siamese(Method):
 
     @staticmethod
     def _encode(network: nn.Module, views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """(representation of the first view, projection); of several views the mean of the unit projections."""
+        """(representation of the first view, projection); with several views the mean of the unit projections."""
         encoded = [network(view) for view in views]
         if len(encoded) == 1:
             return encoded[0]
         return encoded[0][0], torch.stack([l2_normalize(projection) for _, projection in encoded]).mean(dim=0)
 
-    def _target(self, sources: tuple[Tensor, ...], projection: Tensor, own: tuple[Tensor, ...] | None) -> Tensor:
-        views = sources if own is None else tuple(self.normalize(view) for view in own)
+    def _target(self, sources: tuple[Tensor, ...], projection: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        views = targets or sources
         if self.target is not None:
             with torch.no_grad():
                 return self._encode(self.target, views)[1]
         stops = self.target_kind == "stop-gradient"
-        if own is None and self.as_target is None:
+        if not targets and self.as_target is None:
             return projection.detach() if stops else projection
         without_gradient = torch.no_grad() if stops else contextlib.nullcontext()
         with without_gradient, self.as_target(self.online) if self.as_target else contextlib.nullcontext():
@@ -121,7 +109,7 @@ class Siamese(Method):
     def _least_squares(
         self, projection1: Tensor, projection2: Tensor, target1: Tensor, target2: Tensor
     ) -> Callable[[Tensor], Tensor]:
-        """The map z -> z Q with Q = argmin |Z Q - Z'|, over both directions and all ranks' images."""
+        """Map z -> z Q with Q = argmin |Z Q - Z'|, over both directions and all ranks' images."""
         projections, targets = torch.cat((projection1, projection2)), torch.cat((target2, target1))
         dtype = torch.float64 if projections.dtype == torch.float64 else torch.float32
         with torch.autocast(projections.device.type, enabled=False):
@@ -134,7 +122,7 @@ class Siamese(Method):
 
     @torch.no_grad()
     def update_target(self, tau: float) -> None:
-        """xi <- tau xi + (1 - tau) theta, parameters only (BYOL equation 1); nothing without an average."""
+        """xi <- tau xi + (1 - tau) theta, parameters only (BYOL equation 1); does nothing without an average."""
         if self.target is not None and self.has_average:
             torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), 1 - tau)
 

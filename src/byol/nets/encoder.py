@@ -13,6 +13,7 @@ from byol.nets.resnet import BLOCKS, ResNet
 
 Stem = Literal["auto", "imagenet", "small"]
 SMALL_IMAGE = 96
+"""Largest view size, in pixels, for which the stem `auto` is the small one."""
 RESNETS = {f"resnet{depth}": depth for depth in BLOCKS}
 
 
@@ -34,7 +35,7 @@ def create_encoder(
 ) -> nn.Module:
     """A module (N, in_channels, S, S) -> (N, num_features) with the attribute `num_features`.
 
-    Our ResNets (`resnet18` to `resnet200`) take every option; a timm model takes `stem` where it is a ResNet.
+    Our ResNets (`resnet10` to `resnet200`) take every option; a timm model takes `stem` if it is a ResNet.
     `norm` replaces every batch norm (`nets.replace_norm`) of either.
     Raises EncoderError for an unknown name or an option that the encoder does not have.
     """
@@ -63,7 +64,7 @@ def create_encoder(
 
 
 def choose_stem(stem: Stem, image_size: int, *, pretrained: bool = False) -> Stem:
-    """What `auto` is: small up to 96 px, but for pretrained weights, which keep the stem they were trained with."""
+    """Resolves the stem `auto`: small up to 96 px; with pretrained weights always the one they were trained with."""
     if stem != "auto":
         return stem
     return "small" if image_size <= SMALL_IMAGE and not pretrained else "imagenet"
@@ -104,7 +105,7 @@ def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretr
 
 
 def _pretrained_cfg(name: str) -> Any:
-    """What timm tells of the weights of `name`; None: it has none. Raises EncoderError for an unknown tag after the dot."""
+    """timm's description of the pretrained weights of `name`, or None. Raises EncoderError for an unknown tag after the dot."""
     import timm
 
     try:
@@ -115,26 +116,32 @@ def _pretrained_cfg(name: str) -> Any:
 
 
 def pretrained_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation per channel that timm's pretrained weights of `name` expect; None: it has none."""
-    known = _pretrained_cfg(name)
-    return None if known is None else (tuple(known.mean), tuple(known.std))
+    """Mean and standard deviation per channel that timm's pretrained weights of `name` expect; None without weights."""
+    settings = _pretrained_cfg(name)
+    return None if settings is None else (tuple(settings.mean), tuple(settings.std))
 
 
 def use_small_stem(encoder: nn.Module) -> None:
     """Replaces, in place, a ResNet's 7x7/2 stem and max-pool by a 3x3/1 convolution (SimCLR appendix B.9).
 
-    An encoder without `conv1` and `maxpool` (a ViT, say) is left as it is: its patch size is part of its name.
+    An encoder without `conv1` and `maxpool` is left unchanged: a ViT's patch size is part of its name.
     """
-    first = getattr(encoder, "conv1", None)
-    if isinstance(first, nn.Conv2d) and isinstance(getattr(encoder, "maxpool", None), nn.Module):
+    if has_pooled_stem(encoder):
+        first: Any = encoder.conv1
         encoder.conv1 = nn.Conv2d(first.in_channels, first.out_channels, 3, 1, padding=1, bias=False)
         nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")
         encoder.maxpool = nn.Identity()
 
 
+def has_pooled_stem(encoder: nn.Module) -> bool:
+    """Whether an encoder begins as torchvision's ResNets do, with one convolution and a max-pool."""
+    first, pool = getattr(encoder, "conv1", None), getattr(encoder, "maxpool", None)
+    return isinstance(first, nn.Conv2d) and isinstance(pool, nn.Module)
+
+
 @torch.no_grad()
 def find_num_features(encoder: nn.Module, in_channels: int, image_size: int) -> int:
-    """The width of the encoder's output, measured by one forward in eval mode.
+    """Width of the encoder's output, measured by one forward in eval mode.
 
     Raises EncoderError where it is no module, does not take such images, or its output is not (N, D).
     """

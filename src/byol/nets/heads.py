@@ -18,9 +18,10 @@ def mlp_head(
     output_norm: bool = False,
     weight_standardization: bool = False,
 ) -> nn.Sequential:
-    """(N, inputs) -> (N, outputs). Hidden layers have a bias, the output layer has none and no batch norm.
+    """MLP (N, inputs) -> (N, outputs). Hidden layers have a bias; the output layer has neither bias nor batch norm.
 
-    `depth` counts the linear layers (BYOL Table 14); `output_norm` normalises the output too, as SimCLR and SimSiam do.
+    `depth` is the number of linear layers (BYOL Table 14). `output_norm` normalises the output too, as SimCLR and
+    SimSiam do.
     """
     layers: list[nn.Module] = []
     for width in [inputs, *[hidden] * (depth - 2)] if depth > 1 else []:

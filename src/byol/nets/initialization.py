@@ -1,4 +1,4 @@
-"""Initial weights as torchvision or as DeepMind (Haiku) draws them."""
+"""Initial weights as torchvision or DeepMind (Haiku) draws them, or set from data."""
 
 from collections.abc import Callable
 
@@ -28,11 +28,11 @@ def initialize(module: nn.Module, conventions: Conventions) -> None:
 
 @torch.no_grad()
 def initialize_from_data(network: nn.Module, run: Callable[[], object]) -> int:
-    """Sets every scale and shift in `network` so that what `run` sends through it has mean 0 and variance 1 per channel.
+    """Sets every scale and shift in `network` so that outputs of `run` have mean 0 and variance 1 per channel.
 
-    `run` makes one forward; each layer is set before the next one sees its output. Running averages are what the
-    forward leaves. Returns how many normalisations were set; batch norm is none of them, since what it gives is
-    standardised already. Differs from the paper, which starts at 1 and 0.
+    `run` makes one forward; each layer is set before the next one receives its output. Running averages are those of
+    that forward. Returns how many normalisations were set; batch norm is left out, since its output is standardised
+    already. Differs from the paper: scales and shifts start at 1 and 0 there.
     """
 
     def set_from(part: nn.Module, _: object, output: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def initialize_from_data(network: nn.Module, run: Callable[[], object]) -> int:
         var, mean = torch.var_mean(values, dim=dims, correction=0)
         scale = torch.rsqrt(var + 1e-5)
         weight, bias = part.get_parameter("weight"), part.get_parameter("bias")
-        weight.mul_(scale)  # of what comes in, the shift first: s (w x + b - m)
+        weight.mul_(scale)  # s (w x + b - m): the shift is applied first
         bias.sub_(mean).mul_(scale)
         shape = (1, -1, *[1] * (output.dim() - 2))
         return ((values - mean.view(shape)) * scale.view(shape)).to(output.dtype)

@@ -1,4 +1,4 @@
-"""Batch norm as torch or as DeepMind (Haiku) keeps its averages, over one process or over all ranks."""
+"""Batch norm with torch's or DeepMind's (Haiku's) running averages, over one process or over all ranks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,21 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from byol.nets.replace_modules import replace_class, replace_modules
 from byol.runtime.ranks import gather_with_gradient
 
 Conventions = Literal["torch", "deepmind"]
 
 
 class LocalBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm of (N, C) that stays within its rank where others span all of them."""
+    """Batch norm of (N, C) over this rank's batch, also when `synchronize_batch_norm` changes the others."""
 
 
 class LocalBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm of (N, C, H, W) that stays within its rank where others span all of them."""
+    """Batch norm of (N, C, H, W) over this rank's batch, also when `synchronize_batch_norm` changes the others."""
 
 
 class SplitBatchNorm1d(LocalBatchNorm1d):
-    """Batch norm of (N, C) whose batch is cut into `parts`, each with statistics of its own; smaller ones share."""
+    """Batch norm of (N, C) with separate statistics for `parts` parts of the batch, fewer if a part had under 2 rows."""
 
     parts: int = 1
 
@@ -34,22 +35,21 @@ class SplitBatchNorm1d(LocalBatchNorm1d):
 
 
 def split_batch_norm(module: nn.Module, parts: int) -> int:
-    """Cuts, in place, the batch of every plain 1d batch norm in `module` into parts; returns how many there are."""
-    count = 0
-    for name, child in module.named_children():
-        if type(child) is nn.BatchNorm1d:
-            made = SplitBatchNorm1d(child.num_features, eps=child.eps, momentum=child.momentum)
-            made._parameters, made._buffers, made.parts = child._parameters, child._buffers, parts
-            setattr(module, name, made)
-            count += 1
-        else:
-            count += split_batch_norm(child, parts)
-    return count
+    """Replaces, in place, every plain 1d batch norm below `module` by one over `parts` parts; returns how many."""
+
+    def split(norm: nn.Module) -> nn.Module | None:
+        if type(norm) is not nn.BatchNorm1d:
+            return None
+        new = replace_class(norm, SplitBatchNorm1d)
+        new.parts = parts
+        return new
+
+    return replace_modules(module, split)
 
 
 @contextlib.contextmanager
-def in_parts(module: nn.Module, *, parts: int) -> Iterator[None]:
-    """Meanwhile, what `split_batch_norm` cut has so many parts."""
+def with_parts(module: nn.Module, *, parts: int) -> Iterator[None]:
+    """Inside the block, every `SplitBatchNorm1d` in `module` uses `parts` parts."""
     norms = [child for child in module.modules() if isinstance(child, SplitBatchNorm1d)]
     before = [norm.parts for norm in norms]
     try:
@@ -62,10 +62,10 @@ def in_parts(module: nn.Module, *, parts: int) -> Iterator[None]:
 
 
 class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over (N, C) or (N, C, H, W) whose batch is that of all ranks together, each with N images.
+    """Batch norm over (N, C) or (N, C, H, W) with statistics over all ranks' batches, each of N images.
 
-    Averages and parameter names are `nn.BatchNorm2d`'s. For devices that `nn.SyncBatchNorm` refuses (CPU); equal to
-    it and to one process with the whole batch, in value and gradient.
+    Averages and parameter names are `nn.BatchNorm2d`'s. It serves devices that `nn.SyncBatchNorm` refuses (CPU) and
+    equals it, and one process with the whole batch, in value and gradient.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -90,7 +90,7 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class SynchronizedBatchNormAct(SynchronizedBatchNorm):
-    """The same, then the dropout and the activation that timm keeps inside some of its batch norms."""
+    """`SynchronizedBatchNorm` followed by the dropout and activation that timm keeps inside some batch norms."""
 
     drop: nn.Module
     act: nn.Module
@@ -102,8 +102,9 @@ class SynchronizedBatchNormAct(SynchronizedBatchNorm):
 class DeepMindBatchNorm(SynchronizedBatchNorm):
     """Batch norm over (N, C) or (N, C, H, W) with Haiku's running averages.
 
-    The averages start at 0, hold the *biased* variance and are corrected for the start like Adam's:
-    hidden <- 0.9 hidden + 0.1 batch; running = hidden / (1 - 0.9^n). One process unless `synchronized`.
+    The averages start at 0, hold the *biased* variance and are bias-corrected like Adam's:
+    hidden <- 0.9 hidden + 0.1 batch; running = hidden / (1 - 0.9^n). Statistics are over this process's batch unless
+    `synchronized`.
     """
 
     hidden_mean: Tensor
@@ -140,7 +141,7 @@ class DeepMindBatchNorm(SynchronizedBatchNorm):
 
     @torch.no_grad()
     def set_newest_share(self, share: float) -> None:
-        """Changes the share of the newest batch; the averages go on from where they are."""
+        """Sets the weight of the newest batch in the averages, in (0, 1]; the averages continue from their values."""
         assert self.running_mean is not None and self.running_var is not None
         self.momentum = share
         self.hidden_mean.copy_(self.running_mean * self._debias())
@@ -158,7 +159,7 @@ def batch_norm_1d(channels: int, conventions: Conventions = "torch") -> nn.Modul
 
 
 def set_newest_share(module: nn.Module, share: float) -> nn.Module:
-    """Sets, in place, the share of the newest batch (torch's momentum) in the averages of every batch norm."""
+    """Sets, in place, the weight of the newest batch (torch's momentum) in every batch norm's averages."""
     for part in module.modules():
         if isinstance(part, DeepMindBatchNorm):
             part.set_newest_share(share)
@@ -167,34 +168,33 @@ def set_newest_share(module: nn.Module, share: float) -> nn.Module:
     return module
 
 
-def synchronize_batch_norm(module: nn.Module) -> nn.Module:
-    """`module` with every batch norm over all ranks; same parameters, same names.
+def synchronize_batch_norm(module: nn.Module) -> int:
+    """Makes, in place, every batch norm below `module` one over all ranks, local ones aside; returns how many.
 
-    On CUDA torch's own `nn.SyncBatchNorm` (timm's where it holds an activation); elsewhere, and for DeepMind's
-    averages, the ones above.
+    Parameters and names stay. On CUDA they become torch's `nn.SyncBatchNorm` (timm's with an activation); elsewhere,
+    and for DeepMind's averages, `SynchronizedBatchNorm`.
     """
+    return replace_modules(module, _synchronized)
+
+
+def _synchronized(norm: nn.Module) -> nn.Module | None:
     from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 
-    for name, child in module.named_children():
-        setattr(module, name, synchronize_batch_norm(child))
-    if isinstance(module, LocalBatchNorm1d | LocalBatchNorm2d):
-        return module
-    if isinstance(module, DeepMindBatchNorm):
-        module.synchronized = True
-    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine and module.track_running_stats:
-        if module.weight.is_cuda:
-            return convert_sync_batchnorm(module)
-        kind = SynchronizedBatchNormAct if isinstance(module, BatchNormAct2d) else SynchronizedBatchNorm
-        made = kind(module.num_features, eps=module.eps, momentum=module.momentum)
-        if isinstance(made, SynchronizedBatchNormAct):
-            made.drop, made.act = module.get_submodule("drop"), module.get_submodule("act")
-        made._parameters, made._buffers, made.training = module._parameters, module._buffers, module.training
-        return made
-    return module
+    if isinstance(norm, DeepMindBatchNorm):
+        norm.synchronized = True
+        return norm
+    is_local = isinstance(norm, LocalBatchNorm1d | LocalBatchNorm2d)
+    if is_local or not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+        return None
+    if not (norm.affine and norm.track_running_stats):
+        return None
+    if norm.weight.is_cuda:
+        return convert_sync_batchnorm(norm)
+    return replace_class(norm, SynchronizedBatchNormAct if isinstance(norm, BatchNormAct2d) else SynchronizedBatchNorm)
 
 
 def _batch_statistics(input: Tensor, *, synchronized: bool) -> tuple[Tensor, Tensor, int]:
-    """(C,) mean, (C,) biased variance, and over how many values each; at least float32.
+    """(C,) mean, (C,) biased variance, and the number of values per channel; at least float32.
 
     Raises ValueError for one value per channel, as torch does: its variance is always 0.
     """

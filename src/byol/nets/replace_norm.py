@@ -1,4 +1,4 @@
-"""Other normalisations in place of batch norm, in any network; and weight standardisation."""
+"""Replacing batch norm by other normalisations, in any network; weight standardisation."""
 
 import math
 from typing import Literal
@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from byol.errors import EncoderError
 from byol.nets.norm import DeepMindBatchNorm, LocalBatchNorm1d, LocalBatchNorm2d, SynchronizedBatchNorm
+from byol.nets.replace_modules import replace_modules
 
 NormKind = Literal["batch", "local-batch", "group", "layer", "instance", "affine", "none", "frozen"]
 
@@ -27,7 +28,7 @@ class ChannelAffineNorm(nn.Module):
 
 
 class FrozenBatchNorm(nn.Module):
-    """A batch norm (and timm's activation after it) by the averages that it has, in training too; the same names."""
+    """A batch norm (with timm's activation, if any) that uses its running averages in training too; the same names."""
 
     weight: Tensor
     bias: Tensor
@@ -47,30 +48,42 @@ class FrozenBatchNorm(nn.Module):
         return self.act(self.drop(output))
 
 
-def replace_norm(module: nn.Module, kind: NormKind, groups: int = 32, *, vectors: bool = False) -> nn.Module:
-    """`module` with every batch norm replaced by one of `kind`; scales and shifts are kept. No chance is used.
+def replace_norm(module: nn.Module, kind: NormKind, groups: int = 32, *, vectors: bool = False) -> int:
+    """Replaces, in place, every batch norm below `module` by one of `kind`; returns how many.
 
-    batch: as it is. local-batch: of each rank's own images. group: `groups` groups of channels (fewer where they
-    would hold less than 2 maps or 16 features each, or do not divide). layer: one group. instance: each map of its
-    own, which vectors do not have. affine: scale and shift alone. none: nothing. frozen: batch norm by the averages
-    that it has. `vectors`: the module is a head, all of whose norms see vectors. Raises EncoderError for an instance norm of vectors, and for what cannot be frozen.
+    Scales and shifts are kept; no random number is drawn. `vectors`: the module is a head, whose norms see vectors.
+
+    | kind | normalisation |
+    | --- | --- |
+    | batch | unchanged |
+    | local-batch | batch norm over each rank's own images |
+    | group | `groups` groups of channels; fewer if they do not divide, or would hold less than 2 maps or 16 features |
+    | layer | one group |
+    | instance | one group per map; not for vectors |
+    | affine | scale and shift alone |
+    | none | nothing |
+    | frozen | batch norm by the averages it has |
+
+    Raises EncoderError for an instance norm of vectors, and for batch norms that cannot be local or frozen.
     """
-    if kind == "batch":
-        return module
-    for name, child in module.named_children():
-        made = replace_norm(child, kind, groups, vectors=vectors)
-        if made is not child:
-            setattr(module, name, made)
-    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | SynchronizedBatchNorm):
-        return _replacement(module, kind, groups, vectors or isinstance(module, nn.BatchNorm1d))
-    return module
+
+    def replacement(norm: nn.Module) -> nn.Module | None:
+        if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | SynchronizedBatchNorm):
+            return None
+        new = _new_norm(norm, kind, groups, vectors or isinstance(norm, nn.BatchNorm1d))
+        activation = getattr(norm, "act", None)  # timm's batch norms hold the activation after them
+        if isinstance(activation, nn.Module) and kind != "frozen":
+            return nn.Sequential(new, activation)
+        return new
+
+    return 0 if kind == "batch" else replace_modules(module, replacement)
 
 
-def _replacement(old: nn.modules.batchnorm._BatchNorm, kind: NormKind, groups: int, vectors: bool) -> nn.Module:
+def _new_norm(old: nn.modules.batchnorm._BatchNorm, kind: NormKind, groups: int, vectors: bool) -> nn.Module:
     channels = old.num_features
-    made: nn.Module
+    new: nn.Module
     if kind == "none":
-        return _with_activation(old, nn.Identity())
+        return nn.Identity()
     if kind == "frozen":
         if isinstance(old, DeepMindBatchNorm) or not old.track_running_stats:
             raise EncoderError("norm frozen needs encoder.conventions torch and batch norms that hold averages.")
@@ -78,26 +91,20 @@ def _replacement(old: nn.modules.batchnorm._BatchNorm, kind: NormKind, groups: i
     if kind == "local-batch":
         if type(old) not in (nn.BatchNorm1d, nn.BatchNorm2d):
             raise EncoderError("norm local-batch needs encoder.conventions torch and an encoder with plain batch norm.")
-        made = (LocalBatchNorm1d if vectors else LocalBatchNorm2d)(channels, eps=old.eps, momentum=old.momentum)
+        new = (LocalBatchNorm1d if vectors else LocalBatchNorm2d)(channels, eps=old.eps, momentum=old.momentum)
     elif kind == "affine":
-        made = ChannelAffineNorm(channels)
+        new = ChannelAffineNorm(channels)
     elif kind == "instance" and vectors:
         raise EncoderError("Instance norm needs maps; the heads have vectors. Use layer, group, batch or none there.")
     else:
         most = {"group": groups, "layer": 1, "instance": channels}[kind]
         smallest = 1 if kind == "instance" else 16 if vectors else 2
-        made = nn.GroupNorm(largest_divisor(channels, min(most, max(1, channels // smallest))), channels, eps=old.eps)
+        new = nn.GroupNorm(largest_divisor(channels, min(most, max(1, channels // smallest))), channels, eps=old.eps)
     with torch.no_grad():
         for name in ("weight", "bias"):
-            if isinstance(kept := getattr(old, name), Tensor):
-                getattr(made, name).copy_(kept)
-    return _with_activation(old, made)
-
-
-def _with_activation(old: nn.Module, made: nn.Module) -> nn.Module:
-    """timm's batch norms hold the activation after them."""
-    activation = getattr(old, "act", None)
-    return made if not isinstance(activation, nn.Module) else nn.Sequential(made, activation)
+            if isinstance(parameter := getattr(old, name), Tensor):
+                getattr(new, name).copy_(parameter)
+    return new
 
 
 def largest_divisor(number: int, most: int) -> int:
@@ -106,7 +113,7 @@ def largest_divisor(number: int, most: int) -> int:
 
 
 class _Standardized(nn.Module):
-    """A weight whose rows have mean 0 and standard deviation 1 over their inputs."""
+    """Parametrisation of a weight: each row has mean 0 and standard deviation 1 over its inputs."""
 
     def forward(self, weight: Tensor) -> Tensor:
         var, mean = torch.var_mean(weight.flatten(1), dim=1, correction=0)
@@ -115,10 +122,10 @@ class _Standardized(nn.Module):
 
 
 def standardize_weights(module: nn.Module) -> nn.Module:
-    """`module` whose convolutions and linear layers standardise their weights at every use (Qiao et al. 2019).
+    """Makes, in place, convolutions and linear layers standardise their weights at every use (Qiao et al. 2019).
 
-    Per output unit: mean subtracted, divided by the standard deviation over its inputs. The trained weight is then
-    called `parametrizations.weight.original`.
+    Each output unit's weights have their mean subtracted and are divided by their standard deviation over the inputs.
+    The trained weight is then called `parametrizations.weight.original`. Returns `module`.
     """
     for part in list(module.modules()):
         if isinstance(part, nn.Conv2d | nn.Linear) and part.weight[0].numel() > 1:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from byol.nets.fused_norm import norm_relu
+from byol.nets.compiled.fused_norm import norm_relu
 from byol.nets.initialization import initialize
 from byol.nets.norm import Conventions, batch_norm_2d
 
@@ -18,10 +18,11 @@ BLOCKS = {
     152: (3, 8, 36, 3),
     200: (3, 24, 36, 3),
 }
+"""Blocks per group, by depth."""
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with SAME padding: with an even input and stride 2, one more row below than above."""
+    """Convolution with SAME padding: an even input with stride 2 gets one more row below than above."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(_pad_same(input, self.kernel_size[0], self.stride[0], 0.0))
@@ -43,7 +44,7 @@ def _pad_same(input: Tensor, kernel: int, stride: int, value: float) -> Tensor:
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int, conventions: Conventions) -> nn.Conv2d:
-    """A convolution without bias that keeps the size (divided by the stride)."""
+    """Convolution without bias whose output has the input's size divided by the stride."""
     if conventions == "deepmind":
         return SameConv2d(inputs, outputs, kernel, stride, bias=False)
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
@@ -69,7 +70,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride), 1x1 to four times the channels."""
+    """Three convolutions: 1x1, 3x3 with the stride, and 1x1 to four times the channels."""
 
     expansion = 4
 
@@ -98,10 +99,10 @@ def _shortcut(inputs: int, outputs: int, stride: int, conventions: Conventions) 
 class ResNet(nn.Module):
     """(N, in_channels, H, W) -> (N, num_features): post-activation ResNet up to global average pooling.
 
-    `width` multiplies every channel count, the stem's too (BYOL appendix F; torchvision's wide ResNets widen the
-    inner ones alone). With conventions="deepmind" the first block of every group has a projection shortcut,
-    padding is SAME, batch norm keeps Haiku's averages, and weights start truncated normal. `channels` names the inner
-    channels of the four groups, and `stem_channels` the stem's, in place of `width`.
+    `width` multiplies every channel count, also the stem's (BYOL appendix F; torchvision's wide ResNets widen only
+    the inner ones). With conventions="deepmind" the first block of every group has a projection shortcut, padding is
+    SAME, batch norm keeps Haiku's averages, and initial weights are truncated normal. `channels` are the inner channels
+    of the four groups and `stem_channels` the stem's, in place of `width`.
     """
 
     def __init__(

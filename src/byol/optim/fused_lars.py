@@ -1,4 +1,4 @@
-"""The update of LARS in two passes over the memory, for CPUs (`lars.cpp`)."""
+"""LARS's update in two passes over the memory, for CPUs (`lars.cpp`)."""
 
 import ctypes
 from functools import cache
@@ -14,7 +14,7 @@ SOURCE = Path(__file__).with_name("lars.cpp")
 
 
 def fits(parameters: list[Tensor]) -> bool:
-    """Whether the operator takes them: dense float32 on a CPU."""
+    """Whether the operator computes these: dense float32 tensors on a CPU."""
     return all(p.device.type == "cpu" and p.dtype == torch.float32 and _is_dense(p) for p in parameters)
 
 
@@ -29,7 +29,7 @@ def lars_step(
     trust_coefficient: float,
     adapt: bool,
 ) -> None:
-    """Moves `buffers` and `parameters` in place, as `optim.lars.LARS` describes; a pair has one memory layout."""
+    """Updates `buffers` and `parameters` in place, as `optim.lars.LARS` describes; each pair has one memory layout."""
     gradients = [
         g if g.stride() == p.stride() else _laid_out_as(p, g) for p, g in zip(parameters, gradients, strict=True)
     ]
@@ -61,7 +61,7 @@ def _pointers(tensors: list[Tensor]) -> Any:
 
 @cache
 def _kernels() -> ctypes.CDLL:
-    found = library(SOURCE)
+    compiled = library(SOURCE)
     number, values, at = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
-    found.lars_step.argtypes = [number, at, at, at, at, *[values] * 4, ctypes.c_int]
-    return found
+    compiled.lars_step.argtypes = [number, at, at, at, at, *[values] * 4, ctypes.c_int]
+    return compiled

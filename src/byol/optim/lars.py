@@ -19,8 +19,8 @@ class LARS(Optimizer):
     For every group:            m <- momentum m + g;      p <- p - lr m
 
     One norm, of gradient and decay together; no epsilon; the rate stays outside the momentum buffer. Biases and
-    normalisation parameters belong in a group with adapt=False and weight_decay=0 (`optim.groups`). `fused`: the same on
-    a CPU in two passes over the memory, compiled.
+    normalisation parameters belong in a group with adapt=False and weight_decay=0 (`optim.groups`). `fused` uses the
+    compiled update on a CPU, with two passes over the memory.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One update; parameters without a gradient do not move."""
+        """One update; parameters without a gradient stay unchanged."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
@@ -68,7 +68,7 @@ class LARS(Optimizer):
 
     @staticmethod
     def _ratios(parameters: list[Tensor], gradients: list[Tensor], eta: float) -> list[Tensor]:
-        """eta |p| / |g| per tensor, 1 where either norm is 0; computed without asking the device for a number."""
+        """eta |p| / |g| per tensor, 1 where either norm is 0; without synchronising with the device."""
         weight_norms = torch.stack(torch._foreach_norm(parameters))
         gradient_norms = torch.stack(torch._foreach_norm(gradients))
         defined = (weight_norms > 0) & (gradient_norms > 0)
@@ -79,6 +79,8 @@ class LARS(Optimizer):
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        elif self.fused and state["momentum_buffer"].stride() != parameter.stride():  # of another memory layout
+        elif (
+            self.fused and state["momentum_buffer"].stride() != parameter.stride()
+        ):  # loaded with another memory layout
             state["momentum_buffer"] = torch.empty_like(parameter).copy_(state["momentum_buffer"])
         return state["momentum_buffer"]

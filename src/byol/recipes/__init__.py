@@ -24,7 +24,7 @@ RECIPES = {
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe called `name`. Raises ConfigError with the nearest name."""
+    """The recipe `name`. Raises ConfigError with the nearest name if there is none."""
     if name not in RECIPES:
         raise ConfigError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.{nearest(name, RECIPES)}")
     return RECIPES[name]()

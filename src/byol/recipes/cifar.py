@@ -10,7 +10,7 @@ from byol.recipes.recipe import Recipe
 
 
 def cifar10() -> Recipe:
-    """LARS at base rate 1.0, tau 0.99; no blur and solarize in T' only, as small-image presets have it.
+    """LARS at base rate 1.0, tau 0.99; no blur, solarize in T' only, as in presets for small images.
 
     Differs from the paper: no blur (32 px images lose their content to it); weight decay 1e-5.
     """

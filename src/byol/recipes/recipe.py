@@ -1,4 +1,4 @@
-"""What a recipe is: a config, and where its numbers come from."""
+"""Recipes: a config with the source of its numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from byol.config import Config
 
 @dataclass(frozen=True)
 class Size:
-    """One of the sizes that a recipe chooses from where a time is given (`--minutes`)."""
+    """One of the sizes among which a recipe chooses by the given time (`--minutes`)."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What it changes of the recipe's config."""
+    """Changes to the recipe's config."""
     least_images: int = 0
-    """Images that have to be trained on, counted with every pass, before it is better than the next smaller one."""
+    """Smallest number of training images, over all passes, from which this size is better than the next smaller one."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Recipe:
 
     config: Config
     source: str
-    """Where the hyperparameters come from."""
+    """Source of the hyperparameters."""
     expected: str
-    """The accuracy that the source reports."""
+    """Accuracy that the source reports."""
     measured: str
-    """What we measured with it, or that we did not."""
+    """Accuracy that we measured, or a note that we did not measure it."""
     adapts_batch: bool = False
-    """Take a smaller batch where there are few images (the paper's recipes never change theirs)."""
+    """Whether the batch size is lowered for few images; the paper's recipes never lower theirs."""
     with_weights: Mapping[str, Any] = field(default_factory=dict)
-    """What it changes of the config where it starts from weights that were trained elsewhere."""
+    """Changes to the config of a run that starts from weights trained elsewhere."""
     sizes: tuple[Size, ...] = ()
-    """From large to small, for trainings by time; empty: the config's alone."""
+    """Sizes from large to small, for trainings by time; empty: the config's only."""

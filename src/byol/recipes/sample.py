@@ -2,7 +2,7 @@
 
     byol demo
 
-Chosen by the search recorded in docs/results.md, on a split of the training images.
+Its settings were chosen by the search recorded in docs/results.md, on a split of the training images.
 """
 
 from byol.config import (

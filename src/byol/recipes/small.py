@@ -1,10 +1,10 @@
-"""One's own few thousand images on one machine: ResNet-18, view size and stem found from the images.
+"""A few thousand images of one's own on one machine: ResNet-18; view size and stem are set from the images.
 
     byol pretrain --data photos/
     byol pretrain --data photos/ --minutes 60
 
-No published number: the settings follow small-batch practice. With `--minutes` it is contrastive and smaller where BYOL
-would have too little time (SIZES); docs/recipes.md holds what we measured of both.
+There is no published number: the settings follow small-batch practice. With `--minutes` the recipe is contrastive and
+smaller if BYOL would have too little time (SIZES); docs/trials.md has our measurements of both.
 """
 
 from byol.config import (
@@ -31,15 +31,15 @@ CONTRASTIVE = {
     "asymmetry.small_size": 0,
     "asymmetry.small_area": (0.1, 0.4),
 }
-"""What is ahead of BYOL at first, as in `tonight`; two more views of half the side (MultiCrop) for each image."""
+"""SimCLR as in `tonight`, which is ahead of BYOL early on; two more views of half the side (MultiCrop) per image."""
 MEASURED = (
     "on photos nothing; 5,000 CIFAR-10 images, 20 passes of the smallest size of --minutes: kNN 52.0, linear 56.3 on the test "
     "images; 2,000 images, 50 passes: 50.3, 54.1; 10 passes on from ImageNet weights (EfficientNet-Lite0): 5,000 images linear "
     "66.2 to 72.7, 2,000 63.2 to 65.4 (3 seeds; docs/results.md)"
 )
 WITH_WEIGHTS = {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.1, "batch_size": 128}
-"""What made weights trained on ImageNet better: 6 points of linear accuracy in 10 passes over 5,000 images. Averages that move lost 19, heads as slow as
-the encoder up to 7 (docs/recipes.md)."""
+"""Changes with which ImageNet weights gained 6 points of linear accuracy in 10 passes over 5,000 images. With moving
+averages they lost 19, with heads as slow as the encoder up to 7 (docs/trials.md)."""
 SIZES = (
     Size("BYOL, ResNet-18", least_images=2_000_000),
     Size(
@@ -49,16 +49,16 @@ SIZES = (
     ),
     Size("SimCLR, ResNet-10 of width 16", {"encoder.name": "resnet10", "encoder.width": 0.25, **CONTRASTIVE}),
 )
-"""The second threshold is that of `tonight`; where BYOL and ResNet-18 begin to be better was not measured."""
+"""The second threshold is that of `tonight`; the one from which BYOL and ResNet-18 are better was not measured."""
 
 
 def small() -> Recipe:
     """SGD, batch 256 or less, tau 0.99, heads 1024/256, antialiased crops from 20 % of the area.
 
     Differs from the paper: SGD in place of LARS (made for large batches), smaller heads, larger crops, and
-    antialiased resizing, without which large photographs alias when a crop is shrunk. With `--minutes`, where little can
-    be trained on, another method, too: SIZES. From weights trained elsewhere (`byol import-timm`, encoder.pretrained) with batch
-    norm's averages as they are, and a tenth of the rate for the encoder: WITH_WEIGHTS.
+    antialiased resizing, without which large photographs alias when a crop is shrunk. With `--minutes` and too little
+    time it uses another method (SIZES). From weights trained elsewhere (`byol import-timm`, encoder.pretrained) it keeps
+    batch norm's averages and gives the encoder a tenth of the rate (WITH_WEIGHTS).
     """
     config = Config(
         epochs=100,

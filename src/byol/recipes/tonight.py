@@ -2,9 +2,10 @@
 
     byol pretrain --data cifar10/train.parquet --recipe tonight --minutes 15
 
-Chosen by the trials of docs/recipes.md on a split of CIFAR-10's training images. In those 15 minutes on two CPU cores with bf16 it reached
-kNN 70.3 and linear 69.9 on the test images (3 seeds); with `--minutes 60`, which takes the wider encoder, kNN 74.9 and linear 75.6
-(1 seed), on cores with AMX 77.2 and 77.8 (4 seeds; docs/results.md).
+Its settings were chosen by the trials of docs/trials.md on a split of CIFAR-10's training images. In those 15 minutes
+on two CPU cores with bf16 it reached kNN 70.3 and linear 69.9 on the test images (3 seeds). With `--minutes 60`, which
+uses the wider encoder, it reached kNN 74.9 and linear 75.6 (1 seed), on cores with AMX 77.2 and 77.8 (4 seeds;
+docs/results.md).
 """
 
 from byol.config import (
@@ -29,17 +30,18 @@ SIZES = (
     Size("width 16", least_images=300_000),
     Size("width 16, views of 16, 24 and 32 px", {"views.growth": (0.5, 0.75)}),
 )
-"""At 386,000 images the wider one was ahead by its linear accuracy and behind by its kNN, in equal time. Views that grow were ahead in
-the time of 99,000 and of 144,000 images at 32 px, and not in a longer training; where that turns was not measured (docs/recipes.md)."""
+"""At 386,000 images the wider encoder was ahead in linear accuracy and behind in kNN, in equal time. Growing views were
+ahead in the time of 99,000 and of 144,000 images at 32 px, and not in a longer training; the turning point was not
+measured (docs/trials.md)."""
 
 
 def tonight() -> Recipe:
     """SimCLR with a ResNet-10 of width 16 (see SIZES) and a 3x3 stem on views of 32 px, batch 128, SGD, temperature 0.2.
 
     Differs from the paper: contrastive (NT-Xent), which was ahead of BYOL after equal time on a CPU (linear 54.0
-    against 43.1 in four minutes, 62.2 against 49.6 in eight; docs/recipes.md); SGD in place of LARS, a small encoder,
-    crops from 25 % of the area, antialiased, no blur, and two more views of 16 px (MultiCrop); with `--minutes`, where little can be trained on, views
-    that grow (SIZES).
+    against 43.1 in four minutes, 62.2 against 49.6 in eight; docs/trials.md); SGD in place of LARS, a small encoder,
+    crops from 25 % of the area, antialiased, no blur, and two more views of 16 px (MultiCrop). With `--minutes` and too
+    little time, views grow (SIZES).
     """
     view = ViewConfig(crop_area=(0.25, 1.0), blur_probability=0.0)
     config = Config(

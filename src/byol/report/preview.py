@@ -1,7 +1,7 @@
 """Views of one's own images before any training: a picture, words for each view, and what to watch out for."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image as PillowImage
@@ -64,7 +64,8 @@ def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3)
     if rows < 1 or draws < 1:
         raise DataError(f"The preview needs at least one row and one draw; found {rows} and {draws}.")
     seen = profile(source, SkippedImages())
-    resolved = resolve(asked, seen, len(source), epochs_are_final=False).config
+    fewest = replace(asked.config, batch_size=min(asked.config.batch_size, len(source)), micro_batch_size=0)
+    resolved = resolve(asked, seen, len(source), trial=fewest, epochs_are_final=False).config
     short_side = resolved.views.decode_short_side
     images, names = readable(source, seen.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
     grid = view_grid(plain_views(resolved), images, names, draws=draws)

@@ -143,7 +143,7 @@ class RunSummary:
             epochs = 2 * float(self.record["config"]["epochs"])
             return f"Train longer (--epochs {epochs:g}), and look whether the views still show what matters.", []
         if not self.measured:
-            return "Measure it on labelled images, or use it.", [f"byol knn {self.path} --data LABELLED", embed]
+            return "Measure it on labelled images, or use it.", [f"byol evaluate {self.path} --data LABELLED", embed]
         return "It can be used: one vector for each image of yours.", [
             embed.replace(f"--data {self.record['data']['data']} ", "--data YOUR_IMAGES ")
         ]

@@ -1,6 +1,6 @@
 """Views of the same images, as the network gets them, and in words what was done to each."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -9,9 +9,9 @@ from byol.data.source import Image, ImageSource
 from byol.errors import BrokenImageError, DataError
 from byol.report.tile import tile
 from byol.views.geometry import crop_window
-from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
+from byol.views.parameters import COLOR_OPERATIONS, ViewParameters
 from byol.views.policy import ViewPolicy
-from byol.views.two_views import TwoViews
+from byol.views.views import Views
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ViewGrid:
     rows: int
 
 
-def view_grid(views: TwoViews, images: list[Image], names: list[str], *, draws: int = 3, side: int = 0) -> ViewGrid:
+def view_grid(views: Views, images: list[Image], names: list[str], *, draws: int = 3, side: int = 0) -> ViewGrid:
     """Views of (H, W, C) images by the first `draws` steps of a run. `side`: of a tile, by default the views'."""
     views = replace(views, batch_size=len(images))  # row i of a step does not depend on the number of rows
     side = side or views.size
@@ -36,17 +36,15 @@ def view_grid(views: TwoViews, images: list[Image], names: list[str], *, draws: 
         words.append(f"{name}, {image.shape[1]} x {image.shape[0]} pixels")
         for step in range(draws):
             pair = views.finish(views.crop(image, step, row)[None], step, row)
-            drawn = views.parameters(step, row, 1)
-            for view, parameters, policy, title in zip(
-                pair, drawn, (views.policy1, views.policy2), ("T", "T′"), strict=True
-            ):
+            for view, plan, title in zip(pair, views.roles, ("T", "T′"), strict=True):
                 pixels = (view[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
                 tiles.append(tile(pixels, side))
-                words.append(f"{title}: {describe(parameters, policy, views, image)}")
+                parameters = views.parameters(plan.draw, step, slice(row, row + 1))
+                words.append(f"{title}: {describe(parameters, plan.draw.policy, views, image)}")
     return ViewGrid(tiles, words, 1 + 2 * draws, len(images))
 
 
-def describe(parameters: ViewParameters, policy: ViewPolicy, views: TwoViews, image: Image) -> str:
+def describe(parameters: ViewParameters, policy: ViewPolicy, views: Views, image: Image) -> str:
     """The operations on one (H, W, C) image in their order, with their strengths."""
     p = parameters
     high, wide, channels = image.shape
@@ -55,22 +53,17 @@ def describe(parameters: ViewParameters, policy: ViewPolicy, views: TwoViews, im
     if bool(p.flip):
         done.append("flip")
     if bool(p.jitter):
-        strengths = {
-            BRIGHTNESS: ("brightness", p.brightness),
-            CONTRAST: ("contrast", p.contrast),
-            SATURATION: ("saturation", p.saturation),
-            HUE: ("hue", p.hue),
-        }
-        named = [
-            strengths[number] for number in p.order[0].tolist() if channels == 3 or number in (BRIGHTNESS, CONTRAST)
+        names = [COLOR_OPERATIONS[number] for number in p.order[0].tolist()]
+        done += [
+            f"{name} {float(getattr(p, name)):+.2f}"
+            for name in names
+            if channels == 3 or name in ("brightness", "contrast")
         ]
-        done += [f"{name} {float(value):+.2f}" for name, value in named]
-    if bool(p.grayscale) and channels == 3:
-        done.append("grayscale")
-    if bool(p.blur):
-        done.append(f"blur sigma {float(p.sigma):.2f}")
-    if bool(p.solarize):
-        done.append(f"solarize from {policy.solarize_threshold:g}")
+    amounts = {"blur": f" sigma {float(p.sigma):.2f}", "solarize": f" from {policy.solarize_threshold:g}"}
+    for field in fields(p):
+        is_switch = getattr(p, field.name).dtype == torch.bool and field.name not in ("flip", "jitter")
+        if is_switch and bool(getattr(p, field.name)) and (field.name != "grayscale" or channels == 3):
+            done.append(field.name + amounts.get(field.name, ""))
     return ", ".join(done)
 
 

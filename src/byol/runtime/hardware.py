@@ -50,7 +50,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 @dataclass(frozen=True)
-class Kernels:
+class Operators:
     """Which operators compute the step."""
 
     kind: Literal["native", "fused", "compile"]
@@ -59,17 +59,17 @@ class Kernels:
     """Why it is not what was asked for, or could be."""
 
 
-def choose_kernels(name: str, device: torch.device) -> Kernels:
+def choose_kernels(name: str, device: torch.device) -> Operators:
     """`auto`: fused on a CPU where they can be built, else native. Whatever cannot be had here falls back to native."""
     if name == "native" or (name == "auto" and device.type != "cpu"):
-        return Kernels("native")
+        return Operators("native")
     if device.type != "cpu":
-        return Kernels("compile") if name == "compile" else Kernels("native", "fused operators are for CPUs")
+        return Operators("compile") if name == "compile" else Operators("native", "fused operators are for CPUs")
     if name == "compile":
         missing = kernels.find_compiler() is None
-        return Kernels("native", "torch.compile needs a C++ compiler here") if missing else Kernels("compile")
+        return Operators("native", "torch.compile needs a C++ compiler here") if missing else Operators("compile")
     reason = kernels.prepare()
-    return Kernels("native", f"fused operators cannot be built here: {reason}") if reason else Kernels("fused")
+    return Operators("native", f"fused operators cannot be built here: {reason}") if reason else Operators("fused")
 
 
 def fuses_views(name: str) -> bool:

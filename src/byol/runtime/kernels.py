@@ -16,7 +16,7 @@ from pathlib import Path
 from byol.runtime.paths import cache_folder
 
 PACKAGE = Path(__file__).parent.parent
-SOURCES = tuple(sorted(PACKAGE.glob("*/*.cpp")))
+SOURCES = tuple(sorted(PACKAGE.glob("**/*.cpp")))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC")
 COMPILERS = ("c++", "g++", "clang++")
 COMPILE_SECONDS = 120
@@ -84,8 +84,9 @@ def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
 
 
 def _place(source: Path, compiler: str) -> Path:
-    """Where the built file lies: its name holds everything that it depends on."""
-    parts = (source.read_text(), repr(FLAGS), _target(compiler))
+    """Path of the built file: its name is a hash of all it depends on, the headers beside the source included."""
+    files = (source, *sorted(source.parent.glob("*.h")))
+    parts = (*(file.read_text() for file in files), repr(FLAGS), _target(compiler))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     return cache_folder("kernels") / f"{source.stem}-{key}.so"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from byol.config import as_options, overrides
 from byol.data.open import open_source
+from byol.data.source import ImageSource
 from byol.data.spec import DataSpec
 from byol.errors import ConfigError
 from byol.recipes import recipe
@@ -80,14 +81,7 @@ def begin(
     tasks = plan(chosen, scale, seeds, folder, data=data, settings=settings)
     listener.say(f"study {name}: {chosen.asked(scale)}")
     source = open_source(tasks[0].data, listener=listener)
-    if chosen.needs_colour and source.channels(0) != 3:
-        raise ConfigError(
-            f"The study {name} removes colour augmentations, and {source.description} is gray. Name colour images with --data (cifar10, with --download)."
-        )
-    if (batch := max(task.config.batch_size for task in tasks)) > len(source):
-        raise ConfigError(
-            f"The study {name} trains on batches of {batch}; {source.description} has {len(source):,} images, which are too few."
-        )
+    _require_images(chosen, tasks, source)
     on_cpu = choose_device(tasks[0].config.device).type == "cpu"
     jobs = jobs or (min(num_cores(), MOST_JOBS) if on_cpu else 1)
     usual = chosen.scales[scale].minutes
@@ -104,6 +98,18 @@ def begin(
     said = protocol(chosen, scale, seeds, images_per_run(tasks, len(source)), source.description, settings or {})
     _keep_protocol(folder, said, budget)
     return Begun(chosen, scale, folder, tasks, said, jobs)
+
+
+def _require_images(study: Study, tasks: list[Task], source: ImageSource) -> None:
+    """Raises ConfigError where the images are grey and the study needs colour, or are fewer than a batch."""
+    if study.needs_colour and source.channels(0) != 3:
+        raise ConfigError(
+            f"The study {study.name} removes colour augmentations, and {source.description} is gray. Name colour images with --data (cifar10, with --download)."
+        )
+    if (batch := max(task.config.batch_size for task in tasks)) > len(source):
+        raise ConfigError(
+            f"The study {study.name} trains on batches of {batch}; {source.description} has {len(source):,} images, which are too few."
+        )
 
 
 def carry_out(

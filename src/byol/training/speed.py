@@ -19,8 +19,7 @@ from byol.engine.micro_batches import make_views
 from byol.engine.step import train_step
 from byol.errors import BrokenImageError, DataError
 from byol.runtime.hardware import fuses_views, num_cores
-from byol.views.asymmetric import AsymmetricViews
-from byol.views.two_views import TwoViews
+from byol.views.views import Views
 
 DECODED_IMAGES = 64
 TRIAL_SECONDS = 5.0
@@ -106,7 +105,7 @@ def train_a_little(
     return trained_images / statistics.median(times), trained_images, weights + 2 * trained
 
 
-def _batch(views: TwoViews | AsymmetricViews, rows: list[Image], step: int) -> Batch:
+def _batch(views: Views, rows: list[Image], step: int) -> Batch:
     """As training gets it: whole images where they are equal, else crops."""
     if are_equal(rows):
         return Batch(step, 0, torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2), False, None)

@@ -19,7 +19,7 @@ from byol.data.subset import renumbered
 from byol.diagnostics.collapse import verdict
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import save_encoder, write_description
-from byol.engine.loop import LoopEnd, train
+from byol.engine.loop import Loop, LoopEnd
 from byol.engine.metrics import MetricsFile
 from byol.engine.pace import Pace
 from byol.engine.settings import LoopSettings
@@ -28,6 +28,7 @@ from byol.engine.step import Schedule
 from byol.errors import CollapseError, ConfigError, NonFiniteError, RunError
 from byol.evaluate.online import OnlineProbe
 from byol.nets.encoder import find_num_features
+from byol.optim.groups import describe_groups
 from byol.optim.schedules import total_steps
 from byol.runtime.files import read_json, replacing
 from byol.runtime.hardware import choose_device
@@ -125,6 +126,7 @@ class Trainer:
         return [
             f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {sizes} px",
             f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}{tau}",
+            f"  {describe_groups(self.state.method.trained_modules(), decay_all=c.optimizer.decay_all)}",
             f"  {self.assembly.device.type}, {self.assembly.precision}, {self.assembly.kernels.kind} operators{notice}",
         ]
 
@@ -173,7 +175,7 @@ class Trainer:
         settings = self._loop_settings()
         tracker = open_tracker(c.track, run.path, to_dict(c), self.state.step) if ranks.is_first else None
         with contextlib.closing(tracker) if tracker else contextlib.nullcontext():
-            return train(
+            loop = Loop(
                 self.state,
                 self.feed,
                 self.assembly.views,
@@ -189,6 +191,7 @@ class Trainer:
                 pace=self.pace,
                 ranks=ranks,
             )
+            return loop.run()
 
     def _loop_settings(self) -> LoopSettings:
         c = self.config

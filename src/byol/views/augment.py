@@ -1,7 +1,7 @@
 """One augmented view of a batch of images: crop and flip, colour, grayscale, blur, solarize, in the paper's order.
 
-Operations that need RGB (saturation, hue, grayscale) are left out for images of any other channel count. Parameters
-stay on the CPU, where they are drawn: which images need what is decided there, so that a GPU is never waited for.
+Operations that need RGB (saturation, hue, grayscale) are left out for other channel counts. Parameters stay on the
+CPU, where they are drawn: the images for each operation are selected there, so that a GPU is never waited for.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from byol.views import color, fused
 from byol.views.blur import gaussian_blur
 from byol.views.geometry import crop_resize, crop_window
 from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
-from byol.views.policy import Kernels, Semantics, ViewPolicy
+from byol.views.policy import Semantics, ViewKernels, ViewPolicy
 
 IN_CACHE = 2**18
-"""Values of the views that are worked on together on a CPU, per thread: 1 MiB of float32."""
+"""Values per thread that a CPU processes together, so that they stay in its cache: 1 MiB of float32."""
 
 
 def augment(
@@ -28,11 +28,11 @@ def augment(
     *,
     semantics: Semantics = "deepmind",
     antialias: bool = False,
-    kernels: Kernels = "native",
+    kernels: ViewKernels = "native",
     channels_last: bool = False,
 ) -> Tensor:
-    """(N, C, size, size) float32 in [0, 1]: the view that `parameters` describe of (N, C, H, W) images."""
-    if kernels == "fused" and fused.takes(images, torch.uint8):
+    """(N, C, size, size) float32 in [0, 1]: the view of (N, C, H, W) images that `parameters` describe."""
+    if kernels == "fused" and fused.takes(images, torch.uint8) and fused.knows(policy):
         return fused.augment(
             images, parameters, policy, size, semantics=semantics, antialias=antialias, channels_last=channels_last
         )
@@ -44,7 +44,7 @@ def augment(
         crops = crop_resize(images[rows], windows[rows], size, antialias=antialias, flip=part.flip)
         return _distort(crops, part, policy, semantics)
 
-    return _in_parts(view, (*images.shape[:2], size, size), images.device, channels_last)
+    return _by_cache_block(view, (*images.shape[:2], size, size), images.device, channels_last)
 
 
 def random_crop(
@@ -54,9 +54,9 @@ def random_crop(
     *,
     semantics: Semantics = "deepmind",
     antialias: bool = False,
-    kernels: Kernels = "native",
+    kernels: ViewKernels = "native",
 ) -> Tensor:
-    """The first half of `augment`: crop, resize and flip. The only part that sees the images' own sizes."""
+    """(N, C, size, size): the first half of `augment`, that is crop, resize and flip of images of any size."""
     if kernels == "fused" and fused.takes(images, torch.uint8):
         return fused.random_crop(images, parameters, size, semantics=semantics, antialias=antialias)
     windows = crop_window(parameters, images.shape[-2], images.shape[-1], semantics)
@@ -69,23 +69,23 @@ def distort(
     policy: ViewPolicy,
     *,
     semantics: Semantics = "deepmind",
-    kernels: Kernels = "native",
+    kernels: ViewKernels = "native",
     channels_last: bool = False,
 ) -> Tensor:
-    """The second half of `augment`: colour, blur and solarize on (N, C, S, S) crops in [0, 1]."""
-    if kernels == "fused" and fused.takes(views, torch.float32):
+    """(N, C, S, S): the second half of `augment`, that is colour, blur and solarize of crops in [0, 1]."""
+    if kernels == "fused" and fused.takes(views, torch.float32) and fused.knows(policy):
         return fused.distort(views, parameters, policy, semantics=semantics, channels_last=channels_last)
 
     def view(rows: slice) -> Tensor:
         return _distort(views[rows].clone(), parameters[rows], policy, semantics)
 
-    return _in_parts(view, views.shape, views.device, channels_last)
+    return _by_cache_block(view, views.shape, views.device, channels_last)
 
 
-def _in_parts(
+def _by_cache_block(
     view: Callable[[slice], Tensor], shape: tuple[int, ...], device: torch.device, channels_last: bool
 ) -> Tensor:
-    """(N, C, S, S): `view` of the rows, on a CPU of so many at a time that they stay in the cache."""
+    """(N, C, S, S): `view` of all rows, on a CPU of as many at a time as fit its cache."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     count, channels, size, _ = shape
     together = count if device.type != "cpu" else max(1, torch.get_num_threads() * IN_CACHE // (channels * size * size))
@@ -99,7 +99,7 @@ def _in_parts(
 
 
 def _distort(views: Tensor, p: ViewParameters, policy: ViewPolicy, semantics: Semantics) -> Tensor:
-    """`distort`, which may change `views`."""
+    """`distort` in place: `views` may be changed."""
     views = _jitter(views, p, semantics)
     if views.shape[1] == 3:
         views = _where(p.grayscale, views, p.grayscale, lambda v, _: color.grayscale(v))
@@ -109,7 +109,7 @@ def _distort(views: Tensor, p: ViewParameters, policy: ViewPolicy, semantics: Se
 
 
 def _jitter(views: Tensor, p: ViewParameters, semantics: Semantics) -> Tensor:
-    """Brightness, contrast, saturation and hue in each image's own order, where its `jitter` is set."""
+    """Brightness, contrast, saturation and hue in each image's own order, for images with `jitter`."""
     rgb = views.shape[1] == 3
     for order in torch.where(p.jitter[:, None], p.order, -1).unbind(1):
         for operation in (BRIGHTNESS, CONTRAST, SATURATION, HUE) if rgb else (BRIGHTNESS, CONTRAST):
@@ -117,28 +117,30 @@ def _jitter(views: Tensor, p: ViewParameters, semantics: Semantics) -> Tensor:
     return views
 
 
-def _color_operation(operation: int, chosen: Tensor, views: Tensor, p: ViewParameters, semantics: Semantics) -> Tensor:
+def _color_operation(
+    operation: int, selected: Tensor, views: Tensor, p: ViewParameters, semantics: Semantics
+) -> Tensor:
     torchvision = semantics == "torchvision"
     if operation == BRIGHTNESS:
         if torchvision:
-            return _where(chosen, views, 1 + p.brightness, color.scale_brightness_torchvision)
-        return _where(chosen, views, p.brightness, color.add_brightness)
+            return _where(selected, views, 1 + p.brightness, color.scale_brightness_torchvision)
+        return _where(selected, views, p.brightness, color.add_brightness)
     if operation == CONTRAST:
         contrast = color.scale_contrast_torchvision if torchvision else color.scale_contrast
-        return _where(chosen, views, 1 + p.contrast, contrast)
+        return _where(selected, views, 1 + p.contrast, contrast)
     if operation == SATURATION:
         saturation = color.scale_saturation_torchvision if torchvision else color.scale_saturation
-        return _where(chosen, views, 1 + p.saturation, saturation)
-    return _where(chosen, views, p.hue, color.rotate_hue)
+        return _where(selected, views, 1 + p.saturation, saturation)
+    return _where(selected, views, p.hue, color.rotate_hue)
 
 
-def _where(chosen: Tensor, views: Tensor, amount: Tensor, operation: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """`operation` of the chosen images and their amounts, the others as they are; may change `views`."""
-    found = chosen.numpy().nonzero()[0]
-    if len(found) == len(views):
+def _where(selected: Tensor, views: Tensor, amount: Tensor, operation: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`operation` of the selected images with their amounts; the others stay. May change `views`."""
+    indices = selected.numpy().nonzero()[0]
+    if len(indices) == len(views):
         return operation(views, to_device(amount, views.device))
-    if len(found):
-        rows = torch.from_numpy(found)
+    if len(indices):
+        rows = torch.from_numpy(indices)
         amount = to_device(amount[rows], views.device)
         rows = to_device(rows, views.device)
         views.index_copy_(0, rows, operation(views.index_select(0, rows), amount))

@@ -7,7 +7,7 @@ from torch.nn import functional
 from byol.views.policy import Semantics
 
 STRIP = 32
-"""Pixels that one product gives along an axis. All at once would be 4 times the work at 224 px."""
+"""Output pixels per matrix product along an axis. A product over the whole axis is 4 times the work at 224 px."""
 
 
 def kernel_radius(size: int) -> int:
@@ -23,7 +23,7 @@ def gaussian_kernel(sigma: Tensor, radius: int) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, semantics: Semantics = "deepmind") -> Tensor:
-    """Blurred (N, C, H, W) images; outside is zero, so that borders darken, as DeepMind's SAME padding has it.
+    """Blurred (N, C, H, W) images with zeros outside, so that borders darken, as with DeepMind's SAME padding.
 
     Differs from the paper with semantics="torchvision": the border is reflected.
     """

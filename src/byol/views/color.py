@@ -26,7 +26,7 @@ def luma(images: Tensor) -> Tensor:
 
 
 def add_brightness(images: Tensor, delta: Tensor) -> Tensor:
-    """x + delta, clipped."""
+    """Images plus delta, clipped."""
     return (images + _per_image(delta)).clamp_(0, 1)
 
 
@@ -36,7 +36,7 @@ def scale_contrast(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def scale_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """S of HSV times factor, clipped to [0, 1]; RGB only."""
+    """Saturation S of HSV times factor, clipped to [0, 1]; RGB only."""
     value, low = _largest_and_smallest(images)
     # S' = min(S factor, 1): distances from V times min(factor, 1 / S)
     ratio = torch.minimum(value / (value - low).clamp_min_(TINY), _per_image(factor.clamp_min(0)))
@@ -44,7 +44,7 @@ def scale_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def rotate_hue(images: Tensor, delta: Tensor) -> Tensor:
-    """H of HSV plus delta turns, modulo 1; RGB only."""
+    """Hue H of HSV plus delta turns, modulo 1; RGB only."""
     value, low = _largest_and_smallest(images)
     span = value - low
     red, green, blue = images.split(1, dim=1)
@@ -65,19 +65,19 @@ def grayscale(images: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, threshold: float = 0.5) -> Tensor:
-    """x where x is below the threshold, else 1 - x."""
+    """Values x below the threshold stay, others become 1 - x."""
     return torch.where(images < threshold, images, 1 - images)
 
 
 def _largest_and_smallest(images: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, 1, H, W) each: V of HSV, and the smallest channel."""
+    """Largest channel (V of HSV) and smallest channel, (N, 1, H, W) each."""
     red, green, blue = images.split(1, dim=1)
     return torch.maximum(red, green).maximum(blue), torch.minimum(red, green).minimum(blue)
 
 
-def _where_zero(condition: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
-    """`chosen` where the condition, at most 0, is 0; else `other`. torch.where is many times slower on a CPU."""
-    return torch.lerp(other, chosen, condition.sign_().add_(1))
+def _where_zero(condition: Tensor, if_zero: Tensor, other: Tensor) -> Tensor:
+    """`if_zero` at elements whose condition, at most 0, is 0; else `other`. torch.where is far slower on a CPU."""
+    return torch.lerp(other, if_zero, condition.sign_().add_(1))
 
 
 def _scale_about(images: Tensor, centre: Tensor, factor: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def _scale_about(images: Tensor, centre: Tensor, factor: Tensor) -> Tensor:
 
 
 def scale_brightness_torchvision(images: Tensor, factor: Tensor) -> Tensor:
-    """x times factor, clipped."""
+    """Images times factor, clipped."""
     return (images * _per_image(factor)).clamp_(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The view that evaluation sees: the centre of the image, resized; no chance in it (BYOL appendix B)."""
+"""The view that evaluation uses: the centre of the image, resized, without random draws (BYOL appendix B)."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,16 @@ from byol.errors import DataError
 from byol.views.geometry import crop_resize
 
 CENTRE = 224 / 256
+"""Side of the central square, as a fraction of the short side."""
 ROUNDING = 1e-3
-"""By which floats may leave [0, 1]."""
+"""Largest distance of a float image's values from [0, 1]."""
 
 
 def centre_view(images: Tensor, size: int, *, antialias: bool = False) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: the central square of 7/8 of the short side, resized (bicubic).
 
-    `images` are uint8, or floats in [0, 1]. Where they and the views are of at most 96 px, the square is of the whole
-    short side: nothing at their border is to spare. Raises DataError for other numbers.
+    `images` are uint8, or floats in [0, 1]. If they and the views have at most 96 px, the square has the whole short
+    side, because small images have no border to spare. Raises DataError for other values.
     """
     _check(images)
     height, width = images.shape[-2:]

@@ -1,6 +1,6 @@
 """The operations of `views.augment` on a CPU, as one pass over each image (views.cpp).
 
-The same numbers up to float32 rounding, of uint8 images and float32 crops. `takes` says whether it can be used.
+Results equal torch's up to float32 rounding, for uint8 images and float32 crops. `takes` tells whether it can be used.
 """
 
 import ctypes
@@ -16,6 +16,8 @@ from byol.views.parameters import ViewParameters
 from byol.views.policy import Semantics, ViewPolicy
 
 NUMBERS = ("brightness", "contrast", "saturation", "hue", "grayscale", "blur", "sigma", "solarize")
+OPERATIONS = frozenset(("flip", "jitter", "grayscale", "blur", "solarize"))
+"""Operations of views.cpp, by the names of their probabilities."""
 POINTER, INT, FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
 ARGUMENTS = {
     "augment": (*[POINTER] * 4, *[INT] * 5, FLOAT, INT, POINTER, POINTER),
@@ -34,8 +36,17 @@ def _library() -> ctypes.CDLL:
 
 
 def takes(images: Tensor, kind: torch.dtype) -> bool:
-    """Whether these images can be worked on here: on the CPU, of the kind that is read, and with a compiler."""
+    """Whether the operator can process these images: on the CPU, of type `kind`, and with a compiler installed."""
     return images.device.type == "cpu" and images.dtype == kind and not kernels.prepare()
+
+
+def knows(policy: ViewPolicy) -> bool:
+    """Whether views.cpp has every operation that the policy may apply."""
+    return all(
+        value == 0 or name.removesuffix("_probability") in OPERATIONS
+        for name, value in vars(policy).items()
+        if name.endswith("_probability")
+    )
 
 
 def augment(
@@ -70,7 +81,7 @@ def random_crop(
     semantics: Semantics = "deepmind",
     antialias: bool = False,
 ) -> Tensor:
-    """The first half: crop, resize and flip. (N, C, size, size), contiguous."""
+    """(N, C, size, size) contiguous: the first half of `augment`, that is crop, resize and flip."""
     windows, flips = (
         crop_window(parameters, images.shape[-2], images.shape[-1], semantics).contiguous(),
         parameters.flip.contiguous(),
@@ -91,7 +102,7 @@ def distort(
     semantics: Semantics = "deepmind",
     channels_last: bool = False,
 ) -> Tensor:
-    """The second half: colour, blur and solarize on (N, C, S, S) float32 crops in [0, 1]."""
+    """(N, C, S, S) views: the second half of `augment`, that is colour, blur and solarize, of float32 crops in [0, 1]."""
     settings = table(parameters)
     out = _empty(views, views.shape[-1], channels_last)
     _library().distort(
@@ -102,7 +113,7 @@ def distort(
 
 
 def table(parameters: ViewParameters) -> Tensor:
-    """(N, 14) float32: a row as views.cpp's `Settings` has it."""
+    """(N, 14) float32: one row per image, in the layout of `Settings` in color.h."""
     numbers = [getattr(parameters, name)[:, None].float() for name in NUMBERS]
     return torch.cat(
         (parameters.flip[:, None].float(), parameters.jitter[:, None].float(), parameters.order.float(), *numbers),

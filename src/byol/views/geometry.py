@@ -16,18 +16,18 @@ from byol.views.parameters import ViewParameters
 from byol.views.policy import Semantics
 
 STRIP = 32
-"""Outputs along an axis that one product gives where an image is resized alone."""
-KEPT_LENGTH = 512
-"""Pixels up to which the matrices of a length are kept: at most 40 MB at 224 px."""
+"""Output pixels per matrix product along an axis, for images that are resized one by one."""
+CACHED_LENGTH = 512
+"""Largest length in pixels whose matrices are cached: at most 40 MB at 224 px."""
 TOGETHER = 64 * 64
-"""Pixels of an image up to which a batch is resized together on a CPU; larger ones one by one, the window alone."""
+"""Largest image, in pixels, for which a batch is resized together on a CPU; larger ones are cropped one by one."""
 
 
 def crop_window(parameters: ViewParameters, height: int, width: int, semantics: Semantics) -> Tensor:
     """(N, 4) int64 windows (top, left, height, width) in images of `height` by `width` pixels.
 
     DeepMind draws once and clamps each side to the image. Differs from the paper with semantics="torchvision":
-    up to ten draws until one fits, else the largest centred crop of an aspect ratio that may be drawn.
+    up to ten draws until one fits, else the largest central crop of an aspect ratio that can be drawn.
     """
     area = parameters.area * float(height * width)
     aspect = parameters.log_aspect.exp()
@@ -48,7 +48,7 @@ def _placed(offset: Tensor, crop_height: Tensor, crop_width: Tensor, height: int
 def _first_fitting(
     parameters: ViewParameters, tried_heights: Tensor, tried_widths: Tensor, height: int, width: int
 ) -> Tensor:
-    """torchvision's rule: the first of the tries that fits, else a central crop of an aspect that may be drawn."""
+    """Window by torchvision's rule: the first try that fits, else a central crop of an aspect that can be drawn."""
     fits = (tried_heights >= 1) & (tried_widths >= 1) & (tried_heights <= height) & (tried_widths <= width)
     first = fits.long().argmax(dim=1, keepdim=True)
     crop_height, crop_width = (tries.gather(1, first)[:, 0] for tries in (tried_heights, tried_widths))
@@ -84,7 +84,7 @@ def resize_matrix(
 
 
 def _weights(output: Tensor, pixel: Tensor, length: Tensor, size: int, antialias: bool) -> Tensor:
-    """How much of each pixel of a window of some length each of `size` outputs takes; they are whole numbers."""
+    """Weight of each pixel of a window of `length` pixels in each of `size` outputs; pixels and outputs are indices."""
     # the centre is (output + 0.5) * length / size - 0.5; times 2 size all are whole numbers, exact in float32
     centre = (2 * output + 1) * length - size
     distance = (2 * size * pixel - centre).abs()
@@ -94,7 +94,7 @@ def _weights(output: Tensor, pixel: Tensor, length: Tensor, size: int, antialias
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5: a piece up to 1 and one from 1 to 2, both 0 at their ends but for the first at 0."""
+    """Keys' kernel with a = -0.5: one cubic on [0, 1], another on [1, 2], zero beyond."""
     near, far = distance.clamp_max(1), distance.clamp(1, 2)
     inner = (1.5 * near).sub_(2.5).mul_(near).mul_(near).add_(1)
     outer = (-0.5 * far).add_(2.5).mul_(far).sub_(4).mul_(far).add_(2)
@@ -104,10 +104,10 @@ def _cubic(distance: Tensor) -> Tensor:
 def crop_resize(
     images: Tensor, windows: Tensor, size: int, *, antialias: bool = False, flip: Tensor | None = None
 ) -> Tensor:
-    """(N, C, size, size) float32 in [0, 1]: a window of each image, resized; flipped where `flip` is true.
+    """(N, C, size, size) float32 in [0, 1]: a window of each image, resized; mirrored if its `flip` is true.
 
-    `images` is (N, C, H, W) uint8, or float in [0, 1]; `windows` as `crop_window` gives them. On a GPU nothing waits
-    for it where windows and flips are on the CPU.
+    `images` is (N, C, H, W) uint8, or float in [0, 1]; `windows` is the result of `crop_window`. A GPU is not waited for
+    if windows and flips are on the CPU.
     """
     count, channels, height, width = images.shape
     if count > 1 and images.device.type == "cpu" and height * width > TOGETHER:
@@ -130,10 +130,10 @@ def crop_resize(
 
 
 def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Tensor:
-    """(C, size, size): `crop_resize` of one window (C, H, W), by the bands of its matrices alone."""
+    """(C, size, size): `crop_resize` of one window (C, H, W), using only the non-zero bands of its matrices."""
     channels, height, width = window.shape
     lines = window.transpose(0, 1).to(torch.float32).reshape(height, -1)
-    bands = _bands if max(height, width) <= KEPT_LENGTH else _bands.__wrapped__
+    bands = _bands if max(height, width) <= CACHED_LENGTH else _bands.__wrapped__
     rows = bands(height, size, antialias, False, window.device)
     lines = torch.cat([weight @ lines[first : first + weight.shape[1]] for first, weight in rows]).view(-1, width)
     columns = bands(width, size, antialias, flip, window.device)
@@ -144,7 +144,7 @@ def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Ten
 
 @lru_cache(maxsize=512)
 def _bands(length: int, size: int, antialias: bool, flip: bool, device: torch.device) -> list[tuple[int, Tensor]]:
-    """Strips of the matrix that resizes `length` pixels to `size`: (first pixel that counts, (outputs, pixels))."""
+    """Strips of the matrix that resizes `length` pixels to `size`: (first pixel used, (outputs, pixels) weights)."""
     scale = length / size
     reach = 2 * max(scale, 1.0) if antialias else 2.0
     pixels = min(length, math.ceil(STRIP * scale + 2 * reach) + 2)

@@ -1,6 +1,6 @@
-"""All random numbers of a step's views, drawn on the CPU as a pure function of (seed, step, view).
+"""Random parameters of a step's views, drawn on the CPU as a pure function of (seed, step, view).
 
-Row i depends on nothing but (seed, step, view, i), so slicing for a rank, micro-batch or worker changes no view.
+Row i depends only on (seed, step, view, i), so slicing for a rank, micro-batch or worker changes no view.
 """
 
 import math
@@ -12,41 +12,51 @@ from torch import Tensor
 
 from byol.views.policy import ViewPolicy
 
-CROP_TRIES = 10  # torchvision's; DeepMind's semantics use the first alone
+CROP_TRIES = 10
+"""Crop windows drawn per view, as in torchvision; DeepMind's semantics use only the first."""
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+COLOR_OPERATIONS = ("brightness", "contrast", "saturation", "hue")
+"""Names of the operations by their number."""
+SCALARS = (
+    *("flip", "jitter", "brightness", "contrast", "saturation", "hue"),
+    *("grayscale", "blur", "sigma", "solarize"),
+)
+"""Draws of one number per image, in the order of their columns. Append new ones: a seed then keeps its views."""
+FIRST_STREAM = 2 * CROP_TRIES + 16
+"""Columns that come from one stream of random numbers; each later column has a stream of its own."""
 
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """What happens to each of N images; row i belongs to image i. All float32 unless said."""
+    """Parameters of one view of N images; row i belongs to image i. All are float32 unless noted."""
 
     area: Tensor
-    """(N, CROP_TRIES) fraction of the image's area."""
+    """(N, CROP_TRIES) area of the crop as a fraction of the image's."""
     log_aspect: Tensor
     """(N, CROP_TRIES) logarithm of width / height."""
     aspect_range: Tensor
-    """(N, 2) float64: the least and the largest width / height that may be drawn."""
+    """(N, 2) float64: smallest and largest width / height that can be drawn."""
     offset: Tensor
-    """(N, 2) place of the crop among the possible ones, (vertical, horizontal), each in [0, 1)."""
+    """(N, 2) position of the crop among the possible ones, (vertical, horizontal), each in [0, 1)."""
     flip: Tensor
-    """(N,) bool."""
+    """(N,) bool: whether the view is mirrored left to right."""
     jitter: Tensor
     """(N,) bool: whether the four colour operations apply."""
     order: Tensor
     """(N, 4) int64: the colour operations in the order they apply."""
     brightness: Tensor
-    """(N,) signed change in [-max, max]; likewise contrast, saturation and hue."""
+    """(N,) signed change in [-max, max], as are contrast, saturation and hue."""
     contrast: Tensor
     saturation: Tensor
     hue: Tensor
     grayscale: Tensor
-    """(N,) bool."""
+    """(N,) bool: whether the view is grey."""
     blur: Tensor
-    """(N,) bool."""
+    """(N,) bool: whether the view is blurred."""
     sigma: Tensor
     """(N,) standard deviation of the blur in pixels."""
     solarize: Tensor
-    """(N,) bool."""
+    """(N,) bool: whether the view is solarized."""
 
     def __len__(self) -> int:
         return self.flip.shape[0]
@@ -57,35 +67,43 @@ class ViewParameters:
 
 
 def joined(parts: list[ViewParameters]) -> ViewParameters:
-    """The parameters of the images of one part after the other."""
+    """Parameters of all parts' images, in the order of the parts."""
     return ViewParameters(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(ViewParameters)})
 
 
 def draw(policy: ViewPolicy, num_images: int, seed: int, step: int, view: int) -> ViewParameters:
-    """The parameters of view number `view` of the `num_images` images of global step `step` (BYOL Table 6)."""
-    columns = 2 * CROP_TRIES + 16
-    generator = np.random.Generator(np.random.Philox(key=[seed, (step << 8) + view]))
-    uniform = torch.from_numpy(generator.random((num_images, columns), dtype=np.float64))
-    area, aspect, offset, order, rest = uniform.split([CROP_TRIES, CROP_TRIES, 2, 4, 10], dim=1)
-    flip, jitter, brightness, contrast, saturation, hue, grayscale, blur, sigma, solarize = rest.unbind(1)
+    """Parameters of view number `view` of the `num_images` images of global step `step` (BYOL Table 6)."""
+    uniform = uniform_columns(2 * CROP_TRIES + 6 + len(SCALARS), num_images, seed, step, view)
+    area, aspect, offset, order, scalars = uniform.split([CROP_TRIES, CROP_TRIES, 2, 4, len(SCALARS)], dim=1)
+    drawn = dict(zip(SCALARS, scalars.unbind(1), strict=True))
     log_low, log_high = math.log(policy.crop_aspect[0]), math.log(policy.crop_aspect[1])
     return ViewParameters(
         area=_between(area, *policy.crop_area),
         log_aspect=_between(aspect, log_low, log_high),
         aspect_range=torch.tensor(policy.crop_aspect, dtype=torch.float64).expand(num_images, 2),
         offset=_below_one(offset),
-        flip=flip < policy.flip_probability,
-        jitter=jitter < policy.jitter_probability,
+        flip=drawn["flip"] < policy.flip_probability,
+        jitter=drawn["jitter"] < policy.jitter_probability,
         order=order.argsort(dim=1),
-        brightness=_between(brightness, -policy.brightness, policy.brightness),
-        contrast=_between(contrast, -policy.contrast, policy.contrast),
-        saturation=_between(saturation, -policy.saturation, policy.saturation),
-        hue=_between(hue, -policy.hue, policy.hue),
-        grayscale=grayscale < policy.grayscale_probability,
-        blur=blur < policy.blur_probability,
-        sigma=_between(sigma, *policy.blur_sigma),
-        solarize=solarize < policy.solarize_probability,
+        brightness=_between(drawn["brightness"], -policy.brightness, policy.brightness),
+        contrast=_between(drawn["contrast"], -policy.contrast, policy.contrast),
+        saturation=_between(drawn["saturation"], -policy.saturation, policy.saturation),
+        hue=_between(drawn["hue"], -policy.hue, policy.hue),
+        grayscale=drawn["grayscale"] < policy.grayscale_probability,
+        blur=drawn["blur"] < policy.blur_probability,
+        sigma=_between(drawn["sigma"], *policy.blur_sigma),
+        solarize=drawn["solarize"] < policy.solarize_probability,
     )
+
+
+def uniform_columns(columns: int, num_images: int, seed: int, step: int, view: int) -> Tensor:
+    """(N, columns) float64 in [0, 1): a column does not depend on the number of columns, a row not on that of rows."""
+    key, first = [seed, (step << 8) + view], min(columns, FIRST_STREAM)
+    parts = [np.random.Generator(np.random.Philox(key=key)).random((num_images, FIRST_STREAM))[:, :first]]
+    for column in range(FIRST_STREAM, columns):
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, column]))
+        parts.append(generator.random((num_images, 1)))
+    return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
 def _between(uniform: Tensor, low: float, high: float) -> Tensor:

@@ -69,7 +69,7 @@ def test_no_sound_image_is_one_sentence(tmp_path: Path) -> None:
         (tmp_path / f"{i}.png").write_bytes(b"junk")
     for workers in (0, 1):
         feed = DecodingFeed(ImageFolder(tmp_path), 3, BatchPlan(2, 2), 0, workers, SkippedImages())
-        with pytest.raises(DataError, match="No image of .* can be decoded; one says: no image of a known kind"):
+        with pytest.raises(DataError, match=r"No image of .* can be decoded; one says: no image of a known kind"):
             list(feed.batches(0, 1, crop))
 
 

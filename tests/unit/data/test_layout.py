@@ -96,7 +96,7 @@ def test_array_with_its_channels_last_is_taken(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("shape", [(24, 26, 3), (24, 26, 1), (24, 26, 4), (3, 24, 26)])
 def test_single_picture_is_no_stack_of_grey_ones(shape: tuple[int, ...]) -> None:
     for images in (np.zeros(shape, np.uint8), torch.zeros(shape, dtype=torch.uint8)):
-        with pytest.raises(DataError, match="grey pictures.*or one picture.*Say which"):
+        with pytest.raises(DataError, match=r"grey pictures.*or one picture.*Say which"):
             as_source(images)
     assert len(as_source(np.zeros(shape, np.uint8), "NHW")) == shape[0]
 

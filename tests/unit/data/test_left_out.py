@@ -27,8 +27,18 @@ PHOTO = encoded(picture(1))
 
 @pytest.mark.parametrize(
     ("ending", "kind"),
-    [("jfif", "JPEG"), ("jpe", "JPEG"), ("ppm", "PPM"), ("pgm", "PPM"), ("tga", "TGA"), ("apng", "PNG"), ("gif", "GIF")]
-    + [("avif", "AVIF"), ("GIF", "GIF"), ("jp2", "JPEG2000")],
+    [
+        ("jfif", "JPEG"),
+        ("jpe", "JPEG"),
+        ("ppm", "PPM"),
+        ("pgm", "PPM"),
+        ("tga", "TGA"),
+        ("apng", "PNG"),
+        ("gif", "GIF"),
+        ("avif", "AVIF"),
+        ("GIF", "GIF"),
+        ("jp2", "JPEG2000"),
+    ],
 )
 def test_every_kind_that_pillow_decodes_is_read(tmp_path: Path, ending: str, kind: str) -> None:
     if f".{ending.lower()}" not in extensions():  # a Pillow that was built without the kind

@@ -97,5 +97,6 @@ def _grid(
             "precision": training.precision(job),
         },
         differs=job.differs(),
+        caution=training.end_of_grid([(cell["rate"], cell["accuracy"]) for cell in tried]),
         extras={"validation": tried},
     )

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Budget = Literal["paper", "default", "smoke"]
-"""paper: the papers' whole grid; default: at most 3 rates, 10 epochs and 10,000 training images; smoke: seconds."""
+"""paper: the papers' whole grid; default: fewer settings, 10 epochs and at most 10,000 training images; smoke: seconds."""
+
 PROTOCOLS = {
     "knn": "byol.evaluate.protocols.neighbours:knn",
     "linear": "byol.evaluate.protocols.linear_sgd:linear",

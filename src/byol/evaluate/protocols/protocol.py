@@ -94,6 +94,8 @@ class Outcome:
     """Every setting that led to it, those chosen on validation images among them."""
     differs: str = ""
     """How this differs from the paper's protocol; empty where it does not."""
+    caution: str = ""
+    """A reason to doubt the numbers, told with them; empty where there is none."""
     variant: str = ""
     """What tells it from another run of the protocol, for the file's name."""
     extras: dict[str, Any] = field(default_factory=dict)

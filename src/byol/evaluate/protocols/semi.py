@@ -62,6 +62,7 @@ def semi(job: Job) -> Outcome:
             "precision": training.precision(job),
         },
         differs=job.differs("rates times batch / 256"),
+        caution=training.end_of_grid([(cell["rate"], cell["accuracy"]) for cell in tried]),
         variant=("from-scratch-" if options.from_scratch else "")
         + _words(options).replace(" ", "-").replace("%", "-percent"),
         extras={"validation": tried},

@@ -19,11 +19,11 @@ from byol.data.subset import Subset, share_of_each
 from byol.errors import ConfigError, EncoderError, NonFiniteError
 from byol.evaluate.features import Features, extract, labels_of
 from byol.evaluate.protocols.protocol import TRAINING_IMAGES, Job
-from byol.nets.fused_operators import use_fused_operators
+from byol.nets.compiled.fused_operators import use_fused_operators
 from byol.runtime.hardware import choose_channels_last, choose_kernels, choose_precision, keep_freed_memory
 from byol.views.evaluation import centre_view
-from byol.views.one_view import CROP_AND_FLIP, OneView
-from byol.views.policy import ViewPolicy
+from byol.views.policy import CROP_AND_FLIP, ViewPolicy
+from byol.views.views import Views, single
 
 MOMENTUM = 0.9
 PAPER_VALIDATION_IMAGES = 10_009
@@ -42,7 +42,10 @@ class Cell:
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear layer: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits."""
+    """An encoder with a linear layer: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits. The layer starts from 0.
+
+    Differs from the paper: DeepMind's released code starts the layer from Haiku's truncated normal, with bias 0.
+    """
 
     mean: Tensor
     std: Tensor
@@ -92,8 +95,8 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """((B, C, S, S) views in [0, 1], (B,) labels) of every step, on the device; the same for the same seed."""
     about = job.encoder.description
-    views = OneView(
-        policy, about.image_size, batch_size, job.seed, job.semantics, about.antialias,
+    views = Views(
+        single(policy, about.image_size), batch_size, job.seed, job.semantics, about.antialias,
         kernels="fused", channels_last=choose_channels_last(True, job.device),
     )  # fmt: skip
     plan = BatchPlan(batch_size, batch_size)
@@ -109,7 +112,8 @@ def batches(
     for batch in feed.batches(0, steps, views.crop):
         make = views.finish if batch.cropped else views
         assert batch.labels is not None
-        yield make(batch.images.to(job.device), batch.step, batch.first_row), batch.labels.to(job.device)
+        made = make(batch.images.to(job.device), batch.step, batch.first_row)
+        yield made.view1, batch.labels.to(job.device)
 
 
 def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Cell, what: str) -> Classifier:
@@ -186,6 +190,17 @@ def scores(job: Job, classifier: Callable[[Tensor], Tensor], source: ImageSource
 def percent_correct(found: Features) -> float:
     """Top-1 accuracy in percent."""
     return 100 * float((found.vectors.argmax(dim=1) == labels_of(found)).float().mean())
+
+
+def end_of_grid(tried: Sequence[tuple[float, float]]) -> str:
+    """A caution where only the lowest or the highest of three or more rates did best; `tried`: (rate, accuracy) pairs."""
+    rates = sorted({rate for rate, _ in tried})
+    most = max(accuracy for _, accuracy in tried)
+    best = {rate for rate, accuracy in tried if accuracy == most}
+    if len(rates) < 3 or best & set(rates[1:-1]):
+        return ""
+    end = "highest" if rates[-1] in best else "lowest"
+    return f"the {end} of {len(rates)} rates, {max(best):g}, did best on the validation images: others beyond it may do better"
 
 
 def search(

@@ -1,0 +1,47 @@
+"""One augmented view: range, degenerate images, grey images."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from byol.views.augment import augment, distort
+from byol.views.parameters import draw
+from byol.views.policy import T_PRIME, T, ViewKernels, ViewPolicy
+
+BOTH_KERNELS = pytest.mark.parametrize("kernels", ["native", "fused"])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    channels=st.sampled_from([1, 2, 3, 4, 7]), height=st.integers(1, 40), width=st.integers(1, 40),
+    size=st.sampled_from([8, 17, 32]), fill=st.sampled_from([0, 128, 255, None]), semantics=st.sampled_from(["deepmind", "torchvision"]),
+    antialias=st.booleans(), kernels=st.sampled_from(["native", "fused"]),
+)  # fmt: skip
+def test_augment_any_image_gives_finite_views_in_range(
+    channels, height, width, size, fill, semantics, antialias, kernels
+) -> None:
+    if fill is None:
+        images = torch.from_numpy(
+            np.random.default_rng(height).integers(0, 256, (3, channels, height, width), dtype=np.uint8)
+        )
+    else:
+        images = torch.full((3, channels, height, width), fill, dtype=torch.uint8)
+    for policy in (T, T_PRIME):
+        drawn = draw(policy, 3, 0, width, 1)
+        view = augment(images, drawn, policy, size, semantics=semantics, antialias=antialias, kernels=kernels)
+        of_floats = augment(images / 255, drawn, policy, size, semantics=semantics, antialias=antialias)
+        assert view.shape == (3, channels, size, size)
+        assert view.dtype == of_floats.dtype == torch.float32
+        assert torch.allclose(view, of_floats, atol=1e-4)
+        assert bool(torch.isfinite(view).all())
+        assert float(view.min()) >= 0
+        assert float(view.max()) <= 1
+
+
+@BOTH_KERNELS
+def test_distort_grey_images_keep_only_what_needs_no_colour(kernels: ViewKernels) -> None:
+    policy = ViewPolicy(jitter_probability=0.0, grayscale_probability=1.0, blur_probability=0.0)
+    images = torch.rand(4, 1, 16, 16)
+    assert torch.equal(distort(images, draw(policy, 4, 0, 0, 1), policy, kernels=kernels), images)

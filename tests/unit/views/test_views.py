@@ -1,0 +1,53 @@
+"""Two views: slices, workers and the whole batch give the same."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from byol.views.geometry import crop_resize
+from byol.views.policy import T_PRIME, T, ViewKernels, ViewPolicy
+from byol.views.views import Views, pair
+
+IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 40, 48), dtype=np.uint8))
+
+
+BOTH_KERNELS = pytest.mark.parametrize("kernels", ["native", "fused"])
+
+
+def views(kernels: ViewKernels = "native") -> Views:
+    return Views(pair(T, T_PRIME, 32), 12, 3, kernels=kernels)
+
+
+@BOTH_KERNELS
+def test_two_views_slices_equal_the_whole_batch(kernels: ViewKernels) -> None:
+    whole = views(kernels)(IMAGES, step=5)
+    parts = [views(kernels)(IMAGES[i : i + 4], 5, i) for i in (0, 4, 8)]
+    for view, sliced in zip(whole, zip(*parts, strict=True), strict=True):
+        assert torch.allclose(view, torch.cat(sliced), atol=1e-6)
+
+
+@BOTH_KERNELS
+def test_two_views_cropped_by_a_worker_equal_the_batched(kernels: ViewKernels) -> None:
+    made = views(kernels)
+    whole = made(IMAGES, step=5)
+    crops = torch.stack([made.crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(IMAGES)])
+    for ours, theirs in zip(whole, made.finish(crops, 5), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@BOTH_KERNELS
+def test_fallback_crops_of_two_aspects_are_each_views_own(kernels: ViewKernels) -> None:
+    """Every draw is higher than such a strip; a worker crops both views at once."""
+    still = ViewPolicy(
+        (0.9, 1.0), flip_probability=0.0, jitter_probability=0.0, grayscale_probability=0.0, blur_probability=0.0
+    )
+    policies = [dataclasses.replace(still, crop_aspect=(aspect, aspect)) for aspect in (1.0, 2.0)]
+    made = Views(pair(*policies, 8), 12, 3, semantics="torchvision", kernels=kernels)
+    images = IMAGES[:, :, :8, :].contiguous()
+    crops = torch.stack([made.crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(images)])
+    for width, view, cropped in zip((8, 16), made(images, 5), made.finish(crops, 5), strict=True):
+        window = torch.tensor([[0, 24 - width // 2, 8, width]] * 12)
+        assert torch.allclose(view, crop_resize(images, window, 8), atol=1e-5)
+        assert torch.allclose(view, cropped, atol=1e-5)
