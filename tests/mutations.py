@@ -57,7 +57,9 @@ PICKLES = "tests/unit/test_foreign_pickle.py"
 GROWING = "tests/integration/test_growing_views.py"
 MINUTES = "tests/integration/test_minutes.py"
 PATHS = "tests/unit/test_paths.py"
-DATA = "tests/unit/data"
+DATA = " ".join(
+    f"tests/unit/data/test_{what}.py" for what in ("layout", "number_format", "profile", "fingerprint", "left_out", "broken")
+)
 
 MUTATIONS = [
     # compiled operators

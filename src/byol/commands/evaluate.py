@@ -11,6 +11,7 @@ import torch
 
 from byol.build.subject import Network, Subject, home, open_subject
 from byol.data.labelled import labelled_splits
+from byol.data.number_format import share_format
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec, as_spec
 from byol.errors import ByolError, ConfigError, OutOfMemoryError, nearest
@@ -163,6 +164,7 @@ def make_job(
     listener: Listener,
 ) -> Job:
     """What the protocols get."""
+    share_format(train, test)
     chosen, skipped = choose_device(device), SkippedImages()
     encoder = subject.encoder.to(chosen)
     cached: dict[str, Features] = {}

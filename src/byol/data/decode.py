@@ -60,7 +60,7 @@ class EncodedImages(OneFormat):
 
     def kept(self) -> dict[str, Any]:
         """What was decided about the source after it was opened, for a copy in another process."""
-        return {"max_pixels": self.max_pixels, "known_format": self.known_format}
+        return {n: getattr(self, n) for n in ("max_pixels", "known_format", "decided_by")}
 
     def content(self, index: int) -> bytes:
         """The file. Raises BrokenImageError where it cannot be read."""

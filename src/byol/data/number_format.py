@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.source import Image
+from byol.data.source import Image, ImageSource, whole
 from byol.errors import BrokenImageError
 
 INTEGER_RANGES = {255: 8, 1023: 10, 4095: 12, 16383: 14, 65535: 16}
@@ -71,6 +71,8 @@ class OneFormat:
 
     known_format: NumberFormat | None = None
     """The rule, once it was needed."""
+    decided_by: "OneFormat | None" = None
+    """The training images, where these are the test images: both follow one rule."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -82,6 +84,8 @@ class OneFormat:
     def number_format(self) -> NumberFormat:
         """The rule of all images of the source."""
         with _deciding:
+            if self.decided_by is not None:
+                return self.decided_by.number_format()
             if self.known_format is None:
                 order = np.random.default_rng(SEED).permutation(len(self))[:SAMPLED_HEADERS]
                 ranges: list[DeepRange] = []
@@ -96,3 +100,10 @@ class OneFormat:
                         break
                 self.known_format = format_of(ranges)
             return self.known_format
+
+
+def share_format(train: ImageSource, test: ImageSource) -> None:
+    """Makes the test images follow the rule of the training images."""
+    first, second = whole(train)[0], whole(test)[0]
+    if isinstance(first, OneFormat) and isinstance(second, OneFormat) and first is not second:
+        second.decided_by = first

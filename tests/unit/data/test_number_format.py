@@ -11,7 +11,7 @@ from byol.data.check_data import check_data
 from byol.data.dataset import DatasetImages
 from byol.data.decode import MAX_SAMPLE_VALUE
 from byol.data.image_folder import ImageFolder
-from byol.data.number_format import DeepRange, format_of
+from byol.data.number_format import DeepRange, format_of, share_format
 from byol.data.profile import profile
 from byol.data.source import SkippedImages
 from byol.errors import BrokenImageError
@@ -104,3 +104,9 @@ def test_colour_of_16_bits_that_is_nearly_black_is_said(tmp_path: Path) -> None:
     assert any(
         "20 images have colour of 16 bits, of which the upper 8 are read, and they reach 15 of 255" in n for n in notes
     )
+
+
+def test_test_images_follow_the_rule_of_the_training_images(tmp_path: Path) -> None:
+    train, test = (ImageFolder(deep_folder(tmp_path / str(factor), factor)) for factor in (64, 4))
+    share_format(train, test)
+    assert test.number_format().integers == 16383
