@@ -58,7 +58,8 @@ GROWING = "tests/integration/test_growing_views.py"
 MINUTES = "tests/integration/test_minutes.py"
 PATHS = "tests/unit/test_paths.py"
 DATA = " ".join(
-    f"tests/unit/data/test_{what}.py" for what in ("layout", "number_format", "profile", "fingerprint", "left_out", "broken")
+    f"tests/unit/data/test_{what}.py"
+    for what in ("layout", "number_format", "profile", "fingerprint", "left_out", "broken")
 )
 
 MUTATIONS = [
@@ -286,7 +287,7 @@ MUTATIONS = [
     Mutation("deep grey by the picture", "data/decode.py", "rule = number_format() if number_format", "rule = number_format() if False", DATA),
     Mutation("fingerprint of names alone", "data/source.py", "digest.update(hashlib.sha256(content).digest())", "pass", DATA),
     Mutation("broken replaced by one image", "data/loader.py", "default_rng((self.seed, index, step, row))", "default_rng(0)", DATA),
-    Mutation("links followed again", "data/file_index.py", "if identity in self.visited:", "if False:", DATA),
+    Mutation("links before real folders", "data/file_index.py", "(self.links if entry.is_symlink() else inside)", "inside", DATA),
     Mutation("channels by the first image", "data/profile.py", "return 3 if set(counts) == {1, 3} else", "return", DATA),
     Mutation("shape not asked for its layout", "data/layout.py", "(fits[own] and not fits[other])", "True", DATA),
 ]  # fmt: skip

@@ -62,7 +62,7 @@ def demo(
     for seed, folder in enumerate(folders):
         asked = Asked(replace(config, seed=seed), recipe("sample"), given)
         limit = None if "epochs" in given else TimeLimit(MINUTES, time.monotonic(), most_epochs=config.epochs)
-        request = Request(asked, "sample", DataSpec("sample"), train, out=folder, limit=limit)
+        request = Request(asked, "sample", DataSpec("set:sample"), train, out=folder, limit=limit)
         run = start(request, listener)
         runs.append(run)
         if not run.finished or run.signal_number:
