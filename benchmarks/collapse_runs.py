@@ -25,7 +25,7 @@ from byol.build.networks import build_method, seeded
 from byol.build.settings import Asked, resolve
 from byol.build.training import build_state
 from byol.config import Config, override
-from byol.data.open import profile
+from byol.data.profile import profile
 from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.subset import Subset, held_out, per_class

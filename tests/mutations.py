@@ -59,6 +59,11 @@ MINUTES = "tests/integration/test_minutes.py"
 LABELS = "tests/unit/data/test_labels.py"
 SPLITS = "tests/unit/data/test_splits.py"
 TABLES = "tests/unit/data/test_tables.py"
+PATHS = "tests/unit/test_paths.py"
+DATA = " ".join(
+    f"tests/unit/data/test_{what}.py"
+    for what in ("layout", "number_format", "profile", "fingerprint", "left_out", "broken")
+)
 
 MUTATIONS = [
     # compiled operators
@@ -286,7 +291,13 @@ MUTATIONS = [
     Mutation("chance not by step", "engine/loop.py", "SeedSequence((seed, step, rank))", "SeedSequence((seed, rank))", STEP),
     Mutation("saved settings stay", "engine/state.py", "{**own, ", "{**group, ", STEP),
     Mutation("bias counted twice", "evaluate/metrics.py", " - (np.mean(values) - whole)", "", PROTOCOLS),
-    Mutation("local folder as public", "data/public.py", "data in PUBLIC and not Path(data).exists()", "data in PUBLIC", PROTOCOLS),
+    Mutation("folder called as a set taken for it", "data/public.py", "if name == data and Path(name).exists():", "if False:", PATHS),
+    Mutation("deep grey by the picture", "data/decode.py", "rule = number_format() if number_format", "rule = number_format() if False", DATA),
+    Mutation("fingerprint of names alone", "data/source.py", "digest.update(hashlib.sha256(content).digest())", "pass", DATA),
+    Mutation("broken replaced by one image", "data/loader.py", "default_rng((self.seed, index, step, row))", "default_rng(0)", DATA),
+    Mutation("links before real folders", "data/file_index.py", "(self.links if entry.is_symlink() else inside)", "inside", DATA),
+    Mutation("channels by the first image", "data/profile.py", "return 3 if set(counts) == {1, 3} else", "return", DATA),
+    Mutation("shape not asked for its layout", "data/layout.py", "(fits[own] and not fits[other])", "True", DATA),
 ]  # fmt: skip
 
 

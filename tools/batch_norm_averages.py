@@ -17,7 +17,8 @@ from byol.build.settings import Asked, resolve
 from byol.build.subject import open_subject
 from byol.build.views import plain_views
 from byol.config import override
-from byol.data.open import open_source, profile
+from byol.data.open import open_source
+from byol.data.profile import profile
 from byol.data.source import SkippedImages
 from byol.data.subset import Subset, held_out, share_of_each
 from byol.evaluate.probes import probe_correct

@@ -32,7 +32,8 @@ import byol
 from byol.build.networks import method_parts
 from byol.build.subject import Network, open_subject
 from byol.config import Config, from_dict
-from byol.data.open import open_source, profile
+from byol.data.open import open_source
+from byol.data.profile import profile
 from byol.data.source import SkippedImages
 from byol.data.subset import Subset, held_out, share_of_each
 from byol.encoder.encoder import Encoder

@@ -15,7 +15,7 @@ from byol.commands import demo as demo_module
 from byol.commands.pretrain import Request
 from byol.data import open as data_open
 from byol.data.arrays import ArrayImages
-from byol.data.open import profile
+from byol.data.profile import profile
 from byol.data.public import Split
 from byol.data.sample import open_sample
 from byol.data.source import SkippedImages

@@ -17,7 +17,7 @@ from byol.cli.main import main
 from byol.config import Config, EncoderConfig, override, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
-from byol.data.open import profile
+from byol.data.profile import profile
 from byol.data.source import SkippedImages
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import write_description

@@ -10,7 +10,7 @@ from torch import nn
 from byol.build.cautions import cautions, start_left
 from byol.build.settings import Asked, build_schedule, resolve
 from byol.config import Config, override
-from byol.data.open import DataProfile
+from byol.data.profile import DataProfile
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import ELSEWHERE, save_encoder
 from byol.errors import ConfigError

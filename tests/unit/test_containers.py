@@ -19,8 +19,9 @@ import torch
 from byol.data.arrow import ArrowImages
 from byol.data.labelled import labelled_splits
 from byol.data.loader import BatchPlan, DecodingFeed
-from byol.data.open import open_source, profile
+from byol.data.open import open_source
 from byol.data.parquet import open_parquet
+from byol.data.profile import profile
 from byol.data.remote import fetch_shards
 from byol.data.resident import load_resident
 from byol.data.source import SkippedImages

@@ -20,8 +20,9 @@ from byol.data.arrays import ArrayImages
 from byol.data.dataset import DatasetImages
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, ResidentFeed
-from byol.data.open import open_source, profile
+from byol.data.open import open_source
 from byol.data.order import Order
+from byol.data.profile import profile
 from byol.data.resident import load_resident
 from byol.data.sample import open_sample
 from byol.data.source import SkippedImages
@@ -168,7 +169,9 @@ def test_ranks_of_a_machine_share_its_cores_for_workers(monkeypatch: pytest.Monk
 def test_feed_whose_worker_dies_says_so(photos: Path) -> None:
     crop = Views(pair(T, T_PRIME, 32), 8, seed=0).crop
     feed = DecodingFeed(ImageFolder(photos), 3, BatchPlan(8, 8), 0, 1, SkippedImages())
-    with pytest.raises(OutOfMemoryError, match=r"A process that decodes images has died .*lower --workers.*__main__"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"A process that decodes images has died .*lower --workers.*drive.*__main__"
+    ):
         list(feed.batches(0, 3, partial(die, os.getpid(), crop)))
 
 
@@ -234,7 +237,9 @@ def test_array_file_is_pickled_by_its_path(tmp_path: Path) -> None:
 
 
 def test_array_with_its_channels_first_is_refused() -> None:
-    with pytest.raises(DataError, match=r"looks like \(N, C, H, W\).*transpose\(0, 2, 3, 1\)"):
+    with pytest.raises(
+        DataError, match=r"32 x 32 px with 3 channels \(layout NCHW\).*looks otherwise.*transpose\(0, 2, 3, 1\)"
+    ):
         ArrayImages(np.zeros((20, 3, 32, 32), np.uint8))
     assert ArrayImages(np.zeros((20, 32, 32, 12), np.uint8)).channels(0) == 12
 

@@ -38,7 +38,7 @@ def test_vectors_are_the_encoders_in_order(estimator: "byol.Estimator", tmp_path
 def test_clone_and_parameters(estimator: "byol.Estimator") -> None:
     other = clone(estimator)
     assert other.get_params() == estimator.get_params()
-    assert set(other.get_params()) == {"recipe", "epochs", "settings", "out", "device", "verbose"}
+    assert set(other.get_params()) == {"recipe", "epochs", "settings", "out", "device", "verbose", "layout"}
     assert other.set_params(epochs=3).epochs == 3
     with pytest.raises(NotFittedError):
         other.transform(PICTURES)

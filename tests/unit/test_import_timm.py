@@ -18,7 +18,7 @@ from byol.build.subject import open_subject
 from byol.cli.main import main
 from byol.config import Config, from_dict, override
 from byol.data.arrays import ArrayImages
-from byol.data.open import DataProfile
+from byol.data.profile import DataProfile
 from byol.errors import CheckpointError, ConfigError, EncoderError, RunError
 from byol.recipes import recipe
 from byol.recipes.recipe import Recipe

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from byol.data.open import has_splits, open_source
+from byol.data.open import open_source
 from byol.data.public import open_public
 from byol.data.spec import DataSpec
+from byol.data.splits import find_parts
 from byol.errors import DataError
 from byol.runtime.listener import Listener
 from tests.conftest import encoded, picture
@@ -65,7 +66,7 @@ def test_open_source_of_a_folder_of_images_leaves_other_files_out(photos: Path) 
     source = open_source(photos, listener=Listener(said.append))
     assert len(source) == 40
     assert said == [f"{photos} holds images: its 1 .parquet and 1 .tar files are left out. To read one, name the file."]
-    assert not has_splits(photos)
+    assert find_parts(photos) is None
 
 
 def test_open_source_of_a_folder_of_images_looks_through_it_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,10 +79,10 @@ def test_open_source_of_a_folder_of_images_looks_through_it_once(photos: Path, m
 
 @pytest.mark.parametrize("other", ["test", "val", "valid", "validation"])
 def test_open_source_takes_folders_by_any_name_of_a_test_part(photos: Path, other: str) -> None:
-    assert not has_splits(photos)
+    assert find_parts(photos) is None
     (photos / "cat").rename(photos / "train")
     (photos / "dog").rename(photos / other)
-    assert has_splits(photos)
+    assert find_parts(photos) is not None
     assert open_source(photos).description == f"folder {photos / 'train'}"
     assert open_source(photos, "test").description == f"folder {photos / other}"
 
@@ -107,7 +108,7 @@ def test_open_source_takes_files_by_split(
         else:
             parquet(place / name, image=[image])
     (tmp_path / "readme.png").write_bytes(encoded(picture(9)))
-    assert has_splits(tmp_path)
+    assert find_parts(tmp_path) is not None
     first, second = open_source(tmp_path), open_source(tmp_path, "test")
     assert [len(first), len(second)] == [len(train), 1]
     assert all(np.array_equal(first.read(i, 3), picture(i)) for i in range(len(train)))
@@ -119,7 +120,7 @@ def test_open_source_takes_files_by_split(
 def test_open_source_of_one_part_is_no_split(tmp_path: Path) -> None:
     for number, name in enumerate(["train-0.parquet", "train-1.parquet"]):
         parquet(tmp_path / name, image=[encoded(picture(number))])
-    assert not has_splits(tmp_path)
+    assert find_parts(tmp_path) is None
     assert len(open_source(tmp_path, "test")) == 2
 
 

@@ -273,7 +273,7 @@ def test_spread_is_drawn_without_repetition() -> None:
 
 def test_warnings_are_those_of_the_images() -> None:
     from byol.config import Config, override
-    from byol.data.open import DataProfile
+    from byol.data.profile import DataProfile
     from byol.recipes import recipe
 
     def told(config: Config, channels: int, side: int, mean: tuple[float, ...] = (0.5, 0.4, 0.3)) -> str:

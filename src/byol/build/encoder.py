@@ -3,7 +3,7 @@
 from byol.build.networks import build_method, encoder_settings
 from byol.build.settings import Asked, resolve
 from byol.config import Config
-from byol.data.open import profile
+from byol.data.profile import profile
 from byol.data.source import ImageSource, SkippedImages
 from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.encoder.encoder_file import KEPT_AVERAGES

@@ -8,7 +8,7 @@ import numpy as np
 from byol.build.cautions import cautions
 from byol.build.starts import network_of_start, starts_elsewhere
 from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, override
-from byol.data.open import DataProfile
+from byol.data.profile import DataProfile
 from byol.encoder.encoder_file import read_description
 from byol.engine.step import Schedule
 from byol.errors import ConfigError

@@ -11,7 +11,8 @@ from torch import nn
 
 from byol.build.networks import seeded
 from byol.build.trained_run import TrainedRun
-from byol.data.open import open_source, profile
+from byol.data.open import open_source
+from byol.data.profile import profile
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec, as_spec
 from byol.encoder.encoder import Encoder, EncoderDescription

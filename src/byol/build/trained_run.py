@@ -1,6 +1,6 @@
 """A run directory, opened: what run.json says, typed, and the networks of its newest checkpoint."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,7 @@ class TrainedRun:
                 from_dict(Config, record["config"]),
                 from_dict(Config, record["asked"]),
                 record["recipe"],
-                DataSpec(
-                    data["data"],
-                    data["root"],
-                    data["download"],
-                    data.get("image_column", ""),
-                    data.get("label_column", ""),
-                ),
+                _spec(data),
                 int(data["channels"]),
                 int(data["num_images"]),
                 int(record["derived"]["num_ranks"]),
@@ -99,6 +93,15 @@ class TrainedRun:
         num_features = int(self.record["derived"]["num_features"])
         description = encoder_description(self.config, self.channels, num_features, own_module=False)
         return Encoder(self.method().encoder, description)
+
+
+def _spec(data: dict[str, Any]) -> DataSpec:
+    """The images of a run: where they were when it started, or as they were named where that is gone."""
+    named = {field.name: data[field.name] for field in fields(DataSpec) if field.name in data}
+    absolute = data.get("path", "")
+    if absolute and (not absolute.startswith("/") or Path(absolute).exists()):
+        named["data"] = absolute
+    return DataSpec(**named)
 
 
 def without_start(config: Config) -> Config:

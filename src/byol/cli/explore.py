@@ -35,11 +35,14 @@ def run_explore(options: Explore) -> int:
     from byol.explore.server import serve
     from byol.runtime.hardware import choose_device
     from byol.runtime.listener import Listener
+    from byol.runtime.paths import require_outside
 
     source = trained_images(options.run, options.place.spec(options.data), listener=Listener(say=print))
     subject = open_subject(options.run, source)
     device = choose_device(options.device)
     out = Path(options.out) if options.out else subject.home / "explore"
+    if options.out:
+        require_outside(out, options.data)
     with Console() as console:
         library, skipped = open_library(subject.encoder.to(device), source, device, out, listener=console.listener)
     for name, reason in skipped.reasons:

@@ -2,9 +2,11 @@
 
 import io
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import tyro
@@ -26,12 +28,19 @@ from byol.cli.pretrain import Demo, Pretrain, Recipes, run_demo, run_pretrain, r
 from byol.cli.report import Diagnose, Report, run_diagnose, run_report
 from byol.cli.study import RunStudy, run_study
 from byol.config import given_settings
-from byol.errors import ByolError, nearest
+from byol.errors import ByolError, ConfigError, nearest
 from byol.recipes import recipe
+from byol.runtime.paths import user_path
 from byol.runtime.version import VERSION
 
 SHARED = ("pretrain", "study")
 """Commands that torchrun may start (a study says itself what it needs)."""
+FLAT = ("config", "options", "place")
+"""Groups of options that have no prefix."""
+NARROWEST = 40
+"""Columns. Help for a narrower terminal is laid out for this width."""
+LARGEST_NUMBER = 2**53
+"""Larger numbers in options are slips of the keyboard, and no integer of torch holds them."""
 RENAMED = {
     "knn": "byol evaluate RUN --data LABELLED --protocol knn --knn.k 200 --knn.temperature 0.1",
     "linear": "byol evaluate RUN --data LABELLED --protocol linear-fast",
@@ -42,12 +51,17 @@ RENAMED = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: runs one command and exits with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal has no letter for
     try:
         try:
-            code = _run(arguments)
+            code = _run([_with_home(argument) for argument in arguments])
         finally:
             sys.stdout.flush()  # here, where a reader that has left is known
         sys.exit(code)
@@ -70,6 +84,12 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"byol: {said}", file=sys.stderr)
         sys.exit(1)
+
+
+def _with_home(argument: str) -> str:
+    """The argument with `~` expanded at the start of a path, which a shell leaves as it is in --out=~/x."""
+    option, path = re.fullmatch(r"(-?[-\w.]*=)?(.*)", argument, re.DOTALL).groups("")  # pyright: ignore[reportOptionalMemberAccess]
+    return f"{option}{user_path(path)}" if path.startswith("~") else argument
 
 
 def _environment_error(error: BaseException) -> str:
@@ -119,9 +139,23 @@ def parse(name: str, arguments: list[str]) -> Any:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
     else:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
+    _require_numbers(options)
     if kind in (Pretrain, Demo, Doctor, Preview):
         options = replace(options, given=given_settings(arguments))
     return options
+
+
+def _require_numbers(options: Any, prefix: str = "--") -> None:
+    """Raises ConfigError for a number that is not finite, or larger than any use."""
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if is_dataclass(value):
+            _require_numbers(value, prefix if field.name in FLAT else f"{prefix}{field.name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not abs(number) <= LARGEST_NUMBER:
+                raise ConfigError(
+                    f"{prefix}{field.name.replace('_', '-')} must be a number of usual size; found {number:.4g}."
+                )
 
 
 def _overview() -> str:

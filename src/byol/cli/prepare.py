@@ -11,6 +11,7 @@ from byol.cli.options import DataPlace, Place
 from byol.config import Config
 from byol.recipes import recipe
 from byol.runtime.listener import Listener
+from byol.runtime.paths import require_outside
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def run_preview(options: Preview) -> int:
     from byol.data.open import open_source
     from byol.report.preview import preview
 
+    require_outside(Path(options.out), options.data)
     source = open_source(options.place.spec(options.data), listener=Listener(say=print))
     asked = Asked(options.config, recipe(options.recipe), options.given)
     found = preview(source, asked, rows=options.rows, draws=options.draws)
@@ -97,7 +99,7 @@ def run_doctor(options: Doctor) -> int:
     asked = Asked(options.config, recipe(options.recipe), options.given)
     result = estimate(open_source(options.place.spec(options.data), listener=Listener(say=print)), asked)
     print("\n".join(estimate_lines(result)))
-    for warning in [*view_warnings(result.config, result.profile), *result.cautions]:
+    for warning in [*result.profile.notes, *view_warnings(result.config, result.profile), *result.cautions]:
         print(f"note       {warning}")
     return 0
 
@@ -107,6 +109,8 @@ def run_check_data(options: CheckData) -> int:
     from byol.data.check_data import check_data
     from byol.data.open import open_source
 
+    if options.out:
+        require_outside(Path(options.out), options.data)
     source = open_source(options.place.spec(options.data), options.split, listener=Listener(say=print))
     with Console() as console:
         report = check_data(source, out=options.out or None, listener=console.listener)

@@ -19,6 +19,7 @@ from byol.recipes import recipe
 from byol.runtime.files import write_json
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import user_path
 from byol.training.plan import TimeLimit
 from byol.training.run import Run
 
@@ -56,12 +57,12 @@ def demo(
     began = time.monotonic()
     config = config or recipe("sample").config
     train, test = open_sample("train"), open_sample("test")
-    folders = [Path(out)] if num_seeds == 1 else [Path(out) / f"seed-{seed}" for seed in range(num_seeds)]
+    folders = [user_path(out)] if num_seeds == 1 else [user_path(out) / f"seed-{seed}" for seed in range(num_seeds)]
     runs, correct = [], []
     for seed, folder in enumerate(folders):
         asked = Asked(replace(config, seed=seed), recipe("sample"), given)
         limit = None if "epochs" in given else TimeLimit(MINUTES, time.monotonic(), most_epochs=config.epochs)
-        request = Request(asked, "sample", DataSpec("sample"), train, out=folder, limit=limit)
+        request = Request(asked, "sample", DataSpec("set:sample"), train, out=folder, limit=limit)
         run = start(request, listener)
         runs.append(run)
         if not run.finished or run.signal_number:
@@ -75,7 +76,7 @@ def demo(
         "num_seeds": num_seeds,
         "elapsed_seconds": result.elapsed_seconds,
     }
-    write_json(Path(out) / "demo.json", content)
+    write_json(user_path(out) / "demo.json", content)
     return result
 
 

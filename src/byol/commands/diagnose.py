@@ -14,7 +14,8 @@ from byol.build.settings import build_schedule
 from byol.build.trained_run import TrainedRun
 from byol.build.views import plain_views
 from byol.config import Config
-from byol.data.open import MIN_IMAGES, open_source
+from byol.data.open import open_source
+from byol.data.profile import MIN_IMAGES
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec
 from byol.diagnostics.collapse import verdict_of_measures
@@ -28,6 +29,7 @@ from byol.recipes import recipe as find_recipe
 from byol.runtime.files import finite, write_json
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import user_path
 
 BATCH_SIZE = 64
 """Images per forward of an encoder alone, which has no batch of its own."""
@@ -96,7 +98,7 @@ def diagnose(
     source = open_source(data, listener=listener)
     if len(source) < MIN_IMAGES:
         raise DataError(f"{source.description} holds {len(source)} images; diagnosing needs at least {MIN_IMAGES}.")
-    subject = _open(Path(run), recipe, chosen, min(num_images, len(source)))
+    subject = _open(user_path(run), recipe, chosen, min(num_images, len(source)))
     encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
@@ -121,7 +123,7 @@ def diagnose(
 def write_diagnosis(run: str | Path, diagnosis: Diagnosis) -> Path:
     """Writes diagnose.json into the run directory or encoder folder."""
 
-    path = Path(run) / "diagnose.json"
+    path = user_path(run) / "diagnose.json"
     write_json(path, diagnosis.record)
     return path
 

@@ -12,7 +12,7 @@ import torch
 from byol.build.settings import Asked, resolve
 from byol.build.views import by_view_size
 from byol.config import Config, validate
-from byol.data.open import DataProfile, profile
+from byol.data.profile import DataProfile, profile
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
 from byol.runtime.duration import in_words

@@ -10,12 +10,13 @@ from byol.build.subject import open_subject, with_trained_columns
 from byol.data.open import open_source
 from byol.data.public import Split
 from byol.data.source import ImageSource, SkippedImages
-from byol.data.spec import DataSpec
+from byol.data.spec import DataSpec, as_spec
 from byol.errors import ConfigError, DataError
 from byol.evaluate.features import Features, extract
 from byol.runtime.files import replacing
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import require_outside, user_path
 
 
 def embed(
@@ -36,13 +37,15 @@ def embed(
     """
     if split not in get_args(Split):
         raise ConfigError(f"There is no split {split!r}; there are {' and '.join(get_args(Split))}.")
-    check_format(Path(out))
+    path = user_path(out)
+    check_format(path)
+    require_outside(path, as_spec(data).data)
     chosen, listener = choose_device(device), Listener(say, show)
     source = open_source(with_trained_columns(str(run), data), split, labelled=True, listener=listener)
-    encoder = open_subject(str(run), source).encoder.to(chosen)
+    encoder = open_subject(str(user_path(run)), source).encoder.to(chosen)
     skipped = SkippedImages()
     features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, listener=listener)
-    write_embedding(Path(out), features, source)
+    write_embedding(path, features, source)
     return len(features.vectors), skipped.reasons
 
 

@@ -1,5 +1,6 @@
 """BYOL as a scikit-learn transformer: images in, vectors out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from byol.commands.pretrain import pretrain
 from byol.data.open import as_source, open_source
 from byol.data.source import ImageSource, SkippedImages
+from byol.data.spec import DataSpec, as_spec
 from byol.errors import ConfigError, DataError, DependencyError
 from byol.evaluate.features import extract
 from byol.runtime.hardware import choose_device
@@ -27,8 +29,9 @@ class Estimator(TransformerMixin, BaseEstimator):
     """Learns an encoder from images without labels (`fit`) and gives their vectors (`transform`).
 
     Images are what `byol.pretrain` takes: a folder or any other data by name, (N, H, W[, C]) uint8, an (N, C, H, W)
-    uint8 tensor, or a torch data set. Parameters: `recipe` (its name), `epochs` (None: the recipe's), `settings`
-    ({"optimizer.name": "sgd"}), `out` (the run directory; None: the next free one in runs/), `device`, `verbose`.
+    uint8 tensor, a torch data set, or a list of images or files. Parameters: `recipe` (its name), `epochs` (None: the recipe's), `settings`
+    ({"optimizer.name": "sgd"}), `out` (the run directory; None: the next free one in runs/), `device`, `verbose`, `layout` (NHW, NHWC or NCHW, where
+    type and shape leave the order of the axes open).
 
     After `fit`: `run_` (byol.Run) and `encoder_` (byol.load's). Ctrl-C while fitting keeps what was learned so far;
     `run_.finished` tells, and `byol.resume(run_.path)` goes on.
@@ -46,6 +49,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         out: str | Path | None = None,
         device: str = "auto",
         verbose: bool = True,
+        layout: str = "",
     ) -> None:
         self.recipe = recipe
         self.epochs = epochs
@@ -53,6 +57,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         self.out = out
         self.device = device
         self.verbose = verbose
+        self.layout = layout
 
     def fit(self, X: Any, y: Any = None) -> "Estimator":  # noqa: N803
         """Pretrains on the images; `y` is not looked at. Raises ByolError as `byol.pretrain` does."""
@@ -61,14 +66,15 @@ class Estimator(TransformerMixin, BaseEstimator):
         if "device" in settings:
             raise ConfigError("Give the device as Estimator(device=...), not among the settings.")
         say = print if self.verbose else SILENT.say
-        self.run_ = pretrain(X, self.recipe, out=self.out, overrides={**settings, "device": self.device}, say=say)
+        overrides = {**settings, "device": self.device}
+        self.run_ = pretrain(X, self.recipe, out=self.out, overrides=overrides, layout=self.layout, say=say)
         self.encoder_ = self.run_.encoder()
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:  # noqa: N803
         """(N, D) vectors of the images, in their order. Raises DataError where one cannot be read."""
         check_is_fitted(self, "encoder_")
-        source, skipped = _source(X), SkippedImages()
+        source, skipped = _source(X, self.layout), SkippedImages()
         device = choose_device(self.device)
         encoder = self.encoder_.to(device)
         found = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped)
@@ -86,5 +92,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         return np.array([f"byol{number}" for number in range(self.encoder_.num_features)], dtype=object)
 
 
-def _source(images: Any) -> ImageSource:
-    return open_source(str(images), labelled=True) if isinstance(images, str | Path) else as_source(images)
+def _source(images: Any, layout: str) -> ImageSource:
+    if isinstance(images, str | Path | DataSpec):
+        return open_source(replace(as_spec(images), layout=layout), labelled=True)
+    return as_source(images, layout)

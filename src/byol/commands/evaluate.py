@@ -11,6 +11,7 @@ import torch
 
 from byol.build.subject import Network, Subject, home, open_subject, with_trained_columns
 from byol.data.labelled import labelled_splits
+from byol.data.number_format import share_format
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec
 from byol.errors import ByolError, ConfigError, OutOfMemoryError, nearest
@@ -23,6 +24,7 @@ from byol.runtime.files import make_folder, write_json
 from byol.runtime.hardware import choose_device, choose_workers, describe_machine
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.notebook import html_table
+from byol.runtime.paths import require_outside, user_path
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,10 @@ def evaluate(
     listener = Listener(say, show)
     if not functions:
         raise ConfigError(f"Name at least one protocol of {', '.join(PROTOCOLS)}.")
-    spec = with_trained_columns(str(encoder), data)
+    spec = with_trained_columns(str(user_path(encoder)), data)
     train, test = labelled_splits(spec, test_data, seed=seed, listener=listener)
-    subject = open_subject(str(encoder), train, network=network, seed=seed)
-    folder = (Path(out) if out else home(subject.name, spec.data)) / FOLDER
-    make_folder(folder)
+    subject = open_subject(str(user_path(encoder)), train, network=network, seed=seed)
+    folder = _results_folder(subject.name, spec.data, out)
     job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, listener)
     results, failed = [], None
     for name, function in functions:
@@ -102,6 +103,15 @@ def evaluate(
     if failed is not None:
         raise failed
     return results
+
+
+def _results_folder(encoder: str, data: str, out: str | Path) -> Path:
+    """The folder of the results, made where it is not there."""
+    folder = (user_path(out) if out else home(encoder, data)) / FOLDER
+    if out or not Path(encoder).exists():
+        require_outside(folder, data)
+    make_folder(folder)
+    return folder
 
 
 def _run(name: str, function: Protocol, subject: Subject, job: Job, folder: Path) -> Result:
@@ -155,6 +165,7 @@ def make_job(
     listener: Listener,
 ) -> Job:
     """What the protocols get."""
+    share_format(train, test)
     chosen, skipped = choose_device(device), SkippedImages()
     encoder = subject.encoder.to(chosen)
     cached: dict[str, Features] = {}

@@ -13,6 +13,7 @@ from byol.errors import ConfigError, EncoderError
 from byol.export.card import model_card
 from byol.export.writers import WRITERS
 from byol.runtime.files import new_folder, write_atomically
+from byol.runtime.paths import user_path
 
 Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
 
@@ -37,7 +38,7 @@ def export_encoder(
     `module`: as for `byol.load`, for an encoder of one's own. Raises EncoderError where the tool has no equal network
     or the written one gives other features, RunError where `out` holds something, DependencyError without the extra.
     """
-    run, out = Path(run), Path(out)
+    run, out = user_path(run), user_path(out)
     if to not in WRITERS:
         raise ConfigError(f"--to is one of {', '.join(WRITERS)}; found {to!r}.")
     if len(licence.splitlines()) > 1:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ from torch import nn
 
 from byol.build.settings import Asked, Resolved, resolve
 from byol.config import dotted_names, override, to_dict, validate
-from byol.data.open import DataProfile, as_source, open_source, profile
+from byol.data.open import as_source, open_source, unambiguous
+from byol.data.profile import DataProfile, profile
+from byol.data.public import PREFIX
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec, as_spec
 from byol.engine.pace import Pace
@@ -22,6 +25,7 @@ from byol.errors import ConfigError
 from byol.recipes import recipe as find_recipe
 from byol.runtime.hardware import describe_machine
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import require_outside, user_path
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import FORMAT_VERSION, RunDirectory
 from byol.training.plan import Plan, TimeLimit, plan
@@ -56,6 +60,7 @@ def pretrain(
     overrides: dict[str, Any] | None = None,
     encoder: nn.Module | None = None,
     minutes: float | None = None,
+    layout: str = "",
     say: Callable[[str], None] = print,
     show: Callable[[Progress], None] = SILENT.step,
     **settings: Any,
@@ -64,7 +69,7 @@ def pretrain(
 
     `data`: what `byol pretrain --data` takes, a `byol.DataSpec`, or what `as_source` takes. `settings` replace top-level
     values of the recipe (epochs=20), `overrides` nested ones ({"optimizer.name": "sgd"}, or the whole "config" of another
-    run's run.json). `encoder`: a module of the user's own, (N, C, S, S) -> (N, D). `minutes`: wall time of the whole training,
+    run's run.json). `layout`: NHW, NHWC or NCHW, where type and shape leave the order of an array's axes open. `encoder`: a module of the user's own, (N, C, S, S) -> (N, D). `minutes`: wall time of the whole training,
     in place of epochs. Raises ByolError for everything that a user can put right.
     """
     start_time, listener = time.monotonic(), Listener(say, step=show)
@@ -73,10 +78,10 @@ def pretrain(
     asked = Asked(override(chosen.config, named), chosen, frozenset(dotted_names(named)))
     limit = None if minutes is None else TimeLimit(minutes, start_time)
     if isinstance(data, str | Path | DataSpec):
-        spec = as_spec(data)
+        spec = as_spec(data) if not layout else dataclasses.replace(as_spec(data), layout=layout)
         source = open_source(spec, listener=listener)
     else:
-        spec, source = DataSpec(""), as_source(data)
+        spec, source = DataSpec("", layout=layout), as_source(data, layout)
     return start(Request(asked, recipe, spec, source, out=out, encoder=encoder, limit=limit), listener)
 
 
@@ -93,8 +98,11 @@ def start(request: Request, listener: Listener = SILENT) -> Run:
 def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     asked, source, encoder = request.asked, request.source, request.encoder
     validate(asked.config)
-    if request.out is not None and ranks.is_first:
-        RunDirectory.require_free(Path(request.out))
+    out = None if request.out is None else user_path(request.out)
+    path = out or _free_directory(request.data.data or "array")
+    if ranks.is_first:
+        require_outside(path, request.data.data)
+        RunDirectory.require_free(path)
     images = fingerprint(source)
     ranks.require_same(images, OTHER_IMAGES)
     skipped = SkippedImages()
@@ -105,10 +113,10 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     planned = _plan(request, data, listener, ranks)
     trial = planned.config if planned else None
     resolved = resolve(asked, data, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=planned is None)
-    for note in [*resolved.notes, *resolved.cautions]:
+    for note in [*data.notes, *resolved.notes, *resolved.cautions]:
         listener.say(f"  {note}")
     trainer = Trainer.create(resolved.config, source, data.channels, encoder, skipped, ranks)
-    path = Path(request.out) if request.out is not None else _free_directory(request.data.data or "array")
+    path = out or _free_directory(request.data.data or "array")  # another training may have started since
     if ranks.is_first:
         RunDirectory.create(path).write("run.json", _record(request, resolved, data, images, trainer, planned))
     run = RunDirectory(ranks.from_first(path))
@@ -147,11 +155,13 @@ def _record(
         "config": to_dict(resolved.config),
         "data": {
             **dataclasses.asdict(request.data),
+            "path": unambiguous(request.data.data),
             "description": request.source.description,
             "num_images": len(request.source),
             "fingerprint": images,
             "channels": data.channels,
             "classes": request.source.class_names,
+            "number_format": data.number_format,
         },
         "derived": trainer.derived(),
         "own_encoder": request.encoder is not None,
@@ -163,7 +173,10 @@ def _record(
 
 def _free_directory(data: str) -> Path:
     """runs/NAME-1, or the next number that is free."""
-    name = Path(data).resolve().name.removesuffix(".parquet") or "run"
+    name = (
+        re.sub(r"[^\w.-]+", "-", Path(data.removeprefix(PREFIX)).resolve().name.removesuffix(".parquet")).strip("-")
+        or "run"
+    )
     number = 1
     while (Path("runs") / f"{name}-{number}").exists():
         number += 1

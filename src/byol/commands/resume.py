@@ -12,13 +12,14 @@ from torch import nn
 from byol.build.trained_run import TrainedRun, without_start
 from byol.config import RUN_SETTINGS, Config, differences, override, to_dict, validate
 from byol.config import overrides as overrides_between
-from byol.data.open import as_source, open_source
-from byol.data.source import ImageSource, SkippedImages, fingerprint
+from byol.data.open import as_source, open_source, unambiguous
+from byol.data.source import ImageSource, SkippedImages, fingerprint, has_fingerprint
 from byol.data.spec import DataSpec
 from byol.engine.progress import Progress
 from byol.errors import CheckpointError, ConfigError, DataError, RunError
 from byol.runtime import checkpoint
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import user_path
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import RunDirectory
 from byol.training.run import Run
@@ -44,7 +45,7 @@ def resume(
     another number, ConfigError where `overrides` change another setting, unless `accept_changes`. With another number of ranks
     than before each takes its share of the same micro-batches.
     """
-    directory = RunDirectory.open(Path(path))
+    directory = RunDirectory.open(user_path(path))
     record = directory.record()
     before = TrainedRun.of(directory, record)
     data = data.with_columns_of(before.data) if data else None
@@ -60,10 +61,10 @@ def resume(
         for line in differences(before.config, config):
             listener.say(f"  changed: {line}")
         run = TrainedRun.of(directory, record)
-        images = _open_images(run, data, None if source is None else as_source(source), listener)
+        images = _open_images(run, data, None if source is None else as_source(source, run.data.layout), listener)
         ranks.require_same(fingerprint(images), OTHER_IMAGES)
         if data is not None:
-            record["data"] |= dataclasses.asdict(data)
+            record["data"] |= {**dataclasses.asdict(data), "path": unambiguous(data.data)}
         trainer = _create(run, images, encoder, ranks)
         _restore(trainer, run, "epochs" not in changes, listener)
         ranks.require_same(
@@ -110,9 +111,10 @@ def _open_images(run: TrainedRun, data: DataSpec | None, source: ImageSource | N
         raise RunError(
             f"{path} started with {run.num_images} images, {source.description} now holds {len(source)}. Resume needs the same data."
         )
-    if run.record["data"].get("fingerprint", "") not in ("", fingerprint(source)):
+    if not has_fingerprint(source, run.record["data"].get("fingerprint", "")):
         raise RunError(
-            f"{path} started with other images than {source.description} now holds: as many, with other names. Resume needs the same data."
+            f"{path} started with other images than {source.description} now holds: as many, with other names or pixels. "
+            f"Resume needs the same data."
         )
     return source
 

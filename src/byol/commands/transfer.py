@@ -23,6 +23,7 @@ from byol.evaluate.scores import Score
 from byol.evaluate.transfer_sets import TRANSFER_SETS, UNKNOWN
 from byol.runtime.files import make_folder, write_json
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import user_path
 
 PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
     "linear-fast": "linear",
@@ -78,7 +79,7 @@ def transfer(
     names = [name for name, _ in wanted]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"{', '.join(sorted(doubled))} is named twice in --sets; give each set a name of its own.")
-    folder = Path(out) if out else home(str(encoder)) / "transfer" / f"{protocol}-{budget}"
+    folder = user_path(out) if out else home(str(encoder)) / "transfer" / f"{protocol}-{budget}"
     make_folder(folder)
     rows = []
     for name, path in wanted:

@@ -6,57 +6,59 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from byol.data.layout import as_stack
 from byol.data.source import Image, with_channels
 from byol.errors import DataError
 
 
 class ArrayImages:
-    """(N, H, W) or (N, H, W, C) uint8 pixels, any number of channels, with optional (N,) labels."""
+    """(N, H, W) or (N, H, W, C) uint8 pixels, any number of channels, with optional (N,) labels.
+
+    `layout`: the order of the axes, where type and shape leave it open (`data.layout`).
+    """
 
     path: Path | None = None
     """The file that `open` mapped."""
+    most_fingerprinted: int | None = None
 
     def __init__(
         self,
-        pixels: Image,
+        pixels: Any,
         labels: NDArray[np.int64] | None = None,
         class_names: list[str] | None = None,
         description: str = "array",
+        layout: str = "",
     ) -> None:
-        if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4):
-            raise DataError(
-                f"Images as an array must be uint8 of shape (N, H, W) or (N, H, W, C); found {pixels.dtype} {pixels.shape}."
-            )
-        if pixels.ndim == 4 and pixels.shape[1] in (1, 3, 4) and min(pixels.shape[2:]) > 4:
-            raise DataError(
-                f"An array of shape {pixels.shape} looks like (N, C, H, W); channels come last here: give "
-                f"array.transpose(0, 2, 3, 1)."
-            )
+        self.pixels: Image = as_stack(pixels, layout)
         if labels is not None and len(labels) != len(pixels):
             raise DataError(f"{len(pixels)} images have {len(labels)} labels; give one for each.")
-        self.pixels = pixels if pixels.ndim == 4 else pixels[..., None]
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.class_names = class_names
         self.description = description
+        self.layout = layout
 
     @classmethod
-    def open(cls, path: Path) -> "ArrayImages":
+    def open(cls, path: Path, layout: str = "") -> "ArrayImages":
         """A .npy file, mapped and not read. Raises DataError where it is none, or holds no such images."""
         try:
-            found = cls(np.load(path, mmap_mode="r", allow_pickle=False), description=f"array {path}")
-        except DataError:
-            raise
+            pixels = np.load(path, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # what numpy comes upon in a file that is something else
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(f"{path} cannot be read as an array of numbers ({reason}).") from error
+        if not isinstance(pixels, np.ndarray):
+            raise DataError(f"{path} cannot be read as an array of numbers (it holds several, as .npz does).")
+        try:
+            found = cls(pixels, description=f"array {path}", layout=layout)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
         found.path = path
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A mapped file by its path alone, so that workers map the same pages."""
         if self.path is not None:
-            return ArrayImages.open, (self.path,)
-        return ArrayImages, (self.pixels, self.labels, self.class_names, self.description)
+            return ArrayImages.open, (self.path, self.layout)
+        return ArrayImages, (self.pixels, self.labels, self.class_names, self.description, "NHWC")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -69,3 +71,9 @@ class ArrayImages:
 
     def channels(self, index: int) -> int:
         return self.pixels.shape[3]
+
+    def stored(self, index: int) -> bytes:
+        """The pixels."""
+        return self.pixels[index].tobytes()
+
+    stamp = stored

@@ -25,7 +25,7 @@ class ArrowImages(TableImages):
         self.arguments = files, folder, description, columns, labels
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ArrowImages, self.arguments
+        return ArrowImages, self.arguments, self.kept()
 
 
 def _mapped(files: list[Path], description: str) -> list[Any]:

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.image_folder import ImageFolder
+from byol.data.image_folder import ImageFolder, others_left_out
+from byol.data.profile import format_words
 from byol.data.source import ImageSource
 from byol.errors import BrokenImageError, DataError, RunError
 from byol.runtime.files import write_json
 from byol.runtime.hardware import num_cores
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import user_path
 
 BLOCK = 512
 
@@ -36,6 +38,10 @@ class DataReport:
     """Names of images whose pixels are equal, a list for each group of two or more."""
     unreadable_folders: dict[str, str] = field(default_factory=dict)
     """Reason by name; how many images they hold is not known."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many files are no images, by ending or other kind."""
+    number_format: str = ""
+    """How deep grey values become 8 bits; empty where there are none."""
 
     def lines(self) -> list[str]:
         """The report as text."""
@@ -54,6 +60,12 @@ class DataReport:
         if self.unreadable_folders:
             lines.append(f"  folders that cannot be read: {len(self.unreadable_folders)}")
             lines += _some([f"    {name}: {reason}" for name, reason in self.unreadable_folders.items()])
+        if counted := others_left_out(self.left_out):
+            lines.append(f"  left out as no images: {counted}")
+        if self.number_format:
+            lines.append(f"  {self.number_format}")
+        if len(self.channels) > 1:
+            lines.append("  grey and colour are mixed: training reads all as colour")
         return lines
 
 
@@ -62,8 +74,9 @@ def check_data(source: ImageSource, *, out: str | Path | None = None, listener: 
 
     Raises DataError where not one image can be read.
     """
-    if out is not None and not Path(out).absolute().parent.is_dir():
-        raise RunError(f"There is no folder {Path(out).parent} for the report; make it, or choose another --out.")
+    file = None if out is None else user_path(out)
+    if file is not None and not file.absolute().parent.is_dir():
+        raise RunError(f"There is no folder {file.parent} for the report; make it, or choose another --out.")
     total = len(source)
     if not total:
         raise DataError(f"{source.description} holds 0 images; name a folder or file with images.")
@@ -90,9 +103,11 @@ def check_data(source: ImageSource, *, out: str | Path | None = None, listener: 
         (int(found.min()), int(np.median(found)), int(found.max())),
         [[source.name(int(i)) for i in group] for group in _equal_groups(digests, readable)],
         dict(source.unreadable) if isinstance(source, ImageFolder) else {},
+        dict(getattr(source, "left_out", {})),
+        format_words(source),
     )
-    if out is not None:
-        write_json(Path(out), vars(report))
+    if file is not None:
+        write_json(file, vars(report))
     return report
 
 

@@ -10,13 +10,20 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from PIL.ExifTags import Base
 
-from byol.data.decode import GREY_MODES, pillow_pixels
+from byol.data.decode import DEEP_MODES, FLOAT_MODE, GREY_MODES, pillow_pixels
+from byol.data.layout import as_picture
+from byol.data.number_format import DeepRange, OneFormat
 from byol.data.source import Image, with_channels
 from byol.errors import BrokenImageError, DataError
 
+IMAGE_KEYS = ("image", "img", "pixel_values", "picture", "photo")
+"""Names of the image in items that are dicts; the first that is there is taken."""
+SAMPLED_ITEMS = 32
+"""Items of whose pixels the identity of the data set consists."""
 
-class DatasetImages:
-    """The items of a map-style data set: an image, or a tuple that starts with one (labels are not read).
+
+class DatasetImages(OneFormat):
+    """The items of a map-style data set: an image, a tuple that starts with one, or a dict with one (labels are not read).
 
     An image is a PIL image, a (H, W) or (H, W, C) uint8 array, or a (C, H, W) uint8 tensor. Whatever an item raises
     counts as a broken image. Items are asked for one at a time, since a data set need not bear several threads.
@@ -24,13 +31,23 @@ class DatasetImages:
 
     labels: NDArray[np.int64] | None = None
     class_names: list[str] | None = None
+    most_fingerprinted: int | None = SAMPLED_ITEMS
 
-    def __init__(self, dataset: Any, description: str = "data set") -> None:
-        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-            raise DataError(f"{type(dataset).__name__} has no length or no items by number: it cannot be trained on.")
+    def __init__(self, dataset: Any, description: str = "data set", layout: str = "") -> None:
+        if isinstance(dataset, torch.utils.data.DataLoader):
+            raise DataError("A DataLoader gives batches: give its data set, loader.dataset.")
+        if isinstance(dataset, torch.utils.data.IterableDataset) or not (
+            hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+        ):
+            raise DataError(
+                f"{type(dataset).__name__} has no length or no items by number: it cannot be trained on. Give a list of its "
+                f"images, an array, or a data set with __len__ and __getitem__."
+            )
         self.dataset = dataset
+        self.layout = layout
         self.description = f"{description} {type(dataset).__name__}"
         self.lock = threading.Lock()
+        self.fixed: bool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "lock"}
@@ -48,24 +65,78 @@ class DatasetImages:
         return f"item {index}"
 
     def channels(self, index: int) -> int:
+        image = self._image(index)
+        if isinstance(image, PillowImage.Image):
+            return 1 if image.mode in GREY_MODES else 3
         return self._pixels(index).shape[2]
 
-    def _pixels(self, index: int) -> Image:
+    def deep_range(self, index: int) -> DeepRange | None:
+        image = self._image(index)
+        if not isinstance(image, PillowImage.Image) or image.mode not in DEEP_MODES:
+            return None
+        values = np.asarray(image)
+        return DeepRange(image.mode == FLOAT_MODE, float(values.min()), float(values.max()))
+
+    def stored(self, index: int) -> bytes:
+        """The pixels; nothing where the data set draws its images by chance."""
+        return self._pixels(index).tobytes() if self._is_fixed() else b""
+
+    def stamp(self, index: int) -> bytes:
+        """The pixels."""
+        return self._pixels(index).tobytes()
+
+    def _is_fixed(self) -> bool:
+        """Whether items are the same each time they are asked for."""
+        if self.fixed is None:
+            sample = np.random.default_rng(0).permutation(len(self))[:SAMPLED_ITEMS]
+            self.fixed = all(self._same_twice(int(index)) for index in sample)
+        return self.fixed
+
+    def _same_twice(self, index: int) -> bool:
+        try:
+            return np.array_equal(self._pixels(index), self._pixels(index))
+        except BrokenImageError:
+            return True
+
+    def _image(self, index: int) -> Any:
+        """The image of an item, as the data set gives it."""
         try:
             with self.lock:
                 item = self.dataset[index]
-            image = item[0] if isinstance(item, tuple | list) else item
-            if isinstance(image, torch.Tensor):
-                image = image.permute(1, 2, 0).numpy() if image.dim() == 3 else image.numpy()
-            elif isinstance(image, PillowImage.Image):  # perhaps not decoded before now
-                if image.getexif().get(Base.Orientation, 1) != 1:
-                    image = ImageOps.exif_transpose(image)  # a copy: the data set may keep its own
-                image = pillow_pixels(image, grey=image.mode in GREY_MODES)
-            pixels = np.asarray(image)
-        except BrokenImageError:
-            raise
         except Exception as error:
             raise BrokenImageError(f"{type(error).__name__}: {error}") from error
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
-            raise BrokenImageError(f"it is {pixels.dtype} of shape {pixels.shape}, not uint8 pixels")
-        return pixels if pixels.ndim == 3 else pixels[..., None]
+        image = _named(item) if isinstance(item, dict) else item[0] if isinstance(item, tuple | list) and item else item
+        if not isinstance(image, PillowImage.Image | torch.Tensor | np.ndarray):
+            raise BrokenImageError(
+                f"it is {type(image).__name__}, not an image: items are an image, a tuple that starts with one, or a dict "
+                f"with one ({', '.join(IMAGE_KEYS)})"
+            )
+        return image
+
+    def _pixels(self, index: int) -> Image:
+        image = self._image(index)
+        try:
+            if not isinstance(image, PillowImage.Image):
+                return as_picture(image, self.layout)
+            if image.getexif().get(Base.Orientation, 1) != 1:  # perhaps not decoded before now
+                image = ImageOps.exif_transpose(image)  # a copy: the data set may keep its own
+            return pillow_pixels(image, grey=image.mode in GREY_MODES, number_format=self.number_format)
+        except BrokenImageError:
+            raise
+        except DataError as error:
+            raise BrokenImageError(str(error).rstrip(".")) from error
+        except Exception as error:
+            raise BrokenImageError(f"{type(error).__name__}: {error}") from error
+
+
+def _named(item: dict[str, Any]) -> Any:
+    """The image of a dict."""
+    for key in IMAGE_KEYS:
+        if item.get(key) is not None:
+            return item[key]
+    pictures = [value for value in item.values() if isinstance(value, PillowImage.Image)]
+    if len(pictures) == 1:
+        return pictures[0]
+    raise BrokenImageError(
+        f"it is a dict of {', '.join(map(str, item)) or 'nothing'}; the image is looked for under {', '.join(IMAGE_KEYS)}"
+    )

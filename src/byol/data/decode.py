@@ -1,63 +1,161 @@
 """From a file's bytes to pixels.
 
-The rule: the first frame, turned upright by its EXIF tag, transparency dropped, deep grey scaled to 8 bits
-(`pillow_pixels`), then converted to grey (1 channel) or RGB (3).
+The rule: the first frame, turned upright by its EXIF tag, transparency dropped, deep grey scaled to 8 bits by the rule of
+the data set (`number_format`), then converted to grey (1 channel) or RGB (3).
 """
 
+import contextlib
+import functools
 import io
+import os
+import re
+import stat
 import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
+from byol.data.number_format import DeepRange, NumberFormat, OneFormat
 from byol.data.source import Image, with_channels
 from byol.errors import BrokenImageError
 
-DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
+with contextlib.suppress(ImportError):  # the extra `heic`
+    import pillow_heif  # pyright: ignore[reportMissingImports]
+
+    pillow_heif.register_heif_opener()
+
+FLOAT_MODE = "F"
+DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", FLOAT_MODE}
 GREY_MODES = {"1", "L", "LA", *DEEP_MODES}
 RUN_BY_OTHERS = {"EPS"}
 """For these Pillow would start another program, Ghostscript, on whatever the file holds."""
-# once, since filters belong to the whole process: what Pillow says of odd EXIF blocks and palettes
+NO_PICTURES = {"BUFR", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+"""Kinds that Pillow recognises and cannot decode by itself."""
+MOST_PIXELS = 250_000_000
+"""Pixels of an image. Phones make up to 200 megapixels; what is larger is more likely made to fill the memory."""
+MAX_SAMPLE_VALUE = 281
+"""TIFF tag: the largest value that the file may hold."""
+# once, since filters belong to the whole process: what Pillow says of odd EXIF blocks, palettes and large photos
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
 
 
-class EncodedImages:
-    """What sources of encoded files share: they give the `content` of an image, and here it is decoded."""
+@cache
+@functools.cache
+def extensions() -> frozenset[str]:
+    """The endings, with their dot and in lower case, of the files that Pillow decodes."""
+    PillowImage.init()
+    unread = RUN_BY_OTHERS | NO_PICTURES
+    return frozenset(e for e, kind in PillowImage.EXTENSION.items() if kind in PillowImage.OPEN and kind not in unread)
+
+
+class EncodedImages(OneFormat):
+    """Base of sources of encoded files: they give the `content` of an image, and here it is decoded."""
+
+    max_pixels: int = MOST_PIXELS
+    most_fingerprinted: int | None = None
+
+    def kept(self) -> dict[str, Any]:
+        """What was decided about the source after it was opened, for a copy in another process."""
+        return {n: getattr(self, n) for n in ("max_pixels", "known_format", "decided_by")}
 
     def content(self, index: int) -> bytes:
         """The file. Raises BrokenImageError where it cannot be read."""
         raise NotImplementedError
 
+    def stream(self, index: int) -> BinaryIO:
+        """The file, opened; its header may be read alone. Raises BrokenImageError."""
+        return io.BytesIO(self.content(index))
+
     def read(self, index: int, channels: int, short_side: int = 0) -> Image:
-        return decode(self.content(index), channels, short_side)
+        return decode(
+            self.content(index), channels, short_side, number_format=self.number_format, max_pixels=self.max_pixels
+        )
 
     def channels(self, index: int) -> int:
-        return stored_channels(self.content(index))
+        return 1 if self.mode(index) in GREY_MODES else 3
+
+    def mode(self, index: int) -> str:
+        """Pillow's mode of the file, from its header; RGB;16 where colour has 16 bits. Raises BrokenImageError."""
+        with self.stream(index) as stream:
+            return stored_mode(stream)
+
+    def stored(self, index: int) -> bytes:
+        """The file."""
+        return self.content(index)
+
+    def stamp(self, index: int) -> bytes:
+        """The file."""
+        return self.content(index)
+
+    def deep_range(self, index: int) -> DeepRange | None:
+        with self.stream(index) as stream, _broken_with_reason(), _open(stream, self.max_pixels) as opened:
+            return _range(opened) if opened.mode in DEEP_MODES else None
 
 
-def decode(content: bytes, channels: int, short_side: int = 0) -> Image:
+def read_file(path: Path) -> bytes:
+    """The content of a regular file. Raises BrokenImageError with the reason."""
+    with open_file(path) as stream:
+        return stream.read()
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A regular file, opened: a pipe would keep its reader waiting. Raises BrokenImageError with the reason."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BrokenImageError("it is a folder" if path.is_dir() else "it is no regular file")
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        raise BrokenImageError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def decode(
+    content: bytes,
+    channels: int,
+    short_side: int = 0,
+    *,
+    number_format: Callable[[], NumberFormat] | None = None,
+    max_pixels: int = MOST_PIXELS,
+) -> Image:
     """(H, W, channels) uint8 pixels, channels 1 or 3. Raises BrokenImageError with the reason.
 
-    An image of more pixels than Pillow's MAX_IMAGE_PIXELS counts as broken.
-
     With `short_side` a JPEG is unpacked at the smallest of the scales 1, 1/2, 1/4 and 1/8 that keeps its short side at
-    least so long; each step less costs half the time or less.
+    least so long; each step less costs half the time or less. `number_format` is asked where the image is deep grey.
     """
-    try:
-        with PillowImage.open(io.BytesIO(content)) as opened:
-            if opened.format in RUN_BY_OTHERS:
-                raise UnidentifiedImageError
-            limit, count = PillowImage.MAX_IMAGE_PIXELS, opened.width * opened.height
-            if limit is not None and count > limit:
-                raise BrokenImageError(f"its {count:,} pixels are more than the {limit:,} that Pillow takes for safe")
-            if short_side:
-                opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
-            upright(opened)
-            pixels = pillow_pixels(opened, grey=channels == 1)
-    except Exception as error:  # Pillow's plugins raise what they come upon, struct.error of a bad EXIF block, too
-        raise BrokenImageError(_reason(error, content)) from error
+    with _broken_with_reason(content), _open(io.BytesIO(content), max_pixels) as opened:
+        if short_side:
+            opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
+        upright(opened)
+        pixels = pillow_pixels(opened, grey=channels == 1, number_format=number_format)
     return with_channels(pixels, channels)
+
+
+def _open(stream: BinaryIO, max_pixels: int) -> PillowImage.Image:
+    """The image, not yet decoded."""
+    if PillowImage.MAX_IMAGE_PIXELS is not None and max_pixels > PillowImage.MAX_IMAGE_PIXELS:
+        PillowImage.MAX_IMAGE_PIXELS = max_pixels
+    opened = PillowImage.open(stream)
+    if opened.format in RUN_BY_OTHERS:
+        raise UnidentifiedImageError
+    if opened.width * opened.height > max_pixels:
+        raise PillowImage.DecompressionBombError(str(opened.width * opened.height))
+    return opened
+
+
+@contextlib.contextmanager
+def _broken_with_reason(content: bytes = b"?"):
+    """Turns whatever Pillow's plugins raise into BrokenImageError."""
+    try:
+        yield
+    except BrokenImageError:
+        raise
+    except Exception as error:  # struct.error of a bad EXIF block, too
+        raise BrokenImageError(_reason(error, content)) from error
 
 
 def upright(image: PillowImage.Image) -> None:
@@ -68,35 +166,45 @@ def upright(image: PillowImage.Image) -> None:
         image.load()  # which raises where it is the pixels that cannot be read
 
 
+def stored_mode(stream: BinaryIO) -> str:
+    """Pillow's mode, from the header; RGB;16 where colour is stored with 16 bits. Raises BrokenImageError."""
+    with _broken_with_reason(), PillowImage.open(stream) as opened:
+        raw = str(opened.tile[0].args) if getattr(opened, "tile", None) else ""
+        return f"{opened.mode};16" if opened.mode not in GREY_MODES and ";16" in raw else opened.mode
+
+
 def stored_channels(content: bytes) -> int:
     """1 where the file stores grey values alone, else 3. Raises BrokenImageError."""
-    try:
-        with PillowImage.open(io.BytesIO(content)) as opened:
-            return 1 if opened.mode in GREY_MODES else 3
-    except Exception as error:
-        raise BrokenImageError(_reason(error, content)) from error
+    return 1 if stored_mode(io.BytesIO(content)) in GREY_MODES else 3
 
 
-def pillow_pixels(image: PillowImage.Image, grey: bool) -> Image:
+def pillow_pixels(
+    image: PillowImage.Image, grey: bool, number_format: Callable[[], NumberFormat] | None = None
+) -> Image:
     """(H, W, 1) grey or (H, W, 3) RGB uint8 pixels.
 
-    Deep grey becomes 8 bits: 16-bit values by 257; 32-bit ones as well where any is above 255 (as which Pillow opens
-    some 16-bit files); floats by 1/255 where none is above 1. Raises BrokenImageError where that leaves 0 to 255.
+    Deep grey becomes 8 bits by `number_format`; without one, 16-bit values by 257, 32-bit ones as well where any is above 255,
+    and floats by 1/255 where none is above 1. Raises BrokenImageError where a value is outside of that.
     """
     if image.mode in DEEP_MODES:
-        values = np.asarray(image).astype(np.float64)
-        low, high = values.min(), values.max()
-        if image.mode == "F":
-            unit = 1 / 255 if high <= 1 else 1.0
-        else:
-            unit = 1.0 if image.mode == "I" and high <= 255 else 257.0
-        if not (low >= 0 and high <= 255 * unit):
-            ranges = "0 to 1 nor 0 to 255" if image.mode == "F" else "0 to 255 nor 0 to 65535"
-            raise BrokenImageError(f"its values, {low:g} to {high:g}, fit neither {ranges}; store it with 8 bits")
-        image = PillowImage.fromarray((values / unit).round().astype(np.uint8))
+        is_float, values = image.mode == FLOAT_MODE, np.asarray(image).astype(np.float64)
+        rule = number_format() if number_format else _own_format(image.mode, float(values.max()))
+        image = PillowImage.fromarray(rule.as_bytes(values, is_float=is_float))
     mode = "L" if grey else "RGB"
     pixels = np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
     return pixels.reshape(*pixels.shape[:2], 1 if grey else 3)
+
+
+def _own_format(mode: str, high: float) -> NumberFormat:
+    """The rule of a picture that belongs to no data set."""
+    return NumberFormat(255 if mode == "I" and high <= 255 else 65535, 1.0 if high <= 1 else 255.0)
+
+
+def _range(image: PillowImage.Image) -> DeepRange:
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    stated = tags.get(MAX_SAMPLE_VALUE, 0)
+    stated = stated[0] if isinstance(stated, tuple) else stated
+    return DeepRange(image.mode == FLOAT_MODE, float(values.min()), max(float(values.max()), float(stated)))
 
 
 def _reason(error: Exception, content: bytes) -> str:
@@ -104,4 +212,6 @@ def _reason(error: Exception, content: bytes) -> str:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
         return "no image of a known kind"
+    if isinstance(error, PillowImage.DecompressionBombError) and (count := re.search(r"\d+", str(error))):
+        return f"its {int(count[0]):,} pixels are more than --max-megapixels allows"
     return str(error) or type(error).__name__

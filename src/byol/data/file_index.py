@@ -6,23 +6,32 @@ the modification time of every folder it saw, and used again as long as none of 
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import merge
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-LEFT_OUT = (
-    *(".heic", ".heif", ".avif", ".gif", ".jxl", ".jp2"),
+from byol.data.decode import extensions
+
+PHOTOS = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
-"""Images, too, but not read: counted, so that a folder of them is not taken for an empty one."""
+"""Images that Pillow cannot read, or not everywhere."""
 CONTAINERS = (".parquet", ".tar")
-"""Files of many images: counted, since a folder of images leaves them out."""
+"""Files of many images. A folder of images leaves them out."""
+HIDDEN, SPECIAL, NO_ENDING = "hidden", "pipe, socket or device", "no ending"
+"""Kinds of left-out files beside endings."""
 CACHED_FROM = 20_000
 """Files; smaller folders are looked through in no time."""
+MOST_DEEP = 100
+"""Folders within folders; deeper ones are not looked into."""
+VERSION = b"2"
+"""Version of the kept indices; those of another one are made again."""
 
 
 class Names:
@@ -64,59 +73,97 @@ class FileIndex:
     unreadable: dict[str, str] = field(default_factory=dict)
     """Folders that could not be looked at, with the reason."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """How many files of each ending in LEFT_OUT and CONTAINERS there are."""
+    """How many files are no images, by ending, or HIDDEN, SPECIAL, NO_ENDING."""
 
 
 def index_files(root: Path, cache: Path | None) -> FileIndex:
     """All image files below `root`, from the cache folder where nothing changed since. Hidden ones are left out.
 
-    Links to folders are followed, but not back into a folder on the way.
+    A folder that several paths lead to, by links, is read once: by its own path, or by the first link in sorted order.
     """
-    kept = None if cache is None else cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.npz"
+    key = hashlib.sha256(VERSION + os.fsencode(root.resolve())).hexdigest()[:32]
+    kept = None if cache is None else cache / f"{key}.npz"
     if kept is not None and (known := _read(kept)) is not None and _is_current(root, known):
         return known
-    found = FileIndex(Names.of(iter(())))
-    found.paths = Names.of(_walk(root, "", (), found))
+    found = _Walk(root).all()
     if kept is not None and len(found.paths) >= CACHED_FROM and not found.unreadable:
         _write(kept, found)
     return found
 
 
-def _walk(root: Path, relative: str, above: tuple[tuple[int, int], ...], found: FileIndex) -> Iterator[str]:
-    """Depth first; a folder sorts as its name with a slash, which gives the order of the sorted paths."""
-    try:
-        status = os.stat(root / relative)
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            return
-        inside = []
-        with os.scandir(root / relative) as entries:
-            for entry in entries:
-                name = entry.name
-                ending = name[name.rfind(".") :].lower()
-                if name.startswith("."):
-                    continue
-                try:
-                    is_folder = entry.is_dir()
-                except OSError as error:  # a link that leads nowhere one may go
-                    found.unreadable[relative + name] = error.strerror or str(error)
-                    continue
-                if is_folder:
-                    inside.append(name + "/")
-                elif ending in EXTENSIONS:
-                    inside.append(name)
-                elif ending in (*LEFT_OUT, *CONTAINERS):
-                    found.left_out[ending] = found.left_out.get(ending, 0) + 1
-        inside.sort()
-    except OSError as error:
-        found.unreadable[relative or "."] = error.strerror or str(error)
-        return
-    found.folders[relative] = status.st_mtime_ns
-    for name in inside:
-        if name.endswith("/"):
-            yield from _walk(root, relative + name, (*above, identity), found)
-        else:
-            yield relative + name
+class _Walk:
+    """One look through a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.index = FileIndex(Names.of(iter(())))
+        self.left_out: Counter[str] = Counter()
+        self.visited: set[tuple[int, int]] = set()
+        """Device and inode of every folder looked at."""
+        self.links: list[str] = []
+        """Links to folders, which wait until all real folders are known."""
+
+    def all(self) -> FileIndex:
+        """Real folders, then those that links alone lead to."""
+        self.index.paths = Names.of(self._below(""))
+        linked: list[str] = []
+        while self.links:
+            waiting, self.links = sorted(self.links), []
+            for link in waiting:
+                linked += self._below(link)
+        if linked:
+            self.index.paths = Names.of(merge(self.index.paths, sorted(linked)))
+        self.index.left_out = dict(self.left_out)
+        return self.index
+
+    def _below(self, top: str) -> Iterator[str]:
+        """Depth first; a folder sorts as its name with a slash, which gives the order of the sorted paths."""
+        stack = [iter(self._look(top))]
+        while stack:
+            path = next(stack[-1], None)
+            if path is None:
+                stack.pop()
+            elif not path.endswith("/"):
+                yield path
+            elif path.count("/") > MOST_DEEP:
+                self.index.unreadable[path] = f"more than {MOST_DEEP} folders deep, so it is not looked into"
+            else:
+                stack.append(iter(self._look(path)))
+
+    def _look(self, folder: str) -> list[str]:
+        """The sorted paths of images and, with a slash at the end, of folders in a folder not visited before."""
+        inside: list[str] = []
+        try:
+            status = os.stat(self.root / folder)
+            identity = (status.st_dev, status.st_ino)
+            if identity in self.visited:
+                return []
+            self.visited.add(identity)
+            with os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    self._sort_in(entry, folder + entry.name, inside)
+        except OSError as error:
+            self.index.unreadable[folder or "."] = error.strerror or str(error)
+            return []
+        self.index.folders[folder] = status.st_mtime_ns
+        return sorted(inside)
+
+    def _sort_in(self, entry: "os.DirEntry[str]", path: str, inside: list[str]) -> None:
+        """Adds the entry to `inside`, to the links, or to what is left out."""
+        try:
+            if entry.name.startswith("."):
+                if not entry.is_dir(follow_symlinks=False):
+                    self.left_out[HIDDEN] += 1
+            elif entry.is_dir():
+                (self.links if entry.is_symlink() else inside).append(path + "/")
+            elif not entry.is_file() and not (entry.is_symlink() and not os.path.exists(entry.path)):
+                self.left_out[SPECIAL] += 1
+            elif (ending := os.path.splitext(entry.name)[1].lower()) in extensions():
+                inside.append(path)
+            else:
+                self.left_out[ending or NO_ENDING] += 1
+        except OSError as error:  # a link that leads nowhere one may go
+            self.index.unreadable[path] = error.strerror or str(error)
 
 
 def _is_current(root: Path, known: FileIndex) -> bool:

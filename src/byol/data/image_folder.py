@@ -3,22 +3,30 @@
 Folders around all classes are looked through.
 """
 
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.classes import Labels, canonical, several_spellings
-from byol.data.decode import EncodedImages
-from byol.data.file_index import EXTENSIONS, LEFT_OUT, FileIndex, Names, index_files
+from byol.data.decode import EncodedImages, open_file, read_file
+from byol.data.file_index import CONTAINERS, NO_ENDING, PHOTOS, SPECIAL, FileIndex, Names, index_files
 from byol.errors import BrokenImageError, DataError
 
 NO_CLASSES = ("annotations", "annotation", "imagesets", "labels", "meta", "metadata", "__macosx")
 """Lower-case names of folders that data sets have beside their images; without images they are no classes."""
-DEFAULT_CACHE = Path("~/.cache/byol/folders").expanduser()
+HEIC = (".heic", ".heif")
+MOST_KINDS = 8
+"""Kinds of left-out files that a message names."""
+SAMPLED_FILES = 1024
+"""Files of whose bytes a fingerprint takes some."""
+SAMPLED_BYTES = 2**26
+"""Bytes of all these files."""
 
 
 class ImageFolder(EncodedImages):
@@ -29,11 +37,12 @@ class ImageFolder(EncodedImages):
 
     labels: NDArray[np.int64] | None
     class_names: list[str] | None
+    most_fingerprinted: int | None = SAMPLED_FILES
 
     def __init__(
         self,
         root: Path,
-        cache: Path | None = DEFAULT_CACHE,
+        cache: Path | None = None,
         found: FileIndex | None = None,
         classes: Sequence[str] = (),
     ) -> None:
@@ -41,12 +50,14 @@ class ImageFolder(EncodedImages):
         found = found or index_files(root, cache)
         self.paths: Names | Sequence[str] = found.paths
         self.unreadable = found.unreadable
+        self.left_out = found.left_out
         if not self.paths:
             if counted := unread(found):
-                raise DataError(f"{root} holds {counted}, which byol does not read. Convert them to JPEG.")
+                raise DataError(f"{root} holds {counted}, which byol does not read. {advice(found)}")
             cause = "".join(f" {root / name} cannot be read ({why})." for name, why in self.unreadable.items())
+            others = f" Left out: {counted}." if (counted := others_left_out(found.left_out)) else ""
             raise DataError(
-                f"{root} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}), nor do its sub-folders.{cause} Name a folder of images."
+                f"{root} holds no image (JPEG, PNG, WebP, TIFF and what else Pillow reads), nor do its sub-folders.{others}{cause} Name a folder of images."
             )
         self.description = f"folder {root}"
         self.classes = find_classes(self.paths, found.folders, classes)
@@ -62,10 +73,42 @@ class ImageFolder(EncodedImages):
         return self.paths[index]
 
     def content(self, index: int) -> bytes:
+        return read_file(self.root / self.paths[index])
+
+    def stream(self, index: int) -> BinaryIO:
+        return open_file(self.root / self.paths[index])
+
+    def sizes(self, indices: NDArray[np.int64]) -> list[int]:
+        """Bytes of the files; -1 where one is missing."""
+        return [_size(self.root / self.paths[int(index)]) for index in indices]
+
+    def stored(self, index: int) -> bytes:
+        """The file, or parts of its start, middle and end."""
+        with self.stream(index) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            part = SAMPLED_BYTES // min(len(self), SAMPLED_FILES) // 3
+            if size <= 3 * part:
+                return stream.read()
+            parts = []
+            for start in (0, (size - part) // 2, size - part):
+                stream.seek(start)
+                parts.append(stream.read(part))
+            return b"".join(parts)
+
+    def stamp(self, index: int) -> bytes:
+        """Size and times of the file."""
         try:
-            return (self.root / self.paths[index]).read_bytes()
+            status = os.stat(self.root / self.paths[index])
         except OSError as error:
             raise BrokenImageError(error.strerror or str(error)) from error
+        return repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode()
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 class ListedImages(ImageFolder):
@@ -81,15 +124,41 @@ class ListedImages(ImageFolder):
         self.paths = paths
         self.unreadable = {}
         self.classes, self.unlabelled, self.label_notes = ClassFolders(), "", []
+        self.left_out: dict[str, int] = {}
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.class_names = class_names
         self.description = description
 
 
 def unread(found: FileIndex) -> str:
-    """The images of kinds that are not read, counted: "1 .dng file and 2 .heic files"; empty where there are none."""
-    kinds = sorted((ending, count) for ending, count in found.left_out.items() if ending in LEFT_OUT)
-    return " and ".join(f"{count} {ending} file{'s' if count > 1 else ''}" for ending, count in kinds)
+    """The photos of kinds that are not read, counted: "1 .dng file and 2 .heic files"; empty where there are none."""
+    return _counted({ending: count for ending, count in found.left_out.items() if ending in PHOTOS})
+
+
+def advice(found: FileIndex) -> str:
+    """What makes unread photos readable."""
+    if any(ending in HEIC for ending in found.left_out):
+        return "Install pillow-heif for HEIC (pip install 'byol[heic]'); convert others to JPEG."
+    return "Convert them to JPEG."
+
+
+def others_left_out(left_out: Mapping[str, int]) -> str:
+    """The other files that are no images, counted; empty where there are none."""
+    return _counted({kind: count for kind, count in left_out.items() if count and kind not in (*PHOTOS, *CONTAINERS)})
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    def words(kind: str) -> str:
+        count, s = kinds[kind], "s" if kinds[kind] > 1 else ""
+        if kind == NO_ENDING:
+            return f"{count} file{s} without an ending"
+        return f"{count} {kind}" if kind == SPECIAL else f"{count} {kind} file{s}"
+
+    common = sorted(sorted(kinds, key=lambda kind: (-kinds[kind], kind))[:MOST_KINDS])
+    parts = [words(kind) for kind in common]
+    if rest := sum(kinds.values()) - sum(kinds[kind] for kind in common):
+        parts.append(f"{rest} of other kinds")
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from byol.data.classes import labels_of, ordered
 from byol.data.open import open_part, open_source, tell_choices
-from byol.data.public import is_public
+from byol.data.public import named_set
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec, as_spec
 from byol.data.splits import Parts, find_parts
@@ -45,7 +45,7 @@ def labelled_splits(
     _require_labels(train)
     if len(np.unique(_labels(train))) < 2:
         raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
-    own_test = data == "sample" or is_public(data) or _parts(data) is not None
+    own_test = bool(named_set(data)) or _parts(data) is not None
     if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
         raise DataError(
             f"Training and test images are the same, {data}, which would count as right what was learned by heart. Leave "
@@ -69,7 +69,7 @@ def labelled_splits(
 
 def _parts(data: str) -> Parts | None:
     path = Path(data).expanduser()
-    return find_parts(path) if path.is_dir() and not is_public(data) else None
+    return find_parts(path) if path.is_dir() and not named_set(data) else None
 
 
 def _open_test(spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:

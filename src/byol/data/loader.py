@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,13 +19,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from byol.data.order import Order
 from byol.data.source import Image, ImageSource, SkippedImages
-from byol.errors import BrokenImageError, DataError, OutOfMemoryError
+from byol.errors import BrokenImageError, ByolError, DataError, OutOfMemoryError
 from byol.runtime.copies import to_device
 from byol.runtime.stopping import born_deaf, deaf_but_to
 
 Crop = Callable[[Image, int, int], Tensor]
 """(decoded image (H, W, C), step, row of the global batch) -> its float crops as the views' `distort` takes them, (2, C, S, S) for two."""
 SHARED_MEMORY = Path("/dev/shm")
+QUICK_DRAWS = 32
+"""Replacements of a broken image that are drawn before all images are put in a random order."""
 PREFETCHED = 2
 """Micro-batches that a worker may be ahead."""
 
@@ -108,7 +110,7 @@ class ResidentFeed:
 
 
 class DecodingFeed:
-    """Micro-batches that worker processes decode and crop. A broken image is replaced by the next that is not.
+    """Micro-batches that worker processes decode and crop. A broken image is replaced by a random sound one.
 
     Workers write into memory that this process shares with them, so that no crop is copied between processes; the
     memory is used again, and a batch holds its images until the one after the next is asked for.
@@ -133,6 +135,7 @@ class DecodingFeed:
         self.pins = pins
         self.plan = plan
         self.order = Order(len(source), seed)
+        self.seed = seed
         self.num_workers = num_workers
         self.skipped = skipped
 
@@ -141,7 +144,7 @@ class DecodingFeed:
             return
         num_places = 2 + PREFETCHED * self.num_workers  # the two in use, and those that workers may be at
         pieces = _Pieces(self.plan, self.order, first_step, last_step, num_places)
-        cropped = _CroppedImages(self.source, self.channels, crop, self.short_side)
+        cropped = _CroppedImages(self.source, self.channels, crop, self.short_side, self.seed)
         crops = self._memory(cropped, next(iter(pieces)), num_places)
         loader = DataLoader(
             _CroppedPieces(cropped, crops),
@@ -152,7 +155,10 @@ class DecodingFeed:
             collate_fn=_as_it_is,
             worker_init_fn=_start_worker,
         )
-        for piece, labels, broken in _with_clear_errors(loader):
+        for made in _with_clear_errors(loader):
+            if isinstance(made, ByolError):
+                raise made
+            piece, labels, broken = made
             for index, reason in broken:
                 self.skipped.add(self.source, index, reason)
             images = crops[piece.place]
@@ -210,20 +216,36 @@ class _CroppedImages:
     channels: int
     crop: Crop
     short_side: int
+    seed: int = 0
+    known_broken: set[int] = field(default_factory=set)
 
     def read(self, index: int, step: int, row: int) -> tuple[Tensor, int | None, list[tuple[int, str]]]:
-        """(crops, label, broken images met on the way, by index with their reasons)."""
+        """(crops, label, broken images met on the way, by index with their reasons).
+
+        The replacement of a broken image depends on the seed, the image and the place in training alone, so that a resumed
+        run draws the same: which images are known as broken only saves their reading.
+        """
         broken: list[tuple[int, str]] = []
-        for attempt in range(len(self.source)):
-            candidate = (index + attempt) % len(self.source)
+        for candidate in self._candidates(index, step, row):
+            if candidate in self.known_broken:
+                continue
             try:
                 image = self.source.read(candidate, self.channels, self.short_side)
             except BrokenImageError as error:
+                self.known_broken.add(candidate)
                 broken.append((candidate, str(error)))
                 continue
             label = None if self.source.labels is None else int(self.source.labels[candidate])
             return self.crop(image, step, row), label, broken
-        raise DataError(f"No image of {self.source.description} can be decoded; the first says: {broken[0][1]}.")
+        reason = f"; one says: {broken[0][1]}" if broken else ""
+        raise DataError(f"No image of {self.source.description} can be decoded{reason}.")
+
+    def _candidates(self, index: int, step: int, row: int) -> Iterator[int]:
+        """The image, then random ones, then all in a random order."""
+        yield index
+        generator, count = np.random.default_rng((self.seed, index, step, row)), len(self.source)
+        yield from generator.integers(count, size=QUICK_DRAWS).tolist()
+        yield from generator.permutation(count).tolist()
 
 
 class _CroppedPieces(Dataset):
@@ -233,7 +255,14 @@ class _CroppedPieces(Dataset):
         self.images = images
         self.crops = crops
 
-    def __getitem__(self, piece: _Piece) -> tuple[_Piece, list[int] | None, list[tuple[int, str]]]:
+    def __getitem__(self, piece: _Piece) -> "tuple[_Piece, list[int] | None, list[tuple[int, str]]] | ByolError":
+        """The piece, its labels, and the broken images met; an error for the user, since a worker adds its traceback to others."""
+        try:
+            return self._fill(piece)
+        except ByolError as error:
+            return error
+
+    def _fill(self, piece: _Piece) -> tuple[_Piece, list[int] | None, list[tuple[int, str]]]:
         labels: list[int] = []
         broken: list[tuple[int, str]] = []
         for number, index in enumerate(piece.indices):
@@ -265,7 +294,7 @@ def _with_clear_errors(loader: DataLoader) -> Iterator[Any]:
         if "DataLoader worker" not in str(error):
             raise
         raise OutOfMemoryError(
-            f"A process that decodes images has died ({str(error).splitlines()[0]}). The memory may have been full: lower "
-            f"--workers or --micro-batch-size, and continue with --resume. In a script, training must stand below "
+            f"A process that decodes images has died ({str(error).splitlines()[0]}). The memory may have been full (lower --workers "
+            f"or --micro-batch-size), or the drive of the images has gone; continue with --resume. In a script, training must stand below "
             f"`if __name__ == '__main__':`, since each process may read the script again."
         ) from error

@@ -1,9 +1,12 @@
 """From what `--data` names to a source of images, and what a look at some of them shows."""
 
 import contextlib
+import glob
+import json
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,14 @@ from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
 from byol.data.classes import relabel, union
 from byol.data.dataset import DatasetImages
+from byol.data.decode import EncodedImages, extensions
 from byol.data.file_index import CONTAINERS, FileIndex, index_files
-from byol.data.image_folder import DEFAULT_CACHE, ImageFolder, unread
+from byol.data.image_folder import ImageFolder, ListedImages, advice, others_left_out, unread
 from byol.data.parquet import open_parquet, parquet_classes, parquet_files
-from byol.data.public import PUBLIC, Split, is_public, open_public
-from byol.data.remote import fetch_shards, is_remote
+from byol.data.public import PREFIX, PUBLIC, SAMPLE, Split, named_set, open_public
+from byol.data.remote import expand, fetch_shards, is_remote
 from byol.data.sample import open_sample
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.source import ImageSource, whole
 from byol.data.spec import DataSpec, as_spec
 from byol.data.splits import (
     Kind,
@@ -32,14 +36,14 @@ from byol.data.splits import (
     require_one_part,
     unwrap,
 )
+from byol.data.subset import Subset
 from byol.data.table import TableImages
 from byol.data.tar_shards import TarImages
-from byol.errors import BrokenImageError, DataError, nearest
+from byol.errors import DataError, nearest
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import cache_folder, user_path
 
-PROBED_IMAGES = 256
-PROFILED_ROWS = 256
-MIN_IMAGES = 16
+FILES = (".parquet", ".tar", ".npy")
 
 
 def open_source(
@@ -53,7 +57,8 @@ def open_source(
     """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
 
     Other kinds: parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
-    saved to disk. `listener` is told of what is fetched or left out (of several ranks the first one's).
+    saved to disk; files by a pattern with `*` or braces. `set:NAME` is a set, `./NAME` a folder. `listener` is told of what is
+    fetched or left out (of several ranks the first one's).
 
     `classes`: names of known classes, by which a single folder is told to be a class.
 
@@ -68,8 +73,19 @@ def open_source(
         raise DataError(
             f"{source.description} is no table: --data.image-column and --data.label-column do not apply to it."
         )
+    source = _limited(source, spec, listener)
     tell_choices(source, labelled, listener)
     return source
+
+
+def _limited(source: ImageSource, spec: DataSpec, listener: Listener) -> ImageSource:
+    """The source with the limit of pixels, and without the images that an earlier check found broken."""
+    inner = whole(source)[0]
+    if isinstance(inner, EncodedImages):
+        inner.max_pixels = int(spec.max_megapixels * 1e6)
+    if isinstance(inner, TarImages) and (counted := others_left_out(inner.left_out)):
+        listener.say(f"{inner.description}: left out as no images: {counted}.")
+    return _without_broken(source, user_path(spec.checked), listener) if spec.checked else source
 
 
 def tell_choices(source: ImageSource, labelled: bool, listener: Listener) -> None:
@@ -79,25 +95,18 @@ def tell_choices(source: ImageSource, labelled: bool, listener: Listener) -> Non
 
 
 def _open(spec: DataSpec, split: Split, labelled: bool, classes: Sequence[str], listener: Listener) -> ImageSource:
-    data = spec.data
-    if data == "sample":
+    name = named_set(spec.data)
+    if name == SAMPLE:
         return open_sample(split)
-    if is_public(data):
-        return open_public(spec, split, labelled=labelled)
-    if is_remote(data):
-        return TarImages(fetch_shards(data, listener=listener), f"tar {data}")
-    path = Path(data).expanduser()
+    if name:
+        return open_public(replace(spec, data=name), split, labelled=labelled)
+    if is_remote(spec.data):
+        return TarImages(fetch_shards(spec.data, listener=listener), f"tar {spec.data}")
+    path = user_path(spec.data.removeprefix("file://"))
     if not path.exists():
-        raise DataError(
-            f"{data!r} is no folder or file here, and no data set by name (sample, {', '.join(PUBLIC)})."
-            f"{nearest(data, ('sample', *PUBLIC))}"
-        )
+        return _open_pattern(spec, path)
     if path.is_file():
-        if path.suffix not in FILES:
-            raise DataError(
-                f"{path} is a file of no known kind ({', '.join(FILES)}). Name a folder of images, such a file, or a data set."
-            )
-        return ArrayImages.open(path) if path.suffix == ".npy" else _open_files([path], spec)
+        return _open_file(path, spec)
     parts = find_parts(path)
     if parts is None:
         return _open_folder(path, spec, classes, listener)
@@ -106,7 +115,7 @@ def _open(spec: DataSpec, split: Split, labelled: bool, classes: Sequence[str], 
     left_out = f"; left out: {', '.join(parts.left_out)}" if parts.left_out else ""
     listener.say(f"{split} part: {part} (other parts: {', '.join(str(other) for other in others)}{left_out})")
     shared = [names for other in others if (names := _part_classes(other, spec))]
-    source = open_part(part, spec, [*classes, *(name for names in shared for name in names)], listener)
+    source = _open_part(part, spec, [*classes, *(name for names in shared for name in names)], listener)
     if source.class_names is not None:
         relabel(source, union([source.class_names, *shared]))
     return source
@@ -114,6 +123,10 @@ def _open(spec: DataSpec, split: Split, labelled: bool, classes: Sequence[str], 
 
 def open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
     """The images of one part of a data set whose other parts have `classes`. Raises DataError where there are none."""
+    return _limited(_open_part(part, spec, classes, listener), spec, listener)
+
+
+def _open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
     first = part.paths[0]
     return _open_files(part.paths, spec) if first.is_file() else _open_folder(first, spec, classes, listener)
 
@@ -123,17 +136,66 @@ def _part_classes(part: Part, spec: DataSpec) -> tuple[str, ...]:
     with contextlib.suppress(DataError):
         if part.paths[0].suffix == ".parquet" and part.paths[0].is_file():
             return parquet_classes(part.paths, spec)
-        return tuple(open_part(part, spec, (), SILENT).class_names or ())
+        return tuple(_open_part(part, spec, (), SILENT).class_names or ())
     return ()
 
 
-def has_splits(path: Path) -> bool:
-    """Whether a folder has a training part and a test part."""
-    return find_parts(path) is not None
+def unambiguous(data: str) -> str:
+    """`data` as it can be given from any folder: `set:NAME`, an address, or an absolute path."""
+    if not data or is_remote(data):
+        return data
+    name = named_set(data)
+    return f"{PREFIX}{name}" if name else str(user_path(data.removeprefix("file://")).absolute())
 
 
-def _open_files(files: list[Path], spec: DataSpec) -> ImageSource:
-    name = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else str(files[0])
+def _open_pattern(spec: DataSpec, path: Path) -> ImageSource:
+    """The files that a pattern stands for. Raises DataError where there are none, or they are of several kinds."""
+    if not re.search(r"[*?\[{]", spec.data):
+        raise DataError(
+            f"{spec.data!r} is no folder or file here, and no data set by name (sample, {', '.join(PUBLIC)})."
+            f"{nearest(spec.data, ('sample', *PUBLIC))}"
+        )
+    files: list[Path] = []
+    for pattern in expand(str(path)):
+        matches = sorted(Path(match) for match in glob.glob(pattern, recursive=True))
+        if not matches:
+            raise DataError(f"No file here is called {pattern}.")
+        files += matches
+    files = list(dict.fromkeys(files))
+    endings = sorted({file.suffix.lower() for file in files})
+    if any(file.is_dir() for file in files):
+        if len(files) == 1:
+            return _open(replace(spec, data=str(files[0])), "train", False, (), SILENT)
+        raise DataError(
+            f"{spec.data} stands for {len(files)} folders and files. Name one folder, or files ({spec.data}/*)."
+        )
+    if endings == [".npy"] and len(files) == 1:
+        return _open_file(files[0], spec)
+    if endings in ([".tar"], [".parquet"]):
+        return _open_files(files, spec, spec.data)
+    images = [str(file) for file in files if file.suffix.lower() in extensions()]
+    if not images:
+        raise DataError(f"{spec.data} stands for {len(files)} files of no known kind ({', '.join(endings)}).")
+    return _listed(images, f"{len(images)} files {spec.data}")
+
+
+def _listed(paths: list[str], description: str) -> ListedImages:
+    return ListedImages(Path.cwd(), paths, None, [], description)
+
+
+def _open_file(path: Path, spec: DataSpec) -> ImageSource:
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        return ArrayImages.open(path, spec.layout)
+    if kind not in FILES:
+        raise DataError(
+            f"{path} is a file of no known kind ({', '.join(FILES)}). Name a folder of images, such a file, or a data set."
+        )
+    return _open_files([path], spec)
+
+
+def _open_files(files: list[Path], spec: DataSpec, name: str = "") -> ImageSource:
+    name = name or (f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else str(files[0]))
     if files[0].suffix == ".tar":
         return TarImages(files, f"tar {name}")
     return open_parquet(files if len(files) > 1 else files[0], description=f"parquet {name}", spec=spec)
@@ -151,7 +213,7 @@ def _open_folder(folder: Path, spec: DataSpec, classes: Sequence[str], listener:
         raise DataError(
             f"{inner} is a saved DatasetDict without parts for training and testing. Name one of {', '.join(places)}."
         )
-    found = index_files(folder, DEFAULT_CACHE)
+    found = index_files(folder, cache_folder("folders"))
     if found.paths:
         _tell_left_out(folder, found, listener)
     elif shards := sorted(inner.glob("[!.]*.tar")):
@@ -174,77 +236,58 @@ def _tell_lone_part(folder: Path, kind: Kind | None, listener: Listener) -> None
 
 def _tell_left_out(folder: Path, found: FileIndex, listener: Listener) -> None:
     if counted := unread(found):
-        listener.say(f"{folder} is read without its {counted}. Convert them to JPEG.")
-    others = [f"{found.left_out[ending]} {ending}" for ending in CONTAINERS if ending in found.left_out]
-    if others:
+        listener.say(f"{folder} is read without its {counted}. {advice(found)}")
+    containers = [f"{found.left_out[ending]} {ending}" for ending in CONTAINERS if ending in found.left_out]
+    if containers:
         listener.say(
-            f"{folder} holds images: its {' and '.join(others)} files are left out. To read one, name the file."
+            f"{folder} holds images: its {' and '.join(containers)} files are left out. To read one, name the file."
         )
+    if counted := others_left_out(found.left_out):
+        listener.say(f"{folder}: left out as no images: {counted}.")
 
 
-FILES = (".parquet", ".tar", ".npy")
+def _without_broken(source: ImageSource, report: Path, listener: Listener) -> ImageSource:
+    """The images that a report of `byol check-data --out` does not call broken. Raises DataError where it is no such report."""
+    try:
+        broken = set(json.loads(report.read_text())["broken"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{report} is no report of byol check-data --out ({error!r}).") from error
+    sound = np.flatnonzero([source.name(index) not in broken for index in range(len(source))])
+    listener.say(f"{source.description}: {len(source) - len(sound)} images that {report} calls broken are left out")
+    return Subset(source, sound, source.description)
 
 
-@dataclass(frozen=True)
-class DataProfile:
-    """What a look at some of the images shows."""
+def as_source(data: Any, layout: str = "") -> ImageSource:
+    """Images from Python: an (N, H, W[, C]) uint8 array, an (N, C, H, W) uint8 tensor, a torch data set, a list of images or of
+    files, a source. `layout`: the order of the axes where type and shape leave it open.
 
-    channels: int
-    short_side: int
-    """Median over the images looked at, in pixels."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    """Of all pixels per channel, in [0, 1]."""
-
-
-def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
-    """Looks at up to 256 images, evenly spread. Raises DataError where none can be decoded or there are too few."""
-    if isinstance(source, ImageFolder):
-        for name, reason in source.unreadable.items():
-            skipped.add_folder(source, name, reason)
-    if not len(source):
-        raise DataError(f"{source.description} holds 0 images; name a folder or file with images.")
-    indices = np.unique(np.linspace(0, len(source) - 1, PROBED_IMAGES).astype(int))
-    channels: list[int] = []
-    readable: list[int] = []
-    for index in indices:
-        try:
-            channels.append(source.channels(int(index)))
-            readable.append(int(index))
-        except BrokenImageError as error:
-            skipped.add(source, int(index), str(error))
-    count = max(channels, default=0)
-    sides: list[int] = []
-    sums, squares, pixels = np.zeros(count), np.zeros(count), 0
-    for index in readable:
-        try:
-            image = source.read(index, count)
-        except BrokenImageError as error:
-            skipped.add(source, index, str(error))
-            continue
-        sides.append(min(image.shape[:2]))
-        for start in range(0, len(image), PROFILED_ROWS):  # a large image whole would be many times its size in memory
-            rows = image[start : start + PROFILED_ROWS] / 255
-            sums += rows.sum(axis=(0, 1))
-            squares += np.square(rows).sum(axis=(0, 1))
-        pixels += image.shape[0] * image.shape[1]
-    if not sides:
-        name, reason = skipped.reasons[0]
-        raise DataError(
-            f"None of the {len(indices)} images looked at in {source.description} can be decoded ({name}: {reason}); "
-            "name a folder or file with images."
-        )
-    if len(source) < MIN_IMAGES:
-        raise DataError(f"{source.description} holds {len(source)} images; pretraining needs at least {MIN_IMAGES}.")
-    mean = sums / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
-    return DataProfile(count, int(np.median(sides)), tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
-
-
-def as_source(data: Any) -> ImageSource:
-    """Images from Python: an (N, H, W[, C]) uint8 array, an (N, C, H, W) uint8 tensor, a torch data set, a source."""
-    if hasattr(data, "read"):
+    Raises DataError for anything else.
+    """
+    if all(hasattr(data, name) for name in ("read", "channels", "name", "description", "__len__")):
         return data
-    if isinstance(data, torch.Tensor):
-        return ArrayImages(data.permute(0, 2, 3, 1).numpy() if data.dim() == 4 else data.numpy())
-    return ArrayImages(data) if isinstance(data, np.ndarray) else DatasetImages(data)
+    if isinstance(data, np.ndarray) and data.dtype.kind in "US":
+        data = data.ravel().tolist()
+    if isinstance(data, torch.Tensor | np.ndarray):
+        return ArrayImages(data, layout=layout)
+    if isinstance(data, list | tuple):
+        if not len(data):
+            raise DataError("The list of images is empty.")
+        paths = [isinstance(item, str | os.PathLike) for item in data]
+        if all(paths):
+            return _of_paths([user_path(os.fspath(item)) for item in data])
+        if any(paths):
+            raise DataError("The list holds paths and other things; give paths alone, or images alone.")
+    return DatasetImages(data, layout=layout)
+
+
+def _of_paths(paths: list[Path]) -> ImageSource:
+    """A list of image files."""
+    for path in paths:
+        if not path.is_file():
+            what = "a folder; give one folder by its name, not in a list" if path.is_dir() else "no file here"
+            raise DataError(f"{path}, in the list of images, is {what}.")
+        if path.suffix.lower() in FILES:
+            raise DataError(
+                f"{path}, in the list of images, is a file of many images: give it by its name, not in a list."
+            )
+    return _listed([str(path) for path in paths], f"list of {len(paths)} files")

@@ -11,16 +11,16 @@ from byol.data.spec import NO_DATA, DataSpec
 from byol.data.table import LABEL_COLUMNS, TableImages, TableLabels, find_columns, same_kind, shard_labels
 from byol.errors import DataError
 from byol.runtime.locks import one_at_a_time
+from byol.runtime.paths import cache_folder
 
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 """Larger sets are written once to the cache folder as Arrow, which is mapped and not read."""
-DEFAULT_CACHE = Path("~/.cache/byol/parquet").expanduser()
 
 
 def open_parquet(
     path: Path | list[Path],
     limit_bytes: int = MEMORY_LIMIT_BYTES,
-    cache: Path = DEFAULT_CACHE,
+    cache: Path | None = None,
     description: str = "",
     spec: DataSpec = NO_DATA,
 ) -> TableImages:
@@ -49,7 +49,8 @@ def open_parquet(
             parts = [pq.ParquetFile(file).read([columns.image]).column(0) for file in files]
             chunks = [chunk for part in parts for chunk in (part if kind is None else part.cast(kind)).chunks]
             return TableImages(pa.chunked_array(chunks, kind or parts[0].type), folder, description, columns, labels)
-        return ArrowImages([_as_arrow(files, columns.image, kind, cache)], folder, description, columns, labels)
+        place = cache or cache_folder("parquet")
+        return ArrowImages([_as_arrow(files, columns.image, kind, place)], folder, description, columns, labels)
     except (pa.ArrowException, OSError) as error:
         place = folder if len(files) > 1 else files[0]
         raise DataError(f"{place} cannot be read as parquet ({str(error).splitlines()[0]}).") from error

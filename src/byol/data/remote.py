@@ -15,8 +15,8 @@ from pathlib import Path
 from byol.errors import DataError
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.locks import one_at_a_time
+from byol.runtime.paths import cache_folder
 
-DEFAULT_CACHE = Path("~/.cache/byol/shards").expanduser()
 TIMEOUT_SECONDS = 60
 BLOCK_BYTES = 1 << 20
 MAX_SHARDS = 100_000
@@ -27,13 +27,13 @@ def is_remote(data: str) -> bool:
     return data.startswith(("http://", "https://"))
 
 
-def fetch_shards(data: str, cache: Path = DEFAULT_CACHE, listener: Listener = SILENT) -> list[Path]:
+def fetch_shards(data: str, cache: Path | None = None, listener: Listener = SILENT) -> list[Path]:
     """The local files of all shards that the address stands for, in its order; those already there are not fetched.
 
     Raises DataError where one cannot be had whole; those before it are kept.
     """
     addresses = expand(data)
-    folder = cache / hashlib.sha256(data.encode()).hexdigest()[:32]
+    folder = (cache or cache_folder("shards")) / hashlib.sha256(data.encode()).hexdigest()[:32]
     files = [folder / f"{number:06d}.tar" for number in range(len(addresses))]
     with one_at_a_time(folder):
         missing = [number for number, file in enumerate(files) if not file.exists()]
@@ -46,18 +46,24 @@ def fetch_shards(data: str, cache: Path = DEFAULT_CACHE, listener: Listener = SI
 
 
 def expand(address: str) -> list[str]:
-    """Every address that `{000..146}` in one stands for. Raises DataError where the range is none."""
+    """Every address or path that `{000..146}` or `{a,b}` in one stands for. Raises DataError where the braces hold neither."""
     found = re.search(r"\{([^{}]*)\}", address)
     if not found:
         return [address]
     first, dots, last = found[1].partition("..")
-    if not (dots and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-        raise DataError(f"{{{found[1]}}} in {address} is not a range of shards like {{000000..000146}}.")
+    if dots and first.isdecimal() and last.isdecimal() and int(first) <= int(last):
+        count, parts = int(last) - int(first) + 1, (f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1))
+    elif "," in found[1]:
+        parts = found[1].split(",")
+        count = len(parts)
+    else:
+        raise DataError(
+            f"{{{found[1]}}} in {address} is not a range of shards like {{000000..000146}}, nor a list like {{a,b}}."
+        )
     tails = expand(address[found.end() :])
-    if (int(last) - int(first) + 1) * len(tails) > MAX_SHARDS:
+    if count * len(tails) > MAX_SHARDS:
         raise DataError(f"{address} stands for more than {MAX_SHARDS} shards.")
-    numbers = range(int(first), int(last) + 1)
-    return [f"{address[: found.start()]}{number:0{len(first)}d}{tail}" for number in numbers for tail in tails]
+    return [f"{address[: found.start()]}{part}{tail}" for part in parts for tail in tails]
 
 
 def _fetch(address: str, file: Path) -> None:

@@ -41,6 +41,31 @@ class ImageSource(Protocol):
 
 
 @runtime_checkable
+class Stored(Protocol):
+    """A source that can tell whether its images are others than before."""
+
+    most_fingerprinted: int | None
+    """Images whose bytes count; None: all."""
+
+    def stored(self, index: int) -> bytes:
+        """The bytes that hold the image, or those of a large file that stand for it. Raises BrokenImageError."""
+        ...
+
+    def stamp(self, index: int) -> bytes:
+        """Bytes that change whenever the image does. Raises BrokenImageError."""
+        ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A source that knows how many bytes hold an image."""
+
+    def sizes(self, indices: NDArray[np.int64]) -> list[int]:
+        """Bytes of each image; -1 where it is missing."""
+        ...
+
+
+@runtime_checkable
 class Part(Protocol):
     """A source of some images of another one, which stand at `indices` there (`data.subset`)."""
 
@@ -65,13 +90,57 @@ def with_channels(pixels: Image, channels: int) -> Image:
 
 
 FINGERPRINTED_NAMES = 1000
+FINGERPRINTED_SIZES = 2**16
+"""Images whose sizes in bytes count."""
+FINGERPRINTED_BYTES = 2**28
+"""Bytes that count, where the source does not say how many images."""
+VERSION = "2:"
+"""Prefix of fingerprints of content. Earlier ones, of names alone, have none."""
 
 
 def fingerprint(source: ImageSource) -> str:
+    """18 characters that change with the number of images, their names, sizes and pixels.
+
+    A random sample of the bytes counts where there are many, always the same one: some of each of a thousand files, the rows
+    of arrays and tables up to 256 MB.
+    """
+    digest = hashlib.sha256(earlier_fingerprint(source).encode())
+    order = np.random.default_rng(0).permutation(len(source))
+    inner, places = whole(source)
+    if isinstance(inner, Sized):
+        digest.update(repr(inner.sizes(places[np.sort(order[:FINGERPRINTED_SIZES])])).encode())
+    if isinstance(inner, Stored):
+        left = FINGERPRINTED_BYTES
+        for index in order[: inner.most_fingerprinted]:
+            try:
+                content = inner.stored(int(places[index]))
+            except BrokenImageError as error:
+                content = str(error).encode(errors="replace")
+            digest.update(hashlib.sha256(content).digest())
+            left -= len(content)
+            if left < 0:
+                break
+    return VERSION + digest.hexdigest()[:16]
+
+
+def earlier_fingerprint(source: ImageSource) -> str:
     """16 hexadecimal digits that change with the number of images and, of up to a thousand evenly spread, the names."""
     chosen = np.unique(np.linspace(0, len(source) - 1, FINGERPRINTED_NAMES).astype(int))
     names = [source.name(int(index)) for index in chosen]
     return hashlib.sha256("\n".join([str(len(source)), *names]).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def has_fingerprint(source: ImageSource, known: str) -> bool:
+    """Whether `known`, of this version or an earlier one, is the source's; an empty one is everyone's."""
+    return known in ("", fingerprint(source) if known.startswith(VERSION) else earlier_fingerprint(source))
+
+
+def whole(source: ImageSource) -> tuple[ImageSource, NDArray[np.int64]]:
+    """The source that `source` is a part of, and where in it each image stands."""
+    places = np.arange(len(source))
+    while isinstance(source, Part):
+        source, places = source.source, source.indices[places]
+    return source, places
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from byol.runtime.paths import cache_folder, user_path
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -17,11 +19,17 @@ class DataSpec:
     """Column of a table that holds the images. Default: the one that fits by type and name."""
     label_column: str = ""
     """Column of a table that holds the classes. Default: `label`, or another common name."""
+    layout: str = ""
+    """Order of the axes of an array: NHW, NHWC or NCHW. Default: by type and shape (`data.layout`)."""
+    max_megapixels: float = 250
+    """Larger images count as broken: they fill the memory."""
+    checked: str = ""
+    """Report of `byol check-data --out`; the images that it found broken are left out."""
 
     @property
     def folder(self) -> Path:
         """`root`, or its default."""
-        return Path(self.root).expanduser() if self.root else Path.home() / ".cache" / "byol"
+        return user_path(self.root) if self.root else cache_folder("")
 
     def with_columns_of(self, other: "DataSpec") -> "DataSpec":
         """The same images, read by the columns that `other` names where none is named here."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from byol.data.card import read_card
-from byol.data.file_index import CONTAINERS, EXTENSIONS
+from byol.data.decode import extensions
+from byol.data.file_index import CONTAINERS
 from byol.data.image_folder import NO_CLASSES
 from byol.errors import DataError
 
@@ -25,7 +26,7 @@ FILLER = (
     *("split", "splits", "folder", "of", "part", "shard", "batch", "files", "full"),
 )
 """Words that tell nothing about a part."""
-DATA = (*EXTENSIONS, *CONTAINERS, ".arrow", ".npy")
+CONTAINERS_AND_ARRAYS = (*CONTAINERS, ".arrow", ".npy")
 MAX_NAMES = 8
 """Names in a message."""
 MAX_DEPTH = 8
@@ -109,7 +110,7 @@ def _list(place: Path) -> _Content:
                 continue
             if _is_folder(entry):
                 content.folders.append(entry.name)
-            elif ending in DATA:
+            elif ending in CONTAINERS_AND_ARRAYS or ending in extensions():
                 content.has_data = True
                 content.containers += [entry.name] if ending in CONTAINERS else []
     return _Content(sorted(content.folders), sorted(content.containers), content.has_data)

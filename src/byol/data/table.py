@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from byol.data.classes import Labels, canonical, is_number, several_spellings
 from byol.data.decode import EncodedImages
@@ -80,6 +81,20 @@ class TableImages(EncodedImages):
             return place.read_bytes()
         except (OSError, ValueError) as error:
             raise BrokenImageError(getattr(error, "strerror", "") or str(error)) from error
+
+    def sizes(self, indices: NDArray[np.int64]) -> list[int]:
+        """Bytes of each image, or of its path; -1 where there is none."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.images
+        try:
+            if pa.types.is_struct(column.type):
+                column = pc.struct_field(column, "bytes")  # pyright: ignore[reportAttributeAccessIssue]
+            lengths = pc.binary_length(column).fill_null(-1)  # pyright: ignore[reportAttributeAccessIssue]
+        except pa.ArrowException:  # a type without lengths
+            return []
+        return lengths.to_numpy()[indices].tolist()
 
     def _path(self, index: int) -> str | None:
         """Without a copy of the image."""

@@ -5,16 +5,21 @@ The headers are read once; afterwards an image is read from its place in the tar
 
 import os
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from byol.data.classes import Labels, several_spellings
-from byol.data.decode import EncodedImages
-from byol.data.file_index import EXTENSIONS
+from byol.data.decode import EncodedImages, extensions
+from byol.data.file_index import HIDDEN, NO_ENDING
 from byol.errors import BrokenImageError, DataError
 
 MAX_LABEL_BYTES = 64
+LABEL = ".cls"
+LINK, MASK = "link", "further image of a sample (x.mask.png beside x.png)"
+"""Kinds of what is left out, beside endings."""
 
 
 class TarImages(EncodedImages):
@@ -30,10 +35,11 @@ class TarImages(EncodedImages):
         names: list[str] = []
         places: list[tuple[int, int, int]] = []
         labels: list[str | None] = []
+        self.left_out: Counter[str] = Counter()
         for number, file in enumerate(self.files):
-            _read_headers(file, number, names, places, labels)
+            _read_headers(file, number, names, places, labels, self.left_out)
         if not names:
-            raise DataError(f"{self.description} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}).")
+            raise DataError(f"{self.description} holds no image (JPEG, PNG, WebP, TIFF and what else Pillow reads).")
         self.names = names
         self.places = np.asarray(places, np.int64)
         self.labels, self.class_names, self.label_notes = None, None, []
@@ -52,6 +58,10 @@ class TarImages(EncodedImages):
     def name(self, index: int) -> str:
         return f"{self.files[self.places[index, 0]].name}/{self.names[index]}"
 
+    def sizes(self, indices: NDArray[np.int64]) -> list[int]:
+        """Bytes of each image."""
+        return self.places[indices, 2].tolist()
+
     def content(self, index: int) -> bytes:
         number, start, length = self.places[index].tolist()
         try:
@@ -63,26 +73,42 @@ class TarImages(EncodedImages):
 
 
 def _read_headers(
-    file: Path, number: int, names: list[str], places: list[tuple[int, int, int]], labels: list[str | None]
+    file: Path,
+    number: int,
+    names: list[str],
+    places: list[tuple[int, int, int]],
+    labels: list[str | None],
+    left_out: Counter[str],
 ) -> None:
     classes: dict[str, str] = {}
+    stored: dict[str, tuple[int, int]] = {}
     first = len(names)
     try:
         with tarfile.open(file, "r:") as tar:
             for member in tar:
                 key, extension = os.path.splitext(member.name)
-                if os.path.basename(key).startswith("."):  # macOS adds `._photo.jpg` to a photo.jpg
+                extension = extension.lower()
+                if member.isfile():
+                    stored[member.name] = (member.offset_data, member.size)
+                elif not member.islnk() or member.linkname not in stored:
+                    left_out[LINK] += member.islnk() or member.issym()
                     continue
-                if member.isfile() and extension.lower() in EXTENSIONS:
+                if os.path.basename(key).startswith("."):  # macOS adds `._photo.jpg` to a photo.jpg
+                    left_out[HIDDEN] += 1
+                elif extension in extensions():
                     names.append(member.name)
-                    places.append((number, member.offset_data, member.size))
-                elif member.isfile() and extension == ".cls" and member.size <= MAX_LABEL_BYTES:
+                    places.append((number, *stored[(member.isfile() and member.name) or member.linkname]))
+                elif extension != LABEL:
+                    left_out[extension or NO_ENDING] += 1
+                elif member.size <= MAX_LABEL_BYTES:
                     content = tar.extractfile(member)
                     classes[key] = content.read().decode("utf-8", "replace").strip() if content else ""
             _require_end(file, tar.offset)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{file} cannot be read as an uncompressed tar ({error}).") from error
+    before = len(names)
     _leave_parts_out(names, places, first)
+    left_out[MASK] += before - len(names)
     labels.extend(classes.get(os.path.splitext(name)[0]) or None for name in names[first:])
 
 

@@ -66,7 +66,25 @@ class Encoder(nn.Module):
                 f"An encoder takes a tensor of images, (N, C, H, W), uint8 or float in [0, 1]; found {found}. byol.embed "
                 "reads folders and files."
             )
+        self._require_images(images.shape)
         return self.encode_preprocessed(self.preprocess(images))
+
+    def _require_images(self, shape: tuple[int, ...]) -> None:
+        """Raises EncoderError where a tensor of this shape holds no images with the encoder's channels."""
+        _, channels, height, width = shape
+        wanted = self.description.in_channels
+        if channels != wanted:
+            last = (
+                f" or, with channels last, of {width} channels; give images.permute(0, 3, 1, 2)"
+                if width == wanted
+                else ""
+            )
+            raise EncoderError(
+                f"The encoder takes images of {wanted} channels, (N, {wanted}, H, W); found {tuple(shape)}: images of {channels} "
+                f"channels{last}."
+            )
+        if not height or not width:
+            raise EncoderError(f"Images of {height} x {width} px hold nothing to encode.")
 
     @torch.no_grad()
     def encode_preprocessed(self, normalised: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from byol.errors import CheckpointError, EncoderError, RunError
 from byol.nets.encoder import create_encoder
 from byol.runtime import checkpoint
 from byol.runtime.files import replacing, write_json
+from byol.runtime.paths import user_path
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 PLAIN_WEIGHTS, ONNX_WEIGHTS = "model.safetensors", "encoder.onnx"
@@ -84,7 +85,7 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
     `module`: an untrained encoder of the same shape, where the encoder is not one that a name can rebuild. Raises
     RunError where the files are missing, CheckpointError or RunError where they are damaged, EncoderError where they do not fit.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     description = read_description(run_of(folder))
     if folder.is_file():
         named = checkpoint.load(folder)["method"]
@@ -115,7 +116,7 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
 
 def run_of(name: str | Path) -> Path:
     """The folder of the run that a checkpoint is of; any other path as it is."""
-    path = Path(name)
+    path = user_path(name)
     return path.parent.parent if path.is_file() else path
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from byol.data.profile import format_words
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, EncoderError
@@ -59,11 +60,12 @@ def extract(
     An `Encoder` is given `batch_size` images at a time, whatever their sizes; another `encode` those of one size.
     A batch of large images ends at 256 MB. `listener` is told of it as `work`.
     """
-    skipped = SkippedImages() if skipped is None else skipped
+    broken = SkippedImages()
     keep_freed_memory(device)
     vectors = torch.empty(0)
     indices: list[int] = []
-    for numbers, found in _encoded(encode, source, channels, device, batch_size, skipped):
+    done = 0
+    for numbers, found in _encoded(encode, source, channels, device, batch_size, broken):
         parts = found.float().cpu()
         if not bool((parts.abs() < LARGEST).all()):
             raise EncoderError(
@@ -74,9 +76,15 @@ def extract(
             vectors = parts.new_empty(len(source), *parts.shape[1:])
         vectors[numbers] = parts
         indices.extend(numbers)
-        listener.work(work, len(indices) + len(skipped), len(source))
+        listener.work(work, done := len(indices) + len(broken), len(source))
+    if done < len(source):  # broken ones at the end
+        listener.work(work, len(source), len(source))
+    if skipped is not None:
+        skipped.images.update(broken.images)
+    if rule := format_words(source):
+        listener.say(f"{source.description}: {rule}")
     if not indices:
-        name, reason = next(iter(skipped.reasons), ("", "it is empty"))
+        name, reason = next(iter(broken.reasons), ("", "it is empty"))
         raise DataError(f"No image of {source.description} can be decoded; {name}: {reason}.")
     chosen = torch.tensor(indices).sort().values
     labels = None if source.labels is None else torch.from_numpy(source.labels)[chosen]

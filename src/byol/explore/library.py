@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from byol.data.decode import decode
-from byol.data.source import ImageSource, SkippedImages, fingerprint
+from byol.data.source import ImageSource, SkippedImages, Stored, whole
+from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, RunError
 from byol.evaluate.features import extract
@@ -30,11 +31,8 @@ from byol.runtime.listener import SILENT, Listener
 
 NEAREST_OF_EACH = 8
 """Neighbours among which near-duplicates are looked for."""
-COMPARED_IMAGES = 32
-"""Whose pixels tell whether vectors that were kept are of these images."""
 MOST_FOR_SLOW_MAPS = 5000
 SHOWN_OF_CLUSTER = 12
-ARRAYS = ("indices", "mean", "unit")
 
 Show = Callable[[int, int], None]
 
@@ -165,7 +163,7 @@ class Library:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(
-                path, "".join(f"{self.path(image)}\n" for image in wanted).encode("utf-8", "surrogateescape")
+                path, "".join(f"{_line(self.path(image))}\n" for image in wanted).encode("utf-8", "surrogateescape")
             )
         except OSError as error:
             raise RunError(f"{path} cannot be written ({error.strerror}).") from error
@@ -203,50 +201,74 @@ def open_library(
     *,
     listener: Listener = SILENT,
 ) -> tuple[Library, SkippedImages]:
-    """Embeds all images, or reads their vectors from `out`/vectors.npz where the same encoder wrote them before.
+    """Embeds all images but those whose vectors the same encoder left in `out`/vectors.npz; images that changed are others.
 
     Raises DataError where fewer than two images can be read.
     """
     skipped, cache = SkippedImages(), out / "vectors.npz"
-    images = [fingerprint(source), source.description, _content(source, encoder.description.in_channels)]
-    about = json.dumps({"images": images, "weights": encoder.fingerprint()})
-    found = _cached(cache, about)
-    if found is None:
-        features = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped, listener=listener)
-        mean = features.vectors.mean(dim=0)
-        found = features.indices, mean, functional.normalize(features.vectors - mean, dim=1)
-        out.mkdir(parents=True, exist_ok=True)
-        with replacing(cache) as temporary, temporary.open("wb") as file:
-            arrays = dict(zip(ARRAYS, (tensor.numpy() for tensor in found), strict=True))
-            np.savez(file, about=np.array(about), **arrays)
-    if len(found[0]) < 2:
-        raise DataError(
-            f"Only {len(found[0])} image of {source.description} can be read; exploring needs two at least."
-        )
-    listener.say(f"drawing the map of {len(found[0]):,} images")
-    indices, mean, unit = found
+    about = json.dumps({"weights": encoder.fingerprint()})
+    keys = _keys(source)
+    vectors, is_known = _known(cache, about, keys, encoder.num_features)
+    missing = np.flatnonzero(~is_known)
+    if len(missing):
+        part = source if len(missing) == len(source) else Subset(source, missing, source.description)
+        try:
+            features = extract(
+                encoder, part, encoder.description.in_channels, device, skipped=skipped, listener=listener
+            )
+        except DataError:  # not one of them can be decoded
+            if len(missing) == len(source):
+                raise
+        else:
+            fresh = missing[features.indices.numpy()]
+            vectors[fresh], is_known[fresh] = features.vectors.numpy(), True
+            out.mkdir(parents=True, exist_ok=True)
+            with replacing(cache) as temporary, temporary.open("wb") as file:
+                np.savez(file, about=np.array(about), keys=keys[is_known], vectors=vectors[is_known])
+    indices = torch.from_numpy(np.flatnonzero(is_known))
+    if len(indices) < 2:
+        raise DataError(f"Only {len(indices)} image of {source.description} can be read; exploring needs two at least.")
+    listener.say(f"drawing the map of {len(indices):,} images")
+    found = torch.from_numpy(vectors[is_known])
+    mean = found.mean(dim=0)
+    unit = functional.normalize(found - mean, dim=1)
     return Library(source, encoder, device, indices, mean, unit, out, listener=listener), skipped
 
 
-def _content(source: ImageSource, channels: int) -> str:
-    """16 hexadecimal digits of a few images' pixels: rows of a table, say, have no names that tell them apart."""
-    digest = hashlib.sha256()
-    for index in np.unique(np.linspace(0, len(source) - 1, COMPARED_IMAGES).astype(int)):
-        try:
-            digest.update(source.read(int(index), channels).tobytes())
-        except BrokenImageError as error:
-            digest.update(str(error).encode(errors="replace"))
-    return digest.hexdigest()[:16]
+def _line(path: str) -> str:
+    """The path in one line: quoted as JSON where it has a line break."""
+    return json.dumps(path) if path.splitlines() != [path] else path
 
 
-def _cached(path: Path, about: str) -> tuple[Tensor, ...] | None:
+def _keys(source: ImageSource) -> np.ndarray:
+    """(N,) 16 bytes of each image that change with its name, its file's times and size, or its pixels."""
+    inner, places = whole(source)
+
+    def key(index: int) -> bytes:
+        digest = hashlib.blake2b(source.name(index).encode("utf-8", "surrogateescape"), digest_size=16)
+        if isinstance(inner, Stored):
+            try:
+                digest.update(inner.stamp(int(places[index])))
+            except BrokenImageError as error:
+                digest.update(str(error).encode(errors="replace"))
+        return digest.digest()
+
+    return np.frombuffer(b"".join(key(index) for index in range(len(source))), np.dtype("V16"))
+
+
+def _known(path: Path, about: str, keys: np.ndarray, num_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """(vectors of all images (N, D), which of them were kept in the file (N,))."""
+    vectors, is_known = np.zeros((len(keys), num_features), np.float32), np.zeros(len(keys), bool)
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["about"]) == about:
-                return tuple(torch.from_numpy(file[name]) for name in ARRAYS)
+                rows = {key.tobytes(): row for row, key in enumerate(file["keys"])}
+                places = np.array([rows.get(key.tobytes(), -1) for key in keys], np.int64)
+                vectors[places >= 0] = file["vectors"][places[places >= 0]]
+                is_known = places >= 0
     except Exception:  # whatever lies there is made again
-        pass
-    return None
+        return np.zeros_like(vectors), np.zeros(len(keys), bool)
+    return vectors, is_known
 
 
 def _webp(pixels: np.ndarray) -> bytes:

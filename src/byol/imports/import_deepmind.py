@@ -13,6 +13,7 @@ from byol.export.snippet import byol_snippet
 from byol.imports.deepmind_checkpoint import Network, read_checkpoint, resnet_settings
 from byol.nets.encoder import create_encoder
 from byol.runtime.files import new_folder, replacing, write_atomically
+from byol.runtime.paths import user_path
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 
 LICENCE = "cc-by-nc-4.0"
@@ -28,7 +29,7 @@ def import_deepmind(
     the names of `byol.methods.byol.BYOL`. Raises CheckpointError for a file that is no such checkpoint, or that holds
     anything but arrays and plain containers; nothing of it is ever run.
     """
-    file, out = Path(file), Path(out)
+    file, out = user_path(file), user_path(out)
     if image_size < 8:
         raise ConfigError(f"--image-size must be at least 8; found {image_size}.")
     checkpoint = read_checkpoint(file)

@@ -15,6 +15,7 @@ from byol.encoder.encoder_file import ELSEWHERE, load_encoder, require_whole, sa
 from byol.errors import CheckpointError, ConfigError
 from byol.nets.encoder import create_encoder, find_num_features, pretrained_normalization
 from byol.runtime.files import new_folder
+from byol.runtime.paths import user_path
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 
 COUNTERS = "num_batches_tracked"
@@ -41,7 +42,7 @@ def import_timm(model: str, out: str | Path, *, weights: str | Path = "", image_
         raise ConfigError(f"--image-size must be at least 8; found {image_size}.")
     module = create_encoder(model, image_size=image_size, pretrained=not weights, **SETTINGS)
     if weights:
-        tensors = _read(Path(weights))
+        tensors = _read(user_path(weights))
         for name in _classifier(model):
             for part in ("weight", "bias"):
                 tensors.pop(f"{name}.{part}", None)
@@ -61,7 +62,7 @@ def import_timm(model: str, out: str | Path, *, weights: str | Path = "", image_
         antialias=True,
         provenance={"how": ELSEWHERE, "training": {"imported from": source}},
     )
-    with new_folder(Path(out)) as writing:
+    with new_folder(user_path(out)) as writing:
         save_encoder(writing, module, description)
     return load_encoder(out)
 

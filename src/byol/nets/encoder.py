@@ -143,24 +143,31 @@ def has_pooled_stem(encoder: nn.Module) -> bool:
 def find_num_features(encoder: nn.Module, in_channels: int, image_size: int) -> int:
     """Width of the encoder's output, measured by one forward in eval mode.
 
-    Raises EncoderError if the output is not (N, D).
+    Raises EncoderError where it is no module, does not take such images, or its output is not (N, D).
     """
+    if not isinstance(encoder, nn.Module):
+        raise EncoderError(f"The encoder must be a torch.nn.Module, ready made; found {encoder!r}.")
+    kind = type(encoder).__name__
     parameter = next(encoder.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     was_training = encoder.training
     encoder.eval()
     try:
         output = encoder(torch.zeros(2, in_channels, image_size, image_size, device=device))
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # whatever a module that others wrote comes upon
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise EncoderError(
-            f"The encoder {type(encoder).__name__} does not take images of {in_channels} channels at {image_size} px "
-            f"({str(error).splitlines()[0]})."
+            f"The encoder {kind} does not take images of {in_channels} channels at {image_size} px ({reason})."
         ) from error
     finally:
         encoder.train(was_training)
+    if not isinstance(output, torch.Tensor):
+        raise EncoderError(
+            f"The encoder {kind} gives {type(output).__name__}, not a tensor; wrap it in a module that returns the one tensor of "
+            f"vectors, (N, D)."
+        )
     if output.dim() != 2:
         raise EncoderError(
-            f"The encoder {type(encoder).__name__} gives {tuple(output.shape)}; it must give one vector per image, (N, D). "
-            f"End it with pooling."
+            f"The encoder {kind} gives {tuple(output.shape)}; it must give one vector per image, (N, D). End it with pooling."
         )
     return output.shape[1]

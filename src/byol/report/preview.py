@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from byol.build.settings import Asked, resolve
 from byol.build.views import plain_views
 from byol.config import validate
-from byol.data.open import profile
+from byol.data.profile import profile
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import DataError
 from byol.report.suitability import view_warnings
@@ -69,4 +69,4 @@ def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3)
     short_side = resolved.views.decode_short_side
     images, names = readable(source, seen.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
     grid = view_grid(plain_views(resolved), images, names, draws=draws)
-    return Preview(grid, resolved.views.size, view_warnings(resolved, seen))
+    return Preview(grid, resolved.views.size, [*seen.notes, *view_warnings(resolved, seen)])

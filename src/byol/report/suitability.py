@@ -3,7 +3,7 @@
 import torch
 
 from byol.config import Config, ViewConfig
-from byol.data.open import DataProfile
+from byol.data.profile import DataProfile
 from byol.views.blur import gaussian_kernel, kernel_radius
 
 MOST_BLUR = 0.02

@@ -24,6 +24,7 @@ from byol.report.view_grid import readable, view_grid
 from byol.runtime.files import write_atomically
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import user_path
 
 REPORT = "report.html"
 MOST_IMAGES = 10_000
@@ -70,8 +71,8 @@ def write_report(
         raise RunError("Name at least one run directory.")
     if not 2 <= num_images <= MOST_IMAGES:
         raise DataError(f"The report shows from 2 to {MOST_IMAGES:,} images; found {num_images}.")
-    path = _place(Path(runs[0]), out)
-    found = read_runs([Path(run) for run in runs])
+    path = _place(user_path(runs[0]), out)
+    found = read_runs([user_path(run) for run in runs])
     looks, listener = _Looks(), Listener(say, show)
     try:
         source = _open(found[0], as_spec(data), listener) if source is None else source
@@ -97,7 +98,7 @@ def report_after(run: Path, source: ImageSource | None, listener: Listener) -> N
 
 
 def _place(run: Path, out: str | Path | None) -> Path:
-    path = run / REPORT if out is None else Path(out)
+    path = run / REPORT if out is None else user_path(out)
     if path.is_dir():
         raise RunError(f"{path} is a directory; name a file with --out.")
     if out is not None and not path.parent.is_dir():

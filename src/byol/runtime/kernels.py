@@ -13,9 +13,10 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from byol.runtime.paths import cache_folder
+
 PACKAGE = Path(__file__).parent.parent
 SOURCES = tuple(sorted(PACKAGE.glob("**/*.cpp")))
-DEFAULT_CACHE = Path("~/.cache/byol/kernels").expanduser()
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC")
 COMPILERS = ("c++", "g++", "clang++")
 COMPILE_SECONDS = 120
@@ -48,7 +49,7 @@ def prepare() -> str:
     try:
         missing = [(source, place) for source in SOURCES if not (place := _place(source, compiler)).exists()]
         if missing:
-            DEFAULT_CACHE.mkdir(parents=True, exist_ok=True, mode=0o700)
+            cache_folder("kernels").mkdir(parents=True, exist_ok=True, mode=0o700)
             _build(compiler, missing)
         for source in SOURCES:
             ctypes.CDLL(str(_place(source, compiler)))
@@ -87,7 +88,7 @@ def _place(source: Path, compiler: str) -> Path:
     files = (source, *sorted(source.parent.glob("*.h")))
     parts = (*(file.read_text() for file in files), repr(FLAGS), _target(compiler))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    return DEFAULT_CACHE / f"{source.stem}-{key}.so"
+    return cache_folder("kernels") / f"{source.stem}-{key}.so"
 
 
 @cache

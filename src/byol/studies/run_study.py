@@ -17,6 +17,7 @@ from byol.recipes import recipe
 from byol.runtime.files import finite, make_folder, write_atomically, write_json
 from byol.runtime.hardware import choose_device, num_cores
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import user_path
 from byol.runtime.ranks import num_processes
 from byol.studies import find_study
 from byol.studies.budget import BUDGET, PROTOCOL, budgeted
@@ -76,7 +77,7 @@ def begin(
     chosen = find_study(name)
     if scale not in chosen.scales:
         raise ConfigError(f"The study {name} has no scale {scale}; it has {', '.join(chosen.scales)}.")
-    folder = Path(out) if out is not None else Path("runs/studies") / f"{name}-{scale}"
+    folder = user_path(out) if out is not None else Path("runs/studies") / f"{name}-{scale}"
     tasks = plan(chosen, scale, seeds, folder, data=data, settings=settings)
     listener.say(f"study {name}: {chosen.asked(scale)}")
     source = open_source(tasks[0].data, listener=listener)

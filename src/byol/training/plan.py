@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from byol.build.settings import Asked, build_schedule, resolve
 from byol.build.views import by_view_size
 from byol.config import Config, override
-from byol.data.open import DataProfile
+from byol.data.profile import DataProfile
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError

@@ -33,7 +33,7 @@ def _check(images: Tensor) -> None:
     if not images.is_floating_point():
         raise DataError(f"Images must be uint8 (0 to 255) or floats in [0, 1]; found {images.dtype}.")
     low, high = (float(extreme) for extreme in images.aminmax()) if images.numel() else (0.0, 1.0)
-    if low < -ROUNDING or high > 1 + ROUNDING:
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN, too
         raise DataError(
             f"Float images must be in [0, 1] and not normalised; found {low:.4g} to {high:.4g}. Divide by 255, or give uint8."
         )

@@ -243,7 +243,7 @@ def test_stray_image_beside_the_class_folders_is_named(tmp_path: Path) -> None:
 def test_labels_of_arrays_without_names_are_called_by_their_numbers() -> None:
     from byol.data.arrays import ArrayImages
 
-    labels = labels_of(ArrayImages(np.zeros((3, 4, 4, 3), np.uint8), np.array([70, 5, 70])))
+    labels = labels_of(ArrayImages(np.zeros((3, 8, 8, 3), np.uint8), np.array([70, 5, 70])))
     assert labels is not None
     assert (labels.codes.tolist(), labels.names) == ([1, 0, 1], ("5", "70"))
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from byol.data.labelled import labelled_splits
-from byol.data.open import has_splits, open_source
-from byol.data.splits import kind_of
+from byol.data.open import open_source
+from byol.data.splits import find_parts, kind_of
 from byol.errors import DataError
 from byol.runtime.listener import Listener
 from tests.unit.data.test_labels import as_class_labels, as_folder, as_strings, as_tar, named, rows
@@ -72,7 +72,7 @@ def test_folders_of_parts_by_the_names_people_use(tmp_path: Path, train: str, te
     if "ILSVRC" in train:
         (tmp_path / "d" / "ILSVRC" / "Annotations").mkdir()
     said: list[str] = []
-    assert has_splits(tmp_path / "d")
+    assert find_parts(tmp_path / "d") is not None
     assert sizes(tmp_path / "d", said) == (8, 4)
     assert any(line.startswith("train part: ") and train.split("/")[-1] in line for line in said)
     assert any(line.startswith("test images: ") and test.split("/")[-1] in line for line in said)
@@ -171,7 +171,7 @@ def test_files_that_look_like_parts_and_are_none_are_refused(tmp_path: Path, nam
 
 @pytest.mark.parametrize("names", [["bus", "car", "train"], ["test tube", "beaker"], ["dev board", "laptop", "tablet"]])
 def test_classes_whose_names_tell_of_parts_are_classes(tmp_path: Path, names: list[str]) -> None:
-    assert not has_splits(as_folder(tmp_path / "d", rows(names)))
+    assert find_parts(as_folder(tmp_path / "d", rows(names))) is None
     assert open_source(tmp_path / "d").class_names == sorted(names)
 
 

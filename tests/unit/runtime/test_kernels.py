@@ -18,7 +18,7 @@ def test_kernels_are_built_once_and_a_broken_compiler_is_told(tmp_path: Path, mo
     source = tmp_path / "twice.cpp"
     source.write_text('extern "C" int twice(int x) { return 2 * x; }\n')
     monkeypatch.setattr(kernels, "SOURCES", (source,))
-    monkeypatch.setattr(kernels, "DEFAULT_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(kernels, "cache_folder", lambda name: tmp_path / "cache")
     kernels.prepare.cache_clear()
     try:
         assert kernels.prepare() == ""
@@ -66,7 +66,7 @@ exec sleep 60
         source.write_text(source.name)
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setattr(kernels, "SOURCES", sources)
-    monkeypatch.setattr(kernels, "DEFAULT_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(kernels, "cache_folder", lambda name: tmp_path / "cache")
     kernels.prepare.cache_clear()
     try:
         assert kernels.prepare() == f"{compiler} cannot build bad.cpp (bad.cpp: not today)"

@@ -1,0 +1,118 @@
+"""The order of axes of images given as arrays or tensors, by one rule.
+
+The rule: torch tensors are channels-first, numpy arrays channels-last, and the shape must agree. A reading agrees where the
+channels are 1, 3 or 4, or fewer than both sides. Where the type's reading does not agree, or the other one does too, the
+images are refused, and `layout` decides.
+"""
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from byol.data.source import Image
+from byol.errors import DataError
+
+Layout = Literal["", "NHW", "NHWC", "NCHW"]
+"""Order of the axes: images, height, width, channels. Empty: by the rule."""
+USUAL_CHANNELS = (1, 3, 4)
+SMALLEST_SIDE = 5
+"""Pixels. A side of a picture that is mistaken for a stack is at least this long."""
+
+
+def as_stack(images: Any, layout: str = "") -> Image:
+    """(N, H, W) or (N, H, W, C) uint8 array or (N, C, H, W) uint8 tensor -> (N, H, W, C) array that shares the memory.
+
+    Raises DataError for another type of number, or where type and shape leave the order of the axes open.
+    """
+    if layout not in get_args(Layout):
+        raise DataError(f"There is no layout {layout!r}; there are {', '.join(filter(None, get_args(Layout)))}.")
+    pixels = _as_array(images)
+    order = layout or _layout(pixels.shape, first=isinstance(images, torch.Tensor))
+    if len(order) != pixels.ndim:
+        raise DataError(f"The layout {order} has {len(order)} axes; the images have the shape {pixels.shape}.")
+    if order == "NHW":
+        return pixels[..., None]
+    return pixels.transpose(0, 2, 3, 1) if order == "NCHW" else pixels
+
+
+def as_picture(image: Any, layout: str = "") -> Image:
+    """One image, (H, W), (H, W, C) or, as a tensor, (C, H, W), uint8 -> (H, W, C). Raises DataError as `as_stack`."""
+    if not layout and getattr(image, "ndim", 0) not in (2, 3):
+        raise DataError(f"it has the shape {tuple(getattr(image, 'shape', ()))}, which is no picture")
+    order = layout or ("NHW" if image.ndim == 2 else "")
+    return as_stack(image[None], order)[0]
+
+
+def _as_array(images: Any) -> Image:
+    pixels = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    if pixels.dtype != np.uint8:
+        raise DataError(
+            f"Images must be uint8, 0 to 255; found {pixels.dtype} of shape {pixels.shape}.{_conversion(pixels)}"
+        )
+    return pixels
+
+
+def _conversion(pixels: Any) -> str:
+    """What makes bytes of other numbers; empty where the numbers do not tell."""
+    if pixels.dtype == bool:
+        return " Give images * np.uint8(255)."
+    if pixels.dtype.kind not in "iuf" or not pixels.size:
+        return ""
+    low, high = float(pixels.min()), float(pixels.max())
+    if not np.isfinite(low + high):
+        return " Some are NaN or infinite."
+    if low < 0:
+        return f" They go from {low:g} to {high:g}: scale them to 0 to 255, undo a normalisation first."
+    if pixels.dtype.kind == "f" and high <= 1:
+        return " They go from 0 to 1: give (images * 255).round().astype(np.uint8)."
+    if high <= 255:
+        return " Give images.astype(np.uint8)."
+    return f" They go up to {high:g}: scale them to 0 to 255."
+
+
+def _layout(shape: tuple[int, ...], *, first: bool) -> str:
+    """The layout of images of `shape`; `first`: the type has channels first."""
+    if len(shape) == 3:
+        return _stack_of_grey(shape, first=first)
+    if len(shape) != 4:
+        advice = "One grey picture is array[None]." if len(shape) == 2 else ""
+        raise DataError(
+            f"Images have the shape (N, H, W) or (N, H, W, C), tensors (N, C, H, W); found {shape}. {advice}".rstrip()
+        )
+    _, a, b, c = shape
+    fits = {"NHWC": _agrees(c, a, b), "NCHW": _agrees(a, b, c)}
+    own, other = ("NCHW", "NHWC") if first else ("NHWC", "NCHW")
+    if shape[1:] == (1, 1, 1) or (fits[own] and not fits[other]):
+        return own
+    kind, place = ("tensors", "first") if first else ("arrays", "last")
+    raise DataError(
+        f"Images of shape {shape} are {b} x {c} px with {a} channels (layout NCHW) or {a} x {b} px with {c} channels "
+        f"(layout NHWC); channels come {place} in {kind}, and {'both readings fit' if fits[own] else 'the shape looks otherwise'}. "
+        f"Move the axes, e.g. by {_move(first)}, or name the layout."
+    )
+
+
+def _move(first: bool) -> str:
+    return "tensor.permute(0, 3, 1, 2)" if first else "array.transpose(0, 2, 3, 1)"
+
+
+def _agrees(channels: int, height: int, width: int) -> bool:
+    return channels in USUAL_CHANNELS or channels < min(height, width)
+
+
+def _stack_of_grey(shape: tuple[int, ...], *, first: bool) -> str:
+    """NHW, where the three axes cannot be one colour picture as well."""
+    a, b, c = shape
+    readings = []
+    if c in USUAL_CHANNELS and min(a, b) >= SMALLEST_SIDE:
+        readings.append(f"one picture of {a} x {b} px with {c} channels (give images[None])")
+    if a in USUAL_CHANNELS and a > 1 and min(b, c) >= SMALLEST_SIDE:
+        readings.append(
+            f"one picture of {b} x {c} px with {a} channels (give {'images[None]' if first else 'images.transpose(1, 2, 0)[None]'})"
+        )
+    if not readings:
+        return "NHW"
+    raise DataError(
+        f"Images of shape {shape} are {a} grey pictures of {b} x {c} px (layout NHW) or {' or '.join(readings)}. Say which."
+    )

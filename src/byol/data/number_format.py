@@ -1,0 +1,109 @@
+"""How grey values of more than 8 bits become bytes: one rule for a data set, never one per picture."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from byol.data.source import Image, ImageSource, whole
+from byol.errors import BrokenImageError
+
+INTEGER_RANGES = {255: 8, 1023: 10, 4095: 12, 16383: 14, 65535: 16}
+"""Bits by the largest value that they hold."""
+SAMPLED_HEADERS = 4096
+"""Images whose headers are read in the search for deep ones."""
+SAMPLED_IMAGES = 256
+"""Deep images whose values decide."""
+SEED = 0
+_deciding = threading.RLock()
+
+
+@dataclass(frozen=True)
+class DeepRange:
+    """Values of one deep grey image."""
+
+    is_float: bool
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """The values that become 255; 0 stays 0."""
+
+    integers: int = 65535
+    floats: float = 1.0
+    kinds: tuple[bool, ...] = ()
+    """Whether the deep images of the sample are floats, in order; empty where it has none."""
+
+    def as_bytes(self, values: NDArray[np.float64], *, is_float: bool) -> Image:
+        """The same values, scaled to 0 to 255 and rounded. Raises BrokenImageError where one is outside of the range."""
+        top = self.floats if is_float else self.integers
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high <= top):
+            raise BrokenImageError(f"its values, {low:g} to {high:g}, do not fit 0 to {top:g}; store it with 8 bits")
+        return (values / (top / 255)).round().astype(np.uint8)
+
+    def __str__(self) -> str:
+        """The rule in words; empty where no image needs one."""
+        parts = []
+        if False in self.kinds:
+            bits = INTEGER_RANGES[self.integers]
+            parts.append(f"grey values of {bits} bits (0 to {self.integers}) in deeper files")
+        if True in self.kinds:
+            parts.append(f"float values of 0 to {self.floats:g}")
+        return f"{' and '.join(parts)} are scaled to 0 to 255" if parts else ""
+
+
+def format_of(ranges: Iterable[DeepRange]) -> NumberFormat:
+    """The narrowest usual range that holds all values; those that fit none are left to `as_bytes`."""
+    fitting = [r for r in ranges if r.low >= 0 and r.high <= 65535]
+    integers = max((r.high for r in fitting if not r.is_float), default=65535)
+    floats = max((r.high for r in fitting if r.is_float), default=1.0)
+    kinds = tuple(sorted({r.is_float for r in fitting}))
+    return NumberFormat(min(top for top in INTEGER_RANGES if top >= integers), 1.0 if floats <= 1 else 255.0, kinds)
+
+
+class OneFormat:
+    """Base of sources whose images may be deep: the first deep one that is read has a sample decide for all."""
+
+    known_format: NumberFormat | None = None
+    """The rule, once it was needed."""
+    decided_by: "OneFormat | None" = None
+    """The training images, where these are the test images: both follow one rule."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def deep_range(self, index: int) -> DeepRange | None:
+        """The values of the image where it is deep grey, else None. Raises BrokenImageError."""
+        raise NotImplementedError
+
+    def number_format(self) -> NumberFormat:
+        """The rule of all images of the source."""
+        with _deciding:
+            if self.decided_by is not None:
+                return self.decided_by.number_format()
+            if self.known_format is None:
+                order = np.random.default_rng(SEED).permutation(len(self))[:SAMPLED_HEADERS]
+                ranges: list[DeepRange] = []
+                for index in order:
+                    try:
+                        values = self.deep_range(int(index))
+                    except BrokenImageError:
+                        continue
+                    if values is not None:
+                        ranges.append(values)
+                    if len(ranges) == SAMPLED_IMAGES:
+                        break
+                self.known_format = format_of(ranges)
+            return self.known_format
+
+
+def share_format(train: ImageSource, test: ImageSource) -> None:
+    """Makes the test images follow the rule of the training images."""
+    first, second = whole(train)[0], whole(test)[0]
+    if isinstance(first, OneFormat) and isinstance(second, OneFormat) and first is not second:
+        second.decided_by = first

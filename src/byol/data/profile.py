@@ -1,0 +1,183 @@
+"""What a look at some of the images shows, before anything is decided from it."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from byol.data.decode import GREY_MODES, EncodedImages
+from byol.data.image_folder import ImageFolder
+from byol.data.number_format import OneFormat
+from byol.data.source import ImageSource, SkippedImages, whole
+from byol.errors import BrokenImageError, DataError
+from byol.runtime.hardware import num_cores
+
+PROBED_IMAGES = 256
+PROFILED_ROWS = 256
+COUNTED_HEADERS = 20_000
+"""Encoded images whose headers are read."""
+MIN_IMAGES = 16
+NOTED_BROKEN = 0.1
+"""Fraction of broken images above which a look at the data says so."""
+FEWEST_WIDE = 64
+"""Colour of 16 bits, read by its upper 8, reaches this value, or it holds fewer bits."""
+
+
+@dataclass(frozen=True)
+class DataProfile:
+    """What a look at some of the images shows."""
+
+    channels: int
+    short_side: int
+    """Median over the images looked at, in pixels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Standard deviation of all pixels per channel, in [0, 1]."""
+    number_format: str = ""
+    """How deep grey values become 8 bits; empty where there are none."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about these images."""
+
+
+@dataclass
+class _Moments:
+    """Sums over the pixels of the images read."""
+
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    pixels: int = 0
+    sides: list[int] = field(default_factory=list)
+    highest: dict[int, int] = field(default_factory=dict)
+    """Largest value of each image."""
+
+
+def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
+    """Counts the channels of all encoded images, or of 20,000, and reads 256; they are drawn at random where there are more.
+
+    Raises DataError where none can be decoded or there are too few.
+    """
+    inner, places = whole(source)
+    if isinstance(inner, ImageFolder):
+        for name, reason in inner.unreadable.items():
+            skipped.add_folder(source, name, reason)
+    if not len(source):
+        raise DataError(f"{source.description} holds 0 images; name a folder or file with images.")
+    order = np.random.default_rng(0).permutation(len(source))
+    probed = np.sort(order[:PROBED_IMAGES])
+    counted = np.sort(order[:COUNTED_HEADERS]) if isinstance(inner, EncodedImages) else probed
+    kinds = _kinds(source, counted, inner, places, skipped)
+    channels = _common_channels(kinds)
+    moments = _measure(source, [int(index) for index in probed if int(index) in kinds], channels, skipped)
+    if not moments.sides:
+        name, reason = skipped.reasons[0]
+        raise DataError(
+            f"None of the {len(probed)} images looked at in {source.description} can be decoded ({name}: {reason}); "
+            "name a folder or file with images."
+        )
+    if len(source) < MIN_IMAGES:
+        raise DataError(f"{source.description} holds {len(source)} images; pretraining needs at least {MIN_IMAGES}.")
+    mean = moments.sums / moments.pixels
+    std = np.sqrt(np.maximum(moments.squares / moments.pixels - mean**2, 1e-6))
+    rule = format_words(source)
+    notes = [_kinds_note(kinds, channels, len(source)), rule, _wide_note(kinds, moments)]
+    broken = len(probed) - len(moments.sides)
+    if broken > NOTED_BROKEN * len(probed):
+        notes.append(
+            f"{broken} of {len(probed)} images looked at cannot be decoded ({skipped.reasons[-1][1]}); byol check-data names all, and "
+            f"--checked leaves them out"
+        )
+    return DataProfile(
+        channels,
+        int(np.median(moments.sides)),
+        tuple(mean.round(4).tolist()),
+        tuple(std.round(4).tolist()),
+        rule,
+        [note for note in notes if note],
+    )
+
+
+def format_words(source: ImageSource) -> str:
+    """How deep grey values of the source become 8 bits; empty where it has none, or they were not looked for."""
+    inner = whole(source)[0]
+    return str(inner.known_format or "") if isinstance(inner, OneFormat) else ""
+
+
+def _kinds(
+    source: ImageSource,
+    indices: NDArray[np.int64],
+    inner: ImageSource,
+    places: NDArray[np.int64],
+    skipped: SkippedImages,
+) -> dict[int, tuple[int, str]]:
+    """(channels, mode) of each image whose header can be read."""
+
+    def look(index: int) -> tuple[int, str] | BrokenImageError:
+        try:
+            if isinstance(inner, EncodedImages):
+                mode = inner.mode(int(places[index]))
+                return (1 if mode in GREY_MODES else 3), mode
+            channels = source.channels(index)
+            return channels, f"with {channels} channel{'s' if channels > 1 else ''}"
+        except BrokenImageError as error:
+            return error
+
+    found: dict[int, tuple[int, str]] = {}
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for index, kind in zip(indices.tolist(), pool.map(look, indices.tolist()), strict=True):
+            if isinstance(kind, BrokenImageError):
+                skipped.add(source, index, str(kind))
+            else:
+                found[index] = kind
+    return found
+
+
+def _common_channels(kinds: dict[int, tuple[int, str]]) -> int:
+    """Channels to train with: colour where grey and colour are mixed, else the most common number."""
+    counts = Counter(channels for channels, _ in kinds.values())
+    return 3 if set(counts) == {1, 3} else counts.most_common(1)[0][0] if counts else 0
+
+
+def _measure(source: ImageSource, indices: list[int], channels: int, skipped: SkippedImages) -> _Moments:
+    found = _Moments(np.zeros(channels), np.zeros(channels))
+    for index in indices:
+        try:
+            image = source.read(index, channels)
+        except BrokenImageError as error:
+            skipped.add(source, index, str(error))
+            continue
+        found.sides.append(min(image.shape[:2]))
+        found.highest[index] = int(image.max())
+        for start in range(0, len(image), PROFILED_ROWS):  # a large image whole would be many times its size in memory
+            rows = image[start : start + PROFILED_ROWS] / 255
+            found.sums += rows.sum(axis=(0, 1))
+            found.squares += np.square(rows).sum(axis=(0, 1))
+        found.pixels += image.shape[0] * image.shape[1]
+    return found
+
+
+def _kinds_note(kinds: dict[int, tuple[int, str]], channels: int, total: int) -> str:
+    counts = Counter(mode for _, mode in kinds.values()).most_common()
+    if len(counts) < 2:
+        return ""
+    numbers = ", ".join(f"{count} {mode}" for mode, count in counts)
+    sample = "" if len(kinds) == total else f" (of {len(kinds):,} looked at)"
+    several = len({c for c, _ in kinds.values()}) > 1
+    return f"the images differ in kind: {numbers}{sample}" + (
+        f"; all are read with {channels} channel{'s' if channels > 1 else ''}" if several else ""
+    )
+
+
+def _wide_note(kinds: dict[int, tuple[int, str]], moments: _Moments) -> str:
+    """What is lost of colour with 16 bits."""
+    wide = [index for index, (_, mode) in kinds.items() if mode.endswith(";16") and mode[0] != "I"]
+    if not wide:
+        return ""
+    highest = max((moments.highest[index] for index in wide if index in moments.highest), default=255)
+    few = (
+        f", and they reach {highest} of 255 alone, so they hold fewer bits: scale them to 16 bits, or store 8"
+        if highest < FEWEST_WIDE
+        else ""
+    )
+    return f"{len(wide)} images have colour of 16 bits, of which the upper 8 are read{few}"
