@@ -1,4 +1,4 @@
-"""What is called from Python, as people call it: one name in place of a list, images of other types, names that are not there."""
+"""What is called from Python, as people call it: one name in place of a list, names whose library is missing."""
 
 import sys
 from pathlib import Path

@@ -21,8 +21,6 @@ from byol.recipes import recipe
 from byol.recipes.recipe import Recipe
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), dtype=np.uint8)
-
-
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), dtype=np.uint8))
 
 

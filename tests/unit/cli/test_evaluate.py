@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from byol.cli import evaluate as cli_evaluate
+from byol.cli.evaluate import Evaluate, run_evaluate
 from byol.cli.main import main
+from byol.data.spec import DataSpec
+from byol.errors import DataError
 from byol.evaluate.protocols import linear_sgd
 from byol.evaluate.protocols.options import PROTOCOLS
 
@@ -29,8 +31,14 @@ def test_all_protocols_of_a_baseline_are_those_without_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = []
-    monkeypatch.setattr(cli_evaluate, "_run", lambda options, names, *_: asked.append(names) or 0)
+
+    def evaluate(run: str, data: DataSpec, protocols: tuple[str, ...], **how: object) -> None:
+        asked.append(protocols)
+        raise DataError("no images")
+
+    monkeypatch.setattr("byol.commands.evaluate.evaluate", evaluate)
     for run in ("hog", "runs/photos"):
-        cli_evaluate.run_evaluate(cli_evaluate.Evaluate(run=run, data="photos", protocol=("all",)))
+        with pytest.raises(DataError, match="no images"):
+            run_evaluate(Evaluate(run=run, data="photos", protocol=("all",)))
     assert asked == [("knn", "linear", "linear-fast", "retrieval", "cluster"), tuple(PROTOCOLS)]
     assert capsys.readouterr().out == "hog has no weights to train, so without semi, finetune, supervised\n"

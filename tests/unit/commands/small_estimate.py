@@ -11,8 +11,6 @@ from byol.recipes import recipe
 from tests.conftest import SMALL
 
 CONFIG = override(recipe("small").config, {**SMALL, "epochs": 2})
-
-
 PICTURES = ArrayImages(np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8))
 
 

@@ -10,7 +10,6 @@ import pytest
 
 import byol
 from byol.commands.evaluate import Result, evaluate
-from byol.data.labelled import labelled_splits
 from byol.errors import ByolError, ConfigError, DataError, RunError
 from byol.evaluate.protocols import semi
 from byol.evaluate.protocols.options import PROTOCOLS, KnnOptions, LinearOptions, ProtocolOptions, SemiOptions
@@ -67,16 +66,6 @@ def test_features_are_read_once_for_all_protocols(
     monkeypatch.setattr(command, "extract", lambda *a, **k: read.append(a[1].description) or extract(*a, **k))
     evaluate(encoder, str(colours), ["knn", "linear-fast", "retrieval", "cluster"])
     assert len(read) == 2
-
-
-def test_folder_called_as_a_public_set_has_a_fifth_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the same images for training and test."""
-    column = pa.array([encoded(picture(i)) for i in range(20)])
-    (tmp_path / "cifar10").mkdir()
-    pq.write_table(pa.table({"image": column, "label": [0, 1] * 10}), tmp_path / "cifar10" / "all.parquet")
-    monkeypatch.chdir(tmp_path)
-    train, test = labelled_splits("cifar10")
-    assert (len(train), len(test)) == (16, 4)
 
 
 def test_baselines_by_name(colours: Path, tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from byol.views.views import Views, pair
 from tests.conftest import SMALL, picture
 
 
+PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
+
+
 def test_train_step_sets_every_groups_own_rate() -> None:
     rates = {"optimizer.encoder_rate": 0.5, "optimizer.projector_rate": 0.0, "optimizer.predictor_rate": 3.0}
     plain = {"encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (1.0,), "optimizer.name": "sgd"}
@@ -44,9 +47,6 @@ def test_train_step_sets_every_groups_own_rate() -> None:
     }
     assert "onlineprojector" not in moved
     assert {"onlineencoder", "predictor0", "targetencoder"} <= moved
-
-
-PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
 
 
 def test_train_step_averages_gradients_over_micro_batches() -> None:

@@ -6,8 +6,6 @@ from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.nets.encoder import create_encoder
 
 CPU = torch.device("cpu")
-
-
 COUNT = 24
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from byol.export.snippet import _pixels
+from byol.export.snippet import onnx_snippet
 from byol.views.evaluation import centre_view
 from tests.unit.encoder.flat_encoder import encoder
 
@@ -18,5 +18,6 @@ def test_image_of_one_pixel_has_a_centre() -> None:
         open=lambda name: Image.fromarray(np.full((1, 1, 3), 200, np.uint8)), Resampling=Image.Resampling
     )
     found = {"np": np, "Image": opened, "ImageOps": ImageOps}
-    exec("\n".join(_pixels(encoder(128).description)), found)
+    lines = onnx_snippet("export", encoder(128).description).splitlines()
+    exec("\n".join(line for line in lines if line.startswith(("image", "side", "left", "pixels"))), found)
     assert found["pixels"].shape == (1, 3, 128, 128)

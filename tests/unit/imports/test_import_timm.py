@@ -17,8 +17,6 @@ from byol.data.arrays import ArrayImages
 from byol.errors import CheckpointError, ConfigError, EncoderError
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), dtype=np.uint8)
-
-
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64), dtype=np.uint8))
 
 

@@ -8,13 +8,9 @@ from byol.studies.study_report import StudyResult
 from tests.conftest import SMALL
 
 QUICK = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16, "epochs": 1.0}
-
-
 HEALTHY = {
     "collapse": {"std_ratio": 0.9, "effective_rank": 20.0, "positive_cosine": 0.9, "negative_cosine": 0.1},
 }
-
-
 COLLAPSED = {
     "collapse": {"std_ratio": 0.01, "effective_rank": 1.0, "positive_cosine": 1.0, "negative_cosine": 0.999},
 }

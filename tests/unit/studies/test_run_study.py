@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from byol.engine.progress import Log
 from byol.errors import ConfigError
 from byol.studies import STUDIES, find_study, run_study, runs
 from byol.studies.run_study import begin
@@ -23,9 +24,7 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
     """A signal in the second run; the same command goes on with it; a third finds all done; a seed is added."""
     out = tmp_path / "study"
     arguments = {"data": str(photos), "out": out, "settings": QUICK, "say": lambda line: None}
-    from byol.engine import loop
-
-    write, seen = loop._Log.write, []
+    write, seen = Log.write, []
 
     def stop_in_the_second(self, state) -> None:
         write(self, state)
@@ -33,7 +32,7 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
         if len(seen) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop._Log, "write", stop_in_the_second)
+    monkeypatch.setattr(Log, "write", stop_in_the_second)
     assert study("loss-normalization", seeds=1, **arguments) == 15
     assert (out / "protocol.txt").exists()
     assert not (out / "study.json").exists()
