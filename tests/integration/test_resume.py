@@ -11,6 +11,7 @@ from torch import nn
 
 import byol
 from byol.commands.resume import resume
+from byol.config import RUN_SETTINGS
 from byol.data.arrays import ArrayImages
 from byol.engine.metrics import read_metrics
 from byol.errors import ConfigError, RunError
@@ -106,6 +107,32 @@ def test_resume_changed_config_is_accepted_where_asked(tmp_path: Path) -> None:
     assert "  changed: epochs: 1.0 -> 2.0" in said
     assert [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == list(range(8))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["epochs"] == 2
+
+
+def test_resume_takes_other_settings_of_how_a_run_is_carried_out_unasked(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers, device and lines of metrics change; losses and weights are those of the undisturbed run."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # so that device auto computes the same as cpu
+    run(tmp_path / "whole", photos, epochs=4)  # 10 steps
+    with monkeypatch.context() as patch:
+        stop_at(4, patch)
+        assert not run(tmp_path / "parts", photos, epochs=4).finished
+    said: list[str] = []
+    changes = {"workers": 2, "device": "cpu", "log_interval_steps": 3}
+    assert changes.keys() <= RUN_SETTINGS
+    with pytest.raises(ConfigError, match=r"these differ: epochs: 4\.0 -> 8\.0\. "):
+        resume(tmp_path / "parts", overrides={**changes, "epochs": 8})
+    assert resume(tmp_path / "parts", overrides=changes, say=said.append).finished
+    told = {line.removeprefix("  changed: ") for line in said if line.startswith("  changed: ")}
+    assert told == {"workers: 0 -> 2", "device: auto -> cpu", "log_interval_steps: 1 -> 3"}
+    parts, whole = (
+        {row["step"]: row["loss"] for row in read_metrics(tmp_path / name / "metrics.jsonl")}
+        for name in ("parts", "whole")
+    )
+    assert sorted(parts) == [0, 1, 2, 3, 5, 8, 9] and parts.items() <= whole.items()
+    weights = [(tmp_path / name / "encoder.safetensors").read_bytes() for name in ("parts", "whole")]
+    assert weights[0] == weights[1]
 
 
 def test_resume_changed_optimizer_setting_is_used_and_another_optimizer_refused(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from byol.views.policy import T_PRIME, T
 from byol.views.views import Views, pair
 from tests.conftest import SMALL, picture
 
-
 PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
 
 
