@@ -1,6 +1,6 @@
 """The config tree and its defaults."""
 
-from byol.config import RUN_SETTINGS, Config, settings_of
+from byol.config import RUN_SETTINGS, Config, dotted_names, to_dict
 from byol.views.policy import T_PRIME, T
 
 
@@ -11,4 +11,4 @@ def test_view_defaults_equal_the_papers_table() -> None:
 
 
 def test_settings_that_a_resumed_run_may_change_are_settings() -> None:
-    assert set(settings_of(Config())) >= RUN_SETTINGS
+    assert dotted_names(to_dict(Config())).keys() >= RUN_SETTINGS
