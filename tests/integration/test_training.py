@@ -77,7 +77,8 @@ if __name__ == "__main__":
 def test_training_with_spawned_workers_gives_the_same_losses(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SPAWNED)
     command = [sys.executable, str(tmp_path / "script.py"), str(photos), str(tmp_path / "spawned")]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    threads = str(torch.get_num_threads())  # another number of threads rounds otherwise
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": threads}
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert "ended True" in ended.stdout, ended.stderr
     run(tmp_path / "here", str(photos), epochs=1)
