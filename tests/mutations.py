@@ -57,6 +57,9 @@ TRANSFER = "tests/integration/test_transfer.py"
 PICKLES = "tests/unit/imports/test_foreign_pickle.py"
 GROWING = "tests/integration/test_growing_views.py"
 MINUTES = "tests/integration/test_minutes.py"
+LABELS = "tests/unit/data/test_labels.py"
+SPLITS = "tests/unit/data/test_splits.py"
+TABLES = "tests/unit/data/test_tables.py"
 
 MUTATIONS = [
     # compiled operators
@@ -214,8 +217,8 @@ MUTATIONS = [
     Mutation("views share numbers", "views/parameters.py", "(step << 8) + view", "step + view", DRAWS),
     Mutation("jitter probability", "views/parameters.py", 'drawn["jitter"] <', 'drawn["jitter"] >', DRAWS),
     Mutation("one draw for two uses", "views/parameters.py", 'grayscale=drawn["grayscale"] <', 'grayscale=drawn["flip"] <', DRAWS),
-    Mutation("T' never solarizes", "views/policy.py", "solarize_probability=0.2", "solarize_probability=0.0", DRAWS),
-    Mutation("hue range", "views/policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
+    Mutation("T' never solarizes", "runtime/view_policy.py", "solarize_probability=0.2", "solarize_probability=0.0", DRAWS),
+    Mutation("hue range", "runtime/view_policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
     Mutation("a new draw changes the others", "views/parameters.py", "parts.append(generator.random((num_images, 1)))", "parts = [generator.random((num_images, columns))]", DRAWS),
     Mutation("an unknown operation is left out", "views/augment.py", "if kernels == \"fused\" and fused.takes(images, torch.uint8) and fused.knows(policy):", "if kernels == \"fused\" and fused.takes(images, torch.uint8):", FUSED),
     # step and collapse watch
@@ -241,6 +244,11 @@ MUTATIONS = [
     Mutation("copies without end", "imports/foreign_pickle.py", "if self.spent > self.size:", "if False:", PICKLES),
     Mutation("fortran order", "imports/foreign_pickle.py", 'order="F" if fortran else "C"', 'order="C"', PICKLES),
     Mutation("byte order", "imports/foreign_pickle.py", '">": ">"', '">": "<"', PICKLES),
+    # data
+    Mutation("numbers in the order of text", "data/classes.py", "(int(name), name)) if numeric", "name) if numeric", LABELS),
+    Mutation("classes joined by number", "data/classes.py", "[place.get(key, -1) for key in mine]", "list(range(len(mine)))", LABELS),
+    Mutation("parts by lower-case names alone", "data/splits.py", "map(str.lower, re.findall(", "map(str, re.findall(", SPLITS),
+    Mutation("first label column only", "data/table.py", "name.lower() == known]", "name == known][:1]", TABLES),
     # evaluation
     Mutation("few images make few steps", "evaluate/protocols/linear_sgd.py", "max(LEAST_STEPS[job.budget], ", "max(0, ", "tests/unit/evaluate/protocols/test_linear_sgd.py"),
     Mutation("a rate at an end is not told", "evaluate/protocols/training.py", "or best & set(rates[1:-1])", "or best", "tests/unit/evaluate/protocols/test_training.py"),

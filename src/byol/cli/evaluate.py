@@ -53,7 +53,7 @@ class Embed:
     data: str
     """Images, as for pretrain; labels are not needed."""
     out: str
-    """The file to write, .parquet or .npz: name, label (if any), vector."""
+    """The file to write, .parquet or .npz: name, label and label_name (if any), vector."""
     split: Literal["train", "test"] = "train"
     """Which part, where the data has both."""
     place: Place = field(default_factory=DataPlace)

@@ -18,10 +18,14 @@ class DataPlace:
     """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
     download: bool = False
     """Download a data set by name where torchvision can."""
+    image_column: Annotated[str, tyro.conf.arg(name="data.image-column")] = ""
+    """Column of a table that holds the images, where several could."""
+    label_column: Annotated[str, tyro.conf.arg(name="data.label-column")] = ""
+    """Column of a table that holds the classes, where it is not called label."""
 
     def spec(self, data: str) -> DataSpec:
         """The images called `data`."""
-        return DataSpec(data, self.data_root, self.download)
+        return DataSpec(data, self.data_root, self.download, self.image_column, self.label_column)
 
 
 Place = Annotated[DataPlace, tyro.conf.arg(name="")]

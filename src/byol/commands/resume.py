@@ -47,6 +47,7 @@ def resume(
     directory = RunDirectory.open(Path(path))
     record = directory.record()
     before = TrainedRun.of(directory, record)
+    data = data.with_columns_of(before.data) if data else None
     named = overrides_between(before.asked, override(before.asked, overrides or {}))
     config = override(before.config, named)
     changes = overrides_between(before.config, config)
