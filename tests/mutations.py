@@ -40,20 +40,21 @@ MATRIX_CONV = "tests/unit/nets/compiled/test_matrix_conv.py"
 DEPTHWISE_CONV = "tests/unit/nets/compiled/test_depthwise_conv.py"
 FUSED_LARS = "tests/unit/optim/test_fused_lars.py"
 BUILDING = "tests/unit/runtime/test_kernels.py"
-DRAWS = "tests/unit/views/test_view_statistics.py tests/unit/views/test_parameters.py tests/unit/views/test_views.py tests/unit/test_config.py"
+DRAWS = "tests/unit/views/test_view_statistics.py tests/unit/views/test_parameters.py tests/unit/views/test_views.py tests/unit/config/test_config.py"
 NETS = "tests/unit/nets/test_heads.py tests/unit/nets/test_encoder.py tests/unit/methods/test_byol.py tests/parity/test_components.py tests/parity/test_train_step.py"
 RANKS = "tests/integration/test_ranks.py"
 COLLAPSE = "tests/unit/diagnostics/test_collapse.py"
-STEP = "tests/integration/test_training.py"
+STEP = "tests/unit/engine/test_step.py tests/integration/test_training.py"
+FAULTS = "tests/integration/test_faults.py"
+RESUME = "tests/integration/test_resume.py"
 CONTRAST = "tests/unit/methods/test_contrastive.py"
 SIAMESE = "tests/unit/methods/test_siamese.py"
 NORMS = "tests/unit/nets/test_replace_norm.py tests/unit/nets/test_initialization.py tests/unit/nets/test_heads.py"
 ASYMMETRIC = "tests/unit/views/test_asymmetric.py tests/unit/build/test_asymmetry.py"
 EXPORT = "tests/integration/test_export.py"
 CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
-PROTOCOLS = "tests/unit/test_protocols.py tests/unit/test_evaluate.py"
 TRANSFER = "tests/integration/test_transfer.py"
-PICKLES = "tests/unit/test_foreign_pickle.py"
+PICKLES = "tests/unit/imports/test_foreign_pickle.py"
 GROWING = "tests/integration/test_growing_views.py"
 MINUTES = "tests/integration/test_minutes.py"
 LABELS = "tests/unit/data/test_labels.py"
@@ -89,18 +90,18 @@ MUTATIONS = [
     Mutation("a failed build leaves its files", "runtime/kernels.py", "            temporary.unlink(missing_ok=True)\n", "", BUILDING),
     Mutation("a plan is never corrected", "engine/loop.py", "self.state.planned_steps = total = self.ranks", "self.state.planned_steps = self.ranks", "tests/integration/test_minutes.py"),
     Mutation("a corrected plan is forgotten", "engine/state.py", 'saved.get("planned_steps", 0)', "0", "tests/integration/test_minutes.py"),
-    Mutation("gradients are not clipped", "evaluate/handcrafted.py", "_unit(_unit(blocks).clamp(max=0.2))", "_unit(blocks).clamp(max=0.2)", "tests/unit/test_handcrafted.py"),
-    Mutation("a study's jobs are not counted", "studies/budget.py", "min(1.0, (num_cores() if on_cpu else 1) / jobs)", "1.0", "tests/unit/test_studies.py"),
-    Mutation("a study that goes on measures again", "studies/budget.py", "    begun = _begun(folder)", "    begun = None", "tests/unit/test_studies.py"),
-    Mutation("a study's cheaper variants count in full", "studies/budget.py", "task.config.epochs / most for", "1.0 for", "tests/unit/test_studies.py"),
-    Mutation("a study's time left counts earlier passes", "studies/runs.py", "share - self._first.setdefault(task.path, share)", "share", "tests/unit/test_studies.py"),
-    Mutation("scale paper judges kNN", "studies/study.py", "tuple(map(_by_linear_probe, shapes)) if", "shapes if", "tests/unit/test_studies.py"),
-    Mutation("a study's linear probe is kNN", "studies/runs.py", "fit_linear(bank.vectors, labels).predict(queries.vectors)", "knn_predict(bank.vectors, labels, queries.vectors)", "tests/unit/test_studies.py"),
+    Mutation("gradients are not clipped", "evaluate/handcrafted.py", "_unit(_unit(blocks).clamp(max=0.2))", "_unit(blocks).clamp(max=0.2)", "tests/unit/evaluate/test_handcrafted.py"),
+    Mutation("a study's jobs are not counted", "studies/budget.py", "min(1.0, (num_cores() if on_cpu else 1) / jobs)", "1.0", "tests/unit/studies/test_budget.py"),
+    Mutation("a study that goes on measures again", "studies/budget.py", "    begun = _begun(folder)", "    begun = None", "tests/unit/studies/test_budget.py"),
+    Mutation("a study's cheaper variants count in full", "studies/budget.py", "task.config.epochs / most for", "1.0 for", "tests/unit/studies/test_budget.py"),
+    Mutation("a study's time left counts earlier passes", "studies/runs.py", "share - self._first.setdefault(task.path, share)", "share", "tests/unit/studies/test_runs.py"),
+    Mutation("scale paper judges kNN", "studies/study.py", "tuple(map(_by_linear_probe, shapes)) if", "shapes if", "tests/unit/studies/test_study.py"),
+    Mutation("a study's linear probe is kNN", "studies/runs.py", "fit_linear(bank.vectors, labels).predict(queries.vectors)", "knn_predict(bank.vectors, labels, queries.vectors)", "tests/unit/studies/test_runs.py"),
     Mutation("the first step tells the time left", "engine/progress.py", "            self.lines[0] = (now, done)\n", "", GROWING),
-    Mutation("heads of other methods are cautioned", "build/cautions.py", "config.method.name == \"byol\" and h", "h", "tests/unit/test_cautions.py"),
-    Mutation("scale paper probes cached features", "studies/runs.py", "if task.probe == \"sgd\":", "if False:", "tests/unit/test_studies.py"),
-    Mutation("one seed is enough for a collapse", "studies/judge.py", "if len(seen) == 1:", "if False:", "tests/unit/test_studies.py"),
-    Mutation("a study takes other settings", "studies/run_study.py", "MAY_CHANGE.sub(\"\", old) != MAY_CHANGE.sub(\"\", new)", "old[:5] != new[:5]", "tests/unit/test_studies.py"),
+    Mutation("heads of other methods are cautioned", "build/cautions.py", "config.method.name == \"byol\" and h", "h", "tests/unit/build/test_cautions.py"),
+    Mutation("scale paper probes cached features", "studies/runs.py", "if task.probe == \"sgd\":", "if False:", "tests/unit/studies/test_runs.py"),
+    Mutation("one seed is enough for a collapse", "studies/judge.py", "if len(seen) == 1:", "if False:", "tests/unit/studies/test_judge.py"),
+    Mutation("a study takes other settings", "studies/run_study.py", "MAY_CHANGE.sub(\"\", old) != MAY_CHANGE.sub(\"\", new)", "old[:5] != new[:5]", "tests/unit/studies/test_run_study.py"),
     Mutation("columns without padding", "nets/compiled/matrix_conv.cpp", "const int64_t y = out_y * s.stride + ky - s.padding;", "const int64_t y = out_y * s.stride + ky;", MATRIX_CONV),
     Mutation("scatter ignores the stride", "nets/compiled/matrix_conv.cpp", "left < 0 || left % s.stride ||", "left < 0 ||", MATRIX_CONV),
     Mutation("matrix convolutions of all maps", "nets/compiled/matrix_conv.py", "LARGEST_MAP = 49", "LARGEST_MAP = 64", MATRIX_CONV),
@@ -254,43 +255,44 @@ MUTATIONS = [
     Mutation("parts by lower-case names alone", "data/splits.py", "map(str.lower, re.findall(", "map(str, re.findall(", SPLITS),
     Mutation("first label column only", "data/table.py", "name.lower() == known]", "name == known][:1]", TABLES),
     # evaluation
-    Mutation("few images make few steps", "evaluate/protocols/linear_sgd.py", "max(LEAST_STEPS[job.budget], ", "max(0, ", PROTOCOLS),
-    Mutation("a rate at an end is not told", "evaluate/protocols/training.py", "or best & set(rates[1:-1])", "or best", PROTOCOLS),
-    Mutation("layers share a rate", "evaluate/protocols/linear_sgd.py", 'group["lr"] *= rate * len', 'group["lr"] *= rates[0] * len', PROTOCOLS),
-    Mutation("clip without penalty", "evaluate/protocols/linear_sgd.py", "clipped.square().mean()", "clipped.mean()", PROTOCOLS),
-    Mutation("decay not divided", "evaluate/protocols/finetune.py", "decay / rate)", "decay)", PROTOCOLS),
+    Mutation("few images make few steps", "evaluate/protocols/linear_sgd.py", "max(LEAST_STEPS[job.budget], ", "max(0, ", "tests/unit/evaluate/protocols/test_linear_sgd.py"),
+    Mutation("a rate at an end is not told", "evaluate/protocols/training.py", "or best & set(rates[1:-1])", "or best", "tests/unit/evaluate/protocols/test_training.py"),
+    Mutation("layers share a rate", "evaluate/protocols/linear_sgd.py", 'group["lr"] *= rate * len', 'group["lr"] *= rates[0] * len', "tests/unit/evaluate/protocols/test_linear_sgd.py"),
+    Mutation("clip without penalty", "evaluate/protocols/linear_sgd.py", "clipped.square().mean()", "clipped.mean()", "tests/unit/evaluate/protocols/test_linear_sgd.py"),
+    Mutation("decay not divided", "evaluate/protocols/finetune.py", "decay / rate)", "decay)", "tests/unit/evaluate/protocols/test_training.py"),
     # views that grow
     Mutation("views grow from the step of a resume", "engine/micro_batches.py", "bounds(len(parts), total_steps)", "bounds(len(parts), total_steps - first_step)", GROWING),
     Mutation("workers crop to the last size", "engine/micro_batches.py", "feed.batches(first, last, views.crop)", "feed.batches(first, last, parts[-1].crop)", GROWING),
     Mutation("small crops stay large", "build/views.py", "small_size=shrunk(config.asymmetry.small_size, scale)", "small_size=config.asymmetry.small_size", GROWING),
-    Mutation("a whole config names nothing", "commands/pretrain.py", "frozenset(dotted_names(named))", "frozenset(named)", "tests/integration/test_training.py"),
-    Mutation("every start is from elsewhere", "build/starts.py", "start.get(\"how\") == ELSEWHERE", "True", "tests/unit/test_import_timm.py"),
-    Mutation("the start's network is not taken", "build/settings.py", "(network_of_start(config.encoder), f", "({}, f", "tests/unit/test_import_timm.py"),
-    Mutation("a second training forgets the averages", "build/encoder.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/test_import_timm.py"),
-    Mutation("a resume compares with what was asked", "commands/resume.py", "changes = overrides_between(before.config, config)", "changes = named", "tests/integration/test_training.py"),
+    Mutation("a whole config names nothing", "commands/pretrain.py", "frozenset(dotted_names(named))", "frozenset(named)", RESUME),
+    Mutation("every start is from elsewhere", "build/starts.py", "start.get(\"how\") == ELSEWHERE", "True", "tests/unit/build/test_starts.py"),
+    Mutation("the start's network is not taken", "build/settings.py", "(network_of_start(config.encoder), f", "({}, f", "tests/unit/build/test_starts.py"),
+    Mutation("a second training forgets the averages", "build/encoder.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/build/test_starts.py"),
+    Mutation("a resume compares with what was asked", "commands/resume.py", "changes = overrides_between(before.config, config)", "changes = named", RESUME),
+    Mutation("a resumed run keeps its workers", "config/config.py", '        "workers",\n', "", RESUME),
     Mutation("pace looks into the second part", "engine/pace.py", "min(CORRECTION, 1 / len(self.tested))", "CORRECTION", MINUTES),
     Mutation("nothing kept back for slowing", "training/plan.py", "minutes * (1 - SLOWING)", "minutes", MINUTES),
     Mutation("pace thinks that all parts cost the same", "engine/pace.py", "sum(self.tested) / len(self.tested) - self.tested[0]", "0", MINUTES),
-    Mutation("pace of averages", "evaluate/protocols/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", PROTOCOLS),
-    Mutation("averages start again", "nets/norm.py", "self.hidden_mean.copy_(self.running_mean * self._debias())", "pass", PROTOCOLS),
-    Mutation("validation trained on", "evaluate/protocols/protocol.py", "np.setdiff1d(np.arange(len(self.train)), self.validation)", "np.arange(len(self.train))", PROTOCOLS),
-    Mutation("clusters of one class agree", "evaluate/protocols/cluster.py", "if k < 2:", "if k < 1:", PROTOCOLS),
-    Mutation("strength scales the bias too", "evaluate/linear.py", "CURVATURE * variance + decay", "CURVATURE * variance + strength", PROTOCOLS),
-    Mutation("wrong side of the margin", "evaluate/linear.py", "functional.softplus(-signs * logits)", "functional.softplus(signs * logits)", PROTOCOLS),
-    Mutation("unknown labels count", "evaluate/metrics.py", "known = [(column, row != 0, row > 0)", "known = [(column, row < 2, row > 0)", PROTOCOLS),
-    Mutation("votes without temperature", "evaluate/knn.py", "(behind / temperature).exp()", "behind.exp()", PROTOCOLS),
-    Mutation("labels of the set that asks", "evaluate/protocols/semi.py", "indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)", "indices = labelled.indices", PROTOCOLS),
+    Mutation("pace of averages", "evaluate/protocols/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", "tests/unit/evaluate/protocols/test_finetune.py"),
+    Mutation("averages start again", "nets/norm.py", "self.hidden_mean.copy_(self.running_mean * self._debias())", "pass", "tests/unit/nets/test_norm.py"),
+    Mutation("validation trained on", "evaluate/protocols/protocol.py", "np.setdiff1d(np.arange(len(self.train)), self.validation)", "np.arange(len(self.train))", "tests/unit/evaluate/protocols/test_training.py"),
+    Mutation("clusters of one class agree", "evaluate/protocols/cluster.py", "if k < 2:", "if k < 1:", "tests/unit/evaluate/protocols/test_cluster.py"),
+    Mutation("strength scales the bias too", "evaluate/linear.py", "CURVATURE * variance + decay", "CURVATURE * variance + strength", "tests/unit/evaluate/test_linear.py"),
+    Mutation("wrong side of the margin", "evaluate/linear.py", "functional.softplus(-signs * logits)", "functional.softplus(signs * logits)", "tests/unit/evaluate/test_linear.py"),
+    Mutation("unknown labels count", "evaluate/metrics.py", "known = [(column, row != 0, row > 0)", "known = [(column, row < 2, row > 0)", "tests/unit/evaluate/test_metrics.py"),
+    Mutation("votes without temperature", "evaluate/knn.py", "(behind / temperature).exp()", "behind.exp()", "tests/unit/evaluate/test_knn.py"),
+    Mutation("labels of the set that asks", "evaluate/protocols/semi.py", "indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)", "indices = labelled.indices", "tests/unit/evaluate/protocols/test_semi.py"),
     Mutation("stale result kept", "commands/transfer.py", "if record[key] not in (value, before.get(key, value))", "if key not in record", TRANSFER),
     Mutation("rank of raw projections", "diagnostics/collapse.py", 'networks["unit_effective_rank"]', 'projection["effective_rank"]', COLLAPSE),
     Mutation("batches of one class", "evaluate/view_encodings.py", "np.random.default_rng(0).permutation(chosen)", "chosen", "tests/integration/test_diagnose.py"),
     Mutation("validation part ignored", "commands/transfer.py", "replace(job, validation=validation)", "job", TRANSFER),
     Mutation("target of one view", "evaluate/branch_measures.py", '(variance["target1"] + variance["target2"]) / 2', 'variance["target2"]', ASYMMETRIC),
     Mutation("probe out of step", "engine/loop.py", "        if self.probe and (state", "        if self.probe and self.ranks.is_first and (state", RANKS),
-    Mutation("weights unseen", "engine/loop.py", "        _require_finite_weights(self.state)\n", "", STEP),
-    Mutation("chance not seeded", "engine/loop.py", "        torch.manual_seed(_seed_of_step(settings.seed, self.state.step, self.ranks.rank))\n", "", STEP),
-    Mutation("chance not by step", "engine/loop.py", "SeedSequence((seed, step, rank))", "SeedSequence((seed, rank))", STEP),
-    Mutation("saved settings stay", "engine/state.py", "{**own, ", "{**group, ", STEP),
-    Mutation("bias counted twice", "evaluate/metrics.py", " - (np.mean(values) - whole)", "", PROTOCOLS),
+    Mutation("weights unseen", "engine/loop.py", "        _require_finite_weights(self.state)\n", "", FAULTS),
+    Mutation("chance not seeded", "engine/loop.py", "        torch.manual_seed(_seed_of_step(settings.seed, self.state.step, self.ranks.rank))\n", "", RESUME),
+    Mutation("chance not by step", "engine/loop.py", "SeedSequence((seed, step, rank))", "SeedSequence((seed, rank))", RESUME),
+    Mutation("saved settings stay", "engine/state.py", "{**own, ", "{**group, ", RESUME),
+    Mutation("bias counted twice", "evaluate/metrics.py", " - (np.mean(values) - whole)", "", "tests/unit/evaluate/test_metrics.py"),
     Mutation("folder called as a set taken for it", "data/public.py", "if name == data and Path(name).exists():", "if False:", PATHS),
     Mutation("deep grey by the picture", "data/decode.py", "rule = number_format() if number_format", "rule = number_format() if False", DATA),
     Mutation("fingerprint of names alone", "data/source.py", "digest.update(hashlib.sha256(content).digest())", "pass", DATA),

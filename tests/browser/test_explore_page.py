@@ -15,7 +15,7 @@ from byol.explore.library import open_library
 from byol.explore.server import make_server
 from tests.browser.test_report_page import NASTY, browser  # noqa: F401  (a fixture)
 from tests.conftest import encoded, picture
-from tests.unit.test_explore import CPU, make_encoder
+from tests.unit.explore.coloured_library import CPU, make_encoder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

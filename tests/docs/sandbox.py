@@ -38,14 +38,14 @@ REPLACED = {
 """Data sets whose images would have to be downloaded, and a smaller network."""
 
 NOT_RUN = {
-    "byol study": "trains an hour or more; tests/unit/test_studies.py runs a study",
+    "byol study": "trains an hour or more; tests/unit/studies/test_run_study.py runs one",
     "byol import-timm tf_efficientnet_lite0": "needs a package of weights; the same command for another file is run",
     "byol demo": "trains on the bundled images; tests/integration/test_demo.py runs it",
     "byol explore timm:": "needs a network, and serves as the one below",
-    "byol explore": "serves until Ctrl-C; tests/unit/test_explore.py asks the server, tests/browser the page",
+    "byol explore": "serves until Ctrl-C; tests/unit/explore/test_server.py asks the server, tests/browser the page",
     "byol pretrain --data photos/ --minutes": "takes the minutes it is given; tests/integration/test_minutes.py runs the command",
     "byol pretrain --data imagenet --recipe imagenet-300": "needs ImageNet; torchrun's command is the same training",
-    "byol evaluate timm:": "needs a network; tests/integration/test_evaluate.py evaluates other encoders",
+    "byol evaluate timm:": "needs a network; tests/unit/commands/test_evaluate.py evaluates other encoders",
     "byol pretrain --data photos/ --encoder.name resnet18 --encoder.pretrained": "needs a network; a start from a file is run",
     "byol pretrain --data cifar10/train.parquet --recipe tonight": "takes the minutes it is given, as the one above",
     "byol pretrain --data cifar10 --download": "needs a network; with a file of the same images it is the one above",

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from byol.cli.main import main
+from byol.cli.main import COMMANDS, Recipes, main
 from tests.conftest import encoded, picture
 from tests.processes import Command
 
@@ -247,12 +247,12 @@ def test_bad_input_gets_one_sentence(
 def test_what_the_machine_refuses_is_one_sentence(
     error: Exception, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(arguments: list[str]) -> int:
+    def fail(options: Recipes) -> int:
         raise error
 
-    monkeypatch.setattr("byol.cli.main._run", fail)
+    monkeypatch.setitem(COMMANDS, "recipes", (Recipes, fail))
     with pytest.raises(SystemExit) as ended:
-        main([])
+        main(["recipes"])
     said = capsys.readouterr().err
     assert ended.value.code == 1 and says in said and said.count("\n") == 1
 
@@ -287,12 +287,12 @@ def test_training_goes_on_when_its_reader_has_gone(trained: tuple[Path, Path], t
 
 
 def test_our_own_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(arguments: list[str]) -> int:
+    def fail(options: Recipes) -> int:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("byol.cli.main._run", fail)
+    monkeypatch.setitem(COMMANDS, "recipes", (Recipes, fail))
     with pytest.raises(RuntimeError, match="mat1"):
-        main([])
+        main(["recipes"])
 
 
 def test_names_that_are_no_text_can_be_said(photos: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from byol.views.asymmetric import Asymmetry, asymmetric
 from byol.views.policy import T_PRIME, T
 from byol.views.views import Views
 from tests.conftest import SMALL, picture
-from tests.integration.test_training import stop_at
+from tests.integration.small_runs import stop_at
 
 PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from byol.data.open import open_source
 from byol.errors import DataError, RunError
 from byol.evaluate.branch_measures import measure_branches
 from byol.report.summary import WATCHED, RunSummary, config_differences, read_runs
-from byol.report.write import _columns, report_after, write_report
+from byol.report.write import report_after, write_report
 from byol.runtime.listener import Listener
 from byol.runtime.run_directory import RunDirectory
 from byol.studies import find_study
@@ -301,13 +301,19 @@ def test_names_of_runs_are_as_long_as_they_need_to_be(runs: Path, tmp_path: Path
     assert [run.name for run in read_runs([tmp_path / "x/run", tmp_path / "x/run"])] == ["run"]
 
 
-def test_long_metrics_keep_first_and_last_line() -> None:
-    columns = _columns([{"step": step, "loss": 1.0 / (step + 1), "odd": None} for step in range(9_998)])
+def test_long_metrics_keep_first_and_last_line(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "a", tmp_path / "long")
+    rows = [{"step": step, "loss": 1.0 / (step + 1), "odd": None} for step in range(9_998)]
+    (tmp_path / "long" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shutil.copytree(runs / "a", tmp_path / "empty")
+    (tmp_path / "empty" / "metrics.jsonl").write_text("")
+    page = write_report(tmp_path / "long", tmp_path / "empty", data=str(tmp_path / "nothing"))
+    columns, empty = (run["metrics"] for run in content_of(page)["runs"])
     assert columns["step"][0] == 0
     assert columns["step"][-1] == 9_997
     assert len(columns["step"]) <= 2001
     assert set(columns) == {"step", "loss"}
-    assert _columns([]) == {}
+    assert empty == {}
 
 
 def test_report_after_a_run_never_fails_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

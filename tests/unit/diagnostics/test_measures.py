@@ -3,8 +3,9 @@
 import math
 
 import pytest
+import torch
 
-from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
+from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor, measure_step
 from byol.diagnostics.similarity import std_ratio
 from byol.diagnostics.spectrum import lidar, rankme
 from tests.unit.diagnostics.encodings import drawn
@@ -39,3 +40,9 @@ def test_measures_of_half_precision_and_of_float64_agree() -> None:
     half = drawn(40, 2, 8).half()
     assert measure_encodings(half) == measure_encodings(half.double())
     assert std_ratio(half[:, 0]) == pytest.approx(std_ratio(half[:, 0].double()), rel=1e-5)
+
+
+def test_measures_of_a_step_that_is_not_finite_are_left_out() -> None:
+    broken = torch.ones(4, 2)
+    broken[1, 1] = math.nan
+    assert measure_step(broken, torch.ones(4, 2)) == measure_step(torch.ones(4, 2), broken) == {}

@@ -2,9 +2,16 @@
 
 import pytest
 import torch
+from torch import nn
 
 from byol.nets.encoder import create_encoder
-from byol.nets.norm import LocalBatchNorm2d, SynchronizedBatchNorm, synchronize_batch_norm
+from byol.nets.norm import (
+    DeepMindBatchNorm,
+    LocalBatchNorm2d,
+    SynchronizedBatchNorm,
+    set_newest_share,
+    synchronize_batch_norm,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +39,16 @@ def test_local_batch_norm_is_not_synchronised() -> None:
     assert synchronize_batch_norm(net) == 0
     assert not any(isinstance(m, SynchronizedBatchNorm) for m in net.modules())
     assert sum(isinstance(m, LocalBatchNorm2d) for m in net.modules()) == 20
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, DeepMindBatchNorm])
+def test_share_of_the_newest_batch_reaches_both_kinds_of_norm(kind: type[nn.Module]) -> None:
+    norm, inputs = kind(3), torch.randn(2, 64, 3) + 2
+    norm(inputs[0])
+    before = norm.get_buffer("running_mean").clone()
+    set_newest_share(norm, 0.02)
+    torch.testing.assert_close(norm.get_buffer("running_mean"), before)
+    norm(inputs[1])
+    share = 0.02 if kind is nn.BatchNorm1d else 0.02 / (1 - 0.98**2)  # Haiku's averages forget that they began at 0
+    expected = before + share * (inputs[1].mean(dim=0) - before)
+    torch.testing.assert_close(norm.get_buffer("running_mean"), expected)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from byol.views.geometry import crop_resize
-from byol.views.policy import T_PRIME, T, ViewKernels, ViewPolicy
-from byol.views.views import Views, pair
+from byol.views.policy import CROP_AND_FLIP, T_PRIME, T, ViewKernels, ViewPolicy
+from byol.views.views import Views, pair, single
+from tests.conftest import picture
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 40, 48), dtype=np.uint8))
 
@@ -51,3 +52,19 @@ def test_fallback_crops_of_two_aspects_are_each_views_own(kernels: ViewKernels) 
         window = torch.tensor([[0, 24 - width // 2, 8, width]] * 12)
         assert torch.allclose(view, crop_resize(images, window, 8), atol=1e-5)
         assert torch.allclose(view, cropped, atol=1e-5)
+
+
+def test_one_view_is_a_pure_function_and_workers_make_the_same() -> None:
+    images = np.stack([picture(i, 24, 24) for i in range(6)])
+    tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+    view = Views(single(T, 16), 6, seed=1)
+    whole = view(tensor, 3).view1
+    assert torch.equal(whole[2:4], view(tensor[2:4], 3, 2).view1)
+    crops = torch.stack([view.crop(image, 3, row) for row, image in enumerate(images)])
+    torch.testing.assert_close(view.finish(crops, 3).view1, whole, rtol=0, atol=1e-5)
+    assert not torch.equal(whole, view(tensor, 4).view1)
+    assert (CROP_AND_FLIP.jitter_probability, CROP_AND_FLIP.blur_probability, CROP_AND_FLIP.crop_area) == (
+        0,
+        0,
+        (0.08, 1.0),
+    )

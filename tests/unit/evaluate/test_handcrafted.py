@@ -7,13 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from byol.build.subject import open_subject
-from byol.cli import evaluate as cli_evaluate
 from byol.commands.evaluate import evaluate
-from byol.data.arrays import ArrayImages
-from byol.errors import ConfigError, EncoderError
 from byol.evaluate.handcrafted import Handcrafted, colours, num_handcrafted, oriented_gradients
-from byol.evaluate.protocols.options import PROTOCOLS
 
 
 def ramp(angle: float, size: int = 32) -> torch.Tensor:
@@ -77,25 +72,3 @@ def test_hog_is_a_baseline_by_name(tmp_path: Path) -> None:
     (found,) = evaluate("hog", str(tmp_path / "stripes"), ["knn"], out=tmp_path / "hog")
     assert found.record["num_features"] == num_handcrafted(1)
     assert found.metrics["top-1"].value == 100
-
-
-def test_hog_refuses_many_channels() -> None:
-    with pytest.raises(EncoderError, match=r"at most 4 channels; .* has 5\. Take pixels"):
-        open_subject("hog", ArrayImages(np.zeros((20, 24, 24, 5), dtype=np.uint8)))
-
-
-def test_all_protocols_of_a_baseline_are_those_without_training(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = []
-
-    def stop(run: str, data: object, names: tuple[str, ...], **_: object) -> None:
-        asked.append(names)
-        raise ConfigError("stopped before the evaluation")
-
-    monkeypatch.setattr("byol.commands.evaluate.evaluate", stop)
-    for run in ("hog", "runs/photos"):
-        with pytest.raises(ConfigError):
-            cli_evaluate.run_evaluate(cli_evaluate.Evaluate(run=run, data="photos", protocol=("all",)))
-    assert asked == [("knn", "linear", "linear-fast", "retrieval", "cluster"), tuple(PROTOCOLS)]
-    assert capsys.readouterr().out == "hog has no weights to train, so without semi, finetune, supervised\n"

@@ -1,43 +1,22 @@
 """What the doctor measures and says."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from byol.build.networks import build_method
-from byol.build.settings import Asked
 from byol.cli.main import main
-from byol.commands.doctor import Estimate, estimate, estimate_lines, machine_lines
-from byol.config import Config, override
-from byol.data.arrays import ArrayImages
+from byol.commands.doctor import Estimate, estimate_lines, machine_lines
+from byol.config import override
 from byol.data.image_folder import ImageFolder
-from byol.data.source import ImageSource
-from byol.engine.micro_batches import MicroBatch
-from byol.engine.state import State
-from byol.engine.step import StepResult
 from byol.errors import ConfigError, DataError
-from byol.recipes import recipe
-from byol.runtime.duration import in_words
 from byol.runtime.hardware import memory_bytes, num_cores
-from byol.training import speed
 from tests.conftest import SMALL
+from tests.unit.commands.small_estimate import CONFIG, PICTURES, estimated
 
-CONFIG = override(recipe("small").config, {**SMALL, "epochs": 2})
-PICTURES = ArrayImages(np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8))
-
-
-def estimated(source: ImageSource, config: Config) -> Estimate:
-    return estimate(source, Asked(config, recipe("small"), frozenset(SMALL)), epochs_are_final=False)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_machine_lines_tell_device_memory_and_versions() -> None:
@@ -58,31 +37,6 @@ def test_estimate_of_equal_images_keeps_them_in_memory() -> None:
     heads = build_method(found.config, 3)
     trained = sum(p.numel() for _, module in heads.trained_modules() for p in module.parameters())
     assert 4 * 3 * trained < found.state_bytes < 4 * 5 * trained
-
-
-@pytest.mark.parametrize(
-    ("micro_batch", "ranks", "steps"), [(16, 1, [8, 16]), (4, 1, [4, 16]), (2, 1, [2, 8, 16]), (4, 2, [4, 8])]
-)
-def test_speed_is_measured_on_whole_steps_while_there_is_time(
-    micro_batch: int, ranks: int, steps: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-    whole_step = speed.train_step
-
-    def train_step(state: State, micro_batches: Iterable[MicroBatch], number: int, *how: Any) -> StepResult:
-        made = list(micro_batches)
-        assert len(made) == number
-        seen.append(sum(len(batch.views.view1) for batch in made))
-        return whole_step(state, made, number, *how)
-
-    monkeypatch.setattr(speed, "train_step", train_step)
-    monkeypatch.setattr(speed, "TRIAL_SECONDS", 1e9)
-    config = replace(estimated(PICTURES, CONFIG).config, micro_batch_size=micro_batch)
-    seen.clear()
-    images = [PICTURES.read(row, 3, 0) for row in range(8)]
-    measured = speed.train_a_little(config, images, 3, torch.device("cpu"), ranks)
-    assert seen == [size for size in steps for _ in range(3)] + [steps[-1]] * (speed.MOST_STEPS - 2)
-    assert measured[1] == steps[-1]
 
 
 def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None:
@@ -129,11 +83,3 @@ def test_command_doctor_writes_nothing(
     assert "note       view1: a blur" in told
     assert "images are trained on, every pass counted: few for BYOL" in told
     assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (3900, "1 h 5 min"), (273600, "3 d 4 h")],
-)
-def test_duration_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words

@@ -1,0 +1,102 @@
+"""The server of `byol explore`: what it answers and refuses."""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from byol.errors import RunError
+from byol.explore.library import Library
+from byol.explore.server import make_server
+from tests.unit.explore.coloured_library import COUNT
+
+
+@pytest.fixture
+def address(library: Library) -> Iterator[tuple[str, str]]:
+    """(address, token) of a server that runs."""
+    server = make_server(library)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", server.RequestHandlerClass.token  # pyright: ignore[reportAttributeAccessIssue]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def get(url: str, body: bytes | None = None, token: str = "") -> tuple[int, bytes]:
+    request = urllib.request.Request(url, data=body, headers={"X-Token": token})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_server_answers_its_page(address: tuple[str, str], library: Library, folder: Path) -> None:
+    url, token = address
+    assert token.encode() in get(f"{url}/?of={token}")[1]
+    about = json.loads(get(url + "/library.json", token=token)[1])
+    assert len(about["names"]) == len(about["cluster"]) == COUNT + 1
+    assert set(about["maps"]) == {"PCA"}
+    status, picture = get(url + "/thumbnail?image=3&side=64", token=token)
+    assert (status, picture[:4], picture[8:12]) == (200, b"RIFF", b"WEBP")
+    assert get(url + "/picture?image=3", token=token)[0] == 200
+    assert len(json.loads(get(url + "/neighbours?image=3&count=4", token=token)[1])) == 4
+    found = json.loads(get(url + "/search", (folder / "05<b>.png").read_bytes(), token)[1])
+    assert library.name(found[0][0]) == "05<b>.png"
+    asked = {"name": "blue ones", "images": [2, 5]}
+    written = json.loads(get(url + "/export", json.dumps(asked).encode(), token)[1])
+    assert written["count"] == 2
+    assert len(Path(written["path"]).read_text().splitlines()) == 2
+    named = json.loads(get(url + "/name", b'{"cluster": 0, "name": "reds"}', token)[1])
+    assert named["clusters"][0]["name"] == "reds"
+    assert len(json.loads(get(url + "/clusters", b'{"count": 2}', token)[1])["clusters"]) == 2
+    assert b"plotly" in get(url + "/plotly.js")[1][:400]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/neighbours?image=99", None, "image cannot be '99'"),
+        ("/neighbours?image=-1", None, "image cannot be '-1'"),
+        ("/neighbours?image=%C2%B2", None, "invalid literal"),
+        ("/thumbnail?image=0&side=5000", None, "side cannot be '5000'"),
+        ("/../../etc/passwd", None, "there is no"),
+        ("/duplicates?least=x", None, "least is no number"),
+        ("/search", b"no image", "no image that can be read"),
+        ("/export", b"[1]", "in a way it cannot be"),
+        ("/export", b'{"name": "x", "images": ["a"]}', "in a way it cannot be"),
+        ("/nothing", b"{}", "there is no /nothing"),
+    ],
+)
+def test_server_refuses_with_a_sentence(address: tuple[str, str], path: str, body: bytes | None, said: str) -> None:
+    url, token = address
+    status, answer = get(url + path, body, token)
+    assert status == 400
+    assert said in json.loads(answer)["error"]
+
+
+def test_server_refuses_other_pages_and_other_hosts(address: tuple[str, str], library: Library) -> None:
+    url, token = address
+    for path, body in (("/export", b'{"name": "x", "images": [1]}'), ("/", None), ("/picture?image=3", None)):
+        for guess in ("guessed", "", "\xe9"):
+            status, answer = get(url + path, body, guess)
+            assert status == 400
+            assert "open the one it printed" in json.loads(answer)["error"]
+    assert get(f"{url}/picture?image=3&of={token}")[0] == 200
+    assert not (library.out / "x.txt").exists()
+    connection = HTTPConnection(url.removeprefix("http://"))
+    connection.request("GET", "/library.json", headers={"Host": "evil.example:80"})
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+def test_port_that_is_taken_is_a_sentence(address: tuple[str, str], library: Library) -> None:
+    with pytest.raises(RunError, match="choose another --port"):
+        make_server(library, int(address[0].rpartition(":")[2]))

@@ -1,0 +1,57 @@
+"""Views of images as pictures with words."""
+
+import numpy as np
+import pytest
+import torch
+
+from byol.data.arrays import ArrayImages
+from byol.errors import DataError
+from byol.report.view_grid import describe, readable, spread, view_grid
+from byol.views.policy import T_PRIME, T
+from byol.views.views import Views, pair
+from tests.conftest import picture
+
+
+def test_readable_images_are_the_first_that_can_be_read_or_there_is_a_sentence() -> None:
+    source = ArrayImages(np.zeros((5, 8, 8, 3), np.uint8), description="pictures")
+    images, names = readable(source, 3, 2, 4)
+    assert len(images) == len(names) == 2
+    with pytest.raises(DataError, match="None of the images looked at in pictures can be decoded"):
+        readable(source, 4, 2, 4)
+
+
+def test_view_grid_shows_what_training_makes_of_the_images() -> None:
+    views = Views(pair(T, T_PRIME, 32), batch_size=64, seed=5)
+    images = [picture(seed) for seed in range(3)]
+    grid = view_grid(views, images, ["a", "b", "c"], draws=2)
+    assert (grid.columns, grid.rows, len(grid.tiles)) == (5, 3, 15)
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    for step in range(2):
+        first, second = views(batch, step)
+        for row in range(3):
+            for offset, view in ((1, first), (2, second)):
+                shown = torch.from_numpy(grid.tiles[5 * row + 2 * step + offset].copy()).permute(2, 0, 1) / 255
+                assert float((shown - view[row]).abs().max()) < 0.01
+
+
+def test_view_words_name_what_was_done_and_nothing_else() -> None:
+    views = Views(pair(T, T_PRIME, 32), batch_size=200, seed=0)
+    first, second = (views.parameters(view.draw, 0, slice(0, 200)) for view in views.roles)
+    for row in range(200):
+        for parameters, policy in ((first, T), (second, T_PRIME)):
+            p = parameters[row : row + 1]
+            words = describe(p, policy, views, np.zeros((40, 48, 3), np.uint8))
+            assert ("flip" in words) == bool(p.flip)
+            assert ("hue" in words) == ("brightness" in words) == bool(p.jitter)
+            assert ("grayscale" in words) == bool(p.grayscale)
+            assert (f"blur sigma {float(p.sigma):.2f}" in words) == bool(p.blur)
+            assert ("solarize" in words) == bool(p.solarize)
+            grey = describe(p, policy, views, np.zeros((40, 48, 1), np.uint8))
+            assert "hue" not in grey
+            assert "grayscale" not in grey
+
+
+def test_spread_is_drawn_without_repetition() -> None:
+    assert spread(3, 10) == [0, 1, 2]
+    assert len(set(spread(1000, 50))) == 50
+    assert spread(1000, 50) == spread(1000, 50)
