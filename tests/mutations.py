@@ -251,7 +251,7 @@ MUTATIONS = [
     Mutation("workers crop to the last size", "engine/micro_batches.py", "feed.batches(first, last, views.crop)", "feed.batches(first, last, parts[-1].crop)", GROWING),
     Mutation("small crops stay large", "build/views.py", "small_size=shrunk(config.asymmetry.small_size, scale)", "small_size=config.asymmetry.small_size", GROWING),
     Mutation("a whole config names nothing", "commands/pretrain.py", "frozenset(dotted_names(named))", "frozenset(named)", "tests/integration/test_training.py"),
-    Mutation("every start is from elsewhere", "build/starts.py", "start.get(\"how\") == ELSEWHERE", "True", "tests/unit/test_import_timm.py"),
+    Mutation("every start is from elsewhere", "build/starts.py", "start.get(\"how\") == TRAINED_ELSEWHERE", "True", "tests/unit/test_import_timm.py"),
     Mutation("the start's network is not taken", "build/settings.py", "(network_of_start(config.encoder), f", "({}, f", "tests/unit/test_import_timm.py"),
     Mutation("a second training forgets the averages", "build/encoder.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/test_import_timm.py"),
     Mutation("a resume compares with what was asked", "commands/resume.py", "changes = overrides_between(before.config, config)", "changes = named", "tests/integration/test_training.py"),
