@@ -269,7 +269,7 @@ MUTATIONS = [
     Mutation("labels of the set that asks", "evaluate/protocols/semi.py", "indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)", "indices = labelled.indices", PROTOCOLS),
     Mutation("stale result kept", "commands/transfer.py", "if record[key] not in (value, before.get(key, value))", "if key not in record", TRANSFER),
     Mutation("rank of raw projections", "diagnostics/collapse.py", 'networks["unit_effective_rank"]', 'projection["effective_rank"]', COLLAPSE),
-    Mutation("batches of one class", "evaluate/view_encodings.py", "np.random.default_rng(0).permutation(chosen)", "chosen", "tests/integration/test_diagnose.py"),
+    Mutation("batches of one class", "evaluate/view_encodings.py", "np.random.default_rng(0).permutation(indices)", "indices", "tests/integration/test_diagnose.py"),
     Mutation("validation part ignored", "commands/transfer.py", "replace(job, validation=validation)", "job", TRANSFER),
     Mutation("target of one view", "evaluate/branch_measures.py", '(variance["target1"] + variance["target2"]) / 2', 'variance["target2"]', ASYMMETRIC),
     Mutation("probe out of step", "engine/loop.py", "        if self.probe and (state", "        if self.probe and self.ranks.is_first and (state", RANKS),
