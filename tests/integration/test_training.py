@@ -307,7 +307,9 @@ def test_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path: Path, monke
 
 def test_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunError, match=r"cannot be made .Not a directory.*choose another --out|Choose another --out"):
+    with pytest.raises(
+        RunError, match=r"cannot be created .Not a directory.*choose another --out|Choose another --out"
+    ):
         run(tmp_path / "file" / "run")
 
 
@@ -443,7 +445,7 @@ def test_weights_that_are_not_finite_never_replace_a_sound_checkpoint(
 
     calls: list[float] = []
     monkeypatch.setattr(BYOL, "update_target", update_and_break)
-    with pytest.raises(NonFiniteError, match=r"Weights that are not finite came of step 2\. The newest checkpoint"):
+    with pytest.raises(NonFiniteError, match=r"The weights are not finite after step 2\. The newest checkpoint"):
         run(tmp_path / "run", checkpoint_interval_minutes=0)
     _, saved = checkpoint.load_newest(tmp_path / "run" / "checkpoints")
     assert saved["step"] == 2
@@ -632,7 +634,7 @@ def test_load_damaged_encoder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "copy" / "encoder.safetensors").write_bytes(b"xx")
     with pytest.raises(RunError, match="cannot be read"):
         byol.load(tmp_path / "copy")
-    with pytest.raises(RunError, match=r"holds no encoder\.json: it holds runs of which one has to be named, copy for"):
+    with pytest.raises(RunError, match=r"holds no encoder\.json: it holds runs; give one of them, copy for"):
         byol.load(tmp_path)
 
 

@@ -100,7 +100,7 @@ def test_training_starts_from_them_with_their_normalisation(tmp_path: Path) -> N
 
 def test_file_of_another_network_is_refused(tmp_path: Path, resnet18: torch.nn.Module) -> None:
     torch.save(resnet18.state_dict(), tmp_path / "resnet18.pth")
-    with pytest.raises(CheckpointError, match=r"is no whole resnet50: bn1|is no whole resnet50: layer1"):
+    with pytest.raises(CheckpointError, match=r"is no complete resnet50: bn1|is no complete resnet50: layer1"):
         byol.import_timm("resnet50", tmp_path / "start", weights=tmp_path / "resnet18.pth")
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "resnet34.pth")
     with pytest.raises(CheckpointError, match="is no whole resnet18"):  # which has every layer of a ResNet-18
@@ -241,7 +241,7 @@ def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_pat
     assert any(
         line.startswith(f"  the network of {tmp_path / 'first'}: encoder.name: resnet18 -> resnet10") for line in said
     )
-    with pytest.raises(EncoderError, match=r"of another shape than the one asked for.*set --encoder\.name"):
+    with pytest.raises(EncoderError, match=r"has another shape than the requested one.*set --encoder\.name"):
         byol.pretrain(
             pictures, out=tmp_path / "other", overrides={**start, "encoder.name": "resnet18"}, say=said.append
         )
@@ -250,5 +250,5 @@ def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_pat
 def test_a_file_of_weights_is_no_encoder_to_start_from(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"something")
     config = override(recipe("small").config, {"encoder.init": str(tmp_path / "weights.pth")})
-    with pytest.raises(RunError, match=r"weights\.pth is a file, no encoder's folder.*byol import-timm NAME"):
+    with pytest.raises(RunError, match=r"weights\.pth is a file, not the folder of an encoder.*byol import-timm NAME"):
         fitted(config, recipe("small"))

@@ -37,7 +37,7 @@ from byol.studies.judge import judge, over_seeds
 from byol.studies.plot import plot
 from byol.studies.questions import heads
 from byol.studies.run_study import begin, carry_out, training_command, write
-from byol.studies.runs import Task, images_per_run, plan
+from byol.studies.runs import Task, images_per_run, tasks_of
 from byol.studies.study import UNTRAINED, Collapse, Contrast, Variant
 from byol.studies.study_report import COLUMNS, POSSIBLE, StudyResult, lines, markdown, protocol, read, table
 from tests.conftest import SMALL
@@ -70,13 +70,13 @@ def _one_thread(_two_threads: None) -> None:
 @pytest.mark.parametrize(("name", "scale"), [(name, scale) for name in STUDIES for scale in STUDIES[name].scales])
 def test_study_variants_are_possible_and_differ(name: str, scale) -> None:
     chosen = STUDIES[name]
-    variants, base = chosen.chosen(scale), chosen.scales[scale]
+    variants, base = chosen.variants_at(scale), chosen.scales[scale]
     assert len(variants) >= 2 and (scale != "tiny" or len(variants) <= 6)
-    assert chosen.expected(scale), "nothing is expected of it"
+    assert chosen.shapes_at(scale), "nothing is expected of it"
     assert set(base.variants) <= {v.name for v in chosen.variants}
     epochs = override(recipe(base.recipe).config, base.settings).epochs
     passes = {v.name: v.passes for v in variants}
-    tasks = plan(chosen, scale, 1, Path("out"))[1:]
+    tasks = tasks_of(chosen, scale, 1, Path("out"))[1:]
     assert len({repr(task.config) for task in tasks}) == len(variants), "two variants are the same training"
     for task in tasks:
         validate(task.config)
@@ -84,12 +84,12 @@ def test_study_variants_are_possible_and_differ(name: str, scale) -> None:
 
 
 def test_study_expects_nothing_of_a_variant_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="predictor expects something of no such, no variant of it"):
+    with pytest.raises(ValueError, match="predictor has a shape about no such, which is no variant of it"):
         replace(find_study("predictor"), shapes=(Collapse("", "no such"),))
 
 
 def test_study_of_two_folders_alike_or_without_the_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="heads has two variants whose folders are called one-two"):
+    with pytest.raises(ValueError, match="heads has two variants with the same folder name, one-two"):
         replace(find_study("heads"), variants=(Variant("one, two", {}), Variant("one two", {})), shapes=())
     monkeypatch.setitem(
         STUDIES, "heads", replace(find_study("heads"), scales={"tiny": find_study("heads").scales["tiny"]})
@@ -101,9 +101,9 @@ def test_study_of_two_folders_alike_or_without_the_scale_is_refused(monkeypatch:
 def test_studies_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "AGAIN", replace(heads.HEADS, question="Another?"), raising=False)
     with pytest.raises(
-        ValueError, match=r"Two studies are called heads, one of them in byol\.studies\.questions\.heads"
+        ValueError, match=r"Two studies have the name heads; one of them is in byol\.studies\.questions\.heads"
     ):
-        studies._found()
+        studies._read_studies()
 
 
 def test_study_whose_file_is_broken_says_so_and_breaks_nothing_else(
@@ -113,7 +113,7 @@ def test_study_whose_file_is_broken_says_so_and_breaks_nothing_else(
     (tmp_path / "temperature.py").write_text("from byol.studies.study import Varient\n")
     (tmp_path / "torn.py").write_text("TORN = Study(\n")
     monkeypatch.setattr(questions, "__path__", [*questions.__path__, str(tmp_path)])
-    found, broken = studies._found()
+    found, broken = studies._read_studies()
     assert found == STUDIES
     monkeypatch.setattr(studies, "BROKEN", broken)
     with pytest.raises(ConfigError, match="no study 'temperature'") as refused:
@@ -128,7 +128,7 @@ def test_plot_cuts_intervals_off_at_possible_values_and_names_what_is_missing(
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **how: drawn.append(self) or Path(path).touch())
     chosen = find_study("batch-size")
-    names = [variant.name for variant in chosen.chosen("tiny")]
+    names = [variant.name for variant in chosen.variants_at("tiny")]
     far = [
         {**dict.fromkeys(COLUMNS, x), "effective_rank": 10 * x} for x in (0.1, 0.9)
     ]  # Student's interval of two is wide
@@ -159,12 +159,12 @@ def test_study_writes_the_settings_of_its_variants_beforehand() -> None:
 
 
 def test_study_settings_differ_between_variants_alone() -> None:
-    tasks = plan(find_study("batch-size"), "tiny", 2, Path("out"))
+    tasks = tasks_of(find_study("batch-size"), "tiny", 2, Path("out"))
     assert len(tasks) == 2 * (6 + 1)
     assert {t.config.batch_size for t in tasks} == {256}
     assert [t.config.micro_batch_size for t in tasks[:7]] == [0, 256, 32, 8, 256, 32, 8]
     assert tasks[7].config.seed == 1
-    papers = plan(find_study("batch-size"), "paper", 1, Path("out"))
+    papers = tasks_of(find_study("batch-size"), "paper", 1, Path("out"))
     halves = [4096 >> power for power in range(7)]
     assert [t.config.micro_batch_size for t in papers] == [0, *halves, *halves]
 
@@ -181,7 +181,7 @@ def test_batch_size_study_names_the_batches_that_it_trains_with(
     scale, batch: int, sizes: tuple[int, ...], of: str
 ) -> None:
     """Those of tiny and small name folders too, in which stopped studies go on."""
-    tasks = plan(find_study("batch-size"), scale, 1, Path("out"))
+    tasks = tasks_of(find_study("batch-size"), scale, 1, Path("out"))
     named = {t.variant: t for t in tasks if t.variant and "true batch" not in t.variant}
     assert list(named) == [f"{method} {size}{of}" for method in ("byol", "simclr") for size in sizes]
     assert [t.path.name for t in named.values()] == [f"{name.replace(' ', '-')}-seed-0" for name in named]
@@ -205,16 +205,16 @@ def test_batch_size_study_names_the_batches_that_it_trains_with(
 @pytest.mark.parametrize("name", ["batch-size", "augmentations"])
 def test_simclr_at_paper_scale_has_the_heads_of_its_recipe(name: str) -> None:
     heads = {"byol": recipe("imagenet-300").config.heads, "simclr": recipe("simclr-imagenet").config.heads}
-    tasks = [task for task in plan(find_study(name), "paper", 1, Path("out")) if task.variant]
+    tasks = [task for task in tasks_of(find_study(name), "paper", 1, Path("out")) if task.variant]
     assert {task.config.method.name for task in tasks} == set(heads)
     assert all(task.config.heads == heads[task.config.method.name] for task in tasks)
-    for task in plan(find_study(name), "tiny", 1, Path("out")):
+    for task in tasks_of(find_study(name), "tiny", 1, Path("out")):
         assert task.config.heads == replace(recipe("sample").config.heads, projector_depth=2)
 
 
 def test_study_expects_at_a_scale_what_the_source_says_of_it() -> None:
     whole = find_study("normalization")
-    texts = {scale: {shape.text for shape in whole.expected(scale)} for scale in ("tiny", "small", "paper")}
+    texts = {scale: {shape.text for shape in whole.shapes_at(scale)} for scale in ("tiny", "small", "paper")}
     early, late = (
         "no batch norm in the heads collapses early on",
         "no batch norm in the heads recovers in a long training",
@@ -225,18 +225,18 @@ def test_study_expects_at_a_scale_what_the_source_says_of_it() -> None:
 
 def test_papers_scale_compares_linear_accuracies_as_the_sources_do() -> None:
     measures = {
-        scale: {shape.measure for shape in find_study("normalization").expected(scale) if isinstance(shape, Contrast)}
+        scale: {shape.measure for shape in find_study("normalization").shapes_at(scale) if isinstance(shape, Contrast)}
         for scale in ("tiny", "paper")
     }
     assert measures == {"tiny": {"knn", "negative_cosine"}, "paper": {"linear", "negative_cosine"}}
     for name in STUDIES:
-        expected = find_study(name).expected("paper") if "paper" in find_study(name).scales else ()
+        expected = find_study(name).shapes_at("paper") if "paper" in find_study(name).scales else ()
         assert all(shape.measure != "knn" for shape in expected if isinstance(shape, Contrast))
 
 
 def test_judge_compares_with_the_untrained_encoder() -> None:
     (shape,) = [
-        s for s in find_study("target-rate").expected("tiny") if isinstance(s, Contrast) and UNTRAINED in s.weights
+        s for s in find_study("target-rate").shapes_at("tiny") if isinstance(s, Contrast) and UNTRAINED in s.weights
     ]
     untrained = [{"knn": 30.0}, {"knn": 31.0}, {"knn": 29.0}]
     fixed = [{"knn": 35.0}, {"knn": 36.5}, {"knn": 34.5}]
@@ -254,7 +254,7 @@ def test_judge_compares_with_the_untrained_encoder() -> None:
 )
 def test_study_says_of_which_training_the_papers_numbers_are(name: str, measured: str, tmp_path: Path) -> None:
     chosen = find_study(name)
-    outcomes = {key: [{"knn": 50.0}] for key in (*(v.name for v in chosen.chosen("paper")), UNTRAINED)}
+    outcomes = {key: [{"knn": 50.0}] for key in (*(v.name for v in chosen.variants_at("paper")), UNTRAINED)}
     result = StudyResult(chosen, "paper", outcomes, [], [])
     assert table(result)[0][-1] == f"paper: {measured}"
     write(result, tmp_path)
@@ -268,21 +268,21 @@ def test_study_says_of_which_training_the_papers_numbers_are(name: str, measured
 def test_study_trains_all_variants_on_as_many_images_or_says_which_fewer() -> None:
     fewer = {}
     for name, scale in [(study, scale) for study in STUDIES for scale in find_study(study).scales]:
-        images = images_per_run(plan(find_study(name), scale, 1, Path("out")), 50_000)
+        images = images_per_run(tasks_of(find_study(name), scale, 1, Path("out")), 50_000)
         fewer |= {(name, scale, v): n for v, n in images.items() if n != max(images.values())}
         told = protocol(find_study(name), scale, 1, images, "photos")[1]
         assert told.endswith("the same for all") == (len(set(images.values())) == 1)
     key = ("asymmetry", "small", "MultiCrop, source, at equal compute")
     assert fewer.keys() == {key, ("asymmetry", "tiny", key[2])}
     assert fewer[key] == round(500_000 * 8 / (8 + 18 * (24 / 32) ** 2))
-    images = images_per_run(plan(find_study("asymmetry"), "small", 1, Path("out")), 50_000)
+    images = images_per_run(tasks_of(find_study("asymmetry"), "small", 1, Path("out")), 50_000)
     told = protocol(find_study("asymmetry"), "small", 1, images, "photos")[1]
     assert told.endswith(f"500,000 images per run, but {fewer[key]:,} for {key[2]}, which costs more for each")
 
 
 def test_study_is_read_from_its_record_and_written_as_a_table(tmp_path: Path) -> None:
     whole = find_study("normalization")
-    names = [variant.name for variant in whole.chosen("tiny")]
+    names = [variant.name for variant in whole.variants_at("tiny")]
     healthy = {
         "knn": 50.25,
         "linear": 61.5,
@@ -294,7 +294,7 @@ def test_study_is_read_from_its_record_and_written_as_a_table(tmp_path: Path) ->
     outcomes: dict[str, list] = {name: [{**healthy, **HEALTHY}] * 2 for name in names}
     outcomes |= {"batch": [{"failed": "nan", "knn": math.nan}] * 2, UNTRAINED: [{"knn": 40.0, "linear": 50.0}] * 2}
     outcomes["predictor only"] = [{**healthy, "collapse": dict.fromkeys(HEALTHY["collapse"], math.nan)}] * 2
-    result = StudyResult(whole, "tiny", outcomes, [judge(s, outcomes) for s in whole.expected("tiny")], ["said"])
+    result = StudyResult(whole, "tiny", outcomes, [judge(s, outcomes) for s in whole.shapes_at("tiny")], ["said"])
     write(result, tmp_path)
     again = read(tmp_path / "study.json")
     assert table(again) == table(result)
@@ -365,7 +365,7 @@ def test_over_seeds_is_students_interval() -> None:
 
 
 def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(photos: Path, tmp_path: Path) -> None:
-    (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
+    (task, *_) = tasks_of(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
     encoder = untrained_encoder(replace(task.asked, config=override(task.config, QUICK)), open_source(str(photos)))
     train, test = labelled_splits(str(photos))
     right = probe_correct(encoder, train, test, 3, torch.device("cpu"))
@@ -377,8 +377,8 @@ def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(pho
     assert linear.record["settings"]["epochs"] == 80
     scored = runs.accuracies(encoder, replace(task, probe="sgd"))
     assert scored == {"knn": found["knn"], "linear": pytest.approx(linear.score.value)}
-    assert {t.probe for t in plan(find_study("batch-size"), "tiny", 1, tmp_path)} == {"l-bfgs"}
-    assert {t.probe for t in plan(find_study("batch-size"), "paper", 1, tmp_path)} == {"sgd"}
+    assert {t.probe for t in tasks_of(find_study("batch-size"), "tiny", 1, tmp_path)} == {"l-bfgs"}
+    assert {t.probe for t in tasks_of(find_study("batch-size"), "paper", 1, tmp_path)} == {"sgd"}
 
 
 def test_the_linear_probe_of_a_study_sees_what_neighbours_do_not(
@@ -389,7 +389,7 @@ def test_the_linear_probe_of_a_study_sees_what_neighbours_do_not(
     vectors = torch.stack([1.0 + labels, torch.zeros(40)], dim=1)
     features = Features(vectors, labels, torch.arange(40))
     monkeypatch.setattr(runs, "make_job", lambda *a: SimpleNamespace(features=lambda part: features))
-    (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
+    (task, *_) = tasks_of(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
     encoder: Any = SimpleNamespace(description=None)
     assert runs.accuracies(encoder, task) == {"knn": 50.0, "linear": 100.0}
 
@@ -464,7 +464,7 @@ def test_study_counts_an_encoder_that_explodes_as_diverged(
 
     whole = find_study("loss-normalization")
     part = replace(whole, scales={"tiny": replace(whole.scales["tiny"], variants=("none",))})
-    (task, *_) = [t for t in plan(part, "tiny", 1, tmp_path, data=str(photos), settings=QUICK) if t.variant]
+    (task, *_) = [t for t in tasks_of(part, "tiny", 1, tmp_path, data=str(photos), settings=QUICK) if t.variant]
     monkeypatch.setattr(runs, "accuracies", explode)
     assert runs.run_one(task) is None
     assert task.outcome is not None
@@ -483,7 +483,7 @@ def test_study_with_two_jobs_gives_the_same_numbers(
     arguments["overall"] = lambda share, note: shown.append((share, note))
     found = [study(whole.name, seeds=2, jobs=jobs, out=tmp_path / str(jobs), **arguments) for jobs in (1, 2)]
     assert {"finished batch-seed-0", "finished batch-seed-1"} <= set(said)
-    assert shown[0] == (0.0, "0 of 2 trainings have ended")
+    assert shown[0] == (0.0, "0 of 2 trainings finished")
     assert [share for share, _ in shown] == sorted(share for share, _ in shown)
     assert shown[-1][0] < 1
     one, two = (r.outcomes["batch"][0]["negative_cosine"] for r in found if isinstance(r, StudyResult))
@@ -493,19 +493,30 @@ def test_study_with_two_jobs_gives_the_same_numbers(
 def test_time_left_of_runs_side_by_side_is_by_the_passes_made_here(tmp_path: Path) -> None:
     tasks = [
         replace(task, config=replace(task.config, epochs=epochs))
-        for task, epochs in zip(plan(find_study("batch-size"), "tiny", 1, tmp_path)[1:4], (2.0, 2.0, 4.0), strict=True)
+        for task, epochs in zip(
+            tasks_of(find_study("batch-size"), "tiny", 1, tmp_path)[1:4], (2.0, 2.0, 4.0), strict=True
+        )
     ]
     clock = iter((100.0, 110.0, 130.0))
-    advance = runs.Advance(tasks, now=lambda: next(clock))
-    assert advance.told() == (0.0, "0 of 3 trainings have ended")
-    advance.shares = {tasks[0].path: SimpleNamespace(value=0.5), tasks[2].path: SimpleNamespace(value=0.0)}
-    assert advance.told() == (1 / 8, "0 of 3 trainings have ended")  # it goes on: that pass was made before
-    advance.shares[tasks[0].path].value = 1.0
-    advance.shares[tasks[2].path].value = 0.25  # heard of late: counted as done before
-    advance.ended = 1
-    assert advance.told() == (3 / 8, "1 of 3 trainings have ended, about 50 s left")  # a pass in 10 s, 5 to go
-    advance.shares[tasks[2].path].value = 0.5
-    assert advance.told() == (4 / 8, "1 of 3 trainings have ended, about 1 min 0 s left")  # two in 30 s, 4 to go
+    progress = runs.StudyProgress(tasks, now=lambda: next(clock))
+    assert progress.fraction_and_note() == (0.0, "0 of 3 trainings finished")
+    progress.shares = {tasks[0].path: SimpleNamespace(value=0.5), tasks[2].path: SimpleNamespace(value=0.0)}
+    assert progress.fraction_and_note() == (
+        1 / 8,
+        "0 of 3 trainings finished",
+    )  # it goes on: that pass was made before
+    progress.shares[tasks[0].path].value = 1.0
+    progress.shares[tasks[2].path].value = 0.25  # heard of late: counted as done before
+    progress.finished = 1
+    assert progress.fraction_and_note() == (
+        3 / 8,
+        "1 of 3 trainings finished, about 50 s left",
+    )  # a pass in 10 s, 5 to go
+    progress.shares[tasks[2].path].value = 0.5
+    assert progress.fraction_and_note() == (
+        4 / 8,
+        "1 of 3 trainings finished, about 1 min 0 s left",
+    )  # two in 30 s, 4 to go
 
 
 def test_study_with_jobs_tells_what_a_run_refuses_in_a_sentence(
@@ -515,7 +526,7 @@ def test_study_with_jobs_tells_what_a_run_refuses_in_a_sentence(
     flat.mkdir()
     for number, file in enumerate(sorted(photos.rglob("*.jpg"))):
         file.rename(flat / f"{number}.jpg")
-    with pytest.raises(ConfigError, match="failed; its reason stands above"):
+    with pytest.raises(ConfigError, match="failed for the reason above"):
         study("loss-normalization", seeds=1, jobs=2, data=str(flat), out=tmp_path / "out", settings=QUICK, say=str)
     told = capfd.readouterr().err
     assert "has no labels; put the images of each class into a sub-folder" in told
@@ -529,7 +540,9 @@ def test_study_prints_commands_that_train_its_runs(name: str, scale, monkeypatch
     begun: list[Pretrain] = []
     monkeypatch.setitem(cli.COMMANDS, "pretrain", (Pretrain, lambda options: begun.append(options) or 0))
     tasks = [
-        task for task in plan(find_study(name), scale, 1, Path("out"), data=DataSpec("", "over there")) if task.variant
+        task
+        for task in tasks_of(find_study(name), scale, 1, Path("out"), data=DataSpec("", "over there"))
+        if task.variant
     ]
     for task in tasks:
         program, *words = shlex.split(training_command(task))
@@ -543,7 +556,9 @@ def test_study_prints_commands_that_train_its_runs(name: str, scale, monkeypatch
 
 
 def test_commands_for_ranks_share_the_micro_batches() -> None:
-    tasks = {task.path.name: task for task in plan(find_study("batch-size"), "paper", 1, Path("out")) if task.variant}
+    tasks = {
+        task.path.name: task for task in tasks_of(find_study("batch-size"), "paper", 1, Path("out")) if task.variant
+    }
     words = {name: shlex.split(training_command(task, 32)) for name, task in tasks.items()}
     given = {w[w.index("--micro-batch-size") + 1] for w in words.values() if "--micro-batch-size" in w}
     assert given == {"128", "64", "32", "16", "8", "4", "2"}
@@ -658,7 +673,7 @@ def test_budget_is_where_the_last_of_the_jobs_ends() -> None:
 
 
 def test_speed_of_a_run_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks = [task for task in plan(find_study("loss-normalization"), "tiny", 1, Path("out")) if task.variant]
+    tasks = [task for task in tasks_of(find_study("loss-normalization"), "tiny", 1, Path("out")) if task.variant]
     source = open_sample("test")
 
     def rates(found: SimpleNamespace, jobs: int, *, cores: int = 8, device: str = "cpu") -> float:
@@ -696,7 +711,7 @@ def test_speed_test_of_a_study_is_a_real_one(photos: Path, tmp_path: Path, capsy
     assert all(rate > 1 for rate in content["images_per_second"].values())
     assert begun.tasks[1].config.epochs * 40 == pytest.approx(content["images_per_run"])
     told = capsys.readouterr().out
-    assert f"{content['images_per_run']:,} images per run: about " in told and " of the 5 minutes for all" in told
+    assert f"{content['images_per_run']:,} images per run: all runs take about " in told and " of the 5 minutes" in told
 
 
 def test_variant_of_fewer_passes_counts_for_less_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -724,7 +739,7 @@ def test_study_that_goes_on_keeps_its_images_and_measures_nothing(tmp_path: Path
         ConfigError, match=r"another protocol: .*20,000 images per run.* there, .*30,000 images per run"
     ):
         begin("loss-normalization", out=tmp_path, images=30_000)
-    with pytest.raises(ConfigError, match=r"was begun with 20,000 images per run. Go on without --minutes, or"):
+    with pytest.raises(ConfigError, match=r"was started with 20,000 images per run. Continue without --minutes, or"):
         begin("loss-normalization", out=tmp_path, minutes=5.0)
     assert json.loads((tmp_path / "budget.json").read_text()) == content
     asked = begin("loss-normalization", out=tmp_path / "asked", images=777)
@@ -739,7 +754,9 @@ def test_study_that_goes_on_keeps_its_images_and_measures_nothing(tmp_path: Path
 def test_study_whose_budget_is_gone_asks_for_the_images(left: str, tmp_path: Path, measured: list[Config]) -> None:
     first = begin("loss-normalization", jobs=1, out=tmp_path)
     (tmp_path / "budget.json").write_text(left)
-    with pytest.raises(ConfigError, match=r"without a usable budget.json. Go on with the --images of its protocol.txt"):
+    with pytest.raises(
+        ConfigError, match=r"without a usable budget.json. Continue with the --images of its protocol.txt"
+    ):
         begin("loss-normalization", out=tmp_path)
     assert begin("loss-normalization", images=20_000, out=tmp_path).tasks == first.tasks
     assert begin("loss-normalization", out=tmp_path).tasks == first.tasks
@@ -769,7 +786,7 @@ def test_study_of_another_scale_has_its_own_epochs_unless_a_time_is_given(
         ({"minutes": math.nan}, r"minutes must be a number above 0; found nan"),
         ({"images": 63}, r"images must be at least 64, a batch for every variant; found 63"),
         ({"images": 5000, "minutes": 5.0}, r"Both minutes \(5\) and images \(5000\) are given"),
-        ({"images": 5000, "settings": {"epochs": 1.0}}, r"settings give epochs, beside minutes or images"),
+        ({"images": 5000, "settings": {"epochs": 1.0}}, r"Both epochs in settings and minutes or images are given"),
         ({"jobs": 0}, r"jobs must be at least 1; found 0"),
     ],
 )
@@ -783,9 +800,9 @@ def test_study_refuses_a_budget_that_cannot_be(
 
 def test_study_refuses_fewer_images_than_a_batch(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"batch-size trains on batches of 256; folder .* has 40 images, which are too few"
+        ConfigError, match=r"batch-size needs at least 256 images, one batch; folder .* has 40. Give more"
     ):
         begin("batch-size", data=str(photos), out=tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"images must be at least 145, a batch for every variant; found 100"):
+    with pytest.raises(ConfigError, match=r"images must be at least 145, one batch for every variant; found 100"):
         begin("asymmetry", images=100, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -49,8 +49,8 @@ float keep_possible(std::vector<Candidate>& candidates, int64_t k, float bound) 
     std::nth_element(candidates.begin(), candidates.begin() + (k - 1), candidates.end(), better);
     const float value = candidates[k - 1].value;
     const float least = value - 2.02f * (bound + ROUNDING * std::abs(value));
-    candidates.erase(std::remove_if(candidates.begin() + k, candidates.end(), [=](const Candidate& c) { return c.value < least; }),
-                candidates.end());
+    const auto impossible = [=](const Candidate& candidate) { return candidate.value < least; };
+    candidates.erase(std::remove_if(candidates.begin() + k, candidates.end(), impossible), candidates.end());
     return least;
 }
 

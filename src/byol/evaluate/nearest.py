@@ -74,8 +74,8 @@ def _in_bf16_first(bank: Tensor, k: int) -> Search:
         query_error = float((queries - near).norm(dim=1).max())
         bound = 1.01 * (query_error + bank_error) + FLOAT32_ROUNDING * bank.shape[1]
         values, places = torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.int64)
-        given, width = (similar.data_ptr(), *similar.shape, queries.data_ptr(), bank.data_ptr()), bank.shape[1]
-        _operator()(*given, width, bound, k, values.data_ptr(), places.data_ptr())
+        inputs, width = (similar.data_ptr(), *similar.shape, queries.data_ptr(), bank.data_ptr()), bank.shape[1]
+        _operator()(*inputs, width, bound, k, values.data_ptr(), places.data_ptr())
         return values, places
 
     return search

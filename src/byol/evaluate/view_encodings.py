@@ -68,10 +68,10 @@ def crops_of(image: Image, crop: Crop, row: int, num_steps: int) -> Crops:
 
 
 def method_encoder(method: Method, *, train: bool) -> Encode:
-    """`representation`, `projection`, `prediction` and `target` of a method's networks, on a copy of its own.
+    """Function that computes `representation`, `projection`, `prediction` and `target`, on a copy of `method`.
 
-    `train`: with batch statistics, as during training; else with running averages. A method without a target
-    network has its online network in that place, one without a predictor no prediction.
+    With `train` batch norm uses batch statistics, as in training, else running averages. Without a target network `target`
+    is the online projection; without a predictor there is no `prediction`.
     """
     copied = copy.deepcopy(method).train(train)
     target = getattr(copied, "target", None)
@@ -80,10 +80,10 @@ def method_encoder(method: Method, *, train: bool) -> Encode:
     def encode(view: Tensor) -> dict[str, Tensor]:
         images = copied.normalize(view)
         representation, projection = copied.online(images)
-        found = {"representation": representation, "projection": projection}
+        encodings = {"representation": representation, "projection": projection}
         if predicts:
-            found["prediction"] = copied.predictor(projection)
-        return found | {"target": projection if target is None else target(images)[1]}
+            encodings["prediction"] = copied.predictor(projection)
+        return encodings | {"target": projection if target is None else target(images)[1]}
 
     return encode
 

@@ -104,8 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _require_token(self, query: dict[str, str]) -> None:
-        given = self.headers.get("X-Token") or query.get("of", "")
-        if not secrets.compare_digest(given.encode(errors="replace"), self.token.encode()):
+        token = self.headers.get("X-Token") or query.get("of", "")
+        if not secrets.compare_digest(token.encode(errors="replace"), self.token.encode()):
             raise BadRequest(
                 "this address is incomplete or from an earlier start of byol explore: open the address it printed"
             )

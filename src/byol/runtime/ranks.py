@@ -30,25 +30,25 @@ class Ranks:
         """Whether this is the process that writes files and reports progress."""
         return self.rank == 0
 
-    def device(self, chosen: torch.device) -> torch.device:
-        """`chosen`; if it is CUDA without a number and there are several ranks, this rank's own GPU.
+    def device(self, requested: torch.device) -> torch.device:
+        """`requested`; if it is CUDA without a number and there are several ranks, this rank's own GPU.
 
         Raises ConfigError for a numbered GPU with several ranks, and if this machine has fewer GPUs than ranks.
         """
-        if self.size > 1 and chosen.type == "cuda" and chosen.index is not None:
+        if self.size > 1 and requested.type == "cuda" and requested.index is not None:
             raise ConfigError(
-                f"Each of {self.size} processes needs its own GPU: set device to cuda instead of {chosen}."
+                f"Each of {self.size} processes needs its own GPU: set device to cuda instead of {requested}."
             )
-        if self.size > 1 and chosen.type == "cuda":
+        if self.size > 1 and requested.type == "cuda":
             if self.local_rank >= (number := torch.cuda.device_count()):
                 raise ConfigError(
                     f"There are more processes than GPUs on this machine, which has {number}. Start one process per GPU: "
                     f"torchrun --nproc-per-node {number}."
                 )
-            chosen = torch.device("cuda", self.local_rank)
-        if chosen.type == "cuda" and chosen.index is not None:
-            torch.cuda.set_device(chosen)  # its streams become the current ones
-        return chosen
+            requested = torch.device("cuda", self.local_rank)
+        if requested.type == "cuda" and requested.index is not None:
+            torch.cuda.set_device(requested)  # its streams become the current ones
+        return requested
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean of `values` over all ranks, elementwise."""

@@ -42,7 +42,7 @@ class Job:
     seed: int
     device: torch.device
     features: Callable[[Literal["train", "test"]], Features]
-    """Function to the features of all images of a part, without augmentation; they are computed once for all protocols."""
+    """Function that returns the features of all images of a part, without augmentation, computed once for all protocols."""
     listener: Listener
     """Receiver of the progress."""
     pretraining_view: ViewPolicy | None
