@@ -180,7 +180,7 @@ def test_server_answers_its_page(address: tuple[str, str], library: Library, fol
         ("/neighbours?image=99", None, "image must not be '99'"),
         ("/neighbours?image=-1", None, "image must not be '-1'"),
         ("/neighbours?image=%C2%B2", None, "invalid literal"),
-        ("/thumbnail?image=0&side=5000", None, "side cannot be '5000'"),
+        ("/thumbnail?image=0&side=5000", None, "side must not be '5000'"),
         ("/../../etc/passwd", None, "there is no"),
         ("/duplicates?least=x", None, "least is not a number"),
         ("/search", b"no image", "not a readable image"),

@@ -400,7 +400,7 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
     arguments = {"data": str(photos), "out": out, "settings": QUICK, "say": lambda line: None}
     from byol.engine import loop
 
-    write, seen = loop._Log.write, []
+    write, seen = loop.Log.write, []
 
     def stop_in_the_second(self, state) -> None:
         write(self, state)
@@ -408,7 +408,7 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
         if len(seen) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop._Log, "write", stop_in_the_second)
+    monkeypatch.setattr(loop.Log, "write", stop_in_the_second)
     assert study("loss-normalization", seeds=1, **arguments) == 15
     assert (out / "protocol.txt").exists()
     assert not (out / "study.json").exists()
@@ -780,11 +780,11 @@ def test_study_of_another_scale_has_its_own_epochs_unless_a_time_is_given(
     [
         (
             {"minutes": 1.0},
-            r"minutes 1 is too short for 12 runs, which take about 15 with 2,560 images each",
+            r"minutes 1 is too short for 12 runs, which take about 15 minutes with 2,560 images each",
         ),
         ({"minutes": 0.0}, r"minutes must be a number above 0; found 0"),
         ({"minutes": math.nan}, r"minutes must be a number above 0; found nan"),
-        ({"images": 63}, r"images must be at least 64, a batch for every variant; found 63"),
+        ({"images": 63}, r"images must be at least 64, one batch for every variant; found 63"),
         ({"images": 5000, "minutes": 5.0}, r"Both minutes \(5\) and images \(5000\) are given"),
         ({"images": 5000, "settings": {"epochs": 1.0}}, r"Both epochs in settings and minutes or images are given"),
         ({"jobs": 0}, r"jobs must be at least 1; found 0"),

@@ -132,7 +132,7 @@ def _hint(folder: Path) -> str:
 def rebuild(description: EncoderDescription, what: str = "This encoder") -> nn.Module:
     """The described encoder with new weights. Raises EncoderError if name and settings build no network."""
     if description.name is None:
-        raise EncoderError(f"{what} is a user-defined module: pass an untrained one of the same shape as `module`.")
+        raise EncoderError(f"{what} is a module of your own: pass an untrained one of the same shape as `module`.")
     try:
         return create_encoder(
             description.name,

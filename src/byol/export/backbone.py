@@ -90,7 +90,7 @@ def find_backbone(description: EncoderDescription, library: Library) -> Backbone
     """The equal network of `library`. Raises EncoderError, with reason and alternatives, if there is none."""
     name, settings = description.name, description.settings
     if name is None:
-        raise EncoderError(f"The encoder is a user-defined module, which {library} does not have. {WHAT_WORKS_INSTEAD}")
+        raise EncoderError(f"The encoder is a module of your own, which {library} does not have. {WHAT_WORKS_INSTEAD}")
     if settings.get("conventions", "torch") == "deepmind":
         raise EncoderError(
             f"The encoder has DeepMind's conventions: it pads one row more below than above. No network of {library} does, so "
