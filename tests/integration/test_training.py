@@ -526,7 +526,7 @@ def test_run_directory_in_use_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run", epochs=1)
     with (
         RunDirectory(tmp_path / "run").lock(),
-        pytest.raises(RunError, match=f"another process .process {os.getpid()} "),
+        pytest.raises(RunError, match=f"Another process .process {os.getpid()} .*is writing to"),
     ):
         resume(tmp_path / "run", source=ArrayImages(PICTURES))
     assert resume(tmp_path / "run", source=ArrayImages(PICTURES), say=lambda line: None).finished
