@@ -140,14 +140,14 @@ def stop_at_four(rank: int, out: Path) -> None:
     """A signal that reaches the second rank alone stops both after the same step."""
     from byol.engine import loop
 
-    original = loop._Log.write
+    original = loop.Log.write
 
     def write(self, state) -> None:
         original(self, state)
         if rank == 1 and state.step == 4:
             os.kill(os.getpid(), 15)
 
-    loop._Log.write = write
+    loop.Log.write = write
     ended = pretrain(out)
     assert not ended.finished
 
@@ -173,7 +173,7 @@ def die_at_four(out: Path) -> None:
     from byol.engine import loop
     from byol.training import trainer
 
-    original, train = loop._Log.write, trainer.train
+    original, train = loop.Log.write, trainer.train
 
     def write(self, state) -> None:
         original(self, state)
@@ -187,7 +187,7 @@ def die_at_four(out: Path) -> None:
             time.sleep(2)
             raise
 
-    loop._Log.write, trainer.train = write, train_and_dawdle
+    loop.Log.write, trainer.train = write, train_and_dawdle
     pretrain(out, checkpoint_interval_minutes=0)
 
 
