@@ -173,7 +173,7 @@ def die_at_four(out: Path) -> None:
     from byol.engine import loop
     from byol.training import trainer
 
-    original, train = loop.Log.write, trainer.train
+    original, train = loop.Log.write, trainer.Trainer.run
 
     def write(self, state) -> None:
         original(self, state)
@@ -187,7 +187,7 @@ def die_at_four(out: Path) -> None:
             time.sleep(2)
             raise
 
-    loop.Log.write, trainer.train = write, train_and_dawdle
+    loop.Log.write, trainer.Trainer.run = write, train_and_dawdle
     pretrain(out, checkpoint_interval_minutes=0)
 
 
