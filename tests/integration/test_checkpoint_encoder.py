@@ -81,8 +81,10 @@ def test_run_that_broke_off_names_its_newest_checkpoint(
     with pytest.raises(NonFiniteError):
         byol.pretrain(photos, epochs=8, out=tmp_path / "run", overrides=settings, say=lambda _: None)
     assert not (tmp_path / "run" / WEIGHTS).exists()
-    with pytest.raises(RunError, match=r"has not ended. Name its newest checkpoint, (.*\.pt), for the encoder") as told:
+    with pytest.raises(
+        RunError, match=r"is not finished. Give its newest checkpoint, (.*\.pt), to use the encoder"
+    ) as told:
         byol.load(tmp_path / "run")
-    named = str(told.value).split("checkpoint, ")[1].split(", for")[0]
+    named = str(told.value).split("checkpoint, ")[1].split(", to")[0]
     assert bool(byol.load(named)(IMAGES).isfinite().all())
     assert checkpoint.step_of(Path(named)) == 3

@@ -120,8 +120,8 @@ def test_export_printed_text_and_load_give_the_features(which: str, to: Kind, tm
 @pytest.mark.parametrize(
     ("which", "to", "says"),
     [
-        ("wide", "timm", "all scaled (width 0.125)"),
-        ("bottleneck", "torchvision", "all scaled"),
+        ("wide", "timm", "all channels scaled, including the stem's (width 0.125)"),
+        ("bottleneck", "torchvision", "all channels scaled"),
         ("small_stem", "timm", "--to torchvision works"),
         (
             "timm_small_stem",
@@ -130,7 +130,7 @@ def test_export_printed_text_and_load_give_the_features(which: str, to: Kind, tm
         ),
         ("deepmind", "timm", "pads one row more below"),
         ("deepmind", "torchvision", "--to onnx runs anywhere"),
-        ("vit", "torchvision", "only ResNets are alike"),
+        ("vit", "torchvision", "only ResNets are the same"),
     ],
 )
 def test_export_without_equal_network_refuses_and_says_what_works(
@@ -147,7 +147,7 @@ def test_export_to_hub_without_equal_network_of_timm_says_that_it_is_byols_own_l
     which: str, tmp_path: Path
 ) -> None:
     (note,) = export_encoder(saved(tmp_path / "run", which), "hub", tmp_path / "out").notes
-    assert note.endswith("; so the folder has byol's own layout, which byol.load reads, and timm does not.")
+    assert note.endswith("; so the folder has byol's own layout, which byol.load reads but timm does not.")
     assert (tmp_path / "out" / "encoder.safetensors").exists()
 
 
@@ -297,7 +297,7 @@ def test_export_that_is_not_equal_is_never_written(
 
 def test_export_onnx_that_is_not_equal_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NormalizedEncoder, "forward", lambda self, images: self.encoder.module(images))
-    with pytest.raises(EncoderError, match="gives other features than the encoder"):
+    with pytest.raises(EncoderError, match="give other features than the encoder"):
         export_encoder(saved(tmp_path / "run", "wide"), "onnx", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

@@ -99,7 +99,7 @@ def test_weights_that_are_not_finite_never_replace_a_sound_checkpoint(
 
     calls: list[float] = []
     monkeypatch.setattr(BYOL, "update_target", update_and_break)
-    with pytest.raises(NonFiniteError, match=r"Weights that are not finite came of step 2\. The newest checkpoint"):
+    with pytest.raises(NonFiniteError, match=r"The weights are not finite after step 2\. The newest checkpoint"):
         run(tmp_path / "run", checkpoint_interval_minutes=0)
     _, saved = checkpoint.load_newest(tmp_path / "run" / "checkpoints")
     assert saved["step"] == 2

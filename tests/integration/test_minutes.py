@@ -52,7 +52,7 @@ def test_pace_measures_between_two_early_steps_and_corrects_once() -> None:
     pace = Pace(deadline=100, planned_steps=100, listener=Listener(said.append), now=clock(28, 60, 60))
     assert [pace.corrected(step) for step in range(1, 19)] == [None] * 18
     assert pace.corrected(19) == 19 + 20
-    assert said == ["  after 19 steps: 39 steps fit the time, in place of 100"]
+    assert said == ["  after 19 steps: 39 steps fit the time instead of 100"]
     assert [pace.corrected(step) for step in range(20, 39)] == [None] * 19
 
 
@@ -296,7 +296,7 @@ def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monke
     assert record["config"]["epochs"] == 39 * 16 / 64
     state = checkpoint.load_newest(run.path / "checkpoints", print)[1]
     assert state["planned_steps"] == state["step"] == 39
-    assert "  after 19 steps: 39 steps fit the time, in place of 100" in said
+    assert "  after 19 steps: 39 steps fit the time instead of 100" in said
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 38
     assert rows[-1]["learning_rate"] < rows[15]["learning_rate"] / 10  # the schedule ends where the steps do

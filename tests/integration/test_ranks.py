@@ -132,7 +132,7 @@ def begin_and_go_on(rank: int, run: Path) -> None:
 
 
 def test_each_rank_needs_a_gpu_of_its_own() -> None:
-    with pytest.raises(ConfigError, match=r"give device cuda in place of cuda:0"):
+    with pytest.raises(ConfigError, match=r"set device to cuda instead of cuda:0"):
         Ranks(1, 2, 1).device(torch.device("cuda", 0))
 
 
@@ -163,7 +163,7 @@ def test_rank_that_dies_ends_all_with_a_sentence(tmp_path: Path) -> None:
         [*command, str(tmp_path / "run")], capture_output=True, text=True, timeout=120, env=environment
     )
     assert ended.returncode != 0
-    assert "RankError: Another process of this training has gone" in ended.stderr, ended.stderr
+    assert "RankError: Another process of this training ended" in ended.stderr, ended.stderr
     resume_rank(0, tmp_path / "run")
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
 

@@ -199,7 +199,7 @@ def test_report_tells_the_variance_over_views_of_both_networks(runs: Path, tmp_p
 def study_folder(folder: Path, run: Path, *, ended: bool) -> Path:
     """Three seeds of a study, made up, with a copy of `run` as one of its runs."""
     found = find_study("normalization")
-    names = [None, *(variant.name for variant in found.chosen("tiny"))]
+    names = [None, *(variant.name for variant in found.variants_at("tiny"))]
     outcomes: dict[str, list[dict[str, Any]]] = {}
     for place, name in enumerate(names):
         for seed in range(3):
@@ -216,7 +216,7 @@ def study_folder(folder: Path, run: Path, *, ended: bool) -> Path:
     said = protocol(found, "tiny", 3, {"none": 5000}, f"photos of {NASTY}")
     (folder / "protocol.txt").write_text("\n".join(said))
     if ended:
-        judgements = [judge(shape, outcomes) for shape in found.expected("tiny")]
+        judgements = [judge(shape, outcomes) for shape in found.shapes_at("tiny")]
         write_study(StudyResult(found, "tiny", outcomes, judgements, said), folder)
     return folder / "1-seed-0"
 
@@ -225,7 +225,7 @@ def test_report_of_a_run_of_a_study_shows_the_study(runs: Path, tmp_path: Path) 
     run = study_folder(tmp_path / "normalization-tiny", runs / "a", ended=True)
     page = write_report(run, data=str(runs / "photos"))
     text, (study,) = page.read_text(), content_of(page)["studies"]
-    names = [variant.name for variant in find_study("normalization").chosen("tiny")]
+    names = [variant.name for variant in find_study("normalization").variants_at("tiny")]
     assert "Study normalization, scale tiny" in text
     assert f"All {3 * (len(names) + 1)} runs are done." in text
     assert study["scores"][names[0]]["knn"]["value"] == pytest.approx(2.1)

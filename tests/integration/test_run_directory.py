@@ -19,7 +19,9 @@ from tests.integration.small_runs import PICTURES, run
 
 def test_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunError, match=r"cannot be made .Not a directory.*choose another --out|Choose another --out"):
+    with pytest.raises(
+        RunError, match=r"cannot be created .Not a directory.*choose another --out|Choose another --out"
+    ):
         run(tmp_path / "file" / "run")
 
 
@@ -51,7 +53,7 @@ def test_run_directory_in_use_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run", epochs=1)
     with (
         RunDirectory(tmp_path / "run").lock(),
-        pytest.raises(RunError, match=f"another process .process {os.getpid()} "),
+        pytest.raises(RunError, match=f"Another process .process {os.getpid()} .*is writing to"),
     ):
         resume(tmp_path / "run", source=ArrayImages(PICTURES))
     assert resume(tmp_path / "run", source=ArrayImages(PICTURES), say=lambda line: None).finished
@@ -89,5 +91,5 @@ def test_load_damaged_encoder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "copy" / "encoder.safetensors").write_bytes(b"xx")
     with pytest.raises(RunError, match="cannot be read"):
         byol.load(tmp_path / "copy")
-    with pytest.raises(RunError, match=r"holds no encoder\.json: it holds runs of which one has to be named, copy for"):
+    with pytest.raises(RunError, match=r"holds no encoder\.json: it holds runs; give one of them, copy for"):
         byol.load(tmp_path)

@@ -121,7 +121,7 @@ def test_nothing_to_choose_on_is_said_before_the_work(
 
     monkeypatch.setattr(command, "extract", lambda *a, **k: pytest.fail("worked first"))
     train, test = (table(tmp_path / f"{part}.parquet", list(range(16))) for part in ("train", "test"))
-    with pytest.raises(DataError, match=r"has 16 images to learn from and 0 to choose settings on; both are needed"):
+    with pytest.raises(DataError, match=r"has 16 images to train on and 0 to choose settings on; both are needed"):
         evaluate("timm:resnet10t", train, protocol, test_data=test, out=tmp_path)
     with pytest.raises(DataError, match=r"has one image of each class, so that none can be held out as a test"):
         evaluate("timm:resnet10t", train, protocol, out=tmp_path)
@@ -153,7 +153,7 @@ def test_semi_chooses_on_the_one_image_per_class_that_is_not_labelled() -> None:
 
 def test_validation_part_that_is_all_images_is_refused() -> None:
     job = SimpleNamespace(train=pixels(np.arange(4) % 2), validation=np.arange(4), seed=0)
-    with pytest.raises(DataError, match="pictures has 0 images to learn from and 4 to choose settings on"):
+    with pytest.raises(DataError, match="pictures has 0 images to train on and 4 to choose settings on"):
         Job.held_out(job, 0.1)  # pyright: ignore[reportArgumentType]
 
 

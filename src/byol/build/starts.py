@@ -3,7 +3,7 @@
 from typing import Any
 
 from byol.config import EncoderConfig
-from byol.encoder.encoder_file import ELSEWHERE, KEPT_AVERAGES, read_description
+from byol.encoder.encoder_file import KEPT_AVERAGES, TRAINED_ELSEWHERE, read_description
 
 
 def starts_elsewhere(encoder: EncoderConfig) -> bool:
@@ -14,7 +14,7 @@ def starts_elsewhere(encoder: EncoderConfig) -> bool:
     if not encoder.init:
         return encoder.pretrained
     start = read_description(encoder.init).provenance
-    return start.get("how") == ELSEWHERE or start.get("averages") == KEPT_AVERAGES
+    return start.get("how") == TRAINED_ELSEWHERE or start.get("averages") == KEPT_AVERAGES
 
 
 def network_of_start(encoder: EncoderConfig) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
@@ -21,13 +20,13 @@ from byol.encoder.onnx_encoder import OnnxEncoder
 from byol.errors import DataError, EncoderError, RunError
 from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_handcrafted
 from byol.evaluate.protocols.options import HOG, WITHOUT_WEIGHTS
+from byol.methods.network import Branch
 from byol.nets.encoder import SMALL_IMAGE, choose_stem, create_encoder, find_num_features, pretrained_normalization
 from byol.runtime.listener import SILENT, Listener
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
 
 TIMM = "timm:"
 LARGE_IMAGE = 224
-Network = Literal["online", "target"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
     return spec.with_columns_of(trained_on) if same else spec
 
 
-def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:
+def open_subject(name: str, train: ImageSource, *, network: Branch = "online", seed: int = 0) -> Subject:
     """A run directory, a checkpoint, an encoder folder, `timm:MODEL` (new weights), `timm:MODEL:pretrained`, `pixels`, or `hog`.
 
     `train` tells channels and size where the name does not. Raises RunError, EncoderError.

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from byol.build.subject import Network, Subject, home, open_subject, with_trained_columns
+from byol.build.subject import Subject, home, open_subject, with_trained_columns
 from byol.data.labelled import labelled_splits
 from byol.data.number_format import share_format
 from byol.data.source import ImageSource, SkippedImages, fingerprint
@@ -20,6 +20,7 @@ from byol.evaluate.protocols.options import PROTOCOLS, Budget, ProtocolOptions
 from byol.evaluate.protocols.protocol import Job, Outcome, Protocol
 from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
+from byol.methods.network import Branch
 from byol.runtime.files import make_folder, write_json
 from byol.runtime.hardware import choose_device, choose_workers, describe_machine
 from byol.runtime.listener import SILENT, Listener
@@ -55,7 +56,7 @@ def evaluate(
     *,
     test_data: str = "",
     budget: Budget = "default",
-    network: Network = "online",
+    network: Branch = "online",
     options: ProtocolOptions | None = None,
     seed: int = 0,
     out: str | Path = "",
@@ -140,7 +141,7 @@ def keep_earlier(path: Path) -> None:
 
 def require_known(budget: str, network: str = "online") -> None:
     """Raises ConfigError for a budget or a network that there is not."""
-    for what, name, known in (("budget", budget, get_args(Budget)), ("network", network, get_args(Network))):
+    for what, name, known in (("budget", budget, get_args(Budget)), ("network", network, get_args(Branch))):
         if name not in known:
             raise ConfigError(f"There is no {what} {name!r}; there are {', '.join(known)}.")
 

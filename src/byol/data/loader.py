@@ -21,7 +21,7 @@ from byol.data.order import Order
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, ByolError, DataError, OutOfMemoryError
 from byol.runtime.copies import to_device
-from byol.runtime.stopping import born_deaf, deaf_but_to
+from byol.runtime.stopping import ignoring_stop_signals, stop_only_for
 
 Crop = Callable[[Image, int, int], Tensor]
 """(decoded image (H, W, C), step, row of the global batch) -> its float crops as the views' `distort` takes them, (2, C, S, S) for two."""
@@ -281,13 +281,13 @@ def _start_worker(worker: int) -> None:
     """One thread; and deaf to what asks a training to stop, which the training answers for all."""
     torch.set_num_threads(1)
     if (training := multiprocessing.parent_process()) is not None and training.pid is not None:
-        deaf_but_to(training.pid)
+        stop_only_for(training.pid)
 
 
 def _with_clear_errors(loader: DataLoader) -> Iterator[Any]:
     """Of a worker that died, most often since the memory was full, one sentence."""
     try:
-        with born_deaf():
+        with ignoring_stop_signals():
             pieces = iter(loader)
         yield from pieces
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The encoder with its preprocessing, and its description."""
+"""The encoder with its preprocessing, and the description from which it is rebuilt."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ from byol.views.evaluation import centre_view
 
 @dataclass(frozen=True)
 class EncoderDescription:
-    """How to rebuild an encoder and what it expects."""
+    """Everything needed to rebuild an encoder and to preprocess its images."""
 
     name: str | None
-    """Name for `create_encoder`; None for a module of the user's own."""
+    """Name for `create_encoder`; None for a user-defined module."""
     settings: dict[str, Any]
     """The other arguments of `create_encoder`."""
     num_features: int
@@ -26,13 +26,13 @@ class EncoderDescription:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     antialias: bool
-    """Whether images are resized with antialiasing before the encoder sees them."""
+    """Whether preprocessing resizes images with antialiasing."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """How the weights came about, for the model card of an export."""
+    """Origin of the weights (training, metrics, licence), for the model card of an export."""
 
 
 class Encoder(nn.Module):
-    """A trained encoder with its preprocessing, in eval mode: uint8 or float images of any size -> features."""
+    """An encoder in eval mode with its preprocessing: uint8 or float images of any size -> features."""
 
     mean: Tensor
     std: Tensor
@@ -47,18 +47,21 @@ class Encoder(nn.Module):
         self.eval()
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S) normalised centre views."""
+        """Normalised centre views: (N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S)."""
         view = centre_view(images, self.description.image_size, antialias=self.description.antialias)
         return (view - self.mean) / self.std
 
     @torch.no_grad()
     def encode_views(self, views: Tensor) -> Tensor:
-        """(N, C, S, S) views in [0, 1], not normalised -> (N, num_features) float32."""
+        """Features of views that are not normalised: (N, C, S, S) in [0, 1] -> (N, num_features) float32."""
         return self.encode_preprocessed((views - self.mean) / self.std)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32. Raises EncoderError for anything else."""
+        """Features of images: (N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32.
+
+        Raises EncoderError for anything but a tensor of 4 dimensions.
+        """
         if not isinstance(images, Tensor) or images.ndim != 4:
             shape = getattr(images, "shape", None)
             found = type(images).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
@@ -88,11 +91,11 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def encode_preprocessed(self, normalised: Tensor) -> Tensor:
-        """What `preprocess` gives -> (N, num_features) float32, in the memory layout in which convolutions are faster."""
+        """Features of preprocessed images: (N, C, S, S) -> (N, num_features) float32. The channels-last layout is faster."""
         return self.module(normalised.contiguous(memory_format=torch.channels_last)).float()
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any weight, average or line of the description."""
+        """16 hexadecimal digits that change with any weight, batch-norm average or entry of the description."""
         digest = hashlib.sha256(json.dumps(asdict(self.description)).encode())
         self._add_weights(digest)
         return digest.hexdigest()[:16]

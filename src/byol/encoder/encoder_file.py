@@ -1,4 +1,4 @@
-"""The encoder alone: its weights, and `encoder.json` that says how to rebuild it and how to preprocess.
+"""Encoder folders: a file of weights and `encoder.json`, which describes network and preprocessing.
 
 The weights are `encoder.safetensors`; in an export `model.safetensors` (timm, torchvision, hub) or `encoder.onnx`.
 """
@@ -21,34 +21,35 @@ from byol.runtime.paths import user_path
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 PLAIN_WEIGHTS, ONNX_WEIGHTS = "model.safetensors", "encoder.onnx"
 IN_CHECKPOINT = "online.encoder."
-"""What the encoder's tensors are called after in a checkpoint."""
-ELSEWHERE = "with weights that were not trained here"
-"""How an imported encoder came about."""
+"""Prefix of the encoder's tensors in a checkpoint."""
+TRAINED_ELSEWHERE = "with weights that were not trained here"
+"""Provenance of encoders imported from another library."""
 KEPT_AVERAGES = "batch norm's are those of the weights that it started from"
-"""What is told of an encoder that was trained with norm frozen."""
+"""Provenance of the batch-norm averages of an encoder that was trained with frozen norm layers."""
 
 
 def save_encoder(folder: Path, module: nn.Module, description: EncoderDescription, weights: str = WEIGHTS) -> None:
-    """Writes both files into `folder`."""
+    """Writes the weights and `encoder.json` into `folder`."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
     with replacing(folder / weights) as temporary:
         try:
             save_file(tensors, temporary)
-        except SafetensorError as error:  # of a full disk
+        except SafetensorError as error:  # a full disk
             raise OSError(str(error)) from error
     write_description(folder, description)
 
 
 def write_description(folder: Path, description: EncoderDescription) -> None:
-    """Writes `encoder.json`."""
+    """Writes `encoder.json` into `folder`."""
     write_json(folder / DESCRIPTION, asdict(description))
 
 
 def read_description(folder: str | Path) -> EncoderDescription:
-    """The `encoder.json` in `folder`. Raises RunError where there is none, or a damaged one."""
+    """Reads `encoder.json` in `folder`. Raises RunError if it is missing or damaged."""
     if Path(folder).is_file():
         raise RunError(
-            f"{folder} is a file, no encoder's folder. Of timm's weights `byol import-timm NAME --weights FILE --out FOLDER` makes one."
+            f"{folder} is a file, not the folder of an encoder. `byol import-timm NAME --weights FILE --out FOLDER` makes one "
+            "from a file of timm's weights."
         )
     try:
         content = json.loads((Path(folder) / DESCRIPTION).read_text())
@@ -57,33 +58,36 @@ def read_description(folder: str | Path) -> EncoderDescription:
     except FileNotFoundError:
         inside = sorted(path.parent.name for path in Path(folder).glob(f"*/{DESCRIPTION}"))
         if inside:
-            why = f"it holds runs of which one has to be named, {inside[0]} for example"
+            reason = f"it holds runs; give one of them, {inside[0]} for example"
         elif Path(folder).exists():
-            why = "it is no run, or an old one that wrote no encoder"
+            reason = "it is no run, or an old one that wrote no encoder"
         else:
-            why = "there is no such folder"
-        raise RunError(f"{folder} holds no {DESCRIPTION}: {why}.") from None
+            reason = "there is no such folder"
+        raise RunError(f"{folder} holds no {DESCRIPTION}: {reason}.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
 
 
 def require_whole(name: str, empty: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> None:
-    """Compares names and shapes with a network `name` (on torch's meta device, say). Raises CheckpointError where they differ."""
+    """Checks that `tensors` from `file` have the names and shapes of the network `empty`, called `name`.
+
+    `empty` may be on torch's meta device. Raises CheckpointError if a tensor is missing, unknown or of another shape.
+    """
     expected = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wrong := sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)):
+    in_file = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wrong := sorted(n for n in expected.keys() | in_file.keys() if expected.get(n) != in_file.get(n)):
         n = wrong[0]
         raise CheckpointError(
-            f"{file} is no whole {name}: {n} is {found.get(n, 'missing')} in it and {expected.get(n, 'unknown')} in the "
-            f"network ({len(wrong)} such tensors)."
+            f"{file} is no complete {name}: {n} is {in_file.get(n, 'missing')} in the file and "
+            f"{expected.get(n, 'unknown')} in the network ({len(wrong)} such tensors)."
         )
 
 
 def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder:
-    """The encoder of a run directory, of an export, of any folder that holds weights and `encoder.json`, or of a checkpoint.
+    """Loads the encoder of a run directory, an export, another folder with weights and `encoder.json`, or a checkpoint.
 
-    `module`: an untrained encoder of the same shape, where the encoder is not one that a name can rebuild. Raises
-    RunError where the files are missing, CheckpointError or RunError where they are damaged, EncoderError where they do not fit.
+    `module`: an untrained encoder of the same shape, needed for user-defined modules. Raises RunError if files are
+    missing, CheckpointError or RunError if they are damaged, EncoderError if the weights do not fit the network.
     """
     folder = user_path(folder)
     description = read_description(run_of(folder))
@@ -100,7 +104,7 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
                 return OnnxEncoder(weights, description)
             tensors = load_file(weights)
         except FileNotFoundError:
-            raise RunError(f"{folder} holds no {weights.name}: {_instead(folder)}") from None
+            raise RunError(f"{folder} holds no {weights.name}: {_hint(folder)}") from None
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise RunError(f"The encoder in {folder} cannot be read ({error}).") from error
     if module is None:
@@ -115,21 +119,21 @@ def load_encoder(folder: str | Path, module: nn.Module | None = None) -> Encoder
 
 
 def run_of(name: str | Path) -> Path:
-    """The folder of the run that a checkpoint is of; any other path as it is."""
+    """Run directory of a checkpoint file; a folder stays as it is."""
     path = user_path(name)
     return path.parent.parent if path.is_file() else path
 
 
-def _instead(folder: Path) -> str:
+def _hint(folder: Path) -> str:
     if saved := checkpoint.saved(folder / "checkpoints"):
-        return f"the run has not ended. Name its newest checkpoint, {saved[-1]}, for the encoder as it was there."
-    return "it is no run, or the run wrote no encoder yet."
+        return f"the run is not finished. Give its newest checkpoint, {saved[-1]}, to use the encoder saved there."
+    return "it is no run, or the run has not written an encoder yet."
 
 
 def rebuild(description: EncoderDescription, what: str = "This encoder") -> nn.Module:
-    """The described encoder with new weights. Raises EncoderError where no name and settings build it."""
+    """The described encoder with new weights. Raises EncoderError if name and settings build no network."""
     if description.name is None:
-        raise EncoderError(f"{what} is a module of your own: pass one of the same shape as `module`.")
+        raise EncoderError(f"{what} is a module of your own: pass an untrained one of the same shape as `module`.")
     try:
         return create_encoder(
             description.name,
@@ -139,19 +143,19 @@ def rebuild(description: EncoderDescription, what: str = "This encoder") -> nn.M
         )
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         cause = (str(error).splitlines() or [""])[0]
-        raise EncoderError(f"{what} is described by settings that build no network ({cause}).") from error
+        raise EncoderError(f"{what} cannot be built from its described settings ({cause}).") from error
 
 
 def copy_weights(folder: str | Path, module: nn.Module) -> nn.Module:
-    """`module` with the weights of the encoder in `folder`. Raises EncoderError where they are of another network."""
+    """`module` with the weights of the encoder in `folder`. Raises EncoderError if they do not fit."""
     saved = load_encoder(folder)
     try:
         module.load_state_dict(saved.module.state_dict())
     except RuntimeError as error:
         d = saved.description
-        asked = ", ".join(f"{name} {value}" for name, value in {"name": d.name, **d.settings}.items() if value)
+        settings = ", ".join(f"{name} {value}" for name, value in {"name": d.name, **d.settings}.items() if value)
         raise EncoderError(
-            f"The encoder in {folder} is of another shape than the one asked for ({str(error).splitlines()[-1].strip()}). "
-            f"It has {asked}: set --encoder.name and the like so."
+            f"The encoder in {folder} has another shape than the requested one ({str(error).splitlines()[-1].strip()}). "
+            f"It has {settings}: set --encoder.name and the other encoder settings accordingly."
         ) from error
     return module

@@ -1,4 +1,4 @@
-"""An ONNX export as an encoder."""
+"""Encoders that run an ONNX export."""
 
 import hashlib
 import importlib
@@ -14,18 +14,18 @@ from byol.views.evaluation import centre_view
 
 
 class OnnxEncoder(Encoder):
-    """An exported ONNX file, run by onnxruntime on the CPU; otherwise as `Encoder`."""
+    """An encoder whose network is an ONNX file, run by onnxruntime on the CPU."""
 
     def __init__(self, path: Path, description: EncoderDescription) -> None:
         super().__init__(_OnnxModule(path), description)
         self.path = path
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S) centre views; the file normalises."""
+        """Centre views: (N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S). The ONNX network normalises them."""
         return centre_view(images, self.description.image_size, antialias=self.description.antialias)
 
     def encode_views(self, views: Tensor) -> Tensor:
-        """(N, C, S, S) views in [0, 1], not normalised -> (N, num_features) float32."""
+        """Features of views that are not normalised: (N, C, S, S) in [0, 1] -> (N, num_features) float32."""
         return self.module(views)
 
     def _add_weights(self, digest: "hashlib._Hash") -> None:
@@ -38,10 +38,10 @@ class OnnxEncoder(Encoder):
 class _OnnxModule(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
-        runtime = _require("onnxruntime")
+        runtime = import_onnx_library("onnxruntime")
         try:
             self.session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own classes
+        except Exception as error:  # onnxruntime has its own exception classes
             raise EncoderError(f"{path} is not an ONNX file that can run ({str(error).splitlines()[0]}).") from error
 
     def forward(self, images: Tensor) -> Tensor:
@@ -49,7 +49,8 @@ class _OnnxModule(nn.Module):
         return torch.from_numpy(features).to(images.device)
 
 
-def _require(name: str) -> Any:
+def import_onnx_library(name: str) -> Any:
+    """The library `name`, imported. Raises DependencyError if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:

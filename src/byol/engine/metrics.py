@@ -1,4 +1,4 @@
-"""The run's numbers as JSON lines."""
+"""The metrics of a run: metrics.jsonl, one JSON object per line."""
 
 import contextlib
 import json
@@ -12,16 +12,16 @@ from byol.runtime.track import Tracker
 
 
 class MetricsFile:
-    """Appends one JSON object a line, after dropping what a resumed run is about to write again."""
+    """Writer that appends rows to metrics.jsonl. Rows from `first_step` on are dropped: a resumed run writes them again."""
 
     def __init__(self, path: Path, first_step: int, tracker: Tracker | None = None) -> None:
         self.path = path
         self.tracker = tracker
-        kept = [line for line in _lines(path) if _before(line, first_step)]
-        write_atomically(path, "".join(line + "\n" for line in kept).encode())
+        earlier = [line for line in _lines(path) if _is_before(line, first_step)]
+        write_atomically(path, "".join(line + "\n" for line in earlier).encode())
 
     def write(self, row: dict[str, Any]) -> None:
-        """One line; what is not a finite number becomes null."""
+        """Appends one row, with null in place of non-finite numbers. Raises RunError if the file cannot be written."""
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         try:
             with self.path.open("a") as stream:
@@ -31,12 +31,12 @@ class MetricsFile:
                 f"{self.path} cannot be written ({error.strerror}). Free some space, and continue with --resume."
             ) from error
         if self.tracker is not None:
-            with contextlib.suppress(OSError):  # what is lost there stands in this file
+            with contextlib.suppress(OSError):  # this file has the row in any case
                 self.tracker.write(finite)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All rows; an unfinished last line is left out."""
+    """All rows; lines that are no JSON object, such as an incomplete last one, are left out."""
     rows = []
     for line in _lines(path):
         try:
@@ -52,7 +52,7 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(errors="replace").splitlines() if path.exists() else []
 
 
-def _before(line: str, step: int) -> bool:
+def _is_before(line: str, step: int) -> bool:
     try:
         return json.loads(line)["step"] < step
     except (ValueError, KeyError, TypeError):

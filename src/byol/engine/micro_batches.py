@@ -1,6 +1,6 @@
-"""What a step gets: the views of its micro-batches, on the device.
+"""Micro-batches: the views and labels for a training step, on the device.
 
-On a GPU they are made one micro-batch ahead, on a stream of their own, beside the step that the GPU is at.
+On a GPU the views are made one micro-batch ahead on a separate stream, in parallel with the current step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,15 @@ from byol.views.views import Views
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Views of N images, with their labels."""
+    """Views and labels of N images."""
 
     views: ViewBatch
     labels: Tensor | None
-    """(N,)"""
+    """(N,) int64; None without labels."""
 
 
 def make_views(batch: Batch, views: Views, device: torch.device) -> MicroBatch:
-    """The views of a batch, on the device of the training."""
+    """Micro-batch of views and labels on `device`, made from a batch of images or crops."""
     images = to_device(batch.images, device)
     labels = None if batch.labels is None else to_device(batch.labels, device)
     make = views.finish if batch.cropped else views
@@ -36,29 +36,29 @@ def make_views(batch: Batch, views: Views, device: torch.device) -> MicroBatch:
 def views_by_part(
     feed: Feed, parts: Sequence[Views], first_step: int, total_steps: int, device: torch.device
 ) -> Iterator[MicroBatch]:
-    """`micro_batches` of the steps [first_step, total_steps); `parts` are the views of equal parts of all the steps."""
+    """Micro-batches of the steps [first_step, total_steps); `parts` are the views of stages of equal length."""
     for views, (first, last) in zip(parts, bounds(len(parts), total_steps), strict=True):
         if (first := max(first, first_step)) < last:
             yield from micro_batches(feed.batches(first, last, views.crop), views, device)
 
 
 def bounds(num_parts: int, total_steps: int) -> list[tuple[int, int]]:
-    """[first step, last step) of each part."""
+    """(first step, step after the last) of each of `num_parts` equal stages."""
     return list(pairwise(total_steps * number // num_parts for number in range(num_parts + 1)))
 
 
 def micro_batches(batches: Iterator[Batch], views: Views, device: torch.device) -> Iterator[MicroBatch]:
-    """`make_views` of each batch: ahead on a GPU, when asked for elsewhere."""
+    """Micro-batches made from `batches`: one ahead on a GPU, on demand on other devices."""
     if device.type == "cuda":
         return ahead(batches, views, device)
     return (make_views(batch, views, device) for batch in batches)
 
 
 def ahead(batches: Iterator[Batch], views: Views, device: torch.device) -> Iterator[MicroBatch]:
-    """`make_views` of each batch, begun when the one before is asked for, on a stream of its own.
+    """Micro-batches made on a separate stream; each is started when the one before is requested.
 
-    That stream first waits for what is queued of the training by then: memory of views that were let go is taken
-    again by the next ones, and no step that still reads it may be behind them. What it runs beside is the step queued next.
+    That stream first waits for all training work queued so far: the next views reuse the memory of freed ones, which a
+    queued step may still read. They run in parallel with the step that is queued next.
     """
     streams = torch.get_device_module(device)
     side = streams.Stream()
@@ -67,13 +67,13 @@ def ahead(batches: Iterator[Batch], views: Views, device: torch.device) -> Itera
         side.wait_stream(streams.current_stream())
         with streams.stream(side):
             batch = next(batches, None)
-            made = None if batch is None else make_views(batch, views, device)
-        queued = side.record_event()
+            micro_batch = None if batch is None else make_views(batch, views, device)
+        finished = side.record_event()
         if waiting:
-            before, done = waiting.pop()
-            streams.current_stream().wait_event(done)
-            yield before
-            del before
-        if made is None:
+            previous, previous_finished = waiting.pop()
+            streams.current_stream().wait_event(previous_finished)
+            yield previous
+            del previous
+        if micro_batch is None:
             return
-        waiting.append((made, queued))
+        waiting.append((micro_batch, finished))

@@ -1,4 +1,4 @@
-"""Keeping a training to a given time: its number of steps may be corrected once, early on."""
+"""The pace of a training with a deadline: its number of steps is corrected once, early in the training."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,37 +6,42 @@ from dataclasses import dataclass, field
 
 from byol.runtime.listener import Listener
 
-FIRST_LOOK, CORRECTION = 0.03, 0.19  # of the steps; a fifth is the latest that leaves the schedule its shape
+MEASUREMENT, CORRECTION = 0.03, 0.19
+"""Fractions of the steps: the speed measurement starts at the first, the correction happens at the second.
+
+A correction after a fifth of the steps would distort the learning-rate schedule.
+"""
 
 
 @dataclass
 class Pace:
-    """Measures the steps between two early ones, and says how many there can be until `deadline`."""
+    """Measures the speed between two early steps and computes how many steps fit until `deadline`."""
 
     deadline: float
-    """By time.monotonic(), when the last step is to end."""
+    """Time at which the last step should end, in seconds of time.monotonic()."""
     planned_steps: int
     listener: Listener
     most_steps: int | None = None
-    """No more than these, however fast it goes."""
+    """Upper limit for the corrected number of steps; None: no limit."""
     tested: Sequence[float] = (0.0,)
-    """Seconds of a step in each of the equal parts of the training, by a test; what one takes beyond that is the same in all."""
+    """Seconds per step measured by the speed test, one value per stage of equal length. Overhead beyond these is assumed
+    equal in all stages."""
     now: Callable[[], float] = time.monotonic
-    _began: float | None = field(default=None, init=False)
+    _started: float | None = field(default=None, init=False)
 
     def corrected(self, step: int) -> int | None:
-        """The number of steps of the whole training where it is to be corrected now, after `step` steps; else None."""
-        within_first_part = min(CORRECTION, 1 / len(self.tested))
-        first, last = (max(1, int(share * self.planned_steps)) for share in (FIRST_LOOK, within_first_part))
+        """The corrected total number of steps if the correction is due after `step` steps, else None."""
+        within_first_stage = min(CORRECTION, 1 / len(self.tested))
+        first, last = (max(1, int(fraction * self.planned_steps)) for fraction in (MEASUREMENT, within_first_stage))
         if step == first:
-            self._began = self.now()
-        if step != last or last <= first or self._began is None:
+            self._started = self.now()
+        if step != last or last <= first or self._started is None:
             return None
-        seconds_per_step = (self.now() - self._began) / (last - first)
+        seconds_per_step = (self.now() - self._started) / (last - first)
         mean = seconds_per_step + sum(self.tested) / len(self.tested) - self.tested[0]
         remaining = self.deadline - self.now()
         steps = max(step + 1, int((step * seconds_per_step + remaining) / max(mean, 1e-9)))
         steps = min(steps, self.most_steps or steps)
         if steps != self.planned_steps:
-            self.listener.say(f"  after {step} steps: {steps} steps fit the time, in place of {self.planned_steps}")
+            self.listener.say(f"  after {step} steps: {steps} steps fit the time instead of {self.planned_steps}")
         return steps

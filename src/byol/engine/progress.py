@@ -1,4 +1,4 @@
-"""Progress of a training, for people and for metrics.jsonl."""
+"""Progress of a training, for the user and for metrics.jsonl."""
 
 import math
 import time
@@ -21,28 +21,29 @@ from byol.methods.network import MethodOutput
 from byol.runtime.listener import Listener
 from byol.runtime.ranks import Ranks
 
-LINES_OF_PACE = 5
+LINES_FOR_SPEED = 5
+"""Number of newest progress lines from which the remaining time is estimated."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands, for whoever shows it."""
+    """Progress of a training after a number of steps, to be shown to the user."""
 
     step: int
     total_steps: int
     loss: float
     health: Health | Literal["starting"]
-    """By the newest look at the projections; starting: too early to say."""
+    """Result of the newest collapse check; starting: no check counts yet."""
     learning_rate: float
     images_per_second: float
     remaining_seconds: float
-    """NaN where it is not known yet."""
+    """Estimated seconds until the end; NaN while unknown."""
     tau: float | None = None
-    """None where no target network follows the online one."""
+    """Decay rate of the target network's average; None if the method has no such average."""
 
 
 class Log:
-    """Losses stay on the device until a line is due: to read one waits for it."""
+    """Log of metrics. Losses stay on the device until a row is due, because reading one waits for the device."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Log:
         listener: Listener,
         ranks: Ranks,
     ) -> None:
-        self.first_step = self.seen_step = self.logged_step = first_step
+        self.first_step = self.checked_step = self.logged_step = first_step
         self.schedule, self.settings, self.metrics, self.listener, self.ranks = (
             schedule,
             settings,
@@ -64,41 +65,47 @@ class Log:
         )
         self.areas = areas
         self.started = self.logged_at = time.monotonic()
-        self.lines = deque([(self.started, first_step)], LINES_OF_PACE)
+        self.lines = deque([(self.started, first_step)], LINES_FOR_SPEED)
         self.losses: list[Tensor] = []
         self.output: MethodOutput | None = None
-        self.newest = math.nan
+        self.last_loss = math.nan
 
     def newest_loss(self) -> float:
-        """The mean over the ranks. Raises NonFiniteError where one since the last look is not finite."""
+        """Newest loss, the mean over the ranks. Raises NonFiniteError if one since the last call is not finite.
+
+        With `skip_non_finite` it does not raise.
+        """
         if self.losses:
             values = self.ranks.mean(torch.stack(self.losses)).tolist()
-            for step, value in enumerate(values, start=self.seen_step):
+            for step, value in enumerate(values, start=self.checked_step):
                 if not math.isfinite(value) and not self.settings.skip_non_finite:
                     raise NonFiniteError(
                         f"The loss became {value} at step {step}. The newest checkpoint is from before. Lower "
                         f"optimizer.base_learning_rate, lengthen optimizer.warmup_epochs, or try --precision fp32.",
                         step,
                     )
-            self.seen_step += len(values)
-            self.losses, self.newest = [], values[-1]
-        return self.newest
+            self.checked_step += len(values)
+            self.losses, self.last_loss = [], values[-1]
+        return self.last_loss
 
     def write(self, state: State, probed: dict[str, float] | None = None) -> None:
-        """One line of metrics after a step, shown too. The first of a resumed run is only shown."""
+        """Writes and shows a row of metrics after a step; the first of a resumed run may only be shown.
+
+        `probed`: the online probe's scores by name, if there are new ones.
+        """
         loss, now, done, s = self.newest_loss(), time.monotonic(), state.step, self.schedule
         step = done - 1
         rate = (done - self.logged_step) * s.batch_size / max(now - self.logged_at, 1e-9)
         row = {"loss": loss, "learning_rate": s.learning_rate(step)}
         if state.method.has_average:
             row["tau"] = s.tau(step)
-        seen = state.collapse.as_dict() | state.measures if state.collapse is not None else {}
-        seen |= self._classifier()
+        measures = state.collapse.as_dict() | state.measures if state.collapse is not None else {}
+        measures |= self._classifier()
         is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
         if self.metrics is not None and (probed or not is_extra):
             skipped = {"num_skipped_steps": state.num_skipped_steps} if self.settings.skip_non_finite else {}
             timing = {"images_per_second": rate, "elapsed_seconds": now - self.started}
-            self.metrics.write({"step": step, **row, **seen, **(probed or {}), **skipped, **timing})
+            self.metrics.write({"step": step, **row, **measures, **(probed or {}), **skipped, **timing})
         self.listener.step(
             Progress(
                 **row,
@@ -112,26 +119,26 @@ class Log:
         self.logged_at, self.logged_step = now, done
 
     def _remaining_seconds(self, now: float, done: int) -> float:
-        """By the newest lines, so that one slow interval does not change it much; the first step, which is slower, does not count."""
+        """Estimate from the newest lines, so that one slow interval changes it little; the slower first step is excluded."""
         total = self.schedule.total_steps
         if done == self.first_step + 1 < total:
             self.lines[0] = (now, done)
             return math.nan
-        since, at = self.lines[0]
+        since, since_step = self.lines[0]
         self.lines.append((now, done))
-        seconds_per_pixel = (now - since) / max(pixels(self.areas, at, done, total), 1)
+        seconds_per_pixel = (now - since) / max(pixels(self.areas, since_step, done, total), 1)
         return seconds_per_pixel * pixels(self.areas, done, total, total)
 
     def _health(self, state: State) -> Health | Literal["starting"]:
-        """No verdict where the newest look was in the warm-up, or before the first step; at the end one in any case."""
+        """Health by the newest collapse check; "starting" if that check was during warm-up and training continues."""
         step = state.step - 1
-        seen_at = step - step % self.settings.collapse_interval_steps
-        if seen_at < max(1, self.schedule.warmup_steps) and state.step < self.schedule.total_steps:
+        checked_at = step - step % self.settings.collapse_interval_steps
+        if checked_at < max(1, self.schedule.warmup_steps) and state.step < self.schedule.total_steps:
             return "starting"
         return "unknown" if state.collapse is None else health(state.collapse)
 
     def _classifier(self) -> dict[str, float]:
-        """What the online classifier makes of the newest micro-batch of each rank, where there is one."""
+        """Loss and accuracy of the online classifier on each rank's newest micro-batch; empty without a classifier."""
         o = self.output
         if o is None or o.classifier_loss is None or o.classifier_accuracy is None:
             return {}
@@ -140,6 +147,6 @@ class Log:
 
 
 def pixels(areas: Sequence[int], first_step: int, last_step: int, total_steps: int) -> int:
-    """What the steps [first_step, last_step) cost, as told by the `areas` of a view in equal parts of the training."""
+    """Cost of the steps [first_step, last_step): the sum of their view areas in pixels, one area per stage of equal length."""
     parts = zip(areas, bounds(len(areas), total_steps), strict=True)
     return sum(area * max(0, min(last, last_step) - max(first, first_step)) for area, (first, last) in parts)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How often the loop does what."""
+    """Intervals and options of the training loop; an interval of 0 turns its action off, where 0 is the default."""
 
     num_micro_batches: int
     log_interval_steps: int
@@ -14,7 +14,7 @@ class LoopSettings:
     keep_checkpoints: int = 2
     milestone_steps: int = 0
     seed: int = 0
-    """With the step and the rank, of what an encoder draws at random."""
+    """Seed for random layers of the encoder, combined with step and rank."""
     probe_steps: int = 0
     skip_non_finite: bool = False
     stop_on_collapse: bool = False

@@ -1,4 +1,4 @@
-"""Everything that changes during training, as one object: to save it is to save the run."""
+"""The training state: everything that changes during training, in one object that a checkpoint saves."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,21 +11,21 @@ from byol.methods.network import Method
 
 @dataclass
 class State:
-    """Weights (online, target, heads), optimizer buffers, the step, the last collapse watch. Chance follows the step."""
+    """Weights, optimizer buffers, step and newest collapse check. Random numbers depend on the step alone, so none are kept."""
 
     method: Method
     optimizer: Optimizer
     step: int = 0
     num_skipped_steps: int = 0
-    """Steps whose gradient was not finite, where such are skipped."""
+    """Number of steps skipped because their gradient was not finite."""
     planned_steps: int = 0
-    """The steps of the whole training where a plan by time was corrected on the way; 0: as many as the config says."""
+    """Total number of steps, if a deadline corrected it; 0: the number from the config."""
     collapse: CollapseWatch | None = None
     measures: dict[str, float] = field(default_factory=dict)
-    """What the same look found besides (`diagnostics.measures.measure_step`)."""
+    """Further measures of the newest collapse check (`diagnostics.measures.measure_step`)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers and plain containers only, so that it loads with `weights_only`."""
+        """The state as tensors, numbers and plain containers, which torch.load reads with `weights_only`."""
         return {
             "step": self.step,
             "num_skipped_steps": self.num_skipped_steps,
@@ -37,10 +37,12 @@ class State:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave; the optimizer's settings stay those that it was made with."""
+        """Restores a `state_dict`. The optimizer keeps its own settings and takes only the saved buffers."""
         self.method.load_state_dict(saved["method"])
         pairs = zip(self.optimizer.state_dict()["param_groups"], saved["optimizer"]["param_groups"], strict=True)
-        groups = [{**own, "params": group["params"]} for own, group in pairs]  # `fused` tells where the state goes
+        groups = [
+            {**own, "params": group["params"]} for own, group in pairs
+        ]  # its own setting `fused` decides the state's device
         self.optimizer.load_state_dict({**saved["optimizer"], "param_groups": groups})
         self.step = saved["step"]
         self.num_skipped_steps = saved["num_skipped_steps"]

@@ -1,4 +1,4 @@
-"""The training step of BYOL, on one page."""
+"""The training step and its schedules."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from byol.optim.schedules import learning_rate, scale_tau, target_tau
 from byol.runtime.view_roles import ViewBatch
 
 ComputeLoss = Callable[[ViewBatch, Tensor | None, bool], MethodOutput]
-"""`state.method` wrapped by `engine.wrap`: (views, labels, whether the micro-batch is the last) -> output."""
+"""Function (views, labels, whether the micro-batch is the step's last) -> output: `state.method` wrapped by `engine.wrap`."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is set at each step, as a pure function of it (BYOL sections 3.2 and 3.3)."""
+    """Learning rate and target decay rate tau as functions of the step (BYOL sections 3.2 and 3.3)."""
 
     base_learning_rate: float
     batch_size: int
@@ -44,12 +44,12 @@ class Schedule:
 
 @dataclass
 class StepResult:
-    """What a step gives to whoever watches; tensors stay on the device."""
+    """Result of a training step; tensors stay on the device."""
 
     loss: Tensor
-    """Scalar: the mean over the micro-batches of this rank."""
+    """Scalar loss, the mean over this rank's micro-batches."""
     outputs: list[MethodOutput]
-    """Of each micro-batch of this rank, detached."""
+    """Detached output for each of this rank's micro-batches."""
 
 
 def train_step(
@@ -61,14 +61,14 @@ def train_step(
     *,
     skip_non_finite: bool = False,
 ) -> StepResult:
-    """One optimizer step on the views of `state.step`; gradients are averaged over micro-batches (BYOL section 5).
+    """Makes one optimizer step on the views of `state.step`; gradients are averaged over micro-batches (BYOL section 5).
 
-    With `skip_non_finite` a step whose gradient is not finite changes nothing but the count of such steps; every
-    step then waits for the device.
+    With `skip_non_finite` a step with a non-finite gradient only increases `state.step` and the count of skipped steps.
+    The check makes every step wait for the device.
     """
     step = state.step
     state.method.train()
-    averages = [buffer.clone() for buffer in state.method.buffers()] if skip_non_finite else []
+    saved_buffers = [buffer.clone() for buffer in state.method.buffers()] if skip_non_finite else []
 
     outputs = []
     for number, batch in enumerate(micro_batches, start=1):
@@ -77,14 +77,14 @@ def train_step(
         outputs.append(output.detached())
 
     if skip_non_finite and not _gradients_are_finite(state):
-        for buffer, before in zip(state.method.buffers(), averages, strict=True):
-            buffer.copy_(before)
+        for buffer, saved in zip(state.method.buffers(), saved_buffers, strict=True):
+            buffer.copy_(saved)
         state.num_skipped_steps += 1
     else:
         for group in state.optimizer.param_groups:
             group["lr"] = schedule.learning_rate(step) * group.get("rate_multiplier", 1.0)
         state.optimizer.step()
-        state.method.update_target(schedule.tau(step))  # after the optimizer, with the same step's tau
+        state.method.update_target(schedule.tau(step))  # after the optimizer's update, with tau of the same step
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     return StepResult(torch.stack([output.loss for output in outputs]).mean(), outputs)

@@ -1,4 +1,4 @@
-"""Features of all images of a source, from the encoder in eval mode."""
+"""Features of all images of a source."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,27 +18,27 @@ from byol.runtime.hardware import keep_freed_memory
 from byol.runtime.listener import SILENT, Listener
 
 LARGEST = 1e15
-"""Of a feature, for which squares and sums of them are still finite in float32."""
+"""Largest absolute value of a feature: sums of squares stay finite in float32."""
 MOST_BYTES = 2**28
-"""Of decoded images that wait for the encoder; as much again may be read ahead."""
+"""Largest size of decoded images that wait for the encoder, in bytes; images read ahead may take as much again."""
 MOST_AHEAD = 32
-"""Images that are read ahead."""
+"""Largest number of images that are read ahead."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """One vector per image that could be decoded."""
+    """Feature vectors and labels of all images that could be decoded."""
 
     vectors: Tensor
     """(N, D) float32 on the CPU."""
     labels: Tensor | None
-    """(N,) int64."""
+    """(N,) int64; None without labels."""
     indices: Tensor
     """(N,) index of each image in its source."""
 
 
 def labels_of(features: Features) -> Tensor:
-    """(N,) labels. Raises DataError where there are none."""
+    """(N,) labels of the images. Raises DataError if they have none."""
     if features.labels is None:
         raise DataError("These images have no labels; put the images of each class into a sub-folder of its own.")
     return features.labels
@@ -55,10 +55,11 @@ def extract(
     listener: Listener = SILENT,
     work: str = "reading",
 ) -> Features:
-    """Applies `encode` ((N, C, H, W) uint8 -> (N, D)) to all images; broken ones are left out and noted.
+    """Features of all images by `encode`, (N, C, H, W) uint8 -> (N, D). Images that cannot be decoded go to `skipped`.
 
-    An `Encoder` is given `batch_size` images at a time, whatever their sizes; another `encode` those of one size.
-    A batch of large images ends at 256 MB. `listener` is told of it as `work`.
+    An `Encoder` gets batches of `batch_size` images of any sizes; another `encode` gets batches of one image size. A batch
+    holds at most 256 MB of images. `listener` gets the progress under the name `work`. Raises DataError if no image can
+    be decoded, EncoderError for features that are not finite.
     """
     broken = SkippedImages()
     keep_freed_memory(device)
@@ -99,7 +100,7 @@ def _encoded(
     batch_size: int,
     skipped: SkippedImages,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """(places in the source, what `encode` makes of these images) of all images."""
+    """Batches of (indices in the source, features by `encode`) that cover all images."""
     batches = _batches(source, channels, batch_size, skipped)
     if not isinstance(encode, Encoder):
         for numbers, images in batches:
@@ -139,7 +140,10 @@ def _batches(
 
 
 def _decoded(source: ImageSource, channels: int) -> Iterator[Image | str]:
-    """Every image in order, or why there is none; threads read ahead as many as the largest so far lets fit."""
+    """Every image in order, or the reason why it cannot be decoded.
+
+    Threads read ahead; the largest image so far determines how many fit into `MOST_BYTES`.
+    """
 
     def read(index: int) -> Image | str:
         try:

@@ -1,23 +1,24 @@
-"""Features that nobody had to learn: oriented gradients and colours. What a trained encoder should beat."""
+"""Handcrafted features, oriented gradients and colours: a baseline that a trained encoder should beat."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 CELLS = 8
-"""Along a side of the image."""
+"""Number of cells along each side of the image."""
 ORIENTATIONS = 9
 LEVELS = 4
-"""Of each channel in the histogram of colours."""
+"""Number of levels per channel in the colour histogram."""
 MOST_CHANNELS = 4
-"""Of the images: the joint histogram has 4^C places."""
+"""Largest number of image channels: the joint colour histogram has 4^C bins."""
 
 
 class Handcrafted(nn.Module):
-    """(N, C, S, S) in [0, 1] -> (N, 1764 + 4^C): two parts of unit length.
+    """Encoder by handcrafted features: (N, C, S, S) in [0, 1] -> (N, 1764 + 4^C), S a multiple of 8.
 
-    Histograms of oriented gradients in blocks of 2 x 2 cells, contrast-normalised (Dalal and Triggs 2005: 9 unsigned
-    orientations, L2-Hys), and the square root of the joint histogram of colours. S is a multiple of 8.
+    The features are two vectors of unit length: histograms of oriented gradients in blocks of 2 x 2 cells,
+    contrast-normalised (Dalal and Triggs 2005: 9 unsigned orientations, L2-Hys), and the square root of the joint colour
+    histogram.
     """
 
     def forward(self, views: Tensor) -> Tensor:
@@ -26,22 +27,22 @@ class Handcrafted(nn.Module):
 
 
 def num_handcrafted(channels: int) -> int:
-    """How many features there are."""
+    """Number of features for images with this number of channels."""
     return (CELLS - 1) ** 2 * 4 * ORIENTATIONS + LEVELS**channels
 
 
 def oriented_gradients(views: Tensor) -> Tensor:
-    """(N, 7 * 7 * 36): each block's histogram; of the channels the one that changes most counts at each place."""
+    """Histograms of all blocks: (N, C, S, S) -> (N, 7 * 7 * 36). Each pixel uses its channel with the largest gradient."""
     padded = functional.pad(views, (1, 1, 1, 1), mode="replicate")
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     strongest = (across.square() + down.square()).argmax(dim=1, keepdim=True)
     across, down = across.gather(1, strongest), down.gather(1, strongest)
     size = torch.hypot(across, down)
-    place = torch.atan2(down, across).remainder(torch.pi) * (ORIENTATIONS / torch.pi) - 0.5
-    lower = place.floor()
+    position = torch.atan2(down, across).remainder(torch.pi) * (ORIENTATIONS / torch.pi) - 0.5
+    lower = position.floor()
     votes = views.new_zeros(len(views), ORIENTATIONS, *views.shape[2:])
-    for bin, weight in ((lower, 1 - (place - lower)), (lower + 1, place - lower)):
+    for bin, weight in ((lower, 1 - (position - lower)), (lower + 1, position - lower)):
         votes.scatter_add_(1, bin.long().remainder(ORIENTATIONS), size * weight)
     cells = functional.avg_pool2d(votes, views.shape[-1] // CELLS)
     blocks = functional.unfold(cells, 2)  # (N, 4 * 9, 7 * 7)
@@ -53,7 +54,7 @@ def _unit(blocks: Tensor) -> Tensor:
 
 
 def colours(views: Tensor) -> Tensor:
-    """(N, 4^C): the share of places of each joint colour."""
+    """Joint colour histogram: (N, C, S, S) -> (N, 4^C) fractions of the pixels."""
     levels = (views * LEVELS).long().clamp(0, LEVELS - 1).flatten(2)
     joint = levels[:, 0]
     for channel in levels.unbind(1)[1:]:

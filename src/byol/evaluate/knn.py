@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification on unit features (Wu et al. 2018), and retrieval by them."""
+"""Weighted k-nearest-neighbour classification on unit features (Wu et al. 2018)."""
 
 import torch
 from torch import Tensor
@@ -6,11 +6,14 @@ from torch import Tensor
 from byol.evaluate.nearest import nearest
 
 NEIGHBOURS, TEMPERATURE = 20, 0.1
-"""Where nothing is chosen: in probes, studies, reports and budget smoke."""
+"""k and temperature for probes, studies, reports and the smoke budget, which choose neither on validation images."""
 
 
 def votes(cosine: Tensor, labels: Tensor, temperature: float, num_classes: int) -> Tensor:
-    """(M, C) sums of exp((cosine - the row's highest) / temperature) over (M, k) neighbours of each class."""
+    """Votes per class, (M, C), of (M, k) neighbours with these cosines and labels.
+
+    Each neighbour's vote is exp((cosine - the row's highest cosine) / temperature).
+    """
     sums = torch.zeros(len(cosine), num_classes, device=cosine.device)
     behind = cosine - cosine.amax(dim=1, keepdim=True)
     return sums.scatter_add_(1, labels, (behind / temperature).exp())
@@ -19,6 +22,6 @@ def votes(cosine: Tensor, labels: Tensor, temperature: float, num_classes: int) 
 def knn_predict(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, *, k: int = NEIGHBOURS, temperature: float = TEMPERATURE
 ) -> Tensor:
-    """(M,) predicted classes of (M, D) queries by the k (at most N) most similar of (N, D) vectors."""
+    """(M,) predicted classes of (M, D) queries, by the k (at most N) most similar of (N, D) vectors `bank`."""
     cosine, index = nearest(queries, bank, min(k, len(bank)))
     return votes(cosine, bank_labels[index], temperature, int(bank_labels.max()) + 1).argmax(dim=1)

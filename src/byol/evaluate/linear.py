@@ -1,9 +1,9 @@
 """A linear probe on cached features: multinomial logistic regression by L-BFGS.
 
-The paper's for transfer (`evaluate.linear_fast`); for linear evaluation it trains by SGD (`evaluate.linear_sgd`).
-Features are centred and divided by one number, their overall scale; the L2 strength is chosen on a part of the
-training images (or by cross-validation where there are few), then the probe is fitted to all of them. Images with
-several labels each get one logistic regression per class, all of one strength.
+The paper uses it for transfer (`protocols.linear_fast`), and SGD for linear evaluation (`protocols.linear_sgd`).
+Features are centred and divided by their overall scale, one number. The L2 strength is chosen on held-out training
+images or by cross-validation; then the probe is fitted to all training images. If images have several labels, each
+class gets its own logistic regression, all with the same strength.
 """
 
 from collections.abc import Callable
@@ -18,34 +18,36 @@ from byol.data.subset import held_out
 from byol.evaluate.metrics import mean_average_precision_11_point
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(0, -5, -1))
-"""L2 strengths tried, strong to weak, so that each fit starts from the one before."""
+"""L2 strengths to try, strong to weak; each fit starts from the previous one's weights."""
 MAX_ITERATIONS = 100
 TOLERANCE = 1e-4
-"""Largest gradient at which a fit ends, where the curvature is about 1: the objective is then within about 1e-3."""
+"""Largest gradient at which a fit ends. The curvature is scaled to about 1, so the objective is then accurate to 1e-3."""
 CURVATURE = 0.1
-"""About p (1 - p) of a class among ten: the Hessian is near CURVATURE * covariance + strength, which scales the fit.
-The bias has no strength in it."""
+"""Approximate p (1 - p) for one class of ten. The Hessian is near CURVATURE * covariance + strength (no strength for the
+bias), and the fit is scaled by it."""
 
-
-Split = tuple[np.ndarray, np.ndarray]
-"""(kept, held out) indices."""
+Indices = tuple[np.ndarray, np.ndarray]
+"""(fitted, held out) indices of images."""
 Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""(C, N) logits -> (mean loss, N times its gradient); may overwrite the logits."""
+"""Loss function: (C, N) logits -> (mean loss, N times its gradient). It may overwrite the logits."""
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A fitted probe."""
+    """A fitted linear probe."""
 
     weight: Tensor
-    """(D + 1, num_classes), the bias in the last row."""
+    """(D + 1, num_classes) weights; the last row is the bias."""
     mean: Tensor
+    """(D,) mean of the training features."""
     scale: Tensor
+    """Scalar: overall standard deviation of the training features."""
     basis: Tensor
-    """(D, D) principal axes of the training features, by columns."""
+    """(D, D) principal axes of the training features, as columns."""
     strength: float
+    """L2 strength that did best on the held-out images."""
     validation: tuple[float, ...]
-    """Accuracy (of several labels: mean average precision) in percent of each strength on the images held out."""
+    """Accuracy on the held-out images for each strength tried, in percent; with several labels, mean average precision."""
 
     def predict(self, features: Tensor) -> Tensor:
         """(M,) predicted classes of (M, D) features."""
@@ -56,7 +58,7 @@ class LinearProbe:
         return self.inputs(features) @ self.weight
 
     def inputs(self, features: Tensor) -> Tensor:
-        """(M, D + 1): centred, scaled, rotated to the principal axes, and a one."""
+        """(M, D + 1) inputs of the linear layer: features centred, scaled and rotated to the principal axes, and a one."""
         return _with_ones(((features - self.mean) / self.scale) @ self.basis)
 
 
@@ -68,30 +70,30 @@ def fit_linear(
     strengths: tuple[float, ...] = STRENGTHS,
     folds: int = 1,
     validation_share: float = 0.2,
-    split: Split | None = None,
+    split: Indices | None = None,
 ) -> LinearProbe:
-    """Fits to (N, D) features and (N,) labels, or (N, C) of 1, -1 and 0 (unknown) where an image has several.
+    """Probe fitted to (N, D) features and (N,) labels, or (N, C) labels of 1, -1 and 0 (unknown) if images have several.
 
-    `strengths` go from strong to weak; the strength is chosen on `split` (kept, held out), a share of the images or,
-    with `folds` > 1, by cross-validation; then all are fitted.
+    `strengths` go from strong to weak. The strength is chosen on the given `split`, on a fraction `validation_share` of
+    the images or, with `folds` > 1, by cross-validation; then the probe is fitted to all images.
 
-    The features are rotated to their principal axes, which changes neither objective nor optimum, so that each axis
-    can be fitted at its own scale: a few dozen steps in place of hundreds.
+    The features are rotated to their principal axes, so that each axis can be fitted at its own scale: a few dozen steps
+    instead of hundreds. The rotation changes neither objective nor optimum.
     """
     mean = features.mean(dim=0)
     scale = (features - mean).square().mean().sqrt().clamp_min(1e-12)
     centred = (features - mean) / scale
     basis, variance = principal_axes(centred)
     inputs = _with_ones(centred @ basis)
-    reached = torch.zeros(len(strengths))
+    quality = torch.zeros(len(strengths))
     splits = [split] if split else _splits(labels.cpu().numpy(), folds, seed, validation_share)
     num_classes = int(labels.max()) + 1 if labels.dim() == 1 else labels.shape[1]
-    for kept, out in splits:
-        for number, weight in enumerate(path(inputs[kept], labels[kept], num_classes, strengths, variance)):
-            reached[number] += _quality(inputs[out] @ weight, labels[out])
-    best = int(reached.argmax())
+    for fitted, out in splits:
+        for number, weight in enumerate(path(inputs[fitted], labels[fitted], num_classes, strengths, variance)):
+            quality[number] += _quality(inputs[out] @ weight, labels[out])
+    best = int(quality.argmax())
     weight = path(inputs, labels, num_classes, strengths[: best + 1], variance)[-1]
-    validation = tuple((100 * reached / len(splits)).tolist())
+    validation = tuple((100 * quality / len(splits)).tolist())
     return LinearProbe(weight, mean, scale, basis, strengths[best], validation)
 
 
@@ -102,11 +104,11 @@ def _quality(scores: Tensor, labels: Tensor) -> float:
 
 
 def principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
-    """((D, D) axes by columns, (D + 1,) variance along each, then that of the ones) of (N, D) centred features."""
+    """((D, D) principal axes as columns, (D + 1,) variances along them and 1 for the bias) of (N, D) centred features."""
     covariance = centred.T @ centred / len(centred)
     try:
         spread, basis = torch.linalg.eigh(covariance)
-    except torch.linalg.LinAlgError:  # in float32, where many variances are equal
+    except torch.linalg.LinAlgError:  # fails in float32 if many variances are equal
         spread, basis = (part.to(covariance.dtype) for part in torch.linalg.eigh(covariance.double()))
     return basis, torch.cat((spread.clamp_min(0), spread.new_ones(1)))
 
@@ -114,7 +116,7 @@ def principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
 def path(
     inputs: Tensor, labels: Tensor, num_classes: int, strengths: tuple[float, ...], variance: Tensor
 ) -> list[Tensor]:
-    """(D + 1, num_classes) weights for each strength, each fit started from the one before.
+    """(D + 1, num_classes) weights for each strength; each fit starts from the previous one's weights.
 
     `inputs` are (N, D + 1): features along their principal axes, and a one.
     """
@@ -139,7 +141,7 @@ def _splits(labels: np.ndarray, folds: int, seed: int, share: float) -> list[tup
 
 
 def _cross_entropy(labels: Tensor) -> Loss:
-    """Of (N,) labels."""
+    """Cross-entropy with (N,) labels."""
     image = torch.arange(len(labels), device=labels.device)
 
     def loss(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +155,7 @@ def _cross_entropy(labels: Tensor) -> Loss:
 
 
 def _logistic(labels: Tensor) -> Loss:
-    """The sum over the classes of the logistic losses of (N, C) labels in 1, -1 and 0, which counts for nothing."""
+    """Sum over the classes of logistic losses with (N, C) labels in 1, -1 and 0 (unknown, no loss)."""
     signs = labels.T.float().contiguous()
 
     def loss(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,13 +166,12 @@ def _logistic(labels: Tensor) -> Loss:
 
 
 def _fit(columns: Tensor, loss: Loss, start: Tensor, strength: float, variance: Tensor) -> Tensor:
-    """Minimises the loss + strength / 2 |W|^2, the bias free, over (C, D + 1) weights, for (D + 1, N) columns.
+    """(C, D + 1) weights that minimise loss + strength / 2 |W|^2 for (D + 1, N) columns; the bias has no penalty.
 
-    Classes stand in rows and images in columns, since products with ten columns are several times slower; the gradient
-    is written out.
+    Rows are classes and columns are images, because matrix products with only ten columns are several times slower.
     """
     decay = torch.full_like(variance, strength)
-    decay[-1] = 0  # of the bias
+    decay[-1] = 0  # no penalty on the bias
     scale = (CURVATURE * variance + decay).sqrt()
     scaled = nn.Parameter(start * scale)
     optimizer = torch.optim.LBFGS(

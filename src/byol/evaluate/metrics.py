@@ -1,4 +1,4 @@
-"""Metrics of classification, retrieval and clustering, in percent, with 95 % intervals."""
+"""Metrics of classification and clustering, in percent with 95 % intervals."""
 
 import math
 from collections.abc import Callable
@@ -10,30 +10,31 @@ from torch import Tensor
 from byol.evaluate.scores import Score, Z, accuracy
 
 RESAMPLES = 1000
+"""Number of bootstrap samples for an interval."""
 
 
 def top_k(scores: Tensor, labels: Tensor, k: int, *, above: float = -math.inf) -> Score:
-    """The share of (N,) labels among the k highest of (N, C) scores, of those that are above `above`."""
+    """Top-k accuracy: the percentage of (N,) labels among the k highest of (N, C) scores. Only scores over `above` count."""
     best = scores.topk(min(k, scores.shape[1]), dim=1)
     return accuracy(((best.indices == labels[:, None]) & (best.values > above)).any(dim=1))
 
 
 def top_5(scores: Tensor, labels: Tensor, *, above: float = -math.inf) -> dict[str, Score]:
-    """`top_k` of five by its name; nothing where there are five classes or fewer, among which any answer is."""
+    """Top-5 accuracy by its name; empty for five classes or fewer, where every answer is right."""
     return {"top-5": top_k(scores, labels, 5, above=above)} if scores.shape[1] > 5 else {}
 
 
 def mean_per_class(correct: Tensor, labels: Tensor) -> Score:
-    """Mean over the classes of the share of (N,) bool `correct`; the interval is the normal one of that mean.
+    """Accuracy per class of (N,) bool `correct`, mean over the classes, with the normal interval of the mean.
 
-    For it a class that is right or wrong throughout counts as if one image more were right and one more wrong.
+    For the interval a class with accuracy 0 or 1 counts as if it had one more right and one more wrong image.
     """
     shares, variances = [], []
     for label in labels.unique():
         inside = correct[labels == label].double()
         share = float(inside.mean())
         shares.append(share)
-        if share in (0, 1):  # of few images no sign of certainty
+        if share in (0, 1):  # would give variance 0, however few the images
             share = (float(inside.sum()) + 1) / (len(inside) + 2)
         variances.append(share * (1 - share) / len(inside))
     mean, half = sum(shares) / len(shares), Z * math.sqrt(sum(variances)) / len(shares)
@@ -41,8 +42,10 @@ def mean_per_class(correct: Tensor, labels: Tensor) -> Score:
 
 
 def average_precision_11_point(scores: Tensor, positive: Tensor) -> float:
-    """VOC2007's average precision of (N,) scores against (N,) bool: mean over recall 0, 0.1, ..., 1 of the highest
-    precision at that recall or above."""
+    """VOC2007's average precision of (N,) scores for (N,) bool `positive`, in [0, 1].
+
+    It is the mean over recall 0, 0.1, ..., 1 of the highest precision at that recall or above.
+    """
     hits = positive[scores.argsort(descending=True, stable=True)].double().cumsum(0)
     precision = hits / torch.arange(1, len(hits) + 1)
     recall = hits / hits[-1].clamp_min(1)
@@ -51,14 +54,17 @@ def average_precision_11_point(scores: Tensor, positive: Tensor) -> float:
 
 
 def mean_average_precision_11_point(scores: Tensor, labels: Tensor) -> float:
-    """Mean over the classes with a positive of that of (N, C) scores against (N, C) labels in 1, -1 and 0 (left out)."""
+    """Mean 11-point average precision over the classes with a positive label, in [0, 1].
+
+    Scores are (N, C); labels are (N, C) of 1, -1 and 0 (unknown, left out).
+    """
     known = [(column, row != 0, row > 0) for column, row in zip(scores.T, labels.T, strict=True)]
     values = [average_precision_11_point(column[k], positive[k]) for column, k, positive in known if positive.any()]
     return sum(values) / max(len(values), 1)
 
 
 def mean_average_precision(scores: Tensor, labels: Tensor, *, seed: int = 0) -> Score:
-    """The same with its interval, in percent."""
+    """Mean 11-point average precision in percent, with a bootstrap interval."""
 
     def of(rows: Tensor) -> float:
         return mean_average_precision_11_point(scores[rows], labels[rows])
@@ -67,10 +73,10 @@ def mean_average_precision(scores: Tensor, labels: Tensor, *, seed: int = 0) -> 
 
 
 def bootstrap(statistic: Callable[[Tensor], float], count: int, seed: int, resamples: int = RESAMPLES) -> Score:
-    """The statistic of all rows, with the percentile interval over resampled rows; `statistic` takes (count,) rows.
+    """`statistic` of all rows in percent, with a percentile interval over resampled rows. It takes (count,) row numbers.
 
-    The interval is moved by the bootstrap's estimate of the statistic's bias, which resampling adds a second time:
-    mutual information is overestimated by few images, and more so by fewer.
+    The interval is shifted by the bootstrap's estimate of the statistic's bias, which resampling adds a second time:
+    few images overestimate mutual information.
     """
     generator = torch.Generator().manual_seed(seed)
     values = [statistic(torch.randint(count, (count,), generator=generator)) for _ in range(resamples)]
@@ -80,7 +86,10 @@ def bootstrap(statistic: Callable[[Tensor], float], count: int, seed: int, resam
 
 
 def normalized_mutual_information(cluster: Tensor, labels: Tensor) -> float:
-    """2 I(cluster; label) / (H(cluster) + H(label)) of two (N,) partitions, in [0, 1]; 1 where both are one part."""
+    """Normalised mutual information 2 I / (H(cluster) + H(label)) of two (N,) partitions, in [0, 1].
+
+    It is 1 if both partitions have a single part.
+    """
     (clusters, cluster), (classes, labels) = (part.unique(return_inverse=True) for part in (cluster, labels))
     joint = torch.bincount(cluster * len(classes) + labels, minlength=len(clusters) * len(classes)).double()
     joint = joint.view(len(clusters), len(classes)) / joint.sum()

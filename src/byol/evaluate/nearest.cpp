@@ -1,5 +1,5 @@
-// The exact nearest neighbours of vectors, from similarities that are known to a bound: candidates by the bound, then
-// their products in float32. Similarities are bfloat16, vectors float32, both row by row.
+// Exact nearest neighbours from approximate similarities. The error bound selects candidates; their products are then
+// computed in float32. Similarities are bfloat16, vectors float32; both are stored row by row.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -9,9 +9,9 @@
 namespace {
 
 constexpr int64_t LANES = 16;
-constexpr int64_t BLOCK = 64;             // similarities that are looked at together
-constexpr float ROUNDING = 1.0f / 512;    // of a bfloat16, relative
-constexpr int64_t LINE = 16;              // floats of a line of the cache
+constexpr int64_t BLOCK = 64;             // similarities tested together
+constexpr float ROUNDING = 1.0f / 512;    // relative rounding error of a bfloat16
+constexpr int64_t LINE = 16;              // floats in a cache line
 
 struct Candidate {
     float value;
@@ -43,58 +43,58 @@ float product(const float* one, const float* other, int64_t width) {
     return rest;
 }
 
-// Leaves those that may be among the k best, and gives the least similarity that a further one needs: both it and the
-// k-th one may be off by the bound and by their own rounding.
-float keep_possible(std::vector<Candidate>& found, int64_t k, float bound) {
-    std::nth_element(found.begin(), found.begin() + (k - 1), found.end(), better);
-    const float value = found[k - 1].value;
+// Removes all candidates that cannot be among the k best, and returns the least similarity that a further candidate
+// needs. The bound and the bfloat16 rounding apply to both the k-th candidate and the further one.
+float keep_possible(std::vector<Candidate>& candidates, int64_t k, float bound) {
+    std::nth_element(candidates.begin(), candidates.begin() + (k - 1), candidates.end(), better);
+    const float value = candidates[k - 1].value;
     const float least = value - 2.02f * (bound + ROUNDING * std::abs(value));
-    found.erase(std::remove_if(found.begin() + k, found.end(), [=](const Candidate& c) { return c.value < least; }),
-                found.end());
+    const auto impossible = [=](const Candidate& candidate) { return candidate.value < least; };
+    candidates.erase(std::remove_if(candidates.begin() + k, candidates.end(), impossible), candidates.end());
     return least;
 }
 
-void collect(const uint16_t* similar, int64_t columns, int64_t k, float bound, std::vector<Candidate>& found) {
+void collect(const uint16_t* similar, int64_t columns, int64_t k, float bound, std::vector<Candidate>& candidates) {
     float least = -1e30f;
     size_t full = 4 * k;
-    found.clear();
+    candidates.clear();
     for (int64_t first = 0; first < columns; first += BLOCK) {
         const int64_t last = std::min(first + BLOCK, columns);
         int passed = 0;
         for (int64_t j = first; j < last; j++) passed += widened(similar[j]) >= least;
         if (!passed) continue;
         for (int64_t j = first; j < last; j++)
-            if (widened(similar[j]) >= least) found.push_back({widened(similar[j]), j});
-        if (found.size() >= full) {
-            least = keep_possible(found, k, bound);
-            full = std::max<size_t>(4 * k, 2 * found.size());
+            if (widened(similar[j]) >= least) candidates.push_back({widened(similar[j]), j});
+        if (candidates.size() >= full) {
+            least = keep_possible(candidates, k, bound);
+            full = std::max<size_t>(4 * k, 2 * candidates.size());
         }
     }
-    keep_possible(found, k, bound);
+    keep_possible(candidates, k, bound);
 }
 
 }  // namespace
 
-// similar (rows, columns): of `queries` (rows, width) and `bank` (columns, width), each within `bound` of the product before it
-// was rounded to bfloat16.
-// Writes the k <= columns largest products of each row and their columns, largest first.
+// Writes the k <= columns largest products of each row to `values` and their columns to `places`, largest first.
+// `similar` (rows, columns) holds the products of `queries` (rows, width) and `bank` (columns, width); before it was rounded
+// to bfloat16, each was within `bound` of the exact product.
 extern "C" void nearest_exact(const uint16_t* similar, int64_t rows, int64_t columns, const float* queries,
                               const float* bank, int64_t width, float bound, int64_t k, float* values,
                               int64_t* places) {
 #pragma omp parallel
     {
-        std::vector<Candidate> found;
+        std::vector<Candidate> candidates;
 #pragma omp for schedule(dynamic, 8)
         for (int64_t row = 0; row < rows; row++) {
-            collect(similar + row * columns, columns, k, bound, found);
-            for (size_t i = 0; i < found.size(); i++) {
-                if (i + 1 < found.size()) fetch(bank + found[i + 1].place * width, width);
-                found[i].value = product(queries + row * width, bank + found[i].place * width, width);
+            collect(similar + row * columns, columns, k, bound, candidates);
+            for (size_t i = 0; i < candidates.size(); i++) {
+                if (i + 1 < candidates.size()) fetch(bank + candidates[i + 1].place * width, width);
+                candidates[i].value = product(queries + row * width, bank + candidates[i].place * width, width);
             }
-            std::partial_sort(found.begin(), found.begin() + k, found.end(), better);
+            std::partial_sort(candidates.begin(), candidates.begin() + k, candidates.end(), better);
             for (int64_t i = 0; i < k; i++) {
-                values[row * k + i] = found[i].value;
-                places[row * k + i] = found[i].place;
+                values[row * k + i] = candidates[i].value;
+                places[row * k + i] = candidates[i].place;
             }
         }
     }

@@ -1,4 +1,4 @@
-"""The most similar vectors, exactly and without the whole matrix of similarities."""
+"""Exact search for the most similar vectors, without storing the whole matrix of similarities."""
 
 import ctypes
 from collections.abc import Callable
@@ -14,31 +14,31 @@ from byol.runtime.kernels import KernelError, library
 
 QUERY_CHUNK, BANK_CHUNK = 512, 65536
 WORTH_BUILDING = 2**26
-"""Similarities from which the compiled operator is used."""
+"""Number of similarities from which building and using the compiled operator pays off."""
 FLOAT32_ROUNDING = 2.0**-23
-Choose = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""(M, D) unit vectors -> the k nearest of one piece of the bank, as `nearest` gives them."""
+Search = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Search in one chunk of the bank: (M, D) unit vectors -> ((M, k) cosines, (M, k) places in the chunk)."""
 SOURCE = Path(__file__).with_name("nearest.cpp")
 
 
 @torch.no_grad()
 def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """((M, k) cosines, (M, k) places in the bank) of the k most similar of (N, D) vectors to each of (M, D), best first.
+    """((M, k) cosines, (M, k) places in the bank): for each of (M, D) queries the k most similar of (N, D) vectors, best first.
 
-    Holds 512 x 65536 similarities at a time, never M x N, and as much of the bank as unit vectors.
+    Memory holds 512 x 65536 similarities at a time, never M x N, and 65536 unit vectors of the bank.
 
-    Cosines are float32. On a CPU with bf16 and a compiler, large ones are first looked at in bf16: whatever may be among
-    the k best by the largest error that the rounding can make is computed in float32 then. The result is that of
-    float32 alone, but for the order of equal cosines.
+    Cosines are float32. On a CPU with bf16 and a compiler, large searches first compute similarities in bf16, then in
+    float32 for every vector that may be among the k best within the largest possible rounding error. The result is the
+    same as in float32 alone, except for the order of equal cosines.
     """
     best = torch.full((len(queries), 0), 0.0, device=queries.device)
     place = torch.full((len(queries), 0), 0, dtype=torch.int64, device=queries.device)
     prepare = _in_bf16_first if _is_worth_bf16(queries, bank) else _in_float32
     for start in range(0, len(bank), BANK_CHUNK):
-        piece = functional.normalize(bank[start : start + BANK_CHUNK].float(), dim=1)
-        choose = prepare(piece, min(k, len(piece)))
-        found = [choose(functional.normalize(part.float(), dim=1)) for part in queries.split(QUERY_CHUNK)]
-        values, places = (torch.cat(parts) for parts in zip(*found, strict=True))
+        chunk = functional.normalize(bank[start : start + BANK_CHUNK].float(), dim=1)
+        search = prepare(chunk, min(k, len(chunk)))
+        results = [search(functional.normalize(part.float(), dim=1)) for part in queries.split(QUERY_CHUNK)]
+        values, places = (torch.cat(parts) for parts in zip(*results, strict=True))
         best, order = torch.cat((best, values), dim=1).sort(dim=1, descending=True, stable=True)
         place = torch.cat((place, places + start), dim=1).gather(1, order)[:, :k]
         best = best[:, :k]
@@ -55,30 +55,30 @@ def _is_worth_bf16(queries: Tensor, bank: Tensor) -> bool:
     return True
 
 
-def _in_float32(bank: Tensor, k: int) -> Choose:
+def _in_float32(bank: Tensor, k: int) -> Search:
     return lambda queries: tuple((queries @ bank.T).topk(k, dim=1))  # pyright: ignore[reportReturnType]
 
 
-def _in_bf16_first(bank: Tensor, k: int) -> Choose:
-    """The same for unit vectors, by candidates.
+def _in_bf16_first(bank: Tensor, k: int) -> Search:
+    """Search that computes bf16 similarities first, then float32 ones for the candidates.
 
-    |q.b - q'.b'| <= |q - q'| + |q'| |b - b'| by Cauchy and Schwarz, and sums in float32 add their rounding.
+    The error bound is |q.b - q'.b'| <= |q - q'| + |q'| |b - b'| by Cauchy and Schwarz, plus the rounding of float32 sums.
     """
     near_bank = bank.bfloat16()
     bank_error = float((bank - near_bank).norm(dim=1).max())
     memory = torch.empty(QUERY_CHUNK, len(bank), dtype=torch.bfloat16)
 
-    def choose(queries: Tensor) -> tuple[Tensor, Tensor]:
+    def search(queries: Tensor) -> tuple[Tensor, Tensor]:
         near = queries.bfloat16()
         similar = torch.mm(near, near_bank.T, out=memory[: len(near)])
         query_error = float((queries - near).norm(dim=1).max())
         bound = 1.01 * (query_error + bank_error) + FLOAT32_ROUNDING * bank.shape[1]
         values, places = torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.int64)
-        given, width = (similar.data_ptr(), *similar.shape, queries.data_ptr(), bank.data_ptr()), bank.shape[1]
-        _operator()(*given, width, bound, k, values.data_ptr(), places.data_ptr())
+        inputs, width = (similar.data_ptr(), *similar.shape, queries.data_ptr(), bank.data_ptr()), bank.shape[1]
+        _operator()(*inputs, width, bound, k, values.data_ptr(), places.data_ptr())
         return values, places
 
-    return choose
+    return search
 
 
 @cache

@@ -1,4 +1,7 @@
-"""kNN and linear accuracy of the encoder while it trains; they touch neither weights, averages nor chance."""
+"""The online probe: kNN and linear accuracy of the encoder during training.
+
+It changes neither weights, batch-norm averages nor random number generators.
+"""
 
 from dataclasses import dataclass
 
@@ -15,13 +18,14 @@ from byol.evaluate.knn import knn_predict
 from byol.evaluate.linear import fit_linear
 
 NUM_IMAGES, QUERY_SHARE = 5000, 0.2
+"""Largest number of images in the probe, and the fraction of them that are queries."""
 FEWEST_PER_CLASS = 3
-"""One asks, one answers, and one more to choose the linear probe's strength on."""
+"""Smallest number of images per class: a query, an image in the bank, and one to choose the linear probe's strength on."""
 
 
 @dataclass(frozen=True)
 class OnlineProbe:
-    """Looks at up to 5,000 labelled training images; a fifth of them ask, the others answer. No test image is seen."""
+    """Probe on up to 5,000 labelled training images; a fifth are queries, the others are the bank. It uses no test image."""
 
     bank: ImageSource
     queries: ImageSource
@@ -30,7 +34,7 @@ class OnlineProbe:
 
     @classmethod
     def create(cls, source: ImageSource, description: EncoderDescription, device: torch.device) -> "OnlineProbe":
-        """Raises ConfigError where there are no labels, one class alone, or no class with three images."""
+        """Probe on images of `source`. Raises ConfigError for fewer than two classes or no class with three images."""
         sizes = np.unique([] if source.labels is None else source.labels, return_counts=True)[1]
         if source.labels is None or len(sizes) < 2:
             raise ConfigError(
@@ -41,13 +45,13 @@ class OnlineProbe:
                 f"online_probe_epochs needs a class with at least {FEWEST_PER_CLASS} images; the largest of the {len(sizes)} "
                 f"classes of {source.description} has {sizes.max()}. Set it to 0."
             )
-        chosen = per_class(source.labels, max(FEWEST_PER_CLASS, NUM_IMAGES // len(sizes)), seed=0)
-        kept, out = held_out(source.labels[chosen], QUERY_SHARE, seed=0)
-        bank, queries = (Subset(source, chosen[part], source.description) for part in (kept, out))
+        indices = per_class(source.labels, max(FEWEST_PER_CLASS, NUM_IMAGES // len(sizes)), seed=0)
+        parts = held_out(source.labels[indices], QUERY_SHARE, seed=0)
+        bank, queries = (Subset(source, indices[part], source.description) for part in parts)
         return cls(bank, queries, description, device)
 
     def __call__(self, encoder: nn.Module) -> dict[str, float]:
-        """`online_knn` and `online_linear` in percent; the encoder is left in the mode it came in."""
+        """Accuracies `online_knn` and `online_linear`, in percent. The encoder keeps its train or eval mode."""
         was_training = encoder.training
         try:
             encode = Encoder(encoder, self.description).to(self.device)

@@ -1,4 +1,4 @@
-"""The demo's three questions of an encoder: kNN, linear, and linear with ten labels per class."""
+"""The demo's three probes of an encoder: kNN, linear, and linear with ten labels per class."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,11 @@ from byol.evaluate.knn import knn_predict
 from byol.evaluate.linear import fit_linear
 
 PROBES = {"knn": "kNN", "linear": "linear", "few_labels": "linear, 10 labels per class"}
-"""What `probe_correct` asks, in words."""
+"""Probes of `probe_correct` with their names for users."""
 FEW_LABELS = 10
+"""Number of labelled images per class for the probe `few_labels`."""
 FEW_LABEL_DRAWS = 5
+"""Number of random draws of the labelled images."""
 
 
 def probe_correct(
@@ -24,18 +26,18 @@ def probe_correct(
     channels: int,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Which test images each probe gets right, (N,) in [0, 1]: `knn`, `linear`, `few_labels`.
+    """Correctness of each test image by probe, (N,) in [0, 1]: `knn`, `linear`, `few_labels`.
 
-    `few_labels` is the mean over five draws of ten labelled images per class; its L2 strength is chosen by
-    cross-validation within those. kNN: k 20, T 0.1. Every choice is made on training images.
+    `few_labels` is the mean over five draws of ten labelled images per class; cross-validation within them chooses its
+    L2 strength. kNN uses k 20 and temperature 0.1. No setting is chosen on test images.
     """
     bank = extract(encode, train, channels, device)
     queries = extract(encode, test, channels, device)
     labels, truth = labels_of(bank), labels_of(queries)
     few = []
     for draw in range(FEW_LABEL_DRAWS):
-        chosen = torch.from_numpy(per_class(labels.numpy(), FEW_LABELS, seed=draw))
-        probe = fit_linear(bank.vectors[chosen], labels[chosen], folds=5, seed=draw)
+        labelled = torch.from_numpy(per_class(labels.numpy(), FEW_LABELS, seed=draw))
+        probe = fit_linear(bank.vectors[labelled], labels[labelled], folds=5, seed=draw)
         few.append((probe.predict(queries.vectors) == truth).float())
     knn = knn_predict(bank.vectors, labels, queries.vectors)
     linear = fit_linear(bank.vectors, labels).predict(queries.vectors)
@@ -47,5 +49,5 @@ def probe_correct(
 
 
 def pixels(images: Tensor) -> Tensor:
-    """(N, C, H, W) uint8 -> (N, C H W): the images as their own features."""
+    """The pixels as features: (N, C, H, W) uint8 -> (N, C * H * W) in [0, 1]."""
     return images.flatten(1).float() / 255

@@ -1,4 +1,4 @@
-"""Where the results of protocols lie: one JSON file each, in the folder `evaluation` of a run."""
+"""Results of evaluation protocols: one JSON file per protocol in the folder `evaluation` of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ FOLDER = "evaluation"
 
 
 def read_results(run: Path) -> list[dict[str, Any]]:
-    """The records of all protocols that were run on what lies in this folder; broken files are left out."""
-    found = []
+    """Results of all protocols in a run directory; files that cannot be read are left out."""
+    results = []
     for path in sorted((run / FOLDER).glob("*.json")):
         content = read_json(path)
         if content is not None and "protocol" in content and content.get("metrics"):
-            found.append(content)
-    return found
+            results.append(content)
+    return results

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-Z = 1.959964  # the 97.5 % point of the normal distribution
+Z = 1.959964
+"""97.5 % point of the normal distribution."""
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-"""The 97.5 % points of Student's t by degrees of freedom."""
+"""97.5 % points of Student's t distribution by degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Score:
 
 
 def accuracy(correct: Tensor) -> Score:
-    """The share of (N,) bool `correct`, with Wilson's interval."""
+    """Accuracy, the percentage of true values in (N,) bool `correct`, with Wilson's interval."""
     count, share = len(correct), float(correct.float().mean())
     centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
     half = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
@@ -31,14 +32,14 @@ def accuracy(correct: Tensor) -> Score:
 
 
 def paired_difference(correct: Tensor, baseline: Tensor) -> Score:
-    """Share of `correct` minus share of `baseline`, (N,) bool on the same images, with the paired normal interval."""
+    """Accuracy of `correct` minus that of `baseline`, (N,) bool on the same images, with the paired normal interval."""
     difference = correct.float() - baseline.float()
     mean, half = float(difference.mean()), Z * float(difference.std()) / math.sqrt(len(difference))
     return Score(100 * mean, 100 * (mean - half), 100 * (mean + half))
 
 
 def mean_over_runs(values: list[float]) -> Score:
-    """Mean over runs (in percent) with Student's interval; from 2 to 10 runs."""
+    """Mean over 2 to 10 runs, of values in percent, with Student's interval."""
     count = len(values)
     mean = sum(values) / count
     variance = sum((v - mean) ** 2 for v in values) / (count - 1)

@@ -1,4 +1,4 @@
-"""The data sets that the paper transfers to: metric, validation part, and its numbers (BYOL Tables 3 and 10)."""
+"""The paper's transfer data sets, with metric, validation part and published accuracies (BYOL Tables 3 and 10)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,18 +14,18 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TransferSet:
-    """How the paper measures on a data set, and what it found with a ResNet-50 pretrained on ImageNet, in percent."""
+    """Metric and validation part of a data set, and the paper's results for a ResNet-50 pretrained on ImageNet, in percent."""
 
     metric: MetricName
     linear: float
     finetuned: float
     random: float
-    """Trained from random weights."""
+    """Result of training from random weights."""
     validation: float | int
-    """Held out of the training images: a share of every class, or whole images per class. Ignored where published."""
+    """Fraction of each class, or number of images per class, held out for validation. Unused if a part is published."""
 
     def validation_part(self, labels: Indices, seed: int) -> Indices:
-        """Indices of the validation images among training images of these labels; at most half of a small class."""
+        """Indices of the validation images among training images with these labels; at most half of each class."""
         if isinstance(self.validation, float):
             return held_out(labels, self.validation, seed)[1]
         generator = np.random.default_rng(seed)
@@ -47,6 +47,6 @@ TRANSFER_SETS = {
     "caltech101": TransferSet("mean per class", 94.2, 93.8, 72.6, 5),
     "flowers": TransferSet("mean per class", 96.1, 97.0, 92.0, 0.5),
 }
-"""Published validation parts: aircraft, voc2007 (several labels per image), dtd, flowers."""
+"""Transfer data sets by name. Validation parts are published for aircraft, voc2007 (several labels per image), dtd, flowers."""
 UNKNOWN = TransferSet("top-1", float("nan"), float("nan"), float("nan"), 0.1)
-"""How any other labelled images are measured."""
+"""Metric and validation part for any other labelled images."""

@@ -1,4 +1,4 @@
-"""What the networks say of several views of the same images."""
+"""Encodings of several views of the same images."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -16,30 +16,30 @@ from byol.runtime.listener import SILENT, Listener
 from byol.views.views import Views
 
 Encode = Callable[[Tensor], dict[str, Tensor]]
-"""(N, C, S, S) views in [0, 1] -> named (N, D) encodings."""
+"""Function from (N, C, S, S) views in [0, 1] to (N, D) encodings by name."""
 Crops = Callable[[int], Tensor]
-"""Step -> the crops of one image."""
+"""Function from a training step to the crops of one image."""
 
 
 @dataclass(frozen=True)
 class ViewedImages:
-    """The images whose views are encoded, all as crops still to be distorted."""
+    """Images whose views are to be encoded, and how to make the views."""
 
     source: ImageSource
     channels: int
     views: Views
     num_pairs: int
-    """Pairs of views per image; pair p is what step p of a training with the views' seed would draw."""
+    """Pairs of views per image; pair p equals the views of step p in a training with the same seed."""
     batch_size: int
 
     def batches(self, num_images: int, skipped: SkippedImages) -> Iterator[list[Tensor]]:
-        """Views 1, 2, 1, 2, ... of whole batches, each (batch_size, C, S, S), of images spread evenly over the source.
+        """Views 1, 2, 1, 2, ... of full batches, (batch_size, C, S, S) each; an incomplete last batch is left out.
 
-        Shuffled, so that a batch of a source sorted by class is not of one class. A batch that cannot be filled is left out.
+        The images are evenly spread over the source and shuffled, so that batches mix the classes of a sorted source.
         """
-        chosen = np.unique(np.linspace(0, len(self.source) - 1, min(num_images, len(self.source))).astype(int))
+        indices = np.unique(np.linspace(0, len(self.source) - 1, min(num_images, len(self.source))).astype(int))
         images, row = [], 0
-        for index in np.random.default_rng(0).permutation(chosen):
+        for index in np.random.default_rng(0).permutation(indices):
             try:
                 image = self.source.read(int(index), self.channels)
             except BrokenImageError as error:
@@ -56,8 +56,11 @@ class ViewedImages:
 
 
 def crops_of(image: Image, crop: Crop, row: int, num_steps: int) -> Crops:
-    """The crops of an image in `row` of the global batch, by step: it keeps those, or the image where that is smaller."""
-    image = np.array(image)  # may be read-only
+    """Function from a step to the crops of `image` in `row` of the global batch.
+
+    It stores the crops of all steps, or the image if that is smaller.
+    """
+    image = np.array(image)  # the original may be read-only
     first = crop(image, 0, row)
     if image.nbytes <= num_steps * first.nbytes:
         return lambda step: crop(image, step, row)
@@ -65,10 +68,10 @@ def crops_of(image: Image, crop: Crop, row: int, num_steps: int) -> Crops:
 
 
 def method_encoder(method: Method, *, train: bool) -> Encode:
-    """`representation`, `projection`, `prediction` and `target` of a method's networks, on a copy of its own.
+    """Function that computes `representation`, `projection`, `prediction` and `target`, on a copy of `method`.
 
-    `train`: with batch statistics, as during training; else with running averages. A method without a target
-    network has its online network in that place, one without a predictor no prediction.
+    With `train` batch norm uses batch statistics, as in training, else running averages. Without a target network `target`
+    is the online projection; without a predictor there is no `prediction`.
     """
     copied = copy.deepcopy(method).train(train)
     target = getattr(copied, "target", None)
@@ -77,10 +80,10 @@ def method_encoder(method: Method, *, train: bool) -> Encode:
     def encode(view: Tensor) -> dict[str, Tensor]:
         images = copied.normalize(view)
         representation, projection = copied.online(images)
-        found = {"representation": representation, "projection": projection}
+        encodings = {"representation": representation, "projection": projection}
         if predicts:
-            found["prediction"] = copied.predictor(projection)
-        return found | {"target": projection if target is None else target(images)[1]}
+            encodings["prediction"] = copied.predictor(projection)
+        return encodings | {"target": projection if target is None else target(images)[1]}
 
     return encode
 
@@ -94,20 +97,20 @@ def encode_views(
     skipped: SkippedImages,
     listener: Listener = SILENT,
 ) -> dict[str, Tensor]:
-    """Named (N, 2 num_pairs, D) float32 encodings on the CPU; each batch of one view is a forward of its own.
+    """Encodings by name, (N, 2 * num_pairs, D) float32 on the CPU; each batch of one view is a separate forward pass.
 
-    Raises DataError where no batch can be filled.
+    Raises DataError if there are too few images for one batch.
     """
     parts: dict[str, list[Tensor]] = {}
     done = 0
     for views in images.batches(num_images, skipped):
-        found = [encode(view.to(device)) for view in views]
-        for name in found[0]:
-            parts.setdefault(name, []).append(torch.stack([f[name].float().cpu() for f in found], dim=1))
+        encodings = [encode(view.to(device)) for view in views]
+        for name in encodings[0]:
+            parts.setdefault(name, []).append(torch.stack([e[name].float().cpu() for e in encodings], dim=1))
         done += images.batch_size
         listener.work("reading", done, num_images)
     if not parts:
         raise DataError(
-            f"{images.source.description} has too few images that can be decoded: one batch needs {images.batch_size}."
+            f"{images.source.description} has too few readable images: one batch needs {images.batch_size}."
         )
     return {name: torch.cat(tensors) for name, tensors in parts.items()}

@@ -1,11 +1,10 @@
-"""The images that are explored, with their vectors: neighbours, clusters, near-duplicates, lists to export."""
+"""The explored images with their vectors: neighbours, clusters, near-duplicates and exported lists."""
 
 import hashlib
 import io
 import json
 import re
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,16 +29,16 @@ from byol.runtime.files import replacing, write_atomically
 from byol.runtime.listener import SILENT, Listener
 
 NEAREST_OF_EACH = 8
-"""Neighbours among which near-duplicates are looked for."""
+"""Number of each image's nearest neighbours that are searched for near-duplicates."""
 MOST_FOR_SLOW_MAPS = 5000
+"""Largest number of images for which the slow kinds of map are computed, too."""
 SHOWN_OF_CLUSTER = 12
-
-Show = Callable[[int, int], None]
+"""Number of images shown for each cluster."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """An image of the library and its cosine with what was asked."""
+    """An image of the library, and its cosine similarity to the query."""
 
     image: int
     similarity: float
@@ -47,26 +46,26 @@ class Match:
 
 @dataclass
 class Library:
-    """Images that could be read, numbered from 0, and what an encoder says of them. Safe for several threads."""
+    """All readable images, numbered from 0, with their features from an encoder. Several threads may use it."""
 
     source: ImageSource
     encoder: Encoder
     device: torch.device
     indices: Tensor
-    """(N,) place of each image in the source."""
+    """(N,) index of each image in the source."""
     mean: Tensor
-    """(D,) of all vectors."""
+    """(D,) mean of all feature vectors."""
     unit: Tensor
-    """(N, D) vectors less their mean, then of length 1: what all images share tells none apart."""
+    """(N, D) vectors minus their mean, scaled to length 1: the mean does not distinguish images."""
     out: Path
-    """Where lists go."""
+    """Folder for exported lists."""
     names_of_clusters: dict[int, str] = field(default_factory=dict)
     listener: Listener = SILENT
-    """Is told what is missing."""
+    """Receiver of messages about missing libraries."""
     cluster: Tensor = field(init=False)
-    """(N,) number of each image's cluster, the largest being 0."""
+    """(N,) cluster number of each image; cluster 0 is the largest."""
     plane: dict[str, list[list[float]]] = field(init=False)
-    """Maps by name, the best first: [xs, ys]."""
+    """Maps of the images by name, best first; each is [xs, ys]."""
     _closest: tuple[Tensor, Tensor] | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -80,20 +79,20 @@ class Library:
         return len(self.indices)
 
     def name(self, image: int) -> str:
-        """As the source calls it."""
+        """The image's name in the source."""
         return self.source.name(int(self.indices[image]))
 
     def path(self, image: int) -> str:
-        """The file, where images are files of a folder; else the name."""
+        """Path of the image's file; its name in the source if it is no file in a folder."""
         root = getattr(self.source, "root", None)
         return str((Path(root) / self.name(image)).resolve()) if root is not None else self.name(image)
 
     def neighbours(self, image: int, count: int) -> list[Match]:
-        """The most similar other images."""
+        """The `count` most similar other images, best first."""
         return [m for m in self._most_similar(self.unit[image : image + 1], count + 1) if m.image != image][:count]
 
     def search(self, content: bytes, count: int) -> list[Match]:
-        """The images most similar to an image file. Raises BrokenImageError."""
+        """The `count` images most similar to an image file with this content. Raises BrokenImageError."""
         pixels = decode(content, self.encoder.description.in_channels)
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         with self._lock:
@@ -101,7 +100,7 @@ class Library:
         return self._most_similar(functional.normalize(vector - self.mean, dim=1), count)
 
     def duplicates(self, least: float, most: int) -> list[tuple[int, int, float, bool]]:
-        """(image, image, cosine, whether their pixels are the same) of the most similar pairs, the closest first."""
+        """Up to `most` pairs with a cosine of at least `least`, closest first: (image, image, cosine, whether pixels agree)."""
         with self._lock:
             if self._closest is None:
                 self._closest = nearest(self.unit, self.unit, min(NEAREST_OF_EACH + 1, len(self)))
@@ -109,7 +108,7 @@ class Library:
         first = torch.arange(len(self))[:, None].expand_as(place)
         found = (first != place) & (cosine >= least)
         order = cosine[found].argsort(descending=True, stable=True)[: 2 * most]
-        pairs: dict[tuple[int, int], float] = {}  # of which either may have the other among its nearest
+        pairs: dict[tuple[int, int], float] = {}  # each pair may occur twice, once from each side
         for one, other, similarity in zip(
             first[found][order].tolist(), place[found][order].tolist(), cosine[found][order].tolist(), strict=True
         ):
@@ -117,7 +116,7 @@ class Library:
         return [(a, b, similarity, self._same_pixels(a, b)) for (a, b), similarity in list(pairs.items())[:most]]
 
     def regroup(self, count: int) -> None:
-        """Makes `count` clusters, at most as many as images; names given to clusters are dropped."""
+        """Groups the images into `count` clusters, at most one per image; names given to clusters are deleted."""
         labels, centres = spherical_kmeans(self.unit, max(1, min(count, len(self))), 0)
         order = torch.bincount(labels, minlength=len(centres)).argsort(descending=True, stable=True)
         renumbered = torch.empty_like(order)
@@ -126,7 +125,7 @@ class Library:
         self.names_of_clusters = {}
 
     def clusters(self) -> list[dict[str, Any]]:
-        """Number, name, size and the images nearest to the centre of each cluster that holds any."""
+        """Number, name, size and the images nearest to the centre, for each cluster that is not empty."""
         found = []
         for number, centre in enumerate(self._centres):
             inside = (self.cluster == number).nonzero()[:, 0]
@@ -143,13 +142,13 @@ class Library:
         return found
 
     def members(self, number: int) -> list[int]:
-        """The images of a cluster."""
+        """Images of the cluster `number`."""
         return (self.cluster == number).nonzero()[:, 0].tolist()
 
     def export(self, name: str, images: list[int]) -> Path:
-        """Writes the images' paths (or names), one per line, to NAME.txt; a list of that name is not replaced.
+        """Writes the images' paths (or names), one per line, to NAME.txt.
 
-        Raises DataError for no image or no usable name, RunError where the file is there or cannot be written.
+        Raises DataError if there is no image or no usable name, RunError if the file exists or cannot be written.
         """
         wanted = sorted(set(images))
         if not wanted or wanted[0] < 0 or wanted[-1] >= len(self):
@@ -170,11 +169,11 @@ class Library:
         return path
 
     def thumbnail(self, image: int, side: int) -> bytes:
-        """A square WebP file. Raises BrokenImageError."""
+        """Content of a square WebP file with sides of `side` pixels. Raises BrokenImageError."""
         return _webp(tile(self._pixels(image), side))
 
     def picture(self, image: int, most: int = 1024) -> bytes:
-        """The whole image as a WebP file, no side longer than `most`. Raises BrokenImageError."""
+        """Content of a WebP file with the whole image, its longer side at most `most` pixels. Raises BrokenImageError."""
         shown = PillowImage.fromarray(as_rgb(self._pixels(image)))
         shown.thumbnail((most, most))
         return _webp(np.asarray(shown))
@@ -201,9 +200,9 @@ def open_library(
     *,
     listener: Listener = SILENT,
 ) -> tuple[Library, SkippedImages]:
-    """Embeds all images but those whose vectors the same encoder left in `out`/vectors.npz; images that changed are others.
+    """Library of all images. Vectors that the same encoder left in `out`/vectors.npz are read; changed images are embedded again.
 
-    Raises DataError where fewer than two images can be read.
+    Raises DataError if fewer than two images can be read.
     """
     skipped, cache = SkippedImages(), out / "vectors.npz"
     about = json.dumps({"weights": encoder.fingerprint()})

@@ -1,8 +1,8 @@
-"""A small web server for one person on one machine: the page of `byol explore`, and what it asks for.
+"""A web server for one user on one machine: the page of `byol explore` and its requests.
 
-It listens on 127.0.0.1 alone and answers no other Host, so that no page of the web reaches it under another name (plotly compiles its
-shaders' programs, hence unsafe-eval); whatever shows or changes something needs the token of the address that was printed, so
-that nobody sees the images by trying ports.
+It listens on 127.0.0.1 only and refuses other Host headers, so that no web page can reach it under another name. Requests
+that show or change something need the token of the printed address, so that trying ports reveals no images. The content
+policy allows unsafe-eval because plotly compiles the code of its shaders.
 """
 
 import json
@@ -22,17 +22,19 @@ from byol.explore.library import Library, Match
 ADDRESS = "127.0.0.1"
 FILES = resources.files("byol.explore") / "page_files"
 MOST_BYTES = 100 * 2**20
+"""Largest size of an uploaded file, in bytes."""
 MOST_MATCHES = 200
 MOST_PAIRS = 200
 SIDES = (64, 128)
+"""Sides of thumbnails, in pixels."""
 
 
 class BadRequest(Exception):  # noqa: N818
-    """What the page asked for makes no sense."""
+    """A request that cannot be answered; the message is shown on the page."""
 
 
 def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
-    """Answers until Ctrl-C; `ready` gets the address. Raises RunError where the port is taken."""
+    """Serves until Ctrl-C; `ready` is called with the address. Raises RunError if the port is in use."""
     server = make_server(library, port)
     ready(f"http://{ADDRESS}:{server.server_port}/?of={server.RequestHandlerClass.token}")  # pyright: ignore[reportFunctionMemberAccess]
     try:
@@ -44,7 +46,7 @@ def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
 
 
 def make_server(library: Library, port: int = 0) -> ThreadingHTTPServer:
-    """The server, not yet started; port 0: any free one."""
+    """The server, not started yet. Port 0: any free port. Raises RunError if the port is in use."""
     handler = type("Handler", (_Handler,), {"library": library, "token": secrets.token_urlsafe(16)})
     try:
         server = ThreadingHTTPServer((ADDRESS, port), handler)
@@ -67,13 +69,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._post)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: the terminal belongs to the user."""
+        """Suppresses the access log of the base class."""
 
     def _answer(self, act: Callable[[str, dict[str, str]], tuple[bytes, str]]) -> None:
         try:
             allowed = {f"{name}:{self.server.server_port}" for name in (ADDRESS, "localhost")}  # pyright: ignore[reportAttributeAccessIssue]
             if self.headers.get("Host") not in allowed:
-                self._send(HTTPStatus.FORBIDDEN, b"this server answers 127.0.0.1 alone", "text/plain")
+                self._send(HTTPStatus.FORBIDDEN, b"this server only answers requests to 127.0.0.1", "text/plain")
                 return
             address = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(address.query).items()}
@@ -81,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (BadRequest, ByolError, ValueError, TypeError) as error:
             self._send(HTTPStatus.BAD_REQUEST, _json({"error": str(error)}), "application/json")
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the page went away
+            pass  # the page was closed
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.send_response(status)
@@ -102,10 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _require_token(self, query: dict[str, str]) -> None:
-        given = self.headers.get("X-Token") or query.get("of", "")
-        if not secrets.compare_digest(given.encode(errors="replace"), self.token.encode()):
+        token = self.headers.get("X-Token") or query.get("of", "")
+        if not secrets.compare_digest(token.encode(errors="replace"), self.token.encode()):
             raise BadRequest(
-                "this address is of an earlier start of byol explore, or not whole: open the one it printed"
+                "this address is incomplete or from an earlier start of byol explore: open the address it printed"
             )
 
     def _get(self, path: str, query: dict[str, str]) -> tuple[bytes, str]:
@@ -131,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
             count = _number(query, "count", 24, range(1, MOST_MATCHES + 1))
             return _matches(library.neighbours(self._image(query), count)), "application/json"
         if path == "/duplicates":
-            least = _share(query)
+            least = _least_similarity(query)
             pairs = library.duplicates(least, MOST_PAIRS)
             return _json([[a, b, round(s, 4), same] for a, b, s, same in pairs]), "application/json"
         raise BadRequest(f"there is no {path}")
@@ -144,22 +146,22 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 return _matches(library.search(body, 24)), "application/json"
             except BrokenImageError as error:
-                raise BadRequest(f"that is no image that can be read ({error})") from error
+                raise BadRequest(f"this file is not a readable image ({error})") from error
         try:
-            asked = json.loads(body)
+            request = json.loads(body)
             if path == "/clusters":
-                library.regroup(int(asked["count"]))
+                library.regroup(int(request["count"]))
                 return _json(self._groups()), "application/json"
             if path == "/name":
-                library.names_of_clusters[int(asked["cluster"])] = str(asked["name"])[:100]
+                library.names_of_clusters[int(request["cluster"])] = str(request["name"])[:100]
                 return _json(self._groups()), "application/json"
             if path == "/export":
-                chosen = asked["images"] if "images" in asked else library.members(int(asked["cluster"]))
-                images = [int(image) for image in chosen]
-                path_written = library.export(str(asked["name"]), images)
+                listed = request["images"] if "images" in request else library.members(int(request["cluster"]))
+                images = [int(image) for image in listed]
+                path_written = library.export(str(request["name"]), images)
                 return _json({"path": str(path_written), "count": len(set(images))}), "application/json"
         except (ValueError, KeyError, TypeError) as error:
-            raise BadRequest(f"{path} was asked for in a way it cannot be ({error})") from error
+            raise BadRequest(f"the request {path} is malformed ({error})") from error
         raise BadRequest(f"there is no {path}")
 
     def _body(self) -> bytes:
@@ -178,25 +180,25 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return make(self._image(query), *more)
         except BrokenImageError as error:
-            raise BadRequest(f"the image cannot be read any more ({error})") from error
+            raise BadRequest(f"the image can no longer be read ({error})") from error
 
 
 def _number(query: dict[str, str], name: str, default: int, allowed: range | tuple[int, ...]) -> int:
     text = query.get(name, str(default))
     if not text.isdigit() or int(text) not in allowed:
-        raise BadRequest(f"{name} cannot be {text!r}")
+        raise BadRequest(f"{name} must not be {text!r}")
     return int(text)
 
 
-def _share(query: dict[str, str]) -> float:
+def _least_similarity(query: dict[str, str]) -> float:
     try:
         return min(1.0, max(-1.0, float(query.get("least", "0.95"))))
     except ValueError:
-        raise BadRequest("least is no number") from None
+        raise BadRequest("least is not a number") from None
 
 
-def _matches(found: list[Match]) -> bytes:
-    return _json([[match.image, round(match.similarity, 4)] for match in found])
+def _matches(matches: list[Match]) -> bytes:
+    return _json([[match.image, round(match.similarity, 4)] for match in matches])
 
 
 def _json(content: Any) -> bytes:

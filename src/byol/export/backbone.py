@@ -1,4 +1,4 @@
-"""The same network in another library: how timm or torchvision builds it, or why they cannot."""
+"""Backbones: the encoder's network as timm or torchvision builds it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,13 +13,14 @@ from byol.nets.resnet import BLOCKS
 
 Library = Literal["timm", "torchvision"]
 TOLERANCE = 1e-4
-"""Largest relative difference of features in float32 that counts as equal."""
-ELSEWHERE = "--to onnx runs anywhere, --to safetensors is read by byol.load."
+"""Largest relative difference of float32 features that counts as equal."""
+WHAT_WORKS_INSTEAD = "--to onnx runs anywhere, --to safetensors is read by byol.load."
+"""Advice at the end of each message about an export that is not possible."""
 
 
 @dataclass(frozen=True)
 class TimmBackbone:
-    """`timm.create_model(name, **arguments)`."""
+    """A network of timm, `timm.create_model(name, **arguments)`."""
 
     name: str
     arguments: dict[str, Any]
@@ -31,14 +32,14 @@ class TimmBackbone:
         return timm.create_model(self.name, **self.arguments)
 
     def lines(self) -> list[str]:
-        """The same as Python text that makes `model`."""
+        """Python code that builds the same network as `model`."""
         arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
         return [f'model = timm.create_model("{self.name}"{arguments})']
 
 
 @dataclass(frozen=True)
 class TorchvisionBackbone:
-    """A ResNet of torchvision, its first layers fitted to small images or other channels."""
+    """A ResNet of torchvision; its first layers are replaced for small images or other numbers of channels."""
 
     name: str
     in_channels: int
@@ -63,7 +64,7 @@ class TorchvisionBackbone:
         return model
 
     def lines(self) -> list[str]:
-        """The same as Python text that makes `model`."""
+        """Python code that builds the same network as `model`."""
         lines = [f"model = {self._call()}", "model.fc = torch.nn.Identity()"]
         if self.small_stem:
             lines.append(f"model.conv1 = torch.nn.Conv2d({self.in_channels}, 64, 3, 1, 1, bias=False)")
@@ -86,24 +87,25 @@ Backbone = TimmBackbone | TorchvisionBackbone
 
 
 def find_backbone(description: EncoderDescription, library: Library) -> Backbone:
-    """Raises EncoderError, with the reason and what works instead, where `library` has no equal network."""
+    """The equal network of `library`. Raises EncoderError, with reason and alternatives, if there is none."""
     name, settings = description.name, description.settings
     if name is None:
-        raise EncoderError(f"The encoder is a module of your own, which {library} does not have. {ELSEWHERE}")
+        raise EncoderError(f"The encoder is a module of your own, which {library} does not have. {WHAT_WORKS_INSTEAD}")
     if settings.get("conventions", "torch") == "deepmind":
         raise EncoderError(
-            f"The encoder has DeepMind's conventions: it pads one row more below than above, which no network of "
-            f"{library} does, and the same weights would give other features there. {ELSEWHERE}"
+            f"The encoder has DeepMind's conventions: it pads one row more below than above. No network of {library} does, so "
+            f"the same weights would give other features there. {WHAT_WORKS_INSTEAD}"
         )
     if settings.get("width", 1.0) != 1.0 or settings.get("channels"):
         raise EncoderError(
-            f"{library} has no {name} whose channels are all scaled (width {settings['width']:g}), the stem's too. {ELSEWHERE}"
+            f"{library} has no {name} with all channels scaled, including the stem's (width {settings['width']:g}). "
+            f"{WHAT_WORKS_INSTEAD}"
         )
     return _in_timm(description, name) if library == "timm" else _in_torchvision(description, name)
 
 
 def has_small_stem(description: EncoderDescription) -> bool:
-    """Whether the encoder was asked to begin with 3x3/1 and no max-pool."""
+    """Whether the encoder's settings choose the small stem: a 3x3 convolution with stride 1 and no max-pool."""
     return choose_stem(description.settings.get("stem", "auto"), description.image_size) == "small"
 
 
@@ -123,7 +125,7 @@ def _in_timm(description: EncoderDescription, name: str) -> Backbone:
         if differs:
             works = "--to torchvision works; " if _is_in_torchvision(name) else ""
             raise EncoderError(
-                f"timm has no {description.name} with the small stem (3x3, stride 1, no max-pool). {works}{ELSEWHERE}"
+                f"timm has no {description.name} with the small stem (3x3, stride 1, no max-pool). {works}{WHAT_WORKS_INSTEAD}"
             )
     return backbone
 
@@ -131,14 +133,14 @@ def _in_timm(description: EncoderDescription, name: str) -> Backbone:
 def _in_torchvision(description: EncoderDescription, name: str) -> TorchvisionBackbone:
     if not _is_in_torchvision(name):
         raise EncoderError(
-            f"torchvision has no {name} with the same parameters; only ResNets are alike in both. --to hub works; "
-            f"{ELSEWHERE}"
+            f"torchvision has no {name} with the same parameters; only ResNets are the same in timm and torchvision. --to hub "
+            f"works; {WHAT_WORKS_INSTEAD}"
         )
     return TorchvisionBackbone(name.split(".")[0], description.in_channels, has_small_stem(description))
 
 
 def _is_in_torchvision(name: str) -> bool:
-    """Whether torchvision has a network of timm's name with the same parameters."""
+    """Whether torchvision has a network with this name of timm's and the same parameters."""
     from torchvision.models import resnet
 
     base = name.split(".")[0]
@@ -146,23 +148,24 @@ def _is_in_torchvision(name: str) -> bool:
 
 
 @torch.no_grad()
-def relative_difference(found: nn.Module, expected: nn.Module, images: torch.Tensor) -> float:
-    """|found(images) - expected(images)| / |expected(images)|, in float32 and eval mode."""
+def relative_difference(model: nn.Module, expected: nn.Module, images: torch.Tensor) -> float:
+    """Relative difference of features, |model(images) - expected(images)| / |expected(images)|, in eval mode."""
     truth = expected.eval()(images)
-    return float((found.eval()(images) - truth).norm() / truth.norm().clamp_min(1e-30))
+    return float((model.eval()(images) - truth).norm() / truth.norm().clamp_min(1e-30))
 
 
 def load_checked(backbone: Backbone, encoder: nn.Module, images: torch.Tensor) -> nn.Module:
-    """The library's network with the encoder's weights. Raises EncoderError where names or features differ."""
+    """The library's network with the encoder's weights. Raises EncoderError if weights do not fit or features differ."""
     model = backbone.build()
     try:
         model.load_state_dict(encoder.state_dict())
     except RuntimeError as error:
         cause = str(error).splitlines()[-1].strip()
-        raise EncoderError(f"The weights do not fit {backbone.lines()[0]} ({cause}). {ELSEWHERE}") from error
+        raise EncoderError(f"The weights do not fit {backbone.lines()[0]} ({cause}). {WHAT_WORKS_INSTEAD}") from error
     difference = relative_difference(model, encoder, images)
     if not difference <= TOLERANCE:
         raise EncoderError(
-            f"{backbone.lines()[0]} takes the weights but gives other features (off by {difference:.1e}). {ELSEWHERE}"
+            f"{backbone.lines()[0]} accepts the weights but gives other features (relative difference {difference:.1e}). "
+            f"{WHAT_WORKS_INSTEAD}"
         )
     return model

@@ -7,7 +7,9 @@ from typing import Any
 from byol.encoder.encoder import EncoderDescription
 
 NOT_CHOSEN = "not chosen"
+"""Licence of weights for which none was set."""
 PRETRAINED = "pretrained without labels by BYOL (Bootstrap Your Own Latent)"
+"""Description of the training, for encoders whose provenance has none."""
 CITATION = """\
     @inproceedings{grill2020bootstrap,
       title = {Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning},
@@ -19,7 +21,11 @@ CITATION = """\
 
 
 def model_card(title: str, description: EncoderDescription, snippet: str, checked: str, library: str) -> str:
-    """The text of README.md. `checked`: what was compared with PyTorch, in a sentence; `library`: who loads it."""
+    """Text of README.md.
+
+    `snippet`: Python code that loads the export; `checked`: a sentence about the comparison with PyTorch; `library`: the
+    library that loads the export.
+    """
     provenance = description.provenance
     licence = provenance.get("licence") or NOT_CHOSEN
     plain = re.fullmatch(r"[\w.+-]+", licence)
@@ -74,8 +80,8 @@ def _preprocessing(d: EncoderDescription) -> str:
 
 
 def _training(provenance: dict[str, Any]) -> str:
-    told = provenance.get("training") or {}
-    return "\n".join(f"- {name}: {value}" for name, value in told.items()) or "Not recorded."
+    facts = provenance.get("training") or {}
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items()) or "Not recorded."
 
 
 def _metrics(provenance: dict[str, Any]) -> str:
@@ -92,7 +98,7 @@ def _metrics(provenance: dict[str, Any]) -> str:
 def _licence(licence: str, provenance: dict[str, Any]) -> str:
     if licence == NOT_CHOSEN:
         return (
-            "None was chosen for these weights (`byol export --licence` sets it). The images they were trained on may "
-            "limit what you can choose."
+            "No licence was chosen for these weights (`byol export --licence` sets it). The images they were trained on may "
+            "limit the choice."
         )
     return f"{licence}{' (' + provenance['licence_source'] + ')' if provenance.get('licence_source') else ''}"

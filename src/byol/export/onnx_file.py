@@ -1,4 +1,4 @@
-"""The encoder as an ONNX file: floats in [0, 1] -> features, normalisation inside, any batch size."""
+"""ONNX export: a file that maps floats in [0, 1] to features, with normalisation inside and any batch size."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from byol.encoder.encoder import Encoder
-from byol.encoder.onnx_encoder import _require
+from byol.encoder.onnx_encoder import import_onnx_library
 from byol.errors import EncoderError
 
 LARGEST_SINGLE_FILE_BYTES = 1_900_000_000
-"""Protocol buffers end at 2 GiB; larger weights go into a file beside."""
+"""Largest size of weights inside the ONNX file; larger ones go into a second file. Protocol buffers allow 2 GiB."""
 
 
 class NormalizedEncoder(nn.Module):
-    """(N, C, S, S) floats in [0, 1] -> (N, num_features): what the file holds."""
+    """The network in the file: normalisation and encoder, (N, C, S, S) floats in [0, 1] -> (N, num_features)."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -26,12 +26,12 @@ class NormalizedEncoder(nn.Module):
 
 
 def write_onnx(path: Path, encoder: Encoder) -> None:
-    """Writes `path` with input `images` (batch, C, S, S) and output `features` (batch, num_features).
+    """Writes an ONNX file with input `images` (batch, C, S, S) and output `features` (batch, num_features).
 
-    Raises DependencyError where the extra `onnx` is not installed, EncoderError where torch cannot translate.
+    Raises DependencyError if the extra `onnx` is not installed, EncoderError if torch cannot translate the network.
     """
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        _require(name)
+        import_onnx_library(name)
     d = encoder.description
     example = torch.zeros(2, d.in_channels, d.image_size, d.image_size)
     num_bytes = sum(tensor.nbytes for tensor in encoder.state_dict().values())

@@ -1,4 +1,4 @@
-"""The Python text that loads an export and gives the features of one photo: printed, and part of the model card."""
+"""Snippets: Python code that loads an export and computes the features of one photo, for terminal and model card."""
 
 import json
 
@@ -7,10 +7,11 @@ from byol.encoder.encoder_file import ONNX_WEIGHTS, PLAIN_WEIGHTS
 from byol.export.backbone import Backbone, TimmBackbone
 
 MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode by number of channels."""
 
 
 def byol_snippet(folder: str, description: EncoderDescription) -> str:
-    """For a folder in our own layout."""
+    """Code for a folder in this package's layout."""
     lines = ["import byol"]
     if description.in_channels in MODES:
         lines += [
@@ -30,7 +31,7 @@ def byol_snippet(folder: str, description: EncoderDescription) -> str:
 
 
 def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbone) -> str:
-    """For weights under plain keys of timm or torchvision."""
+    """Code for weights under the plain names of timm or torchvision."""
     library = "timm" if isinstance(backbone, TimmBackbone) else "torchvision"
     channels = description.in_channels
     shape = (channels, 1, 1)
@@ -56,7 +57,7 @@ def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbo
 
 
 def hub_snippet(folder: str, description: EncoderDescription) -> str:
-    """For a folder in timm's layout, with timm's own transform."""
+    """Code for a folder in timm's layout, with timm's own transform."""
     channels, size = description.in_channels, description.image_size
     if channels in MODES:
         image = [
@@ -80,7 +81,7 @@ def hub_snippet(folder: str, description: EncoderDescription) -> str:
 
 
 def onnx_snippet(folder: str, description: EncoderDescription) -> str:
-    """For an ONNX file, without torch."""
+    """Code for an ONNX file, without torch."""
     return _text(
         [
             "import numpy as np",
@@ -96,7 +97,7 @@ def onnx_snippet(folder: str, description: EncoderDescription) -> str:
 
 
 def _pixels(description: EncoderDescription) -> list[str]:
-    """Lines that make `pixels` (1, C, S, S) float32 in [0, 1]: the centre view, resized by Pillow."""
+    """Lines that compute `pixels`, the centre view resized by Pillow: (1, C, S, S) float32 in [0, 1]."""
     channels, size = description.in_channels, description.image_size
     if channels not in MODES:
         return [f'pixels = np.random.rand(1, {channels}, {size}, {size}).astype("float32")  # yours: floats in [0, 1]']

@@ -1,4 +1,4 @@
-"""One writer per kind of export; each reads back what it wrote and compares features."""
+"""Writers, one per kind of export; each loads the written files and compares their features with the encoder's."""
 
 import copy
 import dataclasses
@@ -25,15 +25,19 @@ from byol.runtime.files import write_json
 from byol.views.evaluation import CENTRE
 
 CHECKED_BATCHES = (1, 2, 5)
+"""Batch sizes with which an ONNX file is compared with PyTorch."""
 
 
 @dataclass(frozen=True)
 class _Written:
-    """What a writer of one kind tells the card."""
+    """Contents of the model card that depend on the kind of export, and notes for the user."""
 
     snippet: Callable[[str], str]
+    """Function from the folder's name to Python code that loads the export."""
     checked: str
+    """Sentence about the comparison with PyTorch."""
     library: str
+    """Library that loads the export."""
     notes: tuple[str, ...] = ()
 
 
@@ -64,7 +68,7 @@ def _write_hub(encoder: Encoder, folder: Path) -> _Written:
         model = load_checked(backbone, encoder.module, _example(encoder, 2))
     except EncoderError as error:
         reason = str(error).split(". ")[0].removesuffix(".")
-        note = f"{reason}; so the folder has byol's own layout, which byol.load reads, and timm does not."
+        note = f"{reason}; so the folder has byol's own layout, which byol.load reads but timm does not."
         return dataclasses.replace(_write_safetensors(encoder, folder), notes=(note,))
     assert isinstance(backbone, TimmBackbone)
     save_encoder(folder, model, encoder.description, PLAIN_WEIGHTS)
@@ -75,7 +79,7 @@ def _write_hub(encoder: Encoder, folder: Path) -> _Written:
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
     difference = _difference(loaded, encoder)
     size = encoder.description.image_size
-    note = f"timm's transform takes the whole square of an image; byol.load, of images above 96 px, the central {CENTRE:g}."
+    note = f"timm's transform takes the whole central square of an image; byol.load takes the central {CENTRE:g} of images above 96 px."
     return _Written(
         lambda out: snippet.hub_snippet(out, encoder.description),
         _equal("timm from this folder", difference),
@@ -91,17 +95,18 @@ def _write_onnx(encoder: Encoder, folder: Path) -> _Written:
     write_onnx(folder / ONNX_WEIGHTS, encoder)
     write_description(folder, encoder.description)
     read_back = OnnxEncoder(folder / ONNX_WEIGHTS, encoder.description)
-    worst = 0.0
+    largest_difference = 0.0
     for count in CHECKED_BATCHES:
         views = _example(encoder, count) * encoder.std + encoder.mean
         with torch.no_grad():
-            found, expected = read_back.module(views), encoder.module((views - encoder.mean) / encoder.std)
-        worst = max(worst, float((found - expected).norm() / expected.norm().clamp_min(1e-30)))
-    _require_equal(worst)
+            features, expected = read_back.module(views), encoder.module((views - encoder.mean) / encoder.std)
+        difference = float((features - expected).norm() / expected.norm().clamp_min(1e-30))
+        largest_difference = max(largest_difference, difference)
+    _require_equal(largest_difference)
     batches = ", ".join(map(str, CHECKED_BATCHES))
     return _Written(
         lambda out: snippet.onnx_snippet(out, encoder.description),
-        f"onnxruntime gives PyTorch's features in batches of {batches} (largest relative difference {worst:.0e}).",
+        f"onnxruntime gives PyTorch's features in batches of {batches} (largest relative difference {largest_difference:.0e}).",
         library="onnx",
     )
 
@@ -116,7 +121,7 @@ WRITERS: dict[str, Callable[[Encoder, Path], _Written]] = {
 
 
 def timm_config(description: EncoderDescription, backbone: TimmBackbone) -> dict[str, Any]:
-    """What timm's `local-dir:` and `hf-hub:` read from config.json."""
+    """Content of config.json, which timm reads for `local-dir:` and `hf-hub:`."""
     import timm
 
     default = timm.get_pretrained_cfg(backbone.name)
@@ -144,29 +149,31 @@ def timm_config(description: EncoderDescription, backbone: TimmBackbone) -> dict
 
 
 def _example(encoder: Encoder, count: int) -> torch.Tensor:
-    """(count, C, S, S): what the encoder sees, of random images."""
+    """Normalised random views, (count, C, S, S)."""
     d = encoder.description
     views = torch.rand(count, d.in_channels, d.image_size, d.image_size, generator=torch.Generator().manual_seed(count))
     return (views - encoder.mean) / encoder.std
 
 
-def _difference(found: nn.Module, encoder: Encoder) -> float:
-    difference = relative_difference(found, encoder.module, _example(encoder, 3))
+def _difference(model: nn.Module, encoder: Encoder) -> float:
+    difference = relative_difference(model, encoder.module, _example(encoder, 3))
     _require_equal(difference)
     return difference
 
 
 def _require_equal(difference: float) -> None:
     if not difference <= TOLERANCE:
-        raise EncoderError(f"What was written gives other features than the encoder (off by {difference:.1e}).")
+        raise EncoderError(
+            f"The written files give other features than the encoder (relative difference {difference:.1e})."
+        )
 
 
 def _empty(encoder: Encoder) -> nn.Module | None:
-    """Where no name can rebuild the encoder: a copy to load into."""
+    """A copy of a user-defined encoder, to load weights into; None if the encoder can be rebuilt from its name."""
     return copy.deepcopy(encoder.module) if encoder.description.name is None else None
 
 
 def _equal(reader: str, difference: float) -> str:
     if difference == 0:
         return f"{reader} gives the same features, to the last bit."
-    return f"{reader} gives the same features, up to a relative difference of {difference:.0e}."
+    return f"{reader} gives the same features up to a relative difference of {difference:.0e}."

@@ -1,12 +1,12 @@
-"""DeepMind's published checkpoints (Haiku) in our names and layout.
+"""DeepMind's published checkpoints (Haiku), converted to this package's names and layout.
 
-The layout is inferred from the code that wrote them and from third-party readers; see docs/export.md.
+Their layout is inferred from the code that wrote them and from third-party readers; see docs/export.md.
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from byol.errors import CheckpointError
 from byol.imports.foreign_pickle import Array, read_pickle
+from byol.methods.network import Branch
 from byol.nets.resnet import BLOCKS
 
-Network = Literal["online", "target"]
 KINDS = {"w": "weight", "b": "bias", "scale": "weight", "offset": "bias"}
 HEAD_LAYERS = {"linear": 0, "batch_norm": 1, "linear_1": 3}
 STARTS = ("layer1.0.", "layer2.0.", "layer3.0.", "layer4.0.")
@@ -25,20 +25,21 @@ STANDARD_CHANNELS = (64, 128, 256, 512)
 
 @dataclass(frozen=True)
 class DeepMindCheckpoint:
-    """Tensors by our names, `encoder.`, `projector.`, `predictor.` and `classifier.`, of each network."""
+    """The tensors of a checkpoint under this package's names."""
 
     networks: dict[str, dict[str, Tensor]]
-    """`online`, and `target` where the file has it."""
+    """Tensors by name for each network in the file, `online` and perhaps `target`. Names start with `encoder.`,
+    `projector.`, `predictor.` or `classifier.`."""
     step: int | None
 
-    def encoder(self, network: Network) -> dict[str, Tensor]:
-        """The state dict of an encoder."""
+    def encoder(self, network: Branch) -> dict[str, Tensor]:
+        """State dict of a network's encoder. Raises CheckpointError if the file lacks the network."""
         if network not in self.networks:
             raise CheckpointError(f"The checkpoint has no {network} network, only {', '.join(self.networks)}.")
         return {n.removeprefix("encoder."): t for n, t in self.networks[network].items() if n.startswith("encoder.")}
 
     def everything(self) -> dict[str, Tensor]:
-        """All networks and heads by the names of `byol.methods.byol.BYOL`, the target's unused heads as `target_*`."""
+        """All tensors under the names of `byol.methods.byol.BYOL`; the target's unused heads start with `target_`."""
         found = {}
         for network, tensors in self.networks.items():
             for name, tensor in tensors.items():
@@ -48,14 +49,14 @@ class DeepMindCheckpoint:
 
 
 def read_checkpoint(path: Path) -> DeepMindCheckpoint:
-    """Reads a pretraining or linear-evaluation checkpoint. Raises CheckpointError where it is no such."""
+    """Reads a checkpoint of pretraining or linear evaluation. Raises CheckpointError if the file is not one."""
     content = read_pickle(path)
     state = content.get("experiment_state", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not {"online_params", "backbone_params"} & state.keys():
         raise CheckpointError(
             f"{path} is a pickle, but no checkpoint of DeepMind's BYOL: it has no experiment_state with online_params."
         )
-    state.pop("opt_state", None)  # a third of the memory
+    state.pop("opt_state", None)  # it takes a third of the memory
     try:
         if "backbone_params" in state:
             heads = {name.replace("linear", "classifier"): v for name, v in (state["classif_params"] or {}).items()}
@@ -74,7 +75,7 @@ def read_checkpoint(path: Path) -> DeepMindCheckpoint:
 
 
 def resnet_settings(encoder: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """(name, settings) for `create_encoder` that fit the tensors. Raises CheckpointError where no ResNet of ours does."""
+    """(name, settings) for `create_encoder` that fit the tensors. Raises CheckpointError if no ResNet fits."""
     bottleneck = "layer1.0.conv3.weight" in encoder
     blocks = tuple(len({n.split(".")[1] for n in encoder if n.startswith(f"layer{g}.")}) for g in (1, 2, 3, 4))
     depth = next((d for d, counts in BLOCKS.items() if counts == blocks and (d >= 50) == bottleneck), None)
@@ -105,7 +106,7 @@ def _network(params: dict[str, dict[str, Array]], averages: dict[str, dict[str, 
 
 
 def our_module(module: str) -> str:
-    """`res_net50/~/block_group_0/~/block_1/~/conv_2` -> `encoder.layer1.1.conv3`; heads likewise."""
+    """This package's name for a Haiku module: `res_net50/~/block_group_0/~/block_1/~/conv_2` -> `encoder.layer1.1.conv3`."""
     if match := re.fullmatch(r"(projector|predictor)/(?:~/)?(linear|batch_norm|linear_1)", module):
         return f"{match[1]}.{HEAD_LAYERS[match[2]]}"
     if module == "classifier":
@@ -128,7 +129,7 @@ def our_module(module: str) -> str:
 
 
 def _tensor(array: Array, module: str, *, is_weight: bool = False) -> Tensor:
-    """HWIO -> OIHW, (in, out) -> (out, in), (1, ..., C) -> (C,); float32."""
+    """The array as float32 in torch's layout: HWIO -> OIHW, (in, out) -> (out, in), (1, ..., C) -> (C,)."""
     values = _value(array, module)
     if is_weight and values.ndim not in (2, 4):
         raise CheckpointError(f"{ascii(module)[:100]} has a weight of {values.ndim} dimensions.")

@@ -1,8 +1,8 @@
-"""What a pickle of arrays holds, read without running any of it.
+"""A reader for pickles of arrays that runs nothing in them.
 
-A pickle is a program. This reads its instructions with `pickletools`, which runs nothing, and follows those that
-make arrays, numbers, texts and plain containers. Classes and functions are never looked up: a few names that such
-files refer to stand for what they would make (DeepMind's checkpoints: numpy, dill, haiku); any other name is refused.
+A pickle is a program. This module reads its instructions with `pickletools`, which does not run them, and interprets
+those that create arrays, numbers, strings and plain containers. It never imports a class or function: the few names
+that occur in DeepMind's checkpoints (numpy, dill, haiku) have their own implementations here; other names are refused.
 """
 
 import math
@@ -28,7 +28,7 @@ TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class Array:
-    """An array of the file; `value` is None until its content has come."""
+    """An array of the file; `value` is None until its content has been read."""
 
     __slots__ = ("value",)
 
@@ -38,7 +38,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Name:
-    """A class or function that the file refers to; only its name."""
+    """Name of a class or function that the file refers to."""
 
     module: str
     name: str
@@ -49,7 +49,7 @@ class Name:
 
 @dataclass(frozen=True)
 class NamedFields:
-    """A namedtuple class that the file describes; what it would make becomes a dict."""
+    """A namedtuple class that the file describes; its instances become dicts."""
 
     fields: tuple[str, ...]
 
@@ -62,13 +62,13 @@ class _Dtype:
 
 
 class _RefusedError(Exception):
-    """With the reason as half a sentence."""
+    """The file is refused; the message is the reason, a clause about the file that starts with "it"."""
 
 
 def read_pickle(path: Path) -> Any:
-    """The content as dicts, lists, tuples, numbers, texts and `Array`s; namedtuples and Haiku's mappings as dicts.
+    """Content of the file: dicts, lists, tuples, numbers, strings and `Array`s. Namedtuples and Haiku's mappings are dicts.
 
-    Raises CheckpointError for whatever else the file holds, by name, and where it is no whole pickle.
+    Raises CheckpointError, with the name, if the file holds anything else, and if it is no complete pickle.
     """
     try:
         size = path.stat().st_size
@@ -81,14 +81,14 @@ def read_pickle(path: Path) -> Any:
         raise CheckpointError(f"{path} cannot be opened ({error.strerror or error}).") from None
     except _RefusedError as error:
         raise CheckpointError(f"{path} was refused, and nothing of it was run: {error}.") from None
-    except Exception as error:  # whatever pickletools makes of bytes that are no pickle
+    except Exception as error:  # pickletools raises many kinds for bytes that are no pickle
         raise CheckpointError(
             f"{path} is not a whole pickle ({type(error).__name__}), and nothing of it was run; download or copy it again."
         ) from None
 
 
 class _Bounded:
-    """A stream that asks for no more bytes than the file has, whatever length the pickle claims."""
+    """A stream that refuses to read more bytes than the file has: a pickle may claim any length."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream, self._size = stream, size
@@ -102,7 +102,7 @@ class _Bounded:
 
 
 class _Reader:
-    """The stack, marks and memory of one pickle; it remembers only what is `recalled` later."""
+    """Interpreter of one pickle, with its stack, marks and memory; it stores only the entries that are `recalled` later."""
 
     def __init__(self, size: int, recalled: set[int | None]) -> None:
         self.stack: list[Any] = []
@@ -127,7 +127,7 @@ class _Reader:
             "haiku._src.data_structures.FlatMapping": _mapping,
             "haiku._src.data_structures.frozendict": _mapping,
             "collections.OrderedDict": _mapping,
-            "__builtin__.bytes": lambda: b"",  # how old protocols write empty bytes
+            "__builtin__.bytes": lambda: b"",  # empty bytes in old protocols
         }
         self.names = {*self.calls, "numpy.ndarray"}
 
@@ -166,7 +166,7 @@ class _Reader:
             self._gather(code)
 
     def _gather(self, code: str) -> None:
-        """Marks and containers."""
+        """Runs an instruction for marks or containers."""
         if code == "MARK":
             self.marks.append(len(self.stack))
         elif code == "POP":
@@ -233,13 +233,13 @@ class _Reader:
         return self.calls[str(kind)](*arguments)
 
     def _build(self, owner: Any, state: Any) -> None:
-        """What `__setstate__` would do."""
+        """Sets the state of `owner`, in place of its `__setstate__`."""
         if isinstance(owner, _Dtype):
             owner.order = {"<": "<", ">": ">"}.get(_typed(state, tuple)[1], "=")
         elif isinstance(owner, Array):
             _, shape, dtype, fortran, data = _typed(state, tuple)
             owner.value = _array(shape, dtype, bool(fortran), data)
-        elif isinstance(owner, dict):  # a mapping of Haiku's, made empty and then filled
+        elif isinstance(owner, dict):  # a mapping of Haiku's, created empty and filled now
             for value in _typed(state, dict).values():
                 if isinstance(value, dict):
                     self._spend(len(value))
@@ -254,7 +254,7 @@ class _Reader:
         return text.encode("latin-1")
 
     def _spend(self, amount: int) -> None:
-        """Keeps all copies together within the size of the file, so that a small file cannot fill the memory."""
+        """Limits the total size of copies to the size of the file, so that a small file cannot fill the memory."""
         self.spent += amount
         if self.spent > self.size:
             raise _RefusedError("it repeats itself until it would be larger than its file")
@@ -266,7 +266,7 @@ class _Reader:
 
 
 def _array(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
-    """A read-only array over the bytes. Refuses sizes that are not those of the bytes."""
+    """A read-only array over the bytes `data`. Refuses a shape that does not fit them."""
     if not isinstance(dtype, _Dtype) or dtype.code not in DTYPES:
         raise _RefusedError(f"it holds an array of {_short(getattr(dtype, 'code', dtype))}, not of numbers")
     kind, sizes, size = np.dtype(dtype.order + dtype.code), _typed(shape, tuple), len(_typed(data, bytes, bytearray))

@@ -1,4 +1,4 @@
-"""From a checkpoint that DeepMind published to an encoder folder, and the whole pretraining state beside it."""
+"""Import of a checkpoint from DeepMind's BYOL into an encoder folder, together with the whole pretraining state."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from byol.encoder.encoder_file import load_encoder, rebuild, require_whole, save
 from byol.errors import ConfigError
 from byol.export.card import model_card
 from byol.export.snippet import byol_snippet
-from byol.imports.deepmind_checkpoint import Network, read_checkpoint, resnet_settings
+from byol.imports.deepmind_checkpoint import read_checkpoint, resnet_settings
+from byol.methods.network import Branch
 from byol.nets.encoder import create_encoder
 from byol.runtime.files import new_folder, replacing, write_atomically
 from byol.runtime.paths import user_path
@@ -21,13 +22,13 @@ PRETRAINING = "pretraining.safetensors"
 
 
 def import_deepmind(
-    file: str | Path, out: str | Path, *, network: Network = "online", image_size: int = 224, licence: str = LICENCE
+    file: str | Path, out: str | Path, *, network: Branch = "online", image_size: int = 224, licence: str = LICENCE
 ) -> Encoder:
-    """Writes `out` with the encoder (of the online network, unless asked otherwise) and returns it.
+    """Writes the encoder of the chosen network to the folder `out` and returns it.
 
-    `pretraining.safetensors` beside it holds both networks, the heads, the classifier, and all batch-norm averages, by
-    the names of `byol.methods.byol.BYOL`. Raises CheckpointError for a file that is no such checkpoint, or that holds
-    anything but arrays and plain containers; nothing of it is ever run.
+    `pretraining.safetensors` in the same folder holds both networks, the heads, the classifier and all batch-norm
+    averages under the names of `byol.methods.byol.BYOL`. Nothing in `file` is run. Raises CheckpointError if it is no
+    such checkpoint or holds anything but arrays and plain containers.
     """
     file, out = user_path(file), user_path(out)
     if image_size < 8:
@@ -38,7 +39,7 @@ def import_deepmind(
     in_channels = tensors["conv1.weight"].shape[1]
     with torch.device("meta"):
         empty = create_encoder(name, in_channels=in_channels, **settings)
-    require_whole(name, empty, tensors, file)  # before memory is taken
+    require_whole(name, empty, tensors, file)  # before memory is allocated
     training = {
         "imported from": f"{file.name}, the {network} network",
         "steps": checkpoint.step if checkpoint.step is not None else "not in the file",

@@ -1,4 +1,4 @@
-"""From pretrained weights of a timm model, on disk or by timm's name, to an encoder folder like any other."""
+"""Import of a timm model's pretrained weights, from a file or downloaded by timm, into an encoder folder."""
 
 import pickle
 import warnings
@@ -11,7 +11,7 @@ from timm.models import load_state_dict
 from torch import Tensor
 
 from byol.encoder.encoder import Encoder, EncoderDescription
-from byol.encoder.encoder_file import ELSEWHERE, load_encoder, require_whole, save_encoder
+from byol.encoder.encoder_file import TRAINED_ELSEWHERE, load_encoder, require_whole, save_encoder
 from byol.errors import CheckpointError, ConfigError
 from byol.nets.encoder import create_encoder, find_num_features, pretrained_normalization
 from byol.runtime.files import new_folder
@@ -28,15 +28,15 @@ SETTINGS: dict[str, Any] = {
     "norm_groups": 32,
     "weight_standardization": False,
 }
-"""Arguments of `create_encoder` for a network as timm builds it; the same names are settings `encoder.NAME`."""
+"""Arguments of `create_encoder` that build the network exactly as timm does; each is also a setting `encoder.NAME`."""
 
 
 def import_timm(model: str, out: str | Path, *, weights: str | Path = "", image_size: int = 224) -> Encoder:
-    """Writes `out` with the encoder and returns it: what `encoder.init`, `byol embed` and all evaluations take.
+    """Writes the encoder to the folder `out`, for `encoder.init`, `byol embed` and evaluations, and returns it.
 
     `weights`: a file of timm's or torchvision's tensors for `model` (.safetensors, .pth, with or without classifier),
-    read without unpickling anything; empty: the ones that timm downloads. Raises CheckpointError where the file is of
-    another network, EncoderError where timm does not know the model.
+    read without unpickling anything; empty: timm downloads them. Raises CheckpointError if the file does not fit the
+    network, EncoderError if timm has no such model.
     """
     if image_size < 8:
         raise ConfigError(f"--image-size must be at least 8; found {image_size}.")
@@ -60,7 +60,7 @@ def import_timm(model: str, out: str | Path, *, weights: str | Path = "", image_
         mean=mean,
         std=std,
         antialias=True,
-        provenance={"how": ELSEWHERE, "training": {"imported from": source}},
+        provenance={"how": TRAINED_ELSEWHERE, "training": {"imported from": source}},
     )
     with new_folder(user_path(out)) as writing:
         save_encoder(writing, module, description)
@@ -72,7 +72,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"There is no file {file}. Name the weights' file, or leave --weights out.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a foreign file's pickle protocol
+            warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol of a foreign file
             found = load_state_dict(str(file), weights_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         cause = type(error).__name__ if isinstance(error, KeyError) else (str(error).splitlines() or ["?"])[0]
@@ -83,7 +83,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _classifier(model: str) -> tuple[str, ...]:
-    """The names of the layers that timm takes for the classifier of `model`."""
+    """Names of the layers that form the classifier of `model` in timm."""
     known = timm.get_pretrained_cfg(model)
     names = known.classifier if known is not None and known.classifier else ()
     return (names,) if isinstance(names, str) else tuple(names)

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from byol.methods.losses import at_least_float32
+
+Branch = Literal["online", "target"]
+"""Name of one of a method's two networks."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
-"""Checkpoints: the raw state, written beside, synced and renamed; read back without unpickling anything.
+"""Checkpoints: files that hold the whole training state and are read without unpickling anything.
 
-A file is called step_STEP.CHECKSUM.pt, so that a torn or damaged one is known before it is read.
+A checkpoint is written to a temporary file, synced and renamed. Its name, step_STEP.CHECKSUM.pt, shows whether the
+file is complete and undamaged before its content is read.
 """
 
 import contextlib
@@ -16,19 +17,23 @@ from byol.errors import CheckpointError
 from byol.runtime.files import replacing
 
 CHECKSUM_LENGTH = 16
+"""Hexadecimal digits of the SHA-256 in a checkpoint's name."""
 
 
 def save(directory: Path, state: dict[str, Any], *, keep: int = 2, milestone_steps: int = 0) -> Path:
-    """Writes a checkpoint; keeps the newest `keep`, and those of every `milestone_steps` steps for good."""
+    """Writes a checkpoint, deletes all but the newest `keep` and the milestones, and returns its path.
+
+    Every checkpoint whose step is a multiple of `milestone_steps` is a milestone; 0: none is.
+    """
     directory.mkdir(exist_ok=True)
-    for torn in [*directory.glob(".step_*"), *directory.glob("step_*.part")]:  # of a process that was killed
-        torn.unlink()
+    for unfinished in [*directory.glob(".step_*"), *directory.glob("step_*.part")]:  # left by a killed process
+        unfinished.unlink()
     step = state["step"]
     writing = directory / f"step_{step:08d}.pt.part"
     with replacing(writing) as temporary:
         try:
             torch.save(state, temporary)
-        except RuntimeError as error:  # torch reports a full disk so
+        except RuntimeError as error:  # torch's error for a full disk
             raise OSError(str(error).splitlines()[0]) from error
     path = writing.rename(directory / f"step_{step:08d}.{_checksum(writing)}.pt")
     for old in saved(directory)[:-keep]:
@@ -38,16 +43,19 @@ def save(directory: Path, state: dict[str, Any], *, keep: int = 2, milestone_ste
 
 
 def saved(directory: Path) -> list[Path]:
-    """All checkpoints, oldest first."""
+    """All checkpoints in `directory`, oldest first."""
     times: dict[Path, int] = {}
     for path in directory.glob("step_*.pt"):
-        with contextlib.suppress(FileNotFoundError):  # a run going on removes old ones
+        with contextlib.suppress(FileNotFoundError):  # a running training deletes old checkpoints
             times[path] = path.stat().st_mtime_ns
     return sorted(times, key=lambda path: (step_of(path), times[path]))
 
 
 def load_newest(directory: Path, warn: Callable[[str], None] = lambda line: None) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint that can be read; `warn` is told of newer ones. Raises CheckpointError where there is none."""
+    """(path, state) of the newest readable checkpoint; `warn` gets a line for each newer one that is unreadable.
+
+    Raises CheckpointError if none is readable.
+    """
     reasons: list[str] = []
     for path in reversed(saved(directory)):
         try:
@@ -56,24 +64,24 @@ def load_newest(directory: Path, warn: Callable[[str], None] = lambda line: None
             reasons.append(str(error))
             continue
         for reason in reasons:
-            warn(f"{reason} Using {path.name}, the one before.")
+            warn(f"{reason} Using {path.name}, the checkpoint before it.")
         return path, state
     raise CheckpointError(
-        " ".join(reasons) or f"{directory} holds no checkpoint: the run stopped before its first. Start it anew."
+        " ".join(reasons) or f"{directory} holds no checkpoint: the run stopped before its first. Start a new run."
     )
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads one checkpoint. Raises CheckpointError where it is damaged or not one of ours."""
+    """Reads one checkpoint onto the CPU. Raises CheckpointError if it is damaged or of another program."""
     try:
         if path.suffixes[-2:-1] != [f".{_checksum(path)}"]:
-            raise CheckpointError(f"{path} is damaged: its content is not what its name says.")
+            raise CheckpointError(f"{path} is damaged: its content does not match the checksum in its name.")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a foreign file's pickle protocol
+            warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol of a foreign file
             state = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
-    except Exception as error:  # whatever torch's restricted reader makes of foreign bytes
+    except Exception as error:  # torch's restricted reader raises many kinds for foreign bytes
         raise CheckpointError(f"{path} is not a checkpoint ({(str(error).splitlines() or ['?'])[0]}).") from error
     if not isinstance(state, dict) or not {"step", "method", "optimizer", "collapse"} <= state.keys():
         raise CheckpointError(f"{path} is not a checkpoint of this package.")
@@ -81,7 +89,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def step_of(path: Path) -> int:
-    """The step that a checkpoint's name tells; −1 where it tells none."""
+    """The step in a checkpoint's name; -1 if the name has none."""
     digits = path.name.removeprefix("step_").split(".")[0]
     return int(digits) if digits.isdecimal() else -1
 

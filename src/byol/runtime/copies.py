@@ -5,5 +5,8 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """On CUDA without waiting for it; elsewhere waiting, since the copy may read memory that was let go by then."""
+    """`tensor` on `device`. The copy is asynchronous on CUDA.
+
+    On other devices an asynchronous copy could read memory that was freed meanwhile.
+    """
     return tensor.to(device, non_blocking=device.type == "cuda")

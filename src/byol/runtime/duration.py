@@ -1,8 +1,8 @@
-"""Seconds as one says them."""
+"""Durations in words."""
 
 
 def in_words(seconds: float) -> str:
-    """Two units at most: `3 d 4 h`, `1 h 5 min`, `2 min 3 s`, `4 s`."""
+    """The duration in its two largest units: `3 d 4 h`, `1 h 5 min`, `2 min 3 s`, `4 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

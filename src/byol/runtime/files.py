@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and new folders."""
+"""Files and folders that are written completely or not at all."""
 
 import contextlib
 import json
@@ -14,18 +14,18 @@ from byol.errors import RunError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside, syncs and renames: `path` holds the old content or the new one, never a part."""
+    """Writes a temporary file, syncs and renames it: `path` holds the old content or the new, never a part."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """`write_atomically` of an object."""
+    """Writes `content` as indented JSON, atomically."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None where there is none, or it cannot be read."""
+    """The JSON object in a file; None if the file is missing, unreadable or holds no object."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -35,9 +35,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which takes the place of `path` where the block ends without an error.
+    """Context with a temporary path to write to. It replaces `path` when the block ends without an error.
 
-    Raises RunError where the disk refuses (full, read-only), leaving `path` as it was.
+    Raises RunError if the disk is full or read-only; `path` is then unchanged.
     """
     temporary = path
     try:
@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        with contextlib.suppress(PermissionError):  # a file system without permissions
+        with contextlib.suppress(PermissionError):  # the file system has no permissions
             temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
@@ -60,18 +60,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """Makes `path` and what is above it, where it is not there. Raises RunError where the disk refuses."""
+    """Creates `path` and its parents if they are missing. Raises RunError if the disk refuses."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"The folder {path} cannot be made ({error.strerror}). Choose another --out.") from error
+        raise RunError(f"The folder {path} cannot be created ({error.strerror}). Choose another --out.") from error
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `path` where the block ends without an error; else nothing is left.
+    """Context with a temporary folder to fill. It becomes `path` when the block ends without an error, else it is deleted.
 
-    Raises RunError where something lies at `path`, or the disk refuses.
+    Raises RunError if `path` exists and is not an empty folder, or if the disk refuses.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} exists already and is not an empty folder. Choose another --out.")
@@ -90,7 +90,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def finite(tree: Any) -> Any:
-    """The same with None for what JSON has no number for: NaN and the infinities."""
+    """`tree` with None in place of NaN and infinity, which JSON has no numbers for."""
     if isinstance(tree, Mapping):
         return {name: finite(value) for name, value in tree.items()}
     if isinstance(tree, list | tuple):

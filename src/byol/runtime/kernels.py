@@ -1,8 +1,8 @@
 """Compiled operators for CPUs: C++ files of this package, built on first use by the machine's own compiler.
 
-Each file has a plain C interface and knows nothing of torch, so that it builds in seconds and fits every version of
-torch. What was built is kept in the cache folder, by content, compiler and processor. Threads are OpenMP's, in the
-library that torch has loaded already, so that `torch.set_num_threads` holds for both.
+Each file has a plain C interface and does not include torch, so it builds in seconds and works with every version of
+torch. Built libraries stay in the cache folder; their names depend on content, compiler and processor. Threads come from
+the OpenMP library that torch has loaded already, so `torch.set_num_threads` applies to both.
 """
 
 import ctypes
@@ -23,18 +23,18 @@ COMPILE_SECONDS = 120
 
 
 class KernelError(Exception):
-    """The operators cannot be built here; the message says why. Whoever asks does without them."""
+    """The operators cannot be built here; the message is the reason. Callers fall back to torch's operators."""
 
 
 def find_compiler() -> str | None:
-    """The C++ compiler: $CXX, or the first of the usual names."""
+    """Path of the C++ compiler: $CXX, or the first of `COMPILERS` that is installed; None if there is none."""
     named = os.environ.get("CXX", "")
     return shutil.which(named) if named else next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
 @cache
 def library(source: Path) -> ctypes.CDLL:
-    """The compiled `source`, from the cache folder or built now. Raises KernelError where that cannot be."""
+    """The compiled `source`, from the cache folder or built now. Raises KernelError if it cannot be built."""
     if reason := prepare():
         raise KernelError(reason)
     return ctypes.CDLL(str(_place(source, find_compiler() or "")))
@@ -42,7 +42,7 @@ def library(source: Path) -> ctypes.CDLL:
 
 @cache
 def prepare() -> str:
-    """Builds what is not in the cache yet, all files at a time; why that failed, or an empty string."""
+    """Builds all files that are not in the cache, in parallel; returns the reason of a failure, or an empty string."""
     compiler = find_compiler()
     if compiler is None:
         return f"no C++ compiler ({', '.join(COMPILERS)}) is installed"
@@ -59,7 +59,7 @@ def prepare() -> str:
 
 
 def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
-    """Compiles beside and renames, so that processes that build at the same time do not disturb each other."""
+    """Compiles into temporary files and renames them, so that several processes can build at the same time."""
     running = []
     for source, place in missing:
         temporary = place.with_suffix(f".{os.getpid()}.so")
@@ -84,7 +84,7 @@ def _build(compiler: str, missing: list[tuple[Path, Path]]) -> None:
 
 
 def _place(source: Path, compiler: str) -> Path:
-    """Path of the built file: its name is a hash of all it depends on, the headers beside the source included."""
+    """Path of the built file; its name has a hash of source, headers in the same folder, flags and target."""
     files = (source, *sorted(source.parent.glob("*.h")))
     parts = (*(file.read_text() for file in files), repr(FLAGS), _target(compiler))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
@@ -93,7 +93,7 @@ def _place(source: Path, compiler: str) -> Path:
 
 @cache
 def _target(compiler: str) -> str:
-    """What the compiler predefines here: its version, and the instruction sets of this processor."""
+    """The compiler's predefined macros, which name its version and the processor's instruction sets."""
     command = [compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""Listeners: whoever is told how a piece of work proceeds, a terminal or a page."""
+"""Listeners: callbacks that report progress to a terminal or a page."""
 
 import contextlib
 from collections.abc import Callable
@@ -12,26 +12,27 @@ def _ignore(*_: Any) -> None:
 
 @dataclass(frozen=True)
 class Listener:
-    """Three callables; each does nothing by default."""
+    """Three callbacks for progress; each does nothing by default."""
 
     say: Callable[[str], None] = _ignore
-    """One line of text."""
+    """Called with one line of text."""
     work: Callable[[str, int, int], None] = _ignore
-    """A piece of work in progress: (name, done, total)."""
+    """Called with the progress of a task: (name, number done, total number)."""
     step: Callable[[Any], None] = _ignore
-    """A training in progress: `engine.progress.Progress`."""
+    """Called with the progress of a training, an `engine.progress.Progress`."""
 
     def unfailing(self) -> "Listener":
-        """A copy whose calls never raise OSError: a closed terminal or a log on a full disk must not end a training."""
+        """A copy whose callbacks never raise OSError: a closed terminal or a full disk must not stop a training."""
         return Listener(_unfailing(self.say), _unfailing(self.work), _unfailing(self.step))
 
 
-def _unfailing(tell: Callable[..., None]) -> Callable[..., None]:
-    def told(*what: Any) -> None:
+def _unfailing(callback: Callable[..., None]) -> Callable[..., None]:
+    def call(*arguments: Any) -> None:
         with contextlib.suppress(OSError):
-            tell(*what)
+            callback(*arguments)
 
-    return told
+    return call
 
 
 SILENT = Listener()
+"""A listener that reports nothing."""

@@ -1,4 +1,4 @@
-"""One process at a time, where several of a machine would do the same work."""
+"""A lock between processes of one machine."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """The ranks of a machine do the block one after the other, so that the first does it for all.
+    """Context that only one process of this machine is in at a time, so that the first can do work for all.
 
-    Where the system knows no locks, or the folder cannot be written, each does it when it comes.
+    The lock is a file in `folder`. Without file locks or write permission the processes are not held back.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as lock:
         with contextlib.suppress(OSError, ImportError):
             folder.mkdir(parents=True, exist_ok=True)
             import fcntl
 
-            fcntl.flock(held.enter_context((folder / ".lock").open("w")), fcntl.LOCK_EX)
+            fcntl.flock(lock.enter_context((folder / ".lock").open("w")), fcntl.LOCK_EX)
         yield

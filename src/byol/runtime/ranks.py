@@ -1,6 +1,6 @@
-"""Several processes that train one network: who am I of how many, and what all have to agree on.
+"""Ranks: the processes that train one network together, and the collectives between them.
 
-`torchrun --nproc-per-node 2 -m byol pretrain ...` starts the processes; everything else is the same command.
+`torchrun --nproc-per-node 2 -m byol pretrain ...` starts the processes; the rest of the command is the same.
 """
 
 import contextlib
@@ -18,44 +18,47 @@ from byol.errors import ConfigError, RankError
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together; the default is one process alone."""
+    """This process among those that train together; by default one process alone."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Among those of this machine."""
+    """Rank among the processes of this machine."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one process that writes and speaks."""
+        """Whether this is the process that writes files and reports progress."""
         return self.rank == 0
 
-    def device(self, chosen: torch.device) -> torch.device:
-        """`chosen`, or this rank's own GPU where it is CUDA without a number."""
-        if self.size > 1 and chosen.type == "cuda" and chosen.index is not None:
+    def device(self, requested: torch.device) -> torch.device:
+        """`requested`; if it is CUDA without a number and there are several ranks, this rank's own GPU.
+
+        Raises ConfigError for a numbered GPU with several ranks, and if this machine has fewer GPUs than ranks.
+        """
+        if self.size > 1 and requested.type == "cuda" and requested.index is not None:
             raise ConfigError(
-                f"Each of {self.size} processes needs a GPU of its own: give device cuda in place of {chosen}."
+                f"Each of {self.size} processes needs its own GPU: set device to cuda instead of {requested}."
             )
-        if self.size > 1 and chosen.type == "cuda":
+        if self.size > 1 and requested.type == "cuda":
             if self.local_rank >= (number := torch.cuda.device_count()):
                 raise ConfigError(
-                    f"There are more processes than GPUs on this machine, which has {number}. Start one for each: "
+                    f"There are more processes than GPUs on this machine, which has {number}. Start one process per GPU: "
                     f"torchrun --nproc-per-node {number}."
                 )
-            chosen = torch.device("cuda", self.local_rank)
-        if chosen.type == "cuda" and chosen.index is not None:
-            torch.cuda.set_device(chosen)  # whose streams are taken
-        return chosen
+            requested = torch.device("cuda", self.local_rank)
+        if requested.type == "cuda" and requested.index is not None:
+            torch.cuda.set_device(requested)  # its streams become the current ones
+        return requested
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of `values` over all ranks."""
+        """Mean of `values` over all ranks, elementwise."""
         if self.size > 1:
             values = values / self.size
             distributed.all_reduce(values)
         return values
 
     def maximum(self, *values: int) -> list[int]:
-        """The largest of each over all ranks; no device is asked, so nothing waits for one."""
+        """Maximum of each value over all ranks; computed on the CPU, so it does not wait for a GPU."""
         if self.size == 1:
             return list(values)
         largest = torch.tensor(values)
@@ -63,35 +66,35 @@ class Ranks:
         return largest.tolist()
 
     def from_first(self, value: Any) -> Any:
-        """What the first rank holds; the others' `value` is not looked at."""
+        """The first rank's `value`; those of other ranks are ignored."""
         if self.size == 1:
             return value
-        held = [value]
-        distributed.broadcast_object_list(held, src=0)
-        return held[0]
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """What every rank holds, in their order."""
+        """Every rank's `value`, in rank order."""
         if self.size == 1:
             return [value]
-        held = [None] * self.size
-        distributed.all_gather_object(held, value)
-        return held
+        values = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
 
-    def require_same(self, value: Any, otherwise: str) -> None:
-        """Raises ConfigError on every rank, saying `otherwise`, where not all hold the same."""
+    def require_same(self, value: Any, message: str) -> None:
+        """Raises ConfigError with `message` on every rank if the ranks' values differ."""
         if any(other != value for other in self.gather(value)):
-            raise ConfigError(otherwise)
+            raise ConfigError(message)
 
     def gather_rows(self, rows: Tensor) -> tuple[Tensor, int]:
-        """(N, ...) on each rank -> (all ranks' rows one after the other, place of our first), with gradient."""
+        """(N, ...) rows on each rank -> ((ranks * N, ...) rows in rank order, index of this rank's first), with gradient."""
         if self.size == 1:
             return rows, 0
         return gather_with_gradient(rows).flatten(0, 1), self.rank * len(rows)
 
 
 class _GatherRanks(torch.autograd.Function):
-    """Backward sums what the losses of all ranks say of this rank's tensor."""
+    """All-gather whose backward sums the gradients of all ranks' losses with respect to this rank's tensor."""
 
     @staticmethod
     def forward(ctx: Any, local: Tensor) -> Tensor:
@@ -107,64 +110,64 @@ class _GatherRanks(torch.autograd.Function):
 
 
 def gather_with_gradient(local: Tensor) -> Tensor:
-    """(...) on each rank -> (ranks, ...) on all, with gradients of all ranks' losses."""
+    """(...) on each rank -> (ranks, ...) on every rank; the gradient is summed over all ranks' losses."""
     return _GatherRanks.apply(local)  # pyright: ignore[reportReturnType]
 
 
 def num_processes() -> int:
-    """How many processes torchrun started."""
+    """Number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_of_lost_rank(error: BaseException) -> bool:
-    """Whether a collective failed because another process has gone. torchrun then sends SIGTERM to those that are left."""
-    words = str(error)
+def means_lost_rank(error: BaseException) -> bool:
+    """Whether a collective failed because another process ended. torchrun then sends SIGTERM to the others."""
+    message = str(error)
     return isinstance(error, distributed.DistError) or (
-        isinstance(error, RuntimeError) and ("gloo" in words or "Connection" in words)
+        isinstance(error, RuntimeError) and ("gloo" in message or "Connection" in message)
     )
 
 
 @contextlib.contextmanager
 def join_ranks() -> Iterator[Ranks]:
-    """Joins the processes that torchrun started, or those that are joined already; one process alone otherwise.
+    """Context with this process's `Ranks`: it joins the processes that torchrun started, or an existing process group.
 
-    Raises RankError where another process has gone.
+    Without either it is one process alone. Raises RankError if another process ends early.
     """
     try:
         if distributed.is_initialized():
-            yield _present()
+            yield _ranks_of_group()
         elif num_processes() > 1:
-            # torch.distributed.nn takes the group of its time as a default argument and DDP imports it: loaded later, it
-            # would keep the group alive past its end, and gloo's threads abort a process that ends with them.
+            # torch.distributed.nn stores the current group as a default argument, and DDP imports it. Imported later, it
+            # would keep the destroyed group alive, and gloo's threads would abort the process at its end.
             import_module("torch.distributed.nn")
             distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
             try:
-                yield _present()
+                yield _ranks_of_group()
                 distributed.barrier()
             except BaseException:
-                _abandon()
+                _abort_pending_work()
                 raise
             finally:
                 distributed.destroy_process_group()
         else:
             yield Ranks()
     except RuntimeError as error:
-        if not is_of_lost_rank(error):
+        if not means_lost_rank(error):
             raise
         reason = str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0].rstrip(".")
         raise RankError(
-            f"Another process of this training has gone ({reason}); what it said stands above or in its log. The newest "
-            "checkpoint is whole: go on with --resume, on any number of processes."
+            f"Another process of this training ended ({reason}); its message is above or in its log. The newest checkpoint "
+            "is complete: continue with --resume, on any number of processes."
         ) from error
 
 
-def _abandon() -> None:
-    """NCCL's pending work is given up: to leave the group would wait for it, and another process may have gone."""
+def _abort_pending_work() -> None:
+    """Aborts NCCL's pending work, which leaving the group would wait for forever if another process has ended."""
     if torch.cuda.is_available() and distributed.group.WORLD is not None:
         with contextlib.suppress(Exception):
             distributed.group.WORLD._get_backend(torch.device("cuda")).abort()
 
 
-def _present() -> Ranks:
-    local = int(os.environ.get("LOCAL_RANK", distributed.get_rank()))
-    return Ranks(distributed.get_rank(), distributed.get_world_size(), local)
+def _ranks_of_group() -> Ranks:
+    local_rank = int(os.environ.get("LOCAL_RANK", distributed.get_rank()))
+    return Ranks(distributed.get_rank(), distributed.get_world_size(), local_rank)

@@ -1,4 +1,4 @@
-"""The run directory: one folder from which a run can be repeated."""
+"""The run directory: a folder with everything needed to repeat or continue a run."""
 
 import contextlib
 import json
@@ -12,21 +12,23 @@ from byol.errors import RunError
 from byol.runtime.files import make_folder, write_atomically, write_json
 
 FORMAT_VERSION = 1
+"""Version of the directory's layout, recorded in run.json."""
 _locks: set[TextIO] = set()
+"""Lock files that this process holds open."""
 
 
-def _leave_locks_to_the_parent() -> None:
-    """In a worker just forked, which may outlive a training that was killed and would keep its run locked."""
+def _close_inherited_locks() -> None:
+    """Closes lock files in a newly forked worker: one that outlives a killed training would keep the run locked."""
     for stream in _locks:
         stream.close()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+    os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 class RunDirectory:
-    """Paths and JSON files of one run."""
+    """Paths, JSON files and lock of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,35 +38,39 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path) -> "RunDirectory":
-        """A new run directory. Raises RunError where something lies there, so that nothing is overwritten."""
+        """Creates a run directory. Raises RunError if `path` exists and is not an empty folder: nothing is overwritten."""
         cls.require_free(path)
         make_folder(path)
         return cls(path)
 
     @staticmethod
     def require_free(path: Path) -> None:
-        """Raises RunError where something lies at `path`."""
+        """Raises RunError if `path` exists and is not an empty folder."""
         if path.exists() and (not path.is_dir() or any(not f.name.startswith(".run.json.") for f in path.iterdir())):
-            hint = f"Continue it with --resume {path}, or" if (path / "run.json").exists() else "It is not empty:"
+            is_run = (path / "run.json").exists()
+            hint = f"Continue that run with --resume {path}, or" if is_run else "It is not an empty folder:"
             raise RunError(f"{path} exists already. {hint} choose another --out.")
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
-        """An existing run directory. Raises RunError where it is none."""
+        """An existing run directory. Raises RunError if `path` is no run directory or has another format version."""
         if not path.is_dir():
-            raise RunError(f"{path} is not a directory. Name the directory of a run.")
+            raise RunError(f"{path} is not a directory. Give a run directory.")
         run = cls(path)
         version = run.record().get("format_version")
         if version != FORMAT_VERSION:
-            raise RunError(f"{path} has format version {version}; this byol reads {FORMAT_VERSION}.")
+            raise RunError(f"{path} has format version {version}; this version of byol reads format {FORMAT_VERSION}.")
         return run
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while a process writes here; one that dies lets go. Raises RunError where another holds it."""
+        """Context in which no other process can write here. Raises RunError if another process holds the lock.
+
+        The system releases the lock of a process that dies.
+        """
         try:
             import fcntl
-        except ImportError:  # Windows: not guarded
+        except ImportError:  # Windows has no such lock
             yield
             return
         with (self.path / ".lock").open("a+") as stream:
@@ -73,10 +79,10 @@ class RunDirectory:
             except BlockingIOError:
                 stream.seek(0)
                 raise RunError(
-                    f"{self.path} is being written by another process ({stream.read().strip() or 'unknown'}). "
+                    f"Another process ({stream.read().strip() or 'unknown'}) is writing to {self.path}. "
                     f"Wait until it ends, or choose another --out."
                 ) from None
-            except OSError:  # the file system knows no locks: not guarded
+            except OSError:  # the file system has no locks
                 pass
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {platform.node()}\n")
@@ -88,7 +94,7 @@ class RunDirectory:
                 _locks.discard(stream)
 
     def record(self) -> dict[str, Any]:
-        """What run.json says. Raises RunError where it is missing or damaged."""
+        """Content of run.json. Raises RunError if it is missing or damaged."""
         file = self.path / "run.json"
         try:
             content = json.loads(file.read_text())
@@ -97,21 +103,24 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             raise RunError(f"{file} cannot be read ({error}).") from error
         if not isinstance(content, dict):
-            raise RunError(f"{file} does not hold a run.")
+            raise RunError(f"{file} does not hold the record of a run.")
         return content
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        """Writes a JSON file of the run."""
+        """Writes a JSON file into the run directory."""
         write_json(self.path / name, content)
 
     def write_skipped(self, images: Mapping[tuple[str, int | str], tuple[str, str]]) -> None:
-        """Adds the images that could not be decoded, each once: (name, reason) by the data and the place in it."""
+        """Adds images that could not be decoded to skipped.jsonl, each once.
+
+        `images`: (name, reason) by (data set, index or name of the image in it).
+        """
         if not images:
             return
         rows: dict[int | str, dict[str, Any]] = {}
         if self.skipped.exists():
             for line in self.skipped.read_text(errors="replace").splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was not written to its end
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # an incomplete line
                     row = json.loads(line)
                     rows[row.get("place", row["name"])] = row
         for (_, place), (name, reason) in images.items():

@@ -1,4 +1,4 @@
-"""Stopping on Ctrl-C, SIGTERM and SIGUSR1 (SLURM's usual warning) at the end of a step, so that nothing is lost."""
+"""Stop signals: SIGINT (Ctrl-C), SIGTERM and SIGUSR1 (SLURM's usual warning) end a training after its current step."""
 
 import contextlib
 import multiprocessing
@@ -11,21 +11,21 @@ from types import FrameType, TracebackType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 ONE_REQUEST_SECONDS = 1.0
-"""Signals so close together are one request, sent to a group of processes and passed on by its first as well."""
+"""Signals within this time count as one request: a group of processes gets the same signal directly and from its first."""
 
 
 class StopRequest:
-    """While entered, SIGINT, SIGTERM and SIGUSR1 set `signal_number` in place of killing; Ctrl-C once more ends at once.
+    """Context in which SIGINT, SIGTERM and SIGUSR1 only set `signal_number`. A second Ctrl-C ends the process at once.
 
-    A repeated SIGTERM or SIGUSR1 changes nothing: launchers pass them on, and one that comes in a long operation is
-    heard late. After an error that is `told_first`, SIGTERM stays without effect: it is sent because of that same error,
-    and would end the process before it has said what happened.
+    A repeated SIGTERM or SIGUSR1 has no effect: launchers pass signals on, and a long operation delays their arrival.
+    If the block ends with an error for which `causes_sigterm` is true, SIGTERM stays ignored: it was sent because of
+    that error and would end the process before the error is reported.
     """
 
-    def __init__(self, told_first: Callable[[BaseException], bool] = lambda error: False) -> None:
-        self._told_first = told_first
+    def __init__(self, causes_sigterm: Callable[[BaseException], bool] = lambda error: False) -> None:
+        self._causes_sigterm = causes_sigterm
         self.signal_number: int | None = None
-        self._asked_at = 0.0
+        self._first_signal_at = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -37,14 +37,14 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self._told_first(error) and signal.SIGTERM in self._previous:
+        if error is not None and self._causes_sigterm(error) and signal.SIGTERM in self._previous:
             self._previous[signal.SIGTERM] = signal.SIG_IGN
         self._restore()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is None:
-            self.signal_number, self._asked_at = number, time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - self._asked_at > ONE_REQUEST_SECONDS:
+            self.signal_number, self._first_signal_at = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._first_signal_at > ONE_REQUEST_SECONDS:
             self._restore()
             os.kill(os.getpid(), number)
 
@@ -55,37 +55,37 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def born_deaf() -> Iterator[None]:
-    """Processes that are started within the block hear nothing of what asks a training to stop."""
+def ignoring_stop_signals() -> Iterator[None]:
+    """Processes started in this block ignore SIGINT, SIGTERM and SIGUSR1; the parent handles them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import forkserver, resource_tracker  # not on Windows
 
     if (method := multiprocessing.get_start_method()) == "forkserver":
-        forkserver.ensure_running()  # before: whatever else comes of it would be born deaf
+        forkserver.ensure_running()  # first, or all its later processes would ignore the signals, too
     elif method == "spawn":
-        resource_tracker.ensure_running()  # before: its start lets signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        resource_tracker.ensure_running()  # first, because its start unblocks the signals
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
-def deaf_but_to(parent: int) -> None:
-    """Nothing that asks a training to stop reaches this process, be it sent to all; SIGTERM of `parent` alone ends it."""
+def stop_only_for(parent: int) -> None:
+    """Makes this process ignore stop signals, except SIGTERM from the process `parent` (an id), which ends it."""
     if not hasattr(signal, "pthread_sigmask"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    threading.Thread(target=_end_by, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_on_sigterm_of, args=(parent,), daemon=True).start()
 
 
-def _end_by(parent: int) -> None:
+def _exit_on_sigterm_of(parent: int) -> None:
     if hasattr(signal, "sigwaitinfo"):
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
             pass
-    else:  # macOS does not tell whose it is
+    else:  # macOS does not name the sender
         signal.sigwait({signal.SIGTERM})
     os._exit(0)

@@ -1,4 +1,4 @@
-"""The metrics of a run in TensorBoard or Weights & Biases, beside metrics.jsonl."""
+"""Trackers: a run's metrics in TensorBoard or Weights & Biases, in addition to metrics.jsonl."""
 
 import hashlib
 import importlib
@@ -14,21 +14,21 @@ TrackerName = Literal["none", "tensorboard", "wandb"]
 
 
 class Tracker(Protocol):
-    """Where rows of metrics go."""
+    """Receiver of a run's metrics."""
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """One row: `step`, and numbers by name."""
+        """Writes one row: `step`, and numbers by name."""
         ...
 
     def close(self) -> None:
-        """Nothing more follows."""
+        """Ends the tracking."""
         ...
 
 
 def open_tracker(name: TrackerName, run: Path, config: Mapping[str, Any], first_step: int) -> Tracker | None:
-    """The tracker, its files in `run`; a resumed run goes on with the same one, from `first_step`.
+    """The named tracker, with its files in `run`. A resumed run continues the same record from `first_step`.
 
-    Raises DependencyError where its library is not installed.
+    Raises DependencyError if the tracker's library is not installed.
     """
     if name == "tensorboard":
         return _TensorBoard(run, first_step)
@@ -38,7 +38,7 @@ def open_tracker(name: TrackerName, run: Path, config: Mapping[str, Any], first_
 
 
 class _TensorBoard:
-    """Event files in `tensorboard/`; what lies after the step a resume begins at is dropped by TensorBoard itself."""
+    """TensorBoard event files in `tensorboard/`. TensorBoard itself drops events after the step where a resume starts."""
 
     def __init__(self, run: Path, first_step: int) -> None:
         _require("tensorboard")
@@ -56,7 +56,10 @@ class _TensorBoard:
 
 
 class _WandB:
-    """A W&B run of the directory's name in the project byol; WANDB_MODE=offline keeps it here, WANDB_PROJECT renames."""
+    """A W&B run with the name of the run directory.
+
+    WANDB_PROJECT names the project (byol by default); WANDB_MODE=offline keeps all data on this machine.
+    """
 
     def __init__(self, run: Path, config: Mapping[str, Any]) -> None:
         wandb = _require("wandb")

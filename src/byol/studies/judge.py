@@ -1,4 +1,4 @@
-"""Results of a study against what it expected, with intervals over its seeds."""
+"""Judgement of a study's results: comparison with the expected shapes, with intervals over the seeds."""
 
 import math
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 from byol.diagnostics.collapse import LIMITS, CollapseWatch, is_collapsed
 from byol.evaluate.scores import Score, mean_over_runs
-from byol.studies.study import Collapse, Contrast, Shape, named
+from byol.studies.study import Collapse, Contrast, Shape, variant_names
 
 Outcomes = Mapping[str, list[Mapping[str, Any]]]
-"""Per variant what each seed gave, in the order of the seeds: measures by name, `collapse`, or `failed`."""
+"""Outcomes by variant, one per seed in their order: measures by name, with `collapse`, or with `failed` if it diverged."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether an expected shape was seen, and what says so."""
+    """State of an expected shape after the runs, with the evidence."""
 
     text: str
     state: Literal["held", "did not hold", "undecided", "underpowered"]
@@ -23,17 +23,19 @@ class Judgement:
 
 
 def over_seeds(values: list[float]) -> Score:
-    """Mean with Student's interval; with one seed an interval without bounds. Infinite bounds where one is NaN."""
+    """Mean with Student's interval; its bounds are infinite for a single value or if a value is not finite."""
     if len(values) > 1 and all(map(math.isfinite, values)):
         return mean_over_runs(values)
     return Score(sum(values) / len(values), -math.inf, math.inf)
 
 
 def judge(shape: Shape, outcomes: Outcomes) -> Judgement:
-    """Looks for one expected shape in the results; one seed shows none."""
-    diverged = {name: sum("failed" in outcome for outcome in outcomes[name]) for name in sorted(named(shape))}
-    if said := "; ".join(f"{name} diverged in {n} of {len(outcomes[name])} seeds" for name, n in diverged.items() if n):
-        return Judgement(shape.text, "undecided", said)
+    """Judgement of one expected shape. A single seed is always underpowered; a diverged run leaves the shape undecided."""
+    diverged = {name: sum("failed" in outcome for outcome in outcomes[name]) for name in sorted(variant_names(shape))}
+    if divergence := "; ".join(
+        f"{name} diverged in {n} of {len(outcomes[name])} seeds" for name, n in diverged.items() if n
+    ):
+        return Judgement(shape.text, "undecided", divergence)
     return _judge_contrast(shape, outcomes) if isinstance(shape, Contrast) else _judge_collapse(shape, outcomes)
 
 
@@ -57,20 +59,20 @@ def _judge_contrast(shape: Contrast, outcomes: Outcomes) -> Judgement:
 
 
 def _judge_collapse(shape: Collapse, outcomes: Outcomes) -> Judgement:
-    seen = [has_collapsed(outcome) for outcome in outcomes[shape.variant]]
+    collapsed = [has_collapsed(outcome) for outcome in outcomes[shape.variant]]
     evidence = (
-        f"{sum(seen)} of {len(seen)} seeds collapsed (same image minus other images below {LIMITS.cosine_gap:g}, "
+        f"{sum(collapsed)} of {len(collapsed)} seeds collapsed (same image minus other images below {LIMITS.cosine_gap:g}, "
         f"and effective rank below {LIMITS.effective_rank:g} or std below {LIMITS.std_ratio:g})"
     )
-    if len(seen) == 1:
+    if len(collapsed) == 1:
         return Judgement(shape.text, "underpowered", evidence)
-    if all(value == shape.expected for value in seen):
+    if all(value == shape.expected for value in collapsed):
         return Judgement(shape.text, "held", evidence)
-    if all(value != shape.expected for value in seen):
+    if all(value != shape.expected for value in collapsed):
         return Judgement(shape.text, "did not hold", evidence)
     return Judgement(shape.text, "undecided", evidence)
 
 
 def has_collapsed(outcome: Mapping[str, Any]) -> bool:
-    """Whether the run's last look, in train mode, found one projection for all images."""
+    """Whether the run's last collapse check, in train mode, found almost the same projection for all images."""
     return is_collapsed(CollapseWatch(**outcome["collapse"]))

@@ -6,19 +6,19 @@ from pathlib import Path
 from byol.runtime.files import replacing
 from byol.studies.judge import over_seeds
 from byol.studies.study import UNTRAINED
-from byol.studies.study_report import ACCURACIES, LEGEND, POSSIBLE, TITLES, StudyResult, _measured
+from byol.studies.study_report import ACCURACIES, LEGEND, POSSIBLE, TITLES, StudyResult, measures_of
 
 PANELS_PER_ROW = 3
 
 
 def plot(result: StudyResult, path: Path) -> None:
-    """One panel per measure, a point and its interval per variant; the paper's numbers in a panel of their own."""
+    """Draws a PNG: one panel per measure with a point and interval per variant, and a panel of the paper's numbers."""
     from matplotlib.figure import Figure
 
     papers = {v.name: v for v in result.study.variants if v.name in result.outcomes and v.paper is not None}
     papers_title = f"paper: {result.study.paper_metric}\nafter {result.study.paper_training}"
-    names = [v.name for v in result.study.chosen(result.scale)]
-    panels = [*_measured(result), *(["paper"] if papers else [])]
+    names = [v.name for v in result.study.variants_at(result.scale)]
+    panels = [*measures_of(result), *(["paper"] if papers else [])]
     rows = math.ceil(len(panels) / PANELS_PER_ROW)
     size = (2.6 * PANELS_PER_ROW + 2, (0.35 * len(names) + 0.9) * rows + 0.5)
     figure = Figure(figsize=size, layout="constrained")
@@ -37,9 +37,14 @@ def plot(result: StudyResult, path: Path) -> None:
                 continue
             values = [o[panel] for o in result.outcomes[name] if math.isfinite(o.get(panel, math.nan))]
             if len(values) < len(result.outcomes[name]):
-                said = "diverged" if any("failed" in o for o in result.outcomes[name]) else "not measured"
+                reason = "diverged" if any("failed" in o for o in result.outcomes[name]) else "not measured"
                 axis.annotate(
-                    said, (0.5, place), xycoords=("axes fraction", "data"), va="center", ha="center", fontsize="x-small"
+                    reason,
+                    (0.5, place),
+                    xycoords=("axes fraction", "data"),
+                    va="center",
+                    ha="center",
+                    fontsize="x-small",
                 )
                 continue
             axis.plot(values, [place] * len(values), ".", color="0.6")
@@ -57,7 +62,7 @@ def plot(result: StudyResult, path: Path) -> None:
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    figure.suptitle(result.study.asked(result.scale), fontsize="medium")
+    figure.suptitle(result.study.question_at(result.scale), fontsize="medium")
     figure.supxlabel(LEGEND, fontsize="x-small")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -1,4 +1,4 @@
-"""The runs of a study: one directory per variant and seed; finished ones are kept, stopped ones go on."""
+"""The runs of a study, one directory per variant and seed. Finished runs are not repeated; stopped runs continue."""
 
 import json
 import math
@@ -46,12 +46,12 @@ from byol.training.run import Run
 
 OUTCOME = "outcome.json"
 Overall = Callable[[float, str], None]
-"""Told of a study whose runs go on side by side: the share that is done, and words for it."""
+"""Callback for the progress of runs in parallel: (fraction that is done, text)."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run of a study; `variant` None is the encoder before training."""
+    """One run of a study; for `variant` None it only evaluates the untrained encoder."""
 
     variant: str | None
     config: Config
@@ -62,16 +62,16 @@ class Task:
 
     @property
     def asked(self) -> Asked:
-        """The training as `pretrain` takes it."""
+        """The training's settings as a request for `pretrain`."""
         return Asked(self.config, recipe(self.recipe))
 
     @property
     def outcome(self) -> dict[str, Any] | None:
-        """What the finished run gave."""
+        """Outcome of the run; None if it is not finished."""
         return read_json(self.path / OUTCOME)
 
 
-def plan(
+def tasks_of(
     study: Study,
     scale_name: ScaleName,
     num_seeds: int,
@@ -80,9 +80,9 @@ def plan(
     data: str | DataSpec = "",
     settings: Mapping[str, Any] | None = None,
 ) -> list[Task]:
-    """Every run of the study, seed by seed, so that what is done first is comparable.
+    """All runs of the study, seed by seed, so that an unfinished study already compares all variants.
 
-    `settings` replace the scale's in all variants alike.
+    `settings` replace the scale's in all variants.
     """
     scale = study.scales[scale_name]
     spec = as_spec(data)
@@ -90,7 +90,7 @@ def plan(
     base = override(recipe(scale.recipe).config, {**scale.settings, **(settings or {})})
     tasks = []
     for seed in range(num_seeds):
-        for variant in (None, *study.chosen(scale_name)):
+        for variant in (None, *study.variants_at(scale_name)):
             own = {"epochs": base.epochs * variant.passes, **variant_settings(variant, scale_name)} if variant else {}
             config = override(base, {**own, "seed": seed})
             folder = out / f"{slug(variant.name if variant else UNTRAINED)}-seed-{seed}"
@@ -100,23 +100,23 @@ def plan(
 
 
 def images_per_run(tasks: list[Task], num_images: int) -> dict[str, int]:
-    """By variant, but for the rounding to whole batches."""
+    """Images per run by variant, before rounding to whole batches."""
     return {task.variant: round(task.config.epochs * num_images) for task in tasks if task.variant}
 
 
 def run_all(
     tasks: list[Task], jobs: int, listener: Listener, overall: Overall = lambda share, note: None
 ) -> int | None:
-    """Runs what has no outcome yet; returns the signal that stopped it, or None.
+    """Makes all runs that have no outcome yet; returns the number of the signal that stopped it, or None.
 
-    With several `jobs` each run is a process of its own with its share of the cores, and `overall` is told of all in place
-    of `show` of one; a signal is passed on to them.
+    With several `jobs` each run is a separate process with its share of the cores; `overall` then gets the progress
+    instead of `listener`, and signals are passed on to the processes.
     """
     waiting = [task for task in tasks if task.outcome is None]
-    listener.say(f"{len(tasks) - len(waiting)} of {len(tasks)} runs are done already; {len(waiting)} to go")
+    listener.say(f"{len(tasks) - len(waiting)} of {len(tasks)} runs are finished; {len(waiting)} remain")
     if jobs > 1:
         return _run_processes(waiting, jobs, listener, overall)
-    with StopRequest() as stop:  # between two trainings; within one the training's own answers
+    with StopRequest() as stop:  # for signals between two trainings; each training handles its own
         for number, task in enumerate(waiting, start=1):
             listener.say(f"run {number} of {len(waiting)}: {task.path.name}")
             if stopped_by := run_one(task, Listener(step=listener.step)) or stop.signal_number:
@@ -125,8 +125,8 @@ def run_all(
 
 
 def run_one(task: Task, listener: Listener = SILENT) -> int | None:
-    """Trains or goes on, evaluates, and writes the outcome; returns the signal that stopped it, or None."""
-    began, stopped_by = time.monotonic(), None
+    """Starts or continues a run, evaluates it and writes its outcome; returns the number of the signal that stopped it."""
+    started, stopped_by = time.monotonic(), None
     if task.variant is None:
         task.path.mkdir(parents=True, exist_ok=True)
         outcome: dict[str, Any] = accuracies(_untrained(task), task)
@@ -147,9 +147,9 @@ def run_one(task: Task, listener: Listener = SILENT) -> int | None:
                     "collapse": result["collapse"],
                     "verdict": result["verdict"],
                 }
-            except EncoderError as error:  # it exploded without a NaN in its loss
+            except EncoderError as error:  # its features diverged although its loss stayed finite
                 outcome = {"failed": str(error), "knn": math.nan}
-    content = {"variant": task.variant, "seed": task.config.seed, **outcome, "seconds": time.monotonic() - began}
+    content = {"variant": task.variant, "seed": task.config.seed, **outcome, "seconds": time.monotonic() - started}
     write_json(task.path / OUTCOME, content)
     return stopped_by
 
@@ -166,7 +166,7 @@ def _untrained(task: Task) -> Encoder:
 
 
 def accuracies(encoder: Encoder, task: Task) -> dict[str, float]:
-    """In percent of the test images: `knn`, and `linear` by the task's probe, whose strength or rate a part of the training images chooses."""
+    """Test accuracies in percent: `knn`, and `linear` by the task's probe, whose setting is chosen on training images."""
     config = task.config
     train, test = labelled_splits(replace(task.data, download=False))
     subject = subject_of(task.path.name, encoder)
@@ -184,7 +184,7 @@ def accuracies(encoder: Encoder, task: Task) -> dict[str, float]:
 
 
 def _measure(task: Task) -> dict[str, float]:
-    """What the projections of a fixed number of images tell, whatever batch the run has."""
+    """Measures of the projections of a fixed number of images, independent of the run's batch size."""
     run, device = TrainedRun.open(task.path), choose_device(task.config.device)
     source = open_source(replace(task.data, download=False))
     method, views = run.method().to(device), build_views(run.config)
@@ -195,21 +195,21 @@ def _run_processes(waiting: list[Task], jobs: int, listener: Listener, overall: 
     context = multiprocessing.get_context("spawn")
     threads = max(1, num_cores() // jobs)
     running: dict[Any, Task] = {}
-    advance = Advance([task for task in waiting if task.variant])
+    progress = StudyProgress([task for task in waiting if task.variant])
     queue = list(waiting)
     with StopRequest() as stop:
         while running or (queue and not stop.signal_number):
             while queue and len(running) < jobs and not stop.signal_number:
                 task = queue.pop(0)
-                advance.shares[task.path] = context.Value("d", 0.0, lock=False)
-                process = context.Process(target=_child, args=(task, threads, advance.shares[task.path]))
+                progress.shares[task.path] = context.Value("d", 0.0, lock=False)
+                process = context.Process(target=_child, args=(task, threads, progress.shares[task.path]))
                 process.start()
                 running[process] = task
                 listener.say(f"started {task.path.name}")
             time.sleep(0.2)
-            share, note = advance.told()
-            if share < 1:
-                overall(share, note)
+            fraction, note = progress.fraction_and_note()
+            if fraction < 1:
+                overall(fraction, note)
             if number := stop.signal_number:
                 for process in running:
                     if process.pid and process.is_alive():
@@ -220,40 +220,41 @@ def _run_processes(waiting: list[Task], jobs: int, listener: Listener, overall: 
                 task = running.pop(process)
                 listener.say(f"{'finished' if task.outcome else 'stopped'} {task.path.name}")
                 if task.outcome and task.variant:
-                    advance.ended += 1
-                    advance.shares[task.path].value = 1.0  # one that diverged has not got there
+                    progress.finished += 1
+                    progress.shares[task.path].value = 1.0  # a diverged run stopped before its last step
                 if process.exitcode and not stop.signal_number:
                     _stop_others(running, queue)
-                    raise ConfigError(f"The run {task.path} failed; its reason stands above. The others were stopped.")
+                    raise ConfigError(f"The run {task.path} failed for the reason above. The other runs were stopped.")
     return stop.signal_number
 
 
 @dataclass
-class Advance:
-    """How far trainings side by side are, in passes over the images."""
+class StudyProgress:
+    """Progress of trainings in parallel, measured in passes over the images."""
 
     trainings: list[Task]
     shares: dict[Path, Any] = field(default_factory=dict)
-    """By run: the share of it that is done, a number that its process writes."""
-    ended: int = 0
+    """Finished fraction of each run, a shared number that the run's process updates."""
+    finished: int = 0
+    """Number of finished trainings."""
     now: Callable[[], float] = time.monotonic
     _first: dict[Path, float] = field(default_factory=dict)
-    """Where a run that goes on was when it was first heard of."""
+    """First known fraction of each run; above 0 for continued runs."""
 
     def __post_init__(self) -> None:
-        self._began = self.now()
+        self._started = self.now()
 
-    def told(self) -> tuple[float, str]:
-        """The share of all passes that is done, and words for it, with the time left once some were made here."""
-        passes = done = here = 0.0
+    def fraction_and_note(self) -> tuple[float, str]:
+        """(finished fraction of all passes, text); the text has the remaining time as soon as it can be estimated."""
+        passes = done = done_here = 0.0
         for task in self.trainings:
             passes += task.config.epochs
             if task.path in self.shares and (share := self.shares[task.path].value):
                 done += task.config.epochs * share
-                here += task.config.epochs * (share - self._first.setdefault(task.path, share))
-        note = f"{self.ended} of {len(self.trainings)} trainings have ended"
-        if here:
-            note += f", about {in_words((self.now() - self._began) * (passes - done) / here)} left"
+                done_here += task.config.epochs * (share - self._first.setdefault(task.path, share))
+        note = f"{self.finished} of {len(self.trainings)} trainings finished"
+        if done_here:
+            note += f", about {in_words((self.now() - self._started) * (passes - done) / done_here)} left"
         return done / passes if passes else 1.0, note
 
 
@@ -266,10 +267,8 @@ def _stop_others(running: dict[Any, Task], queue: list[Task]) -> None:
 
 
 def _child(task: Task, threads: int, share: Any) -> None:
-    if hasattr(
-        os, "setsid"
-    ):  # a terminal's Ctrl-C comes to the parent alone, which passes it on: twice would end the save
-        os.setsid()
+    if hasattr(os, "setsid"):
+        os.setsid()  # so that Ctrl-C reaches only the parent, which passes it on; a second one would interrupt saving
     torch.set_num_threads(threads)
 
     def show(progress: Progress) -> None:

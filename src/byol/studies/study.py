@@ -1,6 +1,6 @@
-"""What a study is: a question, variants that differ in one thing, and the shapes expected of their results.
+"""Studies: a question, variants that differ in one setting, and the expected shapes of their results.
 
-Imports no torch: the command line names the studies from here.
+This module imports no torch, because the command line lists the studies.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Any, Literal
 ScaleName = Literal["tiny", "small", "paper"]
 EVERY_SCALE: tuple[ScaleName, ...] = ("tiny", "small", "paper")
 UNTRAINED = "encoder, untrained"
-"""The encoder before training, whose accuracies each study measures beside its variants'."""
+"""Name of the encoder before training; each study also measures its accuracies."""
 Probe = Literal["l-bfgs", "sgd"]
-"""The linear probe: on cached features, or the paper's protocol (`evaluate.linear_sgd`), which is slower and needs less memory."""
+"""Kind of linear probe. l-bfgs: on cached features. sgd: the paper's protocol (`protocols.linear_sgd`), slower, less memory."""
 Measure = Literal[
     "knn",
     "linear",
@@ -28,44 +28,46 @@ Measure = Literal[
 
 @dataclass(frozen=True)
 class Variant:
-    """One setting of what the study varies."""
+    """One of the compared trainings of a study."""
 
     name: str
     settings: Mapping[str, Any]
-    """Dotted settings over the scale's."""
+    """Settings by dotted name, which replace the scale's."""
     paper: float | None = None
-    """What the source reports for it, in the study's `paper_metric`."""
+    """Result in the source, in the study's `paper_metric`; None if the source has none."""
     paper_settings: Mapping[str, Any] | None = None
-    """In place of `settings` at scale paper, where the numbers differ."""
+    """Settings at scale paper instead of `settings`; None: the same."""
     paper_name: str = ""
-    """What the source calls it, where `name` says something else."""
+    """The source's name for the variant, if it differs from `name`."""
     passes: float = 1.0
-    """The part of the others' epochs that it trains: 1 / cost, where one of its images costs more and compute shall be equal."""
+    """Epochs as a fraction of the other variants': 1 / relative cost of an image, for a comparison at equal compute."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Expects a weighted sum of the variants' results to be above 0: {a: 1, b: -1} says that a is above b."""
+    """Expectation that a weighted sum of the variants' results is above 0: {a: 1, b: -1} expects a to be above b."""
 
     text: str
     weights: Mapping[str, float]
     gap: float | None
-    """The source's own, in the measure's unit (of its accuracy, for kNN and the linear probe): where the interval is wider, it cannot be seen.
-    None where the source gives no number."""
+    """The weighted sum in the source, in the measure's unit (accuracy for kNN and the linear probe); None if unknown.
+
+    If the interval of our result is wider, the shape is underpowered.
+    """
     measure: Measure = "knn"
     scales: tuple[ScaleName, ...] = EVERY_SCALE
-    """Where the source lets expect it."""
+    """Scales at which the source gives reason to expect it."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """Expects a variant to collapse, or not to, in every seed."""
+    """Expectation that a variant collapses, or does not collapse, in every seed."""
 
     text: str
     variant: str
     expected: bool = True
     scales: tuple[ScaleName, ...] = EVERY_SCALE
-    """Where the source lets expect it."""
+    """Scales at which the source gives reason to expect it."""
 
 
 Shape = Contrast | Collapse
@@ -73,86 +75,90 @@ Shape = Contrast | Collapse
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the runs of a study are; the same for all its variants."""
+    """Size of a study's runs, the same for all variants."""
 
     recipe: str
     data: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
-    """The names that are run; empty: all."""
+    """Names of the variants at this scale; empty: all."""
     question: str = ""
-    """In place of the study's, where its numbers differ."""
+    """Question with this scale's numbers, instead of the study's; empty: the study's."""
     minutes: float | None = None
-    """For the whole study: each run sees as many images as fit. None: as many as the settings say."""
+    """Minutes for the whole study, from which the images per run follow; None: the settings give the epochs."""
     probe: Probe = "l-bfgs"
 
 
 TWO_LAYERS = {"heads.projector_depth": 2}
-"""The paper's projector: the recipe `sample` has one of one layer."""
+"""Settings of the paper's projector with two layers; the recipe `sample` has one layer."""
 TINY = Scale("sample", "sample", {**TWO_LAYERS, "encoder.width": 0.25}, minutes=60.0)
-"""Half the recipe's width, for twice the images in the time."""
+"""Scale tiny. Half the recipe's width allows twice the images in the same time."""
 TINY_COLOUR = replace(TINY, data="cifar10")
 SMALL = Scale("sample", "cifar10", {**TWO_LAYERS, "epochs": 10.0})
-"""500,000 images a run: about a quarter of an hour on two cores."""
+"""Scale small: 500,000 images per run, about a quarter of an hour on two cores."""
 PAPER = Scale("imagenet-300", "imagenet", probe="sgd")
 SIMCLRS_HEADS = {"heads.projector_hidden": 2048, "heads.projector_output": 128, "heads.projector_output_norm": True}
-"""Of the paper's reproduction of SimCLR, which its augmentations and batches are compared with; with BYOL's: 69.2 (F.5)."""
+"""Heads of the paper's SimCLR in its studies of augmentations and batch sizes. With BYOL's heads it reports 69.2 (F.5)."""
 PAPERS_ABLATIONS = "300 epochs of ResNet-50"
-"""The training of BYOL's own tables, which scale paper repeats."""
+"""Training behind the tables in the BYOL paper, which scale paper repeats."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question and how it is asked; what it expects is written down before it runs."""
+    """A question, the variants that answer it, and the results expected before the first run."""
 
     name: str
     question: str
     variants: tuple[Variant, ...]
     shapes: tuple[Shape, ...]
-    """Those that name a variant which a scale leaves out are left out too."""
+    """Expected shapes; a scale leaves out shapes about variants that it leaves out."""
     scales: Mapping[ScaleName, Scale]
     source: str
-    """Where the paper's numbers come from."""
+    """Source of the paper's numbers."""
     paper_metric: str
+    """Metric of the paper's numbers."""
     paper_training: str
-    """What the paper's numbers are measured on."""
+    """Training behind the paper's numbers."""
     paper_untrained: float | None = None
-    """The source's number for the encoder before training."""
+    """The source's result for the untrained encoder."""
     needs_colour: bool = False
+    """Whether the images must have three channels."""
 
     def __post_init__(self) -> None:
         folders = [slug(variant.name) for variant in self.variants]
         if twice := {folder for folder in folders if folders.count(folder) > 1}:
-            raise ValueError(f"{self.name} has two variants whose folders are called {', '.join(sorted(twice))}.")
+            raise ValueError(f"{self.name} has two variants with the same folder name, {', '.join(sorted(twice))}.")
         names = {UNTRAINED, *(variant.name for variant in self.variants)}
         for shape in self.shapes:
-            unknown = named(shape) - names
+            unknown = variant_names(shape) - names
             if unknown:
-                raise ValueError(f"{self.name} expects something of {', '.join(sorted(unknown))}, no variant of it.")
+                raise ValueError(
+                    f"{self.name} has a shape about {', '.join(sorted(unknown))}, which is no variant of it."
+                )
 
     @property
     def repeats_paper(self) -> bool:
-        """Whether scale paper is the training that the paper's numbers come from."""
+        """Whether scale paper repeats the training behind the paper's numbers."""
         return self.paper_training == PAPERS_ABLATIONS
 
     @property
     def paper_measure(self) -> str:
-        """What the paper's numbers are."""
+        """Metric and training of the paper's numbers."""
         return f"{self.paper_metric}, after {self.paper_training}"
 
-    def asked(self, scale: ScaleName) -> str:
-        """The question, with the numbers of a scale."""
+    def question_at(self, scale: ScaleName) -> str:
+        """The question with the numbers of a scale."""
         return self.scales[scale].question or self.question
 
-    def chosen(self, scale: ScaleName) -> tuple[Variant, ...]:
-        """The variants of a scale."""
+    def variants_at(self, scale: ScaleName) -> tuple[Variant, ...]:
+        """Variants of a scale."""
         names = self.scales[scale].variants
         return tuple(v for v in self.variants if not names or v.name in names)
 
-    def expected(self, scale: ScaleName) -> tuple[Shape, ...]:
-        """The shapes that a scale can show. At scale paper accuracy is that of the linear probe, as in the sources."""
-        names = {UNTRAINED, *(v.name for v in self.chosen(scale))}
-        shapes = tuple(shape for shape in self.shapes if scale in shape.scales and named(shape) <= names)
+    def shapes_at(self, scale: ScaleName) -> tuple[Shape, ...]:
+        """Expected shapes at a scale. At scale paper they are about the linear probe instead of kNN, as in the sources."""
+        names = {UNTRAINED, *(v.name for v in self.variants_at(scale))}
+        shapes = tuple(shape for shape in self.shapes if scale in shape.scales and variant_names(shape) <= names)
         return tuple(map(_by_linear_probe, shapes)) if scale == "paper" else shapes
 
 
@@ -161,15 +167,15 @@ def _by_linear_probe(shape: Shape) -> Shape:
 
 
 def slug(name: str) -> str:
-    """A name as a folder is called."""
+    """Folder name of a variant."""
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
 def variant_settings(variant: Variant, scale: ScaleName) -> Mapping[str, Any]:
-    """What a variant sets at a scale."""
+    """Settings of a variant at a scale."""
     return variant.paper_settings if scale == "paper" and variant.paper_settings is not None else variant.settings
 
 
-def named(shape: Shape) -> set[str]:
-    """The variants that a shape is about."""
+def variant_names(shape: Shape) -> set[str]:
+    """Names of the variants that a shape is about."""
     return {shape.variant} if isinstance(shape, Collapse) else set(shape.weights)

@@ -1,4 +1,4 @@
-"""A study as a table of text, as JSON and as a plot, with the paper's numbers beside ours."""
+"""The report of a study: protocol, results with the paper's numbers next to ours, and judgements, as text."""
 
 import json
 import math
@@ -35,13 +35,13 @@ POSSIBLE = {
     "knn": (0, 100), "linear": (0, 100), "std_ratio": (0, math.inf), "effective_rank": (1, math.inf), "positive_cosine": (-1, 1),
     "negative_cosine": (-1, 1), "source_variance": (0, 1), "target_variance": (0, 1),
 }  # fmt: skip
-"""Where an interval is cut off in the plot."""
+"""Possible range of each measure, at which the plot cuts off intervals."""
 LEGEND = "Point and bar: mean over the seeds (gray) and Student's 95 % interval, cut off at possible values. Diamond: the paper's number."
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What the finished runs of a study say."""
+    """Outcomes of a study's finished runs, with judgements."""
 
     study: Study
     scale: ScaleName
@@ -58,17 +58,17 @@ def protocol(
     data: str,
     settings: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """What is going to be done and what is expected of it, for the user; said and written before the first run.
+    """Lines with the plan and the expected results of a study, shown and written before the first run.
 
-    `images`: per run, by variant.
+    `images`: number of images per run, by variant.
     """
     other = "of another training than this scale's; " if scale == "paper" and not study.repeats_paper else ""
     changed = _written(settings) if settings else ""
     lines = [
-        f"study {study.name}, scale {scale}: {study.asked(scale)}",
-        f"  {len(study.chosen(scale))} variants x {num_seeds} seeds on {data}, {_per_run(images)}",
+        f"study {study.name}, scale {scale}: {study.question_at(scale)}",
+        f"  {len(study.variants_at(scale))} variants x {num_seeds} seeds on {data}, {_per_run(images)}",
         f"  recipe {study.scales[scale].recipe}: {_written(study.scales[scale].settings)}",
-        *(f"    {v.name}: {_written(variant_settings(v, scale))}" for v in study.chosen(scale)),
+        *(f"    {v.name}: {_written(variant_settings(v, scale))}" for v in study.variants_at(scale)),
         *([f"  changed in all variants: {changed}"] if changed else []),
         f"  accuracy, of the encoder's features in eval mode: kNN (k {NEIGHBOURS}, T {TEMPERATURE}), and {PROBES[study.scales[scale].probe]}; "
         f"std, rank and cosines: projections of {NUM_IMAGES} training images in train mode; "
@@ -76,7 +76,7 @@ def protocol(
         f"  the paper's numbers: {other}{study.source} ({study.paper_metric})",
         f"  expected beforehand, of accuracies by {'the linear probe' if scale == 'paper' else 'kNN'}:",
     ]
-    return lines + [f"    {shape.text}" for shape in study.expected(scale)]
+    return lines + [f"    {shape.text}" for shape in study.shapes_at(scale)]
 
 
 def _written(settings: Mapping[str, Any]) -> str:
@@ -92,21 +92,21 @@ def _per_run(images: Mapping[str, int]) -> str:
 
 
 def collect(study: Study, scale: ScaleName, tasks: list[Task], protocol: list[str]) -> StudyResult:
-    """The outcomes of all tasks, each of which is finished."""
+    """Result of a study from its tasks, which must all be finished."""
     outcomes: dict[str, list[Mapping[str, Any]]] = {}
     for task in tasks:
         outcome = task.outcome
         assert outcome is not None, task.path
         outcomes.setdefault(task.variant or UNTRAINED, []).append(outcome)
-    judgements = [judge(shape, outcomes) for shape in study.expected(scale)]
+    judgements = [judge(shape, outcomes) for shape in study.shapes_at(scale)]
     return StudyResult(study, scale, outcomes, judgements, protocol)
 
 
 def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of the result as text: mean over the seeds with Student's 95 % interval, and how many collapsed."""
+    """(header, rows) of the result as text: means over seeds with Student's 95 % interval, and numbers of collapsed runs."""
     untrained = Variant(UNTRAINED, {}, result.study.paper_untrained)
     variants = {v.name: v for v in (*result.study.variants, untrained)}
-    measures = _measured(result)
+    measures = measures_of(result)
     after = sum(measure in ACCURACIES for measure in measures)
     rows = []
     for name in [*(n for n in result.outcomes if n != UNTRAINED), UNTRAINED]:
@@ -119,21 +119,21 @@ def table(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     return ["variant", *titles, f"paper: {result.study.paper_measure}"], rows
 
 
-def _measured(result: StudyResult) -> list[str]:
-    """What a run has; those of earlier versions have no linear probe."""
-    seen = {measure for outcomes in result.outcomes.values() for outcome in outcomes for measure in outcome}
-    return [measure for measure in COLUMNS if measure in seen]
+def measures_of(result: StudyResult) -> list[str]:
+    """Measures that a run of the study has; runs of earlier versions have no linear probe."""
+    present = {measure for outcomes in result.outcomes.values() for outcome in outcomes for measure in outcome}
+    return [measure for measure in COLUMNS if measure in present]
 
 
 def _paper(variant: Variant) -> str:
-    """Its number in the source, with the source's name for it where that is another."""
+    """A variant's result in the source, with the source's name for it if that differs."""
     return "" if variant.paper is None else f"{variant.paper:g}{variant.paper_name and f' ({variant.paper_name})'}"
 
 
 def _collapses(outcomes: list[Mapping[str, Any]]) -> str:
-    """In how many of its seeds, of those that did not diverge."""
-    seen = [has_collapsed(outcome) for outcome in outcomes if "collapse" in outcome]
-    return f"{sum(seen)} of {len(seen)}" if seen else ""
+    """Number of collapsed seeds among those that did not diverge."""
+    collapsed = [has_collapsed(outcome) for outcome in outcomes if "collapse" in outcome]
+    return f"{sum(collapsed)} of {len(collapsed)}" if collapsed else ""
 
 
 def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
@@ -147,19 +147,19 @@ def _cell(outcomes: list[Mapping[str, float]], measure: str) -> str:
     return f"{score.value:.{digits}f}{interval}"
 
 
-def _scores(outcomes: list[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and interval over the seeds, of the measures that every seed has."""
-    measured = [measure for measure in COLUMNS if all(measure in outcome for outcome in outcomes)]
-    return {measure: asdict(over_seeds([outcome[measure] for outcome in outcomes])) for measure in measured}
+def scores_of(outcomes: list[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and interval over the seeds for each measure that every seed has."""
+    in_all = [measure for measure in COLUMNS if all(measure in outcome for outcome in outcomes)]
+    return {measure: asdict(over_seeds([outcome[measure] for outcome in outcomes])) for measure in in_all}
 
 
 def lines(result: StudyResult) -> list[str]:
-    """Which of the expected shapes were seen."""
+    """Lines with the state of each expected shape."""
     return ["expected, and seen:"] + [f"  {j.state:12}  {j.text}: {j.evidence}" for j in result.judgements]
 
 
 def markdown(result: StudyResult) -> str:
-    """Both tables, to be read or pasted somewhere: the results, and what was expected beside what was seen."""
+    """Two Markdown tables: the results, and the expected shapes with their states."""
     judged = [[j.text, j.state, j.evidence] for j in result.judgements]
     return "\n".join([*_grid(*table(result)), "", *_grid(["expected", "seen", "evidence"], judged)])
 
@@ -169,16 +169,16 @@ def _grid(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def read(path: Path) -> StudyResult:
-    """What a study.json tells, judged as today. Raises ConfigError where there is no such study any more."""
+    """Result from a study.json, judged by today's rules. Raises ConfigError if the study no longer exists."""
     content = json.loads(path.read_text())
     study, scale = find_study(content["study"]), content["scale"]
     outcomes = {name: [_restored(outcome) for outcome in seeds] for name, seeds in content["outcomes"].items()}
-    judgements = [judge(shape, outcomes) for shape in study.expected(scale)]
+    judgements = [judge(shape, outcomes) for shape in study.shapes_at(scale)]
     return StudyResult(study, scale, outcomes, judgements, content["protocol"])
 
 
 def _restored(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
-    """NaN where the file has null."""
+    """The outcome with NaN in place of null."""
     return {
         name: _restored(value) if isinstance(value, Mapping) else math.nan if value is None else value
         for name, value in outcome.items()

@@ -33,7 +33,7 @@ from byol.optim.schedules import total_steps
 from byol.runtime.files import read_json, replacing
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import Listener
-from byol.runtime.ranks import Ranks, is_of_lost_rank
+from byol.runtime.ranks import Ranks, means_lost_rank
 from byol.runtime.run_directory import RunDirectory
 from byol.runtime.stopping import StopRequest
 from byol.runtime.track import open_tracker
@@ -135,7 +135,7 @@ class Trainer:
 
         Raises NonFiniteError and CollapseError, with the run left so that it can be looked at and resumed.
         """
-        with StopRequest(is_of_lost_rank) as stop:
+        with StopRequest(means_lost_rank) as stop:
             return self._run(run, listener.unfailing(), stop)
 
     def _run(self, run: RunDirectory, listener: Listener, stop: StopRequest) -> Run:

@@ -12,7 +12,7 @@ from byol.build.settings import Asked, build_schedule, resolve
 from byol.config import Config, override
 from byol.data.profile import DataProfile
 from byol.encoder.encoder import EncoderDescription
-from byol.encoder.encoder_file import ELSEWHERE, save_encoder
+from byol.encoder.encoder_file import TRAINED_ELSEWHERE, save_encoder
 from byol.errors import ConfigError
 from byol.recipes import recipe
 
@@ -87,7 +87,7 @@ def test_what_keeps_weights_from_elsewhere_is_told(tmp_path: Path) -> None:
     assert "--encoder.norm" not in line and "--optimizer.encoder-rate 0.1" in line
     assert said(pretrained, 50_000, given=("encoder.norm", "optimizer.encoder_rate")) == []
     assert said(override(pretrained, {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.2}), 50_000) == []
-    for how, lines in (("online encoder after 9 steps", 0), (ELSEWHERE, 1)):
+    for how, lines in (("online encoder after 9 steps", 0), (TRAINED_ELSEWHERE, 1)):
         description = EncoderDescription("resnet18", {}, 512, 3, 224, (0.5,) * 3, (0.5,) * 3, False, {"how": how})
         save_encoder(tmp_path, nn.Flatten(), description)
         assert len(said(override(whole, {"encoder.init": str(tmp_path)}), 50_000)) == lines

@@ -135,7 +135,7 @@ def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_pat
     assert any(
         line.startswith(f"  the network of {tmp_path / 'first'}: encoder.name: resnet18 -> resnet10") for line in said
     )
-    with pytest.raises(EncoderError, match=r"of another shape than the one asked for.*set --encoder\.name"):
+    with pytest.raises(EncoderError, match=r"has another shape than the requested one.*set --encoder\.name"):
         byol.pretrain(
             pictures, out=tmp_path / "other", overrides={**start, "encoder.name": "resnet18"}, say=said.append
         )
@@ -144,5 +144,5 @@ def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_pat
 def test_a_file_of_weights_is_no_encoder_to_start_from(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"something")
     config = override(recipe("small").config, {"encoder.init": str(tmp_path / "weights.pth")})
-    with pytest.raises(RunError, match=r"weights\.pth is a file, no encoder's folder.*byol import-timm NAME"):
+    with pytest.raises(RunError, match=r"weights\.pth is a file, not the folder of an encoder.*byol import-timm NAME"):
         fitted(config, recipe("small"))

@@ -56,7 +56,7 @@ def test_plain_line_holds_the_same_and_the_schedules(
 
 
 def test_runs_side_by_side_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    note = "12 of 18 trainings have ended, about 14 min 3 s left"
+    note = "12 of 18 trainings finished, about 14 min 3 s left"
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     with Console() as console:
         console.overall(0.7, note)

@@ -13,7 +13,6 @@ from byol.data.spec import DataSpec
 from byol.errors import ConfigError
 from byol.studies import STUDIES, find_study
 from byol.studies.run_study import training_command
-from byol.studies.runs import plan
 from tests.unit.studies.small_study import QUICK
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,7 +25,9 @@ def test_study_prints_commands_that_train_its_runs(name: str, scale, monkeypatch
     begun: list[Pretrain] = []
     monkeypatch.setitem(cli.COMMANDS, "pretrain", (Pretrain, lambda options: begun.append(options) or 0))
     tasks = [
-        task for task in plan(find_study(name), scale, 1, Path("out"), data=DataSpec("", "over there")) if task.variant
+        task
+        for task in tasks_of(find_study(name), scale, 1, Path("out"), data=DataSpec("", "over there"))
+        if task.variant
     ]
     for task in tasks:
         program, *words = shlex.split(training_command(task))
@@ -40,7 +41,9 @@ def test_study_prints_commands_that_train_its_runs(name: str, scale, monkeypatch
 
 
 def test_commands_for_ranks_share_the_micro_batches() -> None:
-    tasks = {task.path.name: task for task in plan(find_study("batch-size"), "paper", 1, Path("out")) if task.variant}
+    tasks = {
+        task.path.name: task for task in tasks_of(find_study("batch-size"), "paper", 1, Path("out")) if task.variant
+    }
     words = {name: shlex.split(training_command(task, 32)) for name, task in tasks.items()}
     given = {w[w.index("--micro-batch-size") + 1] for w in words.values() if "--micro-batch-size" in w}
     assert given == {"128", "64", "32", "16", "8", "4", "2"}

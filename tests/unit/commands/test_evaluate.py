@@ -114,7 +114,12 @@ def test_target_network_is_named_and_is_another_one(photos: Path, tmp_path: Path
         ("pixels", "finetune", {}, "no weights to train in pixels"),
         ("hog", "finetune", {}, "no weights to train in hog"),
         ("{encoder}", "kn", {}, "no protocol 'kn'. Did you mean 'knn'"),
-        ("{encoder}", "linear", {"linear": LinearOptions(pretraining_views=True)}, "does not tell its augmentations"),
+        (
+            "{encoder}",
+            "linear",
+            {"linear": LinearOptions(pretraining_views=True)},
+            "the augmentations of this encoder's training are not recorded",
+        ),
         ("{encoder}", "semi", {"semi": SemiOptions(fraction=1.5)}, "semi.fraction must be above 0 and at most 1"),
         ("{encoder}", "semi", {"semi": SemiOptions(per_class=-3)}, "semi.per_class must be 0 .* or more; found -3"),
         ("{encoder}", "semi", {"semi": SemiOptions(subset="nowhere.txt")}, "nowhere.txt cannot be read"),
@@ -169,7 +174,7 @@ def test_results_that_cannot_be_written_are_told_before_the_work(
 
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(command, "make_job", lambda *given: pytest.fail("worked first"))
-    with pytest.raises(RunError, match=r"cannot be made \(Not a directory\)"):
+    with pytest.raises(RunError, match=r"cannot be created \(Not a directory\)"):
         evaluate(encoder, str(colours), ["knn"], out=tmp_path / "file" / "results")
 
 

@@ -18,5 +18,5 @@ def test_branches_of_images_that_cannot_be_read_are_one_sentence() -> None:
 
     views = Views(pair(T, T_PRIME, 8), 4, seed=0)
     source = Torn(np.zeros((4, 8, 8, 3), np.uint8), description="torn images")
-    with pytest.raises(DataError, match="None of the 4 images looked at in torn images can be decoded"):
+    with pytest.raises(DataError, match="None of 4 images tried in torn images can be decoded"):
         measure_branches(torch.nn.Identity(), source, 3, views, 2, torch.device("cpu"))  # pyright: ignore[reportArgumentType]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from byol.runtime import stopping
-from byol.runtime.stopping import StopRequest, born_deaf, deaf_but_to
+from byol.runtime.stopping import StopRequest, ignoring_stop_signals, stop_only_for
 from tests.processes import CONTEXT
 
 
@@ -34,7 +34,7 @@ def test_second_signal_of_one_request_changes_nothing_and_ctrl_c_later_ends(
 
 
 @pytest.mark.parametrize(("error", "ignored"), [(ConnectionError, True), (ValueError, False)])
-def test_signal_after_an_error_that_is_told_first_is_without_effect(
+def test_sigterm_after_an_error_that_causes_it_has_no_effect(
     error: type[Exception], ignored: bool, request: pytest.FixtureRequest
 ) -> None:
     heard: list[int] = []
@@ -46,8 +46,8 @@ def test_signal_after_an_error_that_is_told_first_is_without_effect(
     assert heard == ([] if ignored else [signal.SIGTERM])
 
 
-def test_process_that_is_born_deaf_does_not_end() -> None:
-    with born_deaf():
+def test_process_started_while_ignoring_stop_signals_does_not_end() -> None:
+    with ignoring_stop_signals():
         process = subprocess.Popen(["sleep", "60"])
     process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
@@ -60,7 +60,7 @@ def test_process_that_is_born_deaf_does_not_end() -> None:
 def listen(ready) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None and parent.pid is not None
-    deaf_but_to(parent.pid)
+    stop_only_for(parent.pid)
     ready.set()
     time.sleep(60)
 
@@ -69,7 +69,7 @@ def kill(pid: int, number: int) -> None:
     os.kill(pid, number)
 
 
-def test_a_worker_is_deaf_to_all_but_its_own_training() -> None:
+def test_worker_stops_only_for_its_own_training() -> None:
     ready = CONTEXT.Event()
     worker = CONTEXT.Process(target=listen, args=(ready,))
     worker.start()

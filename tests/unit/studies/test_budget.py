@@ -16,7 +16,7 @@ from byol.errors import ConfigError
 from byol.runtime.listener import Listener
 from byol.studies import budget, find_study, run_study
 from byol.studies.run_study import begin
-from byol.studies.runs import plan
+from byol.studies.runs import tasks_of
 from tests.unit.studies.small_study import QUICK
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,7 +77,7 @@ def test_budget_is_where_the_last_of_the_jobs_ends() -> None:
 
 
 def test_speed_of_a_run_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks = [task for task in plan(find_study("loss-normalization"), "tiny", 1, Path("out")) if task.variant]
+    tasks = [task for task in tasks_of(find_study("loss-normalization"), "tiny", 1, Path("out")) if task.variant]
     source = open_sample("test")
 
     def rates(found: SimpleNamespace, jobs: int, *, cores: int = 8, device: str = "cpu") -> float:
@@ -106,7 +106,7 @@ def test_speed_test_of_a_study_is_a_real_one(photos: Path, tmp_path: Path, capsy
     assert all(rate > 1 for rate in content["images_per_second"].values())
     assert begun.tasks[1].config.epochs * 40 == pytest.approx(content["images_per_run"])
     told = capsys.readouterr().out
-    assert f"{content['images_per_run']:,} images per run: about " in told and " of the 5 minutes for all" in told
+    assert f"{content['images_per_run']:,} images per run: all runs take about " in told and " of the 5 minutes" in told
 
 
 def test_variant_of_fewer_passes_counts_for_less_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_study_that_goes_on_keeps_its_images_and_measures_nothing(tmp_path: Path
         ConfigError, match=r"another protocol: .*20,000 images per run.* there, .*30,000 images per run"
     ):
         begin("loss-normalization", out=tmp_path, images=30_000)
-    with pytest.raises(ConfigError, match=r"was begun with 20,000 images per run. Go on without --minutes, or"):
+    with pytest.raises(ConfigError, match=r"was started with 20,000 images per run. Continue without --minutes, or"):
         begin("loss-normalization", out=tmp_path, minutes=5.0)
     assert json.loads((tmp_path / "budget.json").read_text()) == content
     asked = begin("loss-normalization", out=tmp_path / "asked", images=777)
@@ -149,7 +149,9 @@ def test_study_that_goes_on_keeps_its_images_and_measures_nothing(tmp_path: Path
 def test_study_whose_budget_is_gone_asks_for_the_images(left: str, tmp_path: Path, measured: list[Config]) -> None:
     first = begin("loss-normalization", jobs=1, out=tmp_path)
     (tmp_path / "budget.json").write_text(left)
-    with pytest.raises(ConfigError, match=r"without a usable budget.json. Go on with the --images of its protocol.txt"):
+    with pytest.raises(
+        ConfigError, match=r"without a usable budget.json. Continue with the --images of its protocol.txt"
+    ):
         begin("loss-normalization", out=tmp_path)
     assert begin("loss-normalization", images=20_000, out=tmp_path).tasks == first.tasks
     assert begin("loss-normalization", out=tmp_path).tasks == first.tasks
@@ -173,13 +175,13 @@ def test_study_of_another_scale_has_its_own_epochs_unless_a_time_is_given(
     [
         (
             {"minutes": 1.0},
-            r"minutes 1 is too short for 12 runs, which take about 15 with 2,560 images each",
+            r"minutes 1 is too short for 12 runs, which take about 15 minutes with 2,560 images each",
         ),
         ({"minutes": 0.0}, r"minutes must be a number above 0; found 0"),
         ({"minutes": math.nan}, r"minutes must be a number above 0; found nan"),
-        ({"images": 63}, r"images must be at least 64, a batch for every variant; found 63"),
+        ({"images": 63}, r"images must be at least 64, one batch for every variant; found 63"),
         ({"images": 5000, "minutes": 5.0}, r"Both minutes \(5\) and images \(5000\) are given"),
-        ({"images": 5000, "settings": {"epochs": 1.0}}, r"settings give epochs, beside minutes or images"),
+        ({"images": 5000, "settings": {"epochs": 1.0}}, r"Both epochs in settings and minutes or images are given"),
         ({"jobs": 0}, r"jobs must be at least 1; found 0"),
     ],
 )
@@ -193,9 +195,9 @@ def test_study_refuses_a_budget_that_cannot_be(
 
 def test_study_refuses_fewer_images_than_a_batch(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"batch-size trains on batches of 256; folder .* has 40 images, which are too few"
+        ConfigError, match=r"batch-size needs at least 256 images, one batch; folder .* has 40. Give more"
     ):
         begin("batch-size", data=str(photos), out=tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"images must be at least 145, a batch for every variant; found 100"):
+    with pytest.raises(ConfigError, match=r"images must be at least 145, one batch for every variant; found 100"):
         begin("asymmetry", images=100, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from tests.unit.studies.small_study import COLLAPSED, HEALTHY
 
 def test_judge_compares_with_the_untrained_encoder() -> None:
     (shape,) = [
-        s for s in find_study("target-rate").expected("tiny") if isinstance(s, Contrast) and UNTRAINED in s.weights
+        s for s in find_study("target-rate").shapes_at("tiny") if isinstance(s, Contrast) and UNTRAINED in s.weights
     ]
     untrained = [{"knn": 30.0}, {"knn": 31.0}, {"knn": 29.0}]
     fixed = [{"knn": 35.0}, {"knn": 36.5}, {"knn": 34.5}]

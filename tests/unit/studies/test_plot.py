@@ -17,7 +17,7 @@ def test_plot_cuts_intervals_off_at_possible_values_and_names_what_is_missing(
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **how: drawn.append(self) or Path(path).touch())
     chosen = find_study("batch-size")
-    names = [variant.name for variant in chosen.chosen("tiny")]
+    names = [variant.name for variant in chosen.variants_at("tiny")]
     far = [
         {**dict.fromkeys(COLUMNS, x), "effective_rank": 10 * x} for x in (0.1, 0.9)
     ]  # Student's interval of two is wide

@@ -10,16 +10,16 @@ from byol.errors import ConfigError
 from byol.recipes import recipe
 from byol.studies import STUDIES, find_study, questions
 from byol.studies.questions import heads
-from byol.studies.runs import images_per_run, plan
+from byol.studies.runs import images_per_run, tasks_of
 from byol.studies.study_report import protocol
 
 
 def test_studies_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "AGAIN", replace(heads.HEADS, question="Another?"), raising=False)
     with pytest.raises(
-        ValueError, match=r"Two studies are called heads, one of them in byol\.studies\.questions\.heads"
+        ValueError, match=r"Two studies have the name heads; one of them is in byol\.studies\.questions\.heads"
     ):
-        studies._found()
+        studies._read_studies()
 
 
 def test_study_whose_file_is_broken_says_so_and_breaks_nothing_else(
@@ -29,7 +29,7 @@ def test_study_whose_file_is_broken_says_so_and_breaks_nothing_else(
     (tmp_path / "temperature.py").write_text("from byol.studies.study import Varient\n")
     (tmp_path / "torn.py").write_text("TORN = Study(\n")
     monkeypatch.setattr(questions, "__path__", [*questions.__path__, str(tmp_path)])
-    found, broken = studies._found()
+    found, broken = studies._read_studies()
     assert found == STUDIES
     monkeypatch.setattr(studies, "BROKEN", broken)
     with pytest.raises(ConfigError, match="no study 'temperature'") as refused:
@@ -39,12 +39,12 @@ def test_study_whose_file_is_broken_says_so_and_breaks_nothing_else(
 
 
 def test_study_settings_differ_between_variants_alone() -> None:
-    tasks = plan(find_study("batch-size"), "tiny", 2, Path("out"))
+    tasks = tasks_of(find_study("batch-size"), "tiny", 2, Path("out"))
     assert len(tasks) == 2 * (6 + 1)
     assert {t.config.batch_size for t in tasks} == {256}
     assert [t.config.micro_batch_size for t in tasks[:7]] == [0, 256, 32, 8, 256, 32, 8]
     assert tasks[7].config.seed == 1
-    papers = plan(find_study("batch-size"), "paper", 1, Path("out"))
+    papers = tasks_of(find_study("batch-size"), "paper", 1, Path("out"))
     halves = [4096 >> power for power in range(7)]
     assert [t.config.micro_batch_size for t in papers] == [0, *halves, *halves]
 
@@ -61,7 +61,7 @@ def test_batch_size_study_names_the_batches_that_it_trains_with(
     scale, batch: int, sizes: tuple[int, ...], of: str
 ) -> None:
     """Those of tiny and small name folders too, in which stopped studies go on."""
-    tasks = plan(find_study("batch-size"), scale, 1, Path("out"))
+    tasks = tasks_of(find_study("batch-size"), scale, 1, Path("out"))
     named = {t.variant: t for t in tasks if t.variant and "true batch" not in t.variant}
     assert list(named) == [f"{method} {size}{of}" for method in ("byol", "simclr") for size in sizes]
     assert [t.path.name for t in named.values()] == [f"{name.replace(' ', '-')}-seed-0" for name in named]
@@ -85,23 +85,23 @@ def test_batch_size_study_names_the_batches_that_it_trains_with(
 @pytest.mark.parametrize("name", ["batch-size", "augmentations"])
 def test_simclr_at_paper_scale_has_the_heads_of_its_recipe(name: str) -> None:
     heads = {"byol": recipe("imagenet-300").config.heads, "simclr": recipe("simclr-imagenet").config.heads}
-    tasks = [task for task in plan(find_study(name), "paper", 1, Path("out")) if task.variant]
+    tasks = [task for task in tasks_of(find_study(name), "paper", 1, Path("out")) if task.variant]
     assert {task.config.method.name for task in tasks} == set(heads)
     assert all(task.config.heads == heads[task.config.method.name] for task in tasks)
-    for task in plan(find_study(name), "tiny", 1, Path("out")):
+    for task in tasks_of(find_study(name), "tiny", 1, Path("out")):
         assert task.config.heads == replace(recipe("sample").config.heads, projector_depth=2)
 
 
 def test_study_trains_all_variants_on_as_many_images_or_says_which_fewer() -> None:
     fewer = {}
     for name, scale in [(study, scale) for study in STUDIES for scale in find_study(study).scales]:
-        images = images_per_run(plan(find_study(name), scale, 1, Path("out")), 50_000)
+        images = images_per_run(tasks_of(find_study(name), scale, 1, Path("out")), 50_000)
         fewer |= {(name, scale, v): n for v, n in images.items() if n != max(images.values())}
         told = protocol(find_study(name), scale, 1, images, "photos")[1]
         assert told.endswith("the same for all") == (len(set(images.values())) == 1)
     key = ("asymmetry", "small", "MultiCrop, source, at equal compute")
     assert fewer.keys() == {key, ("asymmetry", "tiny", key[2])}
     assert fewer[key] == round(500_000 * 8 / (8 + 18 * (24 / 32) ** 2))
-    images = images_per_run(plan(find_study("asymmetry"), "small", 1, Path("out")), 50_000)
+    images = images_per_run(tasks_of(find_study("asymmetry"), "small", 1, Path("out")), 50_000)
     told = protocol(find_study("asymmetry"), "small", 1, images, "photos")[1]
     assert told.endswith(f"500,000 images per run, but {fewer[key]:,} for {key[2]}, which costs more for each")

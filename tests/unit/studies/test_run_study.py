@@ -92,7 +92,7 @@ def test_study_with_two_jobs_gives_the_same_numbers(
     arguments["overall"] = lambda share, note: shown.append((share, note))
     found = [study(whole.name, seeds=2, jobs=jobs, out=tmp_path / str(jobs), **arguments) for jobs in (1, 2)]
     assert {"finished batch-seed-0", "finished batch-seed-1"} <= set(said)
-    assert shown[0] == (0.0, "0 of 2 trainings have ended")
+    assert shown[0] == (0.0, "0 of 2 trainings finished")
     assert [share for share, _ in shown] == sorted(share for share, _ in shown)
     assert shown[-1][0] < 1
     one, two = (r.outcomes["batch"][0]["negative_cosine"] for r in found if isinstance(r, StudyResult))
@@ -106,7 +106,7 @@ def test_study_with_jobs_tells_what_a_run_refuses_in_a_sentence(
     flat.mkdir()
     for number, file in enumerate(sorted(photos.rglob("*.jpg"))):
         file.rename(flat / f"{number}.jpg")
-    with pytest.raises(ConfigError, match="failed; its reason stands above"):
+    with pytest.raises(ConfigError, match="failed for the reason above"):
         study("loss-normalization", seeds=1, jobs=2, data=str(flat), out=tmp_path / "out", settings=QUICK, say=str)
     told = capfd.readouterr().err
     assert "has no labels; put the images of each class into a sub-folder" in told

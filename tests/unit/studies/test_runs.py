@@ -18,14 +18,14 @@ from byol.errors import EncoderError
 from byol.evaluate.features import Features
 from byol.evaluate.probes import probe_correct
 from byol.studies import find_study, runs
-from byol.studies.runs import Task, plan
+from byol.studies.runs import Task, tasks_of
 from tests.unit.studies.small_study import QUICK
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(photos: Path, tmp_path: Path) -> None:
-    (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
+    (task, *_) = tasks_of(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
     encoder = untrained_encoder(replace(task.asked, config=override(task.config, QUICK)), open_source(str(photos)))
     train, test = labelled_splits(str(photos))
     right = probe_correct(encoder, train, test, 3, torch.device("cpu"))
@@ -37,8 +37,8 @@ def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(pho
     assert linear.record["settings"]["epochs"] == 80
     scored = runs.accuracies(encoder, replace(task, probe="sgd"))
     assert scored == {"knn": found["knn"], "linear": pytest.approx(linear.score.value)}
-    assert {t.probe for t in plan(find_study("batch-size"), "tiny", 1, tmp_path)} == {"l-bfgs"}
-    assert {t.probe for t in plan(find_study("batch-size"), "paper", 1, tmp_path)} == {"sgd"}
+    assert {t.probe for t in tasks_of(find_study("batch-size"), "tiny", 1, tmp_path)} == {"l-bfgs"}
+    assert {t.probe for t in tasks_of(find_study("batch-size"), "paper", 1, tmp_path)} == {"sgd"}
 
 
 def test_the_linear_probe_of_a_study_sees_what_neighbours_do_not(
@@ -49,7 +49,7 @@ def test_the_linear_probe_of_a_study_sees_what_neighbours_do_not(
     vectors = torch.stack([1.0 + labels, torch.zeros(40)], dim=1)
     features = Features(vectors, labels, torch.arange(40))
     monkeypatch.setattr(runs, "make_job", lambda *a: SimpleNamespace(features=lambda part: features))
-    (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
+    (task, *_) = tasks_of(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
     encoder: Any = SimpleNamespace(description=None)
     assert runs.accuracies(encoder, task) == {"knn": 50.0, "linear": 100.0}
 
@@ -62,7 +62,7 @@ def test_study_counts_an_encoder_that_explodes_as_diverged(
 
     whole = find_study("loss-normalization")
     part = replace(whole, scales={"tiny": replace(whole.scales["tiny"], variants=("none",))})
-    (task, *_) = [t for t in plan(part, "tiny", 1, tmp_path, data=str(photos), settings=QUICK) if t.variant]
+    (task, *_) = [t for t in tasks_of(part, "tiny", 1, tmp_path, data=str(photos), settings=QUICK) if t.variant]
     monkeypatch.setattr(runs, "accuracies", explode)
     assert runs.run_one(task) is None
     assert task.outcome is not None
@@ -72,16 +72,27 @@ def test_study_counts_an_encoder_that_explodes_as_diverged(
 def test_time_left_of_runs_side_by_side_is_by_the_passes_made_here(tmp_path: Path) -> None:
     tasks = [
         replace(task, config=replace(task.config, epochs=epochs))
-        for task, epochs in zip(plan(find_study("batch-size"), "tiny", 1, tmp_path)[1:4], (2.0, 2.0, 4.0), strict=True)
+        for task, epochs in zip(
+            tasks_of(find_study("batch-size"), "tiny", 1, tmp_path)[1:4], (2.0, 2.0, 4.0), strict=True
+        )
     ]
     clock = iter((100.0, 110.0, 130.0))
-    advance = runs.Advance(tasks, now=lambda: next(clock))
-    assert advance.told() == (0.0, "0 of 3 trainings have ended")
-    advance.shares = {tasks[0].path: SimpleNamespace(value=0.5), tasks[2].path: SimpleNamespace(value=0.0)}
-    assert advance.told() == (1 / 8, "0 of 3 trainings have ended")  # it goes on: that pass was made before
-    advance.shares[tasks[0].path].value = 1.0
-    advance.shares[tasks[2].path].value = 0.25  # heard of late: counted as done before
-    advance.ended = 1
-    assert advance.told() == (3 / 8, "1 of 3 trainings have ended, about 50 s left")  # a pass in 10 s, 5 to go
-    advance.shares[tasks[2].path].value = 0.5
-    assert advance.told() == (4 / 8, "1 of 3 trainings have ended, about 1 min 0 s left")  # two in 30 s, 4 to go
+    progress = runs.StudyProgress(tasks, now=lambda: next(clock))
+    assert progress.fraction_and_note() == (0.0, "0 of 3 trainings finished")
+    progress.shares = {tasks[0].path: SimpleNamespace(value=0.5), tasks[2].path: SimpleNamespace(value=0.0)}
+    assert progress.fraction_and_note() == (
+        1 / 8,
+        "0 of 3 trainings finished",
+    )  # it goes on: that pass was made before
+    progress.shares[tasks[0].path].value = 1.0
+    progress.shares[tasks[2].path].value = 0.25  # heard of late: counted as done before
+    progress.finished = 1
+    assert progress.fraction_and_note() == (
+        3 / 8,
+        "1 of 3 trainings finished, about 50 s left",
+    )  # a pass in 10 s, 5 to go
+    progress.shares[tasks[2].path].value = 0.5
+    assert progress.fraction_and_note() == (
+        4 / 8,
+        "1 of 3 trainings finished, about 1 min 0 s left",
+    )  # two in 30 s, 4 to go

@@ -34,7 +34,7 @@ def test_study_writes_the_settings_of_its_variants_beforehand() -> None:
 )
 def test_study_says_of_which_training_the_papers_numbers_are(name: str, measured: str, tmp_path: Path) -> None:
     chosen = find_study(name)
-    outcomes = {key: [{"knn": 50.0}] for key in (*(v.name for v in chosen.chosen("paper")), UNTRAINED)}
+    outcomes = {key: [{"knn": 50.0}] for key in (*(v.name for v in chosen.variants_at("paper")), UNTRAINED)}
     result = StudyResult(chosen, "paper", outcomes, [], [])
     assert table(result)[0][-1] == f"paper: {measured}"
     write(result, tmp_path)
@@ -47,7 +47,7 @@ def test_study_says_of_which_training_the_papers_numbers_are(name: str, measured
 
 def test_study_is_read_from_its_record_and_written_as_a_table(tmp_path: Path) -> None:
     whole = find_study("normalization")
-    names = [variant.name for variant in whole.chosen("tiny")]
+    names = [variant.name for variant in whole.variants_at("tiny")]
     healthy = {
         "knn": 50.25,
         "linear": 61.5,
@@ -59,7 +59,7 @@ def test_study_is_read_from_its_record_and_written_as_a_table(tmp_path: Path) ->
     outcomes: dict[str, list] = {name: [{**healthy, **HEALTHY}] * 2 for name in names}
     outcomes |= {"batch": [{"failed": "nan", "knn": math.nan}] * 2, UNTRAINED: [{"knn": 40.0, "linear": 50.0}] * 2}
     outcomes["predictor only"] = [{**healthy, "collapse": dict.fromkeys(HEALTHY["collapse"], math.nan)}] * 2
-    result = StudyResult(whole, "tiny", outcomes, [judge(s, outcomes) for s in whole.expected("tiny")], ["said"])
+    result = StudyResult(whole, "tiny", outcomes, [judge(s, outcomes) for s in whole.shapes_at("tiny")], ["said"])
     write(result, tmp_path)
     again = read(tmp_path / "study.json")
     assert table(again) == table(result)

@@ -1,4 +1,4 @@
-"""The protocol `cluster`: spherical k-means against the classes."""
+"""Clustering protocol: agreement of spherical k-means with the classes."""
 
 from torch.nn import functional
 
@@ -10,9 +10,9 @@ from byol.evaluate.protocols.protocol import Job, Outcome
 
 
 def cluster(job: Job) -> Outcome:
-    """Normalised mutual information of k-means on the test images' unit features with their classes, k as many.
+    """Normalised mutual information between classes and k-means clusters of the test images; k is the number of classes.
 
-    Raises DataError where the test images are of one class, with which every clustering agrees.
+    Raises DataError if the test images have one class, with which every clustering agrees.
     """
     features = job.features("test")
     labels, unit = labels_of(features), functional.normalize(features.vectors, dim=1)
@@ -20,16 +20,17 @@ def cluster(job: Job) -> Outcome:
     if k < 2:
         raise DataError(
             f"cluster needs test images of at least two classes; {job.test.description} has one. Leave the protocol out, "
-            "or name other test images."
+            "or give other test images."
         )
-    found = [spherical_kmeans(unit, k, job.seed + start) for start in range(1 if job.budget == "smoke" else RESTARTS)]
-    tightness = [float((unit * centres[number]).sum()) for number, centres in found]
-    number = found[tightness.index(max(tightness))][0]
+    starts = range(1 if job.budget == "smoke" else RESTARTS)
+    clusterings = [spherical_kmeans(unit, k, job.seed + start) for start in starts]
+    tightness = [float((unit * centres[number]).sum()) for number, centres in clusterings]
+    number = clusterings[tightness.index(max(tightness))][0]
     score = bootstrap(
         lambda rows: normalized_mutual_information(number[rows], labels[rows]), len(labels), job.seed, resamples=200
     )
     return Outcome(
         metrics={"NMI": score},
-        settings={"k": k, "starts": len(found), "seed": job.seed, "interval": "bootstrap over the images"},
+        settings={"k": k, "starts": len(starts), "seed": job.seed, "interval": "bootstrap over the images"},
         differs="the paper has no clustering protocol",
     )

@@ -1,4 +1,4 @@
-"""Transfer by a linear probe: multinomial logistic regression on cached features (BYOL appendix D.2, SimCLR B.8)."""
+"""The paper's linear transfer: multinomial logistic regression on cached features (BYOL appendix D.2, SimCLR B.8)."""
 
 import numpy as np
 from torch import Tensor
@@ -10,14 +10,16 @@ from byol.evaluate.protocols.protocol import Job, Outcome
 from byol.evaluate.scores import Score, accuracy
 
 PAPER_STRENGTHS = tuple(10 ** (5 - 11 * step / 44) for step in range(45))
-"""45 L2 strengths log-spaced in [1e-6, 1e5], strong to weak, so that each fit starts from the one before."""
+"""45 L2 strengths log-spaced in [1e-6, 1e5], strong to weak; each fit starts from the previous one's weights."""
 STRENGTHS = {"paper": PAPER_STRENGTHS, "default": PAPER_STRENGTHS[::4], "smoke": PAPER_STRENGTHS[20:40:8]}
 VALIDATION_SHARE = 0.1
 
 
 def linear_fast(job: Job) -> Outcome:
-    """Accuracy of the probe whose strength does best on validation images (a tenth of the training images unless the data
-    set has its own), fitted to all of them; the 11-point mean average precision where images have several labels.
+    """Accuracy of a linear probe; for images with several labels, its 11-point mean average precision.
+
+    The L2 strength is chosen on the data set's validation images, or on a tenth of the training images; then the probe is
+    fitted to all training images.
 
     Differs from the paper: features are centred and divided by one number, their overall scale.
     """

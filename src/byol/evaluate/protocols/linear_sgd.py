@@ -1,4 +1,4 @@
-"""The paper's linear evaluation: a linear layer by SGD on the frozen encoder's features of random crops (BYOL C.1)."""
+"""The paper's linear evaluation: a linear layer trained by SGD on a frozen encoder's features of random crops (BYOL C.1)."""
 
 import torch
 from torch import Tensor, nn
@@ -11,19 +11,21 @@ from byol.evaluate.protocols.protocol import Job, Outcome
 from byol.views.policy import CROP_AND_FLIP
 
 RATES = {"paper": (0.4, 0.3, 0.2, 0.1, 0.05), "default": tuple(0.05 * 2**k for k in range(11)), "smoke": (0.2,)}
-"""Rates of a batch of 256. Small data sets need higher ones than the paper's; layers side by side cost next to nothing."""
+"""Learning rates for a batch of 256. Small data sets need higher rates than the paper's; more rates cost almost no time."""
 EPOCHS = {"paper": 80, "default": 10, "smoke": 1}
 LEAST_STEPS = {"paper": 0, "default": 350, "smoke": 0}
-"""Steps of a training on however few images; as many as ten passes over 9,000 images make."""
+"""Least number of steps; 350 are ten epochs of 9,000 images."""
 BATCH_SIZE = {"paper": 1024, "default": 256, "smoke": 64}
 CLIP_AT, CLIP_PENALTY = 20.0, 1e-2
+"""Limit of clipped logits, and weight of their penalty."""
 
 
 def linear(job: Job) -> Outcome:
-    """Accuracy of the layer whose rate does best on held-out training images.
+    """Accuracy of a linear layer; its learning rate is chosen on held-out training images.
 
-    All rates are trained side by side on the same features of the same augmented batch. The encoder stays in eval
-    mode, so neither weights nor batch norm's averages move. Nesterov 0.9, cosine decay, no weight decay.
+    One layer per rate is trained on the features of the same augmented batches. The encoder stays in eval mode, so its
+    weights and batch-norm averages do not change. The optimizer is SGD with Nesterov momentum 0.9, cosine decay and no
+    weight decay.
     """
     encoder, options = job.encoder, job.options.linear
     train, validation = training.split(job)
@@ -42,10 +44,10 @@ def linear(job: Job) -> Outcome:
         train_step(heads, optimizer, rates, features, labels, step, steps, clips=options.clip_logits)
         if step % 10 == 0 or step + 1 == steps:
             job.listener.work("linear evaluation", step + 1, steps)
-    found = training.scores(job, encoder.encode_views, validation)
-    truth = labels_of(found)
-    reached = [100 * float((head(found.vectors).argmax(1) == truth).float().mean()) for head in heads.cpu()]
-    best = max(range(len(rates)), key=lambda number: reached[number])
+    features = training.scores(job, encoder.encode_views, validation)
+    truth = labels_of(features)
+    accuracies = [100 * float((head(features.vectors).argmax(1) == truth).float().mean()) for head in heads.cpu()]
+    best = max(range(len(rates)), key=lambda number: accuracies[number])
     queries = job.features("test")
     truth = labels_of(queries)
     with torch.no_grad():
@@ -69,14 +71,14 @@ def linear(job: Job) -> Outcome:
             "validation_images": len(validation),
         },
         differs=job.differs(),
-        caution=training.end_of_grid(list(zip(rates, reached, strict=True))),
+        caution=training.end_of_grid(list(zip(rates, accuracies, strict=True))),
         variant="-".join(note.replace(" ", "-") for note in notes),
-        extras={"validation": [{"rate": r, "accuracy": a} for r, a in zip(rates, reached, strict=True)]},
+        extras={"validation": [{"rate": r, "accuracy": a} for r, a in zip(rates, accuracies, strict=True)]},
     )
 
 
 def make_heads(count: int, num_features: int, num_classes: int) -> nn.ModuleList:
-    """`count` linear layers that start from 0.
+    """`count` linear layers whose weights are initialised with 0.
 
     Differs from the paper: DeepMind's released code starts from Haiku's truncated normal, with bias 0.
     """
@@ -97,7 +99,7 @@ def train_step(
     *,
     clips: bool,
 ) -> None:
-    """One step of every layer at its own rate on (B, D) features; the layers' gradients do not mix."""
+    """Makes one step for every layer with its own rate, on (B, D) features. The layers do not influence each other."""
     training.set_rate(optimizer, 1.0, step, steps)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] *= rate * len(features) / 256
@@ -108,8 +110,11 @@ def train_step(
 
 
 def classification_loss(logits: Tensor, labels: Tensor, *, clips: bool = False) -> Tensor:
-    """Mean cross-entropy; with `clips` of the softly clipped logits c = 20 tanh(logits / 20), plus 0.01 mean c^2
-    (BYOL appendix C.1, Table 7 b)."""
+    """Mean cross-entropy of (B, num_classes) logits.
+
+    With `clips` the logits are softly clipped to c = 20 tanh(logits / 20), and 0.01 mean c^2 is added (BYOL appendix C.1,
+    Table 7 b).
+    """
     if not clips:
         return functional.cross_entropy(logits, labels)
     clipped = CLIP_AT * torch.tanh(logits / CLIP_AT)

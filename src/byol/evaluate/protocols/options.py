@@ -1,10 +1,11 @@
-"""Options of the evaluation protocols. Imports no torch: the command line is made of them."""
+"""Options of the evaluation protocols. This module imports no torch, because the command line is built from it."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Budget = Literal["paper", "default", "smoke"]
-"""paper: the papers' whole grid; default: fewer settings, 10 epochs and at most 10,000 training images; smoke: seconds."""
+"""Amount of computation. paper: the papers' whole grid. default: fewer settings, 10 epochs, at most 10,000 training images.
+smoke: a test that takes seconds."""
 
 PROTOCOLS = {
     "knn": "byol.evaluate.protocols.neighbours:knn",
@@ -16,27 +17,28 @@ PROTOCOLS = {
     "retrieval": "byol.evaluate.protocols.neighbours:retrieval",
     "cluster": "byol.evaluate.protocols.cluster:cluster",
 }
-"""Name -> module:function."""
+"""Function of each protocol by name, as module:function."""
 PIXELS, HOG = "pixels", "hog"
+"""Names of the baselines by raw pixels and by handcrafted features."""
 WITHOUT_WEIGHTS = (PIXELS, HOG)
-"""Baselines by name that have nothing to train."""
+"""Names of baselines that have no weights to train."""
 TRAINS_ENCODER = ("semi", "finetune", "supervised")
-"""The protocols that train the encoder, and so ask for one with weights."""
+"""Protocols that train the encoder and so need one with weights."""
 
 
 @dataclass(frozen=True)
 class KnnOptions:
-    """Weighted vote of the nearest neighbours."""
+    """Options of the weighted kNN vote."""
 
     k: int = 0
-    """Neighbours that vote; 0: chosen on validation images."""
+    """Number of neighbours that vote; 0: chosen on validation images."""
     temperature: float = 0.0
-    """Temperature of the votes, exp(cosine / temperature); 0: chosen on validation images."""
+    """Temperature of the vote weights exp(cosine / temperature); 0: chosen on validation images."""
 
 
 @dataclass(frozen=True)
 class LinearOptions:
-    """The paper's linear evaluation by SGD."""
+    """Options of the paper's linear evaluation by SGD."""
 
     clip_logits: bool = False
     """Soft clipping of the logits with its penalty (BYOL Table 7 b)."""
@@ -46,21 +48,21 @@ class LinearOptions:
 
 @dataclass(frozen=True)
 class SemiOptions:
-    """Fine-tuning on a part of the labels."""
+    """Options of fine-tuning on a part of the labels."""
 
     fraction: float = 0.01
-    """Share of the training images whose labels are used, the same of every class."""
+    """Fraction of the training images whose labels are used, the same for every class, in (0, 1]."""
     per_class: int = 0
-    """In place of the fraction: labelled images per class."""
+    """Number of labelled images per class, instead of the fraction; 0: the fraction is used."""
     subset: str = ""
-    """In place of both: a file with the names of the labelled images, one per line."""
+    """File with the names of the labelled images, one per line, instead of fraction and number per class."""
     from_scratch: bool = False
-    """Begin with new weights: the supervised baseline of the same table."""
+    """Start from random weights: the supervised baseline of the same table."""
 
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """One group per protocol that has options."""
+    """Options of all protocols that have any."""
 
     knn: KnnOptions = KnnOptions()
     linear: LinearOptions = LinearOptions()

@@ -1,4 +1,4 @@
-"""What every evaluation protocol gets and gives: a protocol is one file with one function, Job -> Outcome."""
+"""The interface of evaluation protocols: each is a function from a Job to an Outcome."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,50 +20,54 @@ from byol.runtime.listener import Listener
 from byol.views.policy import ViewPolicy
 
 TRAINING_IMAGES = {"paper": 0, "default": 10_000, "smoke": 400}
-"""How many training images a protocol that trains may use; 0: all."""
+"""Largest number of training images for protocols that train, by budget; 0: all images."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One encoder, labelled images, and how much may be spent. `test` is for the final number, never for a choice."""
+    """Input of a protocol: an encoder, labelled images and a budget."""
 
     encoder: Encoder
-    """Frozen, in eval mode, with its preprocessing."""
+    """Frozen encoder in eval mode, with its preprocessing."""
     trainable: Callable[[], nn.Module]
-    """A copy of the encoder's module for fine-tuning: normalised (N, C, S, S) views -> (N, num_features)."""
+    """Function that copies the encoder's module for fine-tuning: normalised (N, C, S, S) views -> (N, num_features)."""
     untrained: Callable[[int], nn.Module]
-    """The same architecture with new weights from a seed."""
+    """Function from a seed to a module of the same architecture with random weights."""
     train: ImageSource
-    """Labelled, as is `test`; both have the same classes."""
+    """Labelled training images."""
     test: ImageSource
+    """Labelled test images of the same classes, used for the final result alone and never to choose a setting."""
     budget: Budget
     options: ProtocolOptions
     seed: int
     device: torch.device
     features: Callable[[Literal["train", "test"]], Features]
-    """Features of all images of a part without augmentation; computed once for all protocols of a call."""
+    """Function that returns the features of all images of a part, without augmentation, computed once for all protocols."""
     listener: Listener
-    """Progress: (what is being done, done, total)."""
+    """Receiver of the progress."""
     pretraining_view: ViewPolicy | None
-    """The distribution T of the pretraining, where it is known."""
+    """View distribution T of the pretraining; None if unknown."""
     semantics: Literal["deepmind", "torchvision"]
+    """Definition of the colour operations, as in the pretraining."""
     workers: int
+    """Number of worker processes that decode images."""
     skipped: SkippedImages
+    """Collector of images that cannot be decoded."""
     validation: NDArray[np.int64] | None = None
-    """Which training images are the data set's own validation part; None: each protocol holds some out."""
+    """Indices of the training images that are the data set's validation part; None: each protocol holds some out."""
     label_sets: tuple[Tensor, Tensor] | None = None
-    """(N, C) of the training and of the test images where each has several labels: 1, -1, or 0 where unknown."""
+    """(N, C) labels of training and test images if images have several: 1, -1, or 0 (unknown)."""
 
     @property
     def num_classes(self) -> int:
-        """One more than the highest label."""
+        """Number of classes: one more than the highest label."""
         assert self.train.labels is not None
         return int(self.train.labels.max()) + 1
 
     def held_out(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(kept, validation) indices of training images: the data set's own part, or a share of every class.
+        """(fitted, validation) indices of training images, by the data set's own part or by a fraction `share` of each class.
 
-        Raises DataError where one of them is empty.
+        Raises DataError if one part is empty.
         """
         if self.validation is not None:
             parts = np.setdiff1d(np.arange(len(self.train)), self.validation), self.validation
@@ -72,13 +76,13 @@ class Job:
             parts = held_out(self.train.labels, share, self.seed)
         if not all(map(len, parts)):
             raise DataError(
-                f"{self.train.description} has {len(parts[0])} images to learn from and {len(parts[1])} to choose settings on; "
+                f"{self.train.description} has {len(parts[0])} images to train on and {len(parts[1])} to choose settings on; "
                 f"both are needed. Give at least two images of a class."
             )
         return parts
 
     def differs(self, *notes: str) -> str:
-        """`Outcome.differs`: the notes, and that of a budget other than the paper's."""
+        """Text for `Outcome.differs` from the notes, and the budget if it is not the paper's."""
         if self.budget != "paper":
             notes = (f"budget {self.budget}", *notes)
         return f"not the paper's protocol: {'; '.join(notes)}" if notes else ""
@@ -86,20 +90,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a protocol found."""
+    """Result of a protocol."""
 
     metrics: dict[str, Score]
-    """In percent; the first one is the protocol's own."""
+    """Metrics by name, in percent; the first one is the protocol's main metric."""
     settings: dict[str, Any]
-    """Every setting that led to it, those chosen on validation images among them."""
+    """All settings of the result, including those chosen on validation images."""
     differs: str = ""
-    """How this differs from the paper's protocol; empty where it does not."""
+    """Differences from the paper's protocol; empty if there are none."""
     caution: str = ""
-    """A reason to doubt the numbers, told with them; empty where there is none."""
+    """Warning about the numbers, shown with them; empty if there is none."""
     variant: str = ""
-    """What tells it from another run of the protocol, for the file's name."""
+    """Name of the protocol's variant, for the file's name."""
     extras: dict[str, Any] = field(default_factory=dict)
-    """What else is worth keeping, ready for JSON (the validation accuracy of every cell of a grid, ...)."""
+    """Further results, ready for JSON, for example the validation accuracy of every setting in a grid."""
 
 
 Protocol = Callable[[Job], Outcome]

@@ -1,4 +1,4 @@
-"""Semi-supervised evaluation: all weights fine-tuned on a part of the labels (BYOL section 4, appendix C.1)."""
+"""Semi-supervised evaluation: fine-tuning of all weights on a part of the labels (BYOL section 4, appendix C.1)."""
 
 import codecs
 from pathlib import Path
@@ -21,13 +21,14 @@ BATCH_SIZE = {"paper": 1024, "default": 32, "smoke": 32}
 
 
 def semi(job: Job) -> Outcome:
-    """Accuracy after fine-tuning on the labelled images, with the rate and epochs that do best on validation images.
+    """Accuracy after fine-tuning on the labelled images; rate and epochs are chosen on validation images.
 
-    Those are held out of the images whose labels are not used, as in the paper. The batch is all labelled images
-    where there are fewer than the protocol's. Nesterov 0.9, cosine decay, no weight decay.
+    Validation images come from the training images whose labels are not used, as in the paper. A batch holds all labelled
+    images if they are fewer than the batch size. The optimizer is SGD with Nesterov momentum 0.9, cosine decay and no
+    weight decay.
 
-    Differs from the paper: rates are multiplied by batch / 256, as the released code does in linear
-    evaluation; of this protocol the paper does not say so.
+    Differs from the paper: rates are multiplied by batch / 256, as the released code does for linear evaluation; the paper
+    does not mention it for this protocol.
     """
     options = job.options.semi
     labelled = labelled_part(job.train, options, job.seed)
@@ -71,9 +72,9 @@ def semi(job: Job) -> Outcome:
 
 
 def _with_validation(job: Job, labelled: Subset) -> tuple[Subset, Subset]:
-    """(labelled, validation) images: a tenth of those without label, or of the labelled where all are.
+    """(labelled, validation) images: validation images are a tenth of the unlabelled images, or of the labelled if all are.
 
-    Raises DataError where all are labelled, and none of them can be spared.
+    Raises DataError if all images are labelled and no class has a second one.
     """
     assert job.train.labels is not None
     indices = np.setdiff1d(np.arange(len(job.train)), labelled.indices)
@@ -98,10 +99,10 @@ def _with_validation(job: Job, labelled: Subset) -> tuple[Subset, Subset]:
 
 
 def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subset:
-    """The images whose labels are used: the same share (or number) of every class, or those that a file names.
+    """Images whose labels are used: the same fraction or number of every class, or the images listed in a file.
 
-    Raises ConfigError for an impossible share, DataError where the file names images that are not there, or where
-    fewer than two classes are left.
+    Raises ConfigError for an impossible fraction or number, DataError if the file lists unknown images or if fewer than
+    two classes are left.
     """
     labels = source.labels
     assert labels is not None
@@ -122,9 +123,9 @@ def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subse
 
 
 def _named(source: ImageSource, file: Path) -> np.ndarray:
-    """Where the images stand that the file lists, one per line: by path, or by file name where that is of one image.
+    """Indices of the images listed in a file, one per line, by path or by a file name that only one image has.
 
-    Published lists name files; ImageNet's are of one image each.
+    Published lists hold file names, which are unique in ImageNet.
     """
     wanted = {line for line in map(str.strip, _lines(file)) if line}
     places: dict[str, list[int]] = {}

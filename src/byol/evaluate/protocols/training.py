@@ -1,4 +1,4 @@
-"""Training on labelled images: the loop, the classifier and the choice among settings that several protocols share."""
+"""Training on labelled images, shared by several protocols: classifier, training loop and grid search."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -27,22 +27,23 @@ from byol.views.views import Views, single
 
 MOMENTUM = 0.9
 PAPER_VALIDATION_IMAGES = 10_009
+"""Number of ImageNet training images that the paper holds out for validation."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting of a grid."""
+    """One combination of settings in a grid."""
 
     rate: float
-    """At the start, for a batch of 256; multiplied by batch / 256."""
+    """Initial learning rate for a batch of 256; it is multiplied by batch / 256."""
     steps: int
     batch_size: int
     weight_decay: float = 0.0
-    """As the optimizer gets it, after whatever the protocol divides it by."""
+    """Weight decay of the optimizer."""
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear layer: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits. The layer starts from 0.
+    """An encoder with a linear layer, initialised with 0: (N, C, S, S) views in [0, 1] -> (N, num_classes) logits.
 
     Differs from the paper: DeepMind's released code starts the layer from Haiku's truncated normal, with bias 0.
     """
@@ -64,17 +65,18 @@ class Classifier(nn.Module):
 
 
 def split(job: Job) -> tuple[Subset, Subset]:
-    """(training, validation) images: the data set's own validation part, or a tenth of every class, at most the paper's
-    10,009 images. Where the budget has a limit, a tenth of it are validation images, and each class gives the same share.
+    """(training, validation) images: the data set's own validation part, or a tenth of every class up to 10,009 images.
+
+    If the budget has a limit, a tenth of it are validation images, and each class gives the same fraction of its images.
     """
-    kept, out = job.held_out(min(0.1, PAPER_VALIDATION_IMAGES / len(job.train)))
+    fitted, out = job.held_out(min(0.1, PAPER_VALIDATION_IMAGES / len(job.train)))
     limit, labels = TRAINING_IMAGES[job.budget], job.train.labels
     assert labels is not None
     if limit:
-        kept = _at_most(limit - limit // 10, kept, labels, job.seed)
+        fitted = _at_most(limit - limit // 10, fitted, labels, job.seed)
         out = _at_most(limit // 10, out, labels, job.seed)
     return (
-        Subset(job.train, kept, f"{job.train.description}, {len(kept)} to train on"),
+        Subset(job.train, fitted, f"{job.train.description}, {len(fitted)} to train on"),
         Subset(job.train, out, f"{job.train.description}, {len(out)} for validation"),
     )
 
@@ -86,24 +88,24 @@ def _at_most(limit: int, indices: NDArray[np.int64], labels: NDArray[np.int64], 
 
 
 def steps_for(epochs: float, num_images: int, batch_size: int) -> int:
-    """Steps of so many passes over the images, at least one."""
+    """Number of steps in `epochs` passes over the images, at least one."""
     return max(1, round(epochs * num_images / batch_size))
 
 
 def batches(
     job: Job, source: ImageSource, batch_size: int, steps: int, policy: ViewPolicy = CROP_AND_FLIP
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """((B, C, S, S) views in [0, 1], (B,) labels) of every step, on the device; the same for the same seed."""
-    about = job.encoder.description
+    """Batches ((B, C, S, S) views in [0, 1], (B,) labels) of all steps, on the device; the seed determines them."""
+    description = job.encoder.description
     views = Views(
-        single(policy, about.image_size), batch_size, job.seed, job.semantics, about.antialias,
+        single(policy, description.image_size), batch_size, job.seed, job.semantics, description.antialias,
         kernels="fused", channels_last=choose_channels_last(True, job.device),
     )  # fmt: skip
     plan = BatchPlan(batch_size, batch_size)
-    resident = load_resident(source, about.in_channels, job.skipped)
+    resident = load_resident(source, description.in_channels, job.skipped)
     if resident is None or len(resident[0]) < batch_size:
         pins = job.device.type == "cuda"
-        feed = DecodingFeed(source, about.in_channels, plan, job.seed, job.workers, job.skipped, pins=pins)
+        feed = DecodingFeed(source, description.in_channels, plan, job.seed, job.workers, job.skipped, pins=pins)
     else:
         assert source.labels is not None
         images, places = resident
@@ -112,17 +114,17 @@ def batches(
     for batch in feed.batches(0, steps, views.crop):
         make = views.finish if batch.cropped else views
         assert batch.labels is not None
-        made = make(batch.images.to(job.device), batch.step, batch.first_row)
-        yield made.view1, batch.labels.to(job.device)
+        view_batch = make(batch.images.to(job.device), batch.step, batch.first_row)
+        yield view_batch.view1, batch.labels.to(job.device)
 
 
 def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Cell, what: str) -> Classifier:
-    """Trains encoder and a new linear layer: SGD with Nesterov momentum, cosine decay to 0, crop and flip.
+    """Trains `encoder` with a new linear layer: SGD with Nesterov momentum, cosine decay to 0, crops and flips.
 
-    Raises NonFiniteError where loss or weights stop being finite.
+    `what` names the training in progress and errors. Raises NonFiniteError if loss or weights are not finite.
     """
-    describes = job.encoder
-    classifier = Classifier(encoder, describes.num_features, job.num_classes, describes.mean, describes.std)
+    original = job.encoder
+    classifier = Classifier(encoder, original.num_features, job.num_classes, original.mean, original.std)
     classifier = classifier.to(job.device)
     if choose_channels_last(True, job.device):
         classifier = classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -152,79 +154,79 @@ def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Ce
 
 
 def pretraining_view(job: Job) -> ViewPolicy:
-    """The pretraining's distribution T. Raises ConfigError where the encoder does not tell it."""
+    """View distribution T of the pretraining. Raises ConfigError if it is unknown."""
     if job.pretraining_view is None:
         raise ConfigError(
-            "linear.pretraining_views needs a run directory: this encoder does not tell its augmentations."
+            "linear.pretraining_views needs a run directory: the augmentations of this encoder's training are not recorded."
         )
     return job.pretraining_view
 
 
 def has_fused_operators(job: Job) -> bool:
-    """Whether views and networks are computed by the operators that this package compiles for CPUs."""
+    """Whether the compiled operators of this package compute views and networks."""
     return choose_kernels("auto", job.device).kind == "fused"
 
 
 def precision(job: Job) -> str:
-    """bf16 where the device computes in it."""
+    """Precision of a training: bf16 if the device has hardware for it, else fp32."""
     return choose_precision("auto", job.device)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
-    """Cosine decay from `peak` to 0, without warm-up."""
+    """Sets the learning rate of a step: cosine decay from `peak` to 0, without warm-up."""
     for group in optimizer.param_groups:
         group["lr"] = peak * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def scores(job: Job, classifier: Callable[[Tensor], Tensor], source: ImageSource) -> Features:
-    """(N, num_classes) logits of the centre views of all images, as `vectors`, with the labels."""
-    about = job.encoder.description
+    """(N, num_classes) logits of the centre views of all images, as `Features.vectors`, with the labels."""
+    description = job.encoder.description
 
     @torch.no_grad()
     def logits(images: Tensor) -> Tensor:
-        return classifier(centre_view(images, about.image_size, antialias=about.antialias))
+        return classifier(centre_view(images, description.image_size, antialias=description.antialias))
 
-    return extract(logits, source, about.in_channels, job.device, skipped=job.skipped)
-
-
-def percent_correct(found: Features) -> float:
-    """Top-1 accuracy in percent."""
-    return 100 * float((found.vectors.argmax(dim=1) == labels_of(found)).float().mean())
+    return extract(logits, source, description.in_channels, job.device, skipped=job.skipped)
 
 
-def end_of_grid(tried: Sequence[tuple[float, float]]) -> str:
-    """A caution where only the lowest or the highest of three or more rates did best; `tried`: (rate, accuracy) pairs."""
-    rates = sorted({rate for rate, _ in tried})
-    most = max(accuracy for _, accuracy in tried)
-    best = {rate for rate, accuracy in tried if accuracy == most}
+def percent_correct(logits: Features) -> float:
+    """Top-1 accuracy of logits with labels, in percent."""
+    return 100 * float((logits.vectors.argmax(dim=1) == labels_of(logits)).float().mean())
+
+
+def end_of_grid(results: Sequence[tuple[float, float]]) -> str:
+    """Warning if the best of three or more rates is the lowest or highest one, else empty; `results`: (rate, accuracy)."""
+    rates = sorted({rate for rate, _ in results})
+    highest = max(accuracy for _, accuracy in results)
+    best = {rate for rate, accuracy in results if accuracy == highest}
     if len(rates) < 3 or best & set(rates[1:-1]):
         return ""
     end = "highest" if rates[-1] in best else "lowest"
-    return f"the {end} of {len(rates)} rates, {max(best):g}, did best on the validation images: others beyond it may do better"
+    return f"the {end} of {len(rates)} rates, {max(best):g}, did best on the validation images: rates beyond it may do better"
 
 
 def search(
     job: Job, start: Callable[[], nn.Module], train: ImageSource, validation: ImageSource, cells: Sequence[Cell]
 ) -> tuple[Cell, Classifier, list[dict[str, Any]]]:
-    """(best cell, its classifier, what every cell reached on the validation images).
+    """(best cell, its classifier, settings and validation accuracy of every cell).
 
-    A cell whose loss or logits stop being finite counts as 0. Raises NonFiniteError or EncoderError where all do.
+    A cell with a non-finite loss or logits counts as accuracy 0. Raises NonFiniteError or EncoderError if all cells do.
     """
     best: tuple[float, Cell, Classifier] | None = None
-    tried: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for number, cell in enumerate(cells, start=1):
         what = f"training {number} of {len(cells)}"
         encoder = start()
         try:
             classifier = train_classifier(job, encoder, train, cell, what)
-            reached = percent_correct(scores(job, classifier, validation))
+            accuracy = percent_correct(scores(job, classifier, validation))
         except (NonFiniteError, EncoderError) as error:
-            tried.append({**asdict(cell), "accuracy": 0.0, "failed": str(error)})
-            if len(tried) == len(cells) and best is None:
+            results.append({**asdict(cell), "accuracy": 0.0, "failed": str(error)})
+            if len(results) == len(cells) and best is None:
                 raise
             continue
-        tried.append({**asdict(cell), "accuracy": reached})
-        if best is None or reached > best[0]:
-            best = (reached, cell, classifier)
+        results.append({**asdict(cell), "accuracy": accuracy})
+        if best is None or accuracy > best[0]:
+            best = (accuracy, cell, classifier)
     assert best is not None
-    return best[1], best[2], tried
+    return best[1], best[2], results

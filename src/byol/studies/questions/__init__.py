@@ -1,1 +1,1 @@
-"""One file per study; each holds a `Study`, and is found by being here."""
+"""Files with one `Study` each; every file in this folder is read."""

@@ -1,4 +1,4 @@
-"""Does it help where the target varies less than the source? Five designs, each on source, target and both."""
+"""Does it help if the target varies less than the source? Five designs, each on source, target and both."""
 
 from dataclasses import replace
 
@@ -12,7 +12,8 @@ SMALL_CROPS = {
     "asymmetry.small_area": (0.05, 0.25),
 }
 COMPUTE_OF_SMALL_CROPS = 1 + 6 * 3 / 8 * (24 / 32) ** 2
-"""In that of none, at 32 px: six forwards with gradient (3 each) of small views beside two (and two without, 1 each)."""
+"""Relative cost of an image with small crops at 32 px. Without them it has two passes with gradient (cost 3 each) and two
+without (cost 1 each); six small crops add six passes with gradient."""
 FEWER = "MultiCrop, source, at equal compute"
 PAPER_CROPS = {
     "views.view1.crop_area": (0.14, 1.0),
@@ -21,16 +22,20 @@ PAPER_CROPS = {
 }
 SIDED = {
     "ScaleMix": ("asymmetry.scale_mix", "source", 67.6),
-    "RandAugment": ("asymmetry.strong_augmentation", "source", None),  # its table has it with the next: 67.2
+    "RandAugment": (
+        "asymmetry.strong_augmentation",
+        "source",
+        None,
+    ),  # its table has only the combination with the next: 67.2
     "crop and flip alone": ("asymmetry.weak_augmentation", "target", None),
     "batch norm in parts": ("asymmetry.split_batch_norm", "source", 66.3),
     "mean of two views": ("asymmetry.mean_encoding", "target", 67.7),
 }
-"""Setting, the side where the paper applies it, and its accuracy there. Batch norm: its target's statistics are of more
-images than its source's, where its baseline has parts of the batch on both sides."""
+"""(setting, side where the paper applies it, accuracy there) of each design. For batch norm in parts, the paper's target
+has statistics over more images than its source; its baseline has parts of the batch on both sides."""
 AUGMENTED = "RandAugment, source; crop and flip alone, target"
 IN_COLOUR = ("RandAugment",)
-"""What the tiny scale's images have no colours for."""
+"""Designs that need colour images, which scale tiny does not have."""
 
 VARIANTS = (
     Variant("none", {}, 65.8),

@@ -1,4 +1,4 @@
-"""How much does each method lean on each augmentation? Colour images only."""
+"""How much does each method depend on each augmentation? The study needs colour images."""
 
 from dataclasses import replace
 from typing import Any
@@ -44,7 +44,7 @@ REMOVED = {
     "crop and colour": ({**NO_FLIP, **NO_BLUR, **NO_SOLARIZE}, 70.7, 64.2),
     "crop and blur": ({**NO_FLIP, **NO_COLOUR, **NO_SOLARIZE}, 61.1, 41.7),
 }
-TOLD = ("all", "no colour", "crop only")
+TINY_SET = ("all", "no colour", "crop only")
 
 AUGMENTATIONS = Study(
     name="augmentations",
@@ -75,7 +75,7 @@ AUGMENTATIONS = Study(
         Contrast("colour is worth more than blur to BYOL", {"byol no blur": 1, "byol no colour": -1}, 7.8),
     ),
     scales={
-        "tiny": replace(TINY_COLOUR, variants=tuple(f"{m} {name}" for m in ("byol", "simclr") for name in TOLD)),
+        "tiny": replace(TINY_COLOUR, variants=tuple(f"{m} {name}" for m in ("byol", "simclr") for name in TINY_SET)),
         "small": SMALL,
         "paper": PAPER,
     },

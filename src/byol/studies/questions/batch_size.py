@@ -1,4 +1,4 @@
-"""How small may the batch be that batch norm and the negatives see, when the optimizer's batch stays?"""
+"""How small may the micro-batches of batch norm and negatives be, at one optimizer batch?"""
 
 from dataclasses import replace
 
@@ -16,16 +16,17 @@ from byol.studies.study import (
 )
 
 OURS, PAPERS = (256, 128, 64, 32, 16, 8, 4), (4096, 2048, 1024, 512, 256, 128, 64)
-"""Micro-batches: with the optimizer's batch of 256, and with the paper's of 4096."""
+"""Micro-batch sizes with our optimizer batch of 256, and with the paper's of 4096."""
 ACCURACIES = {
     "byol": (72.5, 72.4, 72.2, 72.2, 71.8, 69.6, 59.7),
     "simclr": (67.9, 67.8, 67.4, 66.5, 64.3, 63.6, 59.2),
 }
-"""With the paper's micro-batches; beside ours, too, largest to smallest."""
-TOLD, TRUE = (256, 32, 8), (64, 16)
+"""Accuracies in the paper by method, from the largest micro-batch to the smallest."""
+TINY_SIZES, TRUE_SIZES = (256, 32, 8), (64, 16)
+"""Micro-batch sizes at scale tiny, and sizes of true batches without micro-batches."""
 QUESTION = "What do batch norm and the negatives lose in small batches, at one optimizer batch of {}?"
 OF_PAPER = " of 4096"
-"""Ends the names of the variants with the paper's micro-batches."""
+"""Suffix of the names of variants with the paper's micro-batches."""
 
 
 def _variants(method: str) -> tuple[Variant, ...]:
@@ -42,7 +43,7 @@ def _variants(method: str) -> tuple[Variant, ...]:
     )
     true = tuple(
         Variant(f"{method} {size}, true batch", {**own, "batch_size": size, "method.tau_reference_batch": 256})
-        for size in TRUE
+        for size in TRUE_SIZES
     )
     return accumulated + true
 
@@ -80,11 +81,11 @@ BATCH_SIZE = Study(
     variants=(*_variants("byol"), *_variants("simclr")),
     shapes=(*_shapes(OURS, ""), *_shapes(PAPERS, OF_PAPER)),
     scales={
-        "tiny": replace(TINY, settings={**TINY.settings, "batch_size": 256}, variants=_names(TOLD)),
+        "tiny": replace(TINY, settings={**TINY.settings, "batch_size": 256}, variants=_names(TINY_SIZES)),
         "small": replace(
             SMALL,
             settings={**SMALL.settings, "batch_size": 256},
-            variants=(*_names(OURS), *_names(TRUE, ", true batch")),
+            variants=(*_names(OURS), *_names(TRUE_SIZES, ", true batch")),
         ),
         "paper": replace(PAPER, variants=_names(PAPERS, OF_PAPER), question=QUESTION.format(4096)),
     },

@@ -19,7 +19,7 @@ VARIANTS = (
 
 
 def _all_but(own_width: str) -> tuple[str, ...]:
-    """Without the width that depth 2-2 has at this scale: it is the same training."""
+    """Names of all variants but the width of depth 2-2 at this scale, which is the same training."""
     return tuple(variant.name for variant in VARIANTS if variant.name != own_width)
 
 

@@ -1,4 +1,4 @@
-"""What does the loss need its vectors normalised by?"""
+"""Which normalisation of its vectors does the loss need?"""
 
 from byol.studies.study import PAPER, PAPERS_ABLATIONS, SMALL, TINY, Collapse, Contrast, Study, Variant
 

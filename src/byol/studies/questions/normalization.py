@@ -1,4 +1,4 @@
-"""Is it batch norm that keeps BYOL from collapsing, and where? (Imbue's six rows, group norm, and none at all.)"""
+"""Which normalisation keeps BYOL from collapsing, and where? Imbue's six rows, group norm, and no normalisation."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Predictor, target network, negatives: which of them are needed, and when?"""
+"""Which of predictor, target network and negatives are needed, and when?"""
 
 from dataclasses import replace
 from typing import Any
@@ -23,9 +23,9 @@ SWEEP = {
     (0.5, 0.01): 70.9, (0.5, 0.1): 72.0, (0.5, 0.3): 72.7, (0.5, 1.0): 72.7, (0.5, 3.0): 72.6, (0.5, 10.0): 72.5,
     (1.0, 0.01): 53.9, (1.0, 0.3): 72.7, (1.0, 1.0): 72.7, (1.0, 3.0): 72.6, (1.0, 10.0): 72.6,
 }  # fmt: skip
-"""(beta, alpha): the paper's accuracy, with predictor and target."""
+"""Accuracy in the paper by (beta, alpha), with predictor and target network."""
 RATES = {0.0: 0.01, 2.0: 62.8, 10.0: 66.6, 20.0: 66.3}
-"""Of the predictor, as multiples, without the average."""
+"""Accuracy in the paper by multiple of the predictor's learning rate, with a stop-gradient target."""
 BOTH_RATES = {
     1.0: {1.5: 25.7, 5.0: 66.7},
     1.5: {1.0: 1.4, 1.5: 9.2, 2.0: 55.2, 5.0: 61.5, 10.0: 66.0},
@@ -33,7 +33,8 @@ BOTH_RATES = {
     5.0: {1.0: 1.5, 1.5: 2.5, 2.0: 2.5, 5.0: 20.5, 10.0: 60.5},
     10.0: {1.0: 0.1, 1.5: 2.1, 2.0: 1.9, 5.0: 2.8, 10.0: 8.3},
 }
-"""[projector's][predictor's], without the average; those of the predictor alone that RATES lacks."""
+"""Accuracy in the paper by multiples of the projector's and of the predictor's learning rate, with a stop-gradient target.
+Projector 1 holds the predictor's multiples that RATES lacks."""
 
 PREDICTOR = Study(
     name="predictor",

@@ -1,4 +1,4 @@
-"""How slowly should the target follow?"""
+"""How slowly should the target network follow the online network?"""
 
 from dataclasses import replace
 
@@ -28,7 +28,9 @@ TARGET_RATE = Study(
     scales={
         "tiny": TINY,
         "small": SMALL,
-        "paper": replace(PAPER, variants=tuple(TABLE)),  # its batch is 4096: there is nothing to scale
+        "paper": replace(
+            PAPER, variants=tuple(TABLE)
+        ),  # all but the last variant: with a batch of 4096 there is nothing to scale
     },
     source="BYOL Table 5a, section 3",
     paper_metric="ImageNet linear top-1, %",

@@ -1,11 +1,11 @@
-"""How sensitive is BYOL to learning rate and weight decay? Multiples of the recipe's own."""
+"""How sensitive is BYOL to learning rate and weight decay? The variants are multiples of the recipe's values."""
 
 from dataclasses import replace
 
 from byol.studies.study import PAPER, PAPERS_ABLATIONS, SMALL, TINY, Contrast, Study, Variant
 
 OURS, PAPERS = (0.6, 1e-4), (0.3, 1e-6)
-"""Base rate and decay of the `sample` recipe and of the paper's 300 epochs."""
+"""(base learning rate, weight decay) of the recipe `sample` and of the paper's 300 epochs."""
 RATES = {
     "1/30": (1 / 30, 34.8), "1/3": (1 / 3, 65.0), "2/3": (2 / 3, 71.7), "1": (1, 72.5), "4/3": (4 / 3, 72.3),
     "5/3": (5 / 3, 71.5), "10/3": (10 / 3, 69.4),
