@@ -254,7 +254,7 @@ MUTATIONS = [
     Mutation("every start is from elsewhere", "build/starts.py", "start.get(\"how\") == ELSEWHERE", "True", "tests/unit/test_import_timm.py"),
     Mutation("the start's network is not taken", "build/settings.py", "(network_of_start(config.encoder), f", "({}, f", "tests/unit/test_import_timm.py"),
     Mutation("a second training forgets the averages", "build/encoder.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/test_import_timm.py"),
-    Mutation("a resume compares with what was asked", "commands/resume.py", "changes = overrides_between(before.config, config)", "changes = named", "tests/integration/test_training.py"),
+    Mutation("a resume compares with what was asked", "commands/resume.py", "changes = changed_settings(before.config, config)", "changes = named", "tests/integration/test_training.py"),
     Mutation("pace looks into the second part", "engine/pace.py", "min(CORRECTION, 1 / len(self.tested))", "CORRECTION", MINUTES),
     Mutation("nothing kept back for slowing", "training/plan.py", "minutes * (1 - SLOWING)", "minutes", MINUTES),
     Mutation("pace thinks that all parts cost the same", "engine/pace.py", "sum(self.tested) / len(self.tested) - self.tested[0]", "0", MINUTES),

@@ -14,7 +14,7 @@ import torch
 import byol
 from byol.build.settings import Asked
 from byol.cli.main import main
-from byol.config import Config, EncoderConfig, override, validate
+from byol.config import Config, EncoderConfig, replaced, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.open import profile
@@ -102,9 +102,9 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     images_per_second: float, settings: dict, expected: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 16, 0))
-    base = override(byol.recipes.recipe("small").config, SMALL)
+    base = replaced(byol.recipes.recipe("small").config, SMALL)
     recipe = Recipe(base, "", "", "", sizes=SIZES)
-    config = override(base, settings)
+    config = replaced(base, settings)
     began = time.monotonic()
     seen = profile(PICTURES, SkippedImages())
     found = plan(
@@ -121,7 +121,7 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
 def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {16: 400.0, 24: 200.0, 32: 100.0}
     monkeypatch.setattr(plan_module, "train_a_little", lambda config, *_: (rates[config.views.size], 16, 0))
-    config = override(byol.recipes.recipe("small").config, {**SMALL, "views.growth": (0.5, 0.75)})
+    config = replaced(byol.recipes.recipe("small").config, {**SMALL, "views.growth": (0.5, 0.75)})
     seen = profile(PICTURES, SkippedImages())
     began = time.monotonic()
     found = plan(
@@ -149,7 +149,7 @@ def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
     rate = (images_per_second, 16, 0)
     monkeypatch.setattr(plan_module, "train_a_little", lambda config, *_: (measured.append(config), rate)[1])
     recipe = byol.recipes.recipe("tonight")
-    config, seen = override(recipe.config, settings), profile(PICTURES, SkippedImages())
+    config, seen = replaced(recipe.config, settings), profile(PICTURES, SkippedImages())
     found = plan(TimeLimit(15, time.monotonic()), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks())
     assert (found.config.encoder.width, found.config.views.growth) == expected
     assert len(measured) == len(set(measured))  # what two sizes share is measured once
@@ -158,13 +158,13 @@ def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
 def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
     monkeypatch.setattr(plan_module, "train_a_little", lambda *given: (measured.append(given), (50, 16, 0))[1])
-    base = override(byol.recipes.recipe("small").config, SMALL)
+    base = replaced(byol.recipes.recipe("small").config, SMALL)
     recipe = Recipe(
         base, "", "", "", sizes=(Size("wide", {"encoder.width": 1.0}, least_images=100_000), Size("narrow"))
     )
     seen = profile(PICTURES, SkippedImages())
     for width in (0.25, base.encoder.width):  # the recipe's own, too, where the user names it
-        asked = override(base, {"encoder.width": width})
+        asked = replaced(base, {"encoder.width": width})
         found = plan(
             TimeLimit(1.1, time.monotonic()),
             Asked(asked, recipe, frozenset({"encoder.width"})),
@@ -182,7 +182,7 @@ def planned_small(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Config:
     """What the recipe `small` plans where little can be trained on."""
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (50, 16, 0))
     recipe, seen = byol.recipes.recipe("small"), profile(PICTURES, SkippedImages())
-    config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
+    config = replaced(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
     asked = Asked(config, recipe, frozenset(settings))
     return plan(TimeLimit(1.1, time.monotonic()), asked, PICTURES, seen, Ranks()).config
 
@@ -205,7 +205,7 @@ def test_plan_leaves_everything_to_a_start_from_weights(
         weights = {"encoder.init": str(tmp_path)}
         write_description(tmp_path, EncoderDescription("resnet18", {}, 512, 3, 32, (0.5,) * 3, (0.25,) * 3, True))
     kept, recipes = planned_small(monkeypatch, **weights), byol.recipes.recipe("small").config
-    assert (kept.encoder, kept.method) == (override(recipes, weights).encoder, recipes.method)
+    assert (kept.encoder, kept.method) == (replaced(recipes, weights).encoder, recipes.method)
     assert (kept.heads, kept.optimizer, kept.batch_size) == (recipes.heads, recipes.optimizer, 256)
 
 
@@ -222,7 +222,7 @@ def test_sizes_of_recipes_are_settings_that_hold() -> None:
     sized = [recipe for recipe in map(byol.recipes.recipe, byol.recipes.RECIPES) if recipe.sizes]
     assert sized
     for recipe in sized:
-        configs = [override(recipe.config, size.settings) for size in recipe.sizes]
+        configs = [replaced(recipe.config, size.settings) for size in recipe.sizes]
         for config in configs:
             validate(config)
         least = [size.least_images for size in recipe.sizes]
@@ -252,11 +252,11 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
 
 def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = byol.recipes.recipe("small")
-    config = override(recipe.config, SMALL)
+    config = replaced(recipe.config, SMALL)
     seen = profile(PICTURES, SkippedImages())
 
     def refused(minutes: float, sentence: str, **settings: Any) -> None:
-        asked = override(config, settings)
+        asked = replaced(config, settings)
         with pytest.raises(ConfigError, match=sentence):
             plan(
                 TimeLimit(minutes, time.monotonic()),

@@ -21,7 +21,7 @@ from torch import nn
 import byol
 from byol.build.networks import build_method
 from byol.commands.resume import resume
-from byol.config import override
+from byol.config import replaced
 from byol.data.arrays import ArrayImages
 from byol.data.loader import BatchPlan, ResidentFeed
 from byol.data.order import Order
@@ -202,7 +202,7 @@ def test_train_step_averages_gradients_over_micro_batches() -> None:
     """Four micro-batches of a loss without batch norm move the weights, and the target once, as the whole batch does."""
     made = {}
     for micro in (16, 4):
-        method = build_method(override(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3)
+        method = build_method(replaced(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3)
         optimizer = torch.optim.SGD(method.online.parameters(), lr=0.0, momentum=0.9)
         state = State(method, optimizer)
         feed = ResidentFeed(torch.from_numpy(PICTURES).permute(0, 3, 1, 2), None, BatchPlan(16, micro), seed=0)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from byol import recipes
-from byol.config import Config, differences, from_dict, given_settings, override, to_dict, validate
+from byol.config import Config, differences, from_dict, replaced, settings_on_command_line, to_dict, validate
 from byol.errors import ConfigError
 from byol.views.policy import T_PRIME, T
 
@@ -42,13 +42,13 @@ def test_view_defaults_equal_the_papers_table() -> None:
 
 
 def test_override_dotted_name_replaces_one_value() -> None:
-    changed = override(Config(), {"optimizer.name": "sgd", "epochs": 20})
+    changed = replaced(Config(), {"optimizer.name": "sgd", "epochs": 20})
     assert differences(Config(), changed) == ["epochs: 300 -> 20.0", "optimizer.name: lars -> sgd"]
 
 
 def test_override_unknown_name_says_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"optimizer\.nam'.*'optimizer\.name'"):
-        override(Config(), {"optimizer.nam": "sgd"})
+        replaced(Config(), {"optimizer.nam": "sgd"})
 
 
 def test_recipe_simclr_and_simsiam_hold_the_published_values() -> None:
@@ -93,22 +93,22 @@ def test_recipe_unknown_name_says_the_nearest() -> None:
 def test_validate_impossible_value_names_the_setting(setting: str, value: Any) -> None:
     name = "views.std" if setting == "views.mean" else setting
     with pytest.raises(ConfigError, match=name.replace(".", r"\.")):
-        validate(override(Config(), {setting: value}))
+        validate(replaced(Config(), {setting: value}))
 
 
 def test_validate_lars_rate_with_adamw_is_refused() -> None:
     with pytest.raises(ConfigError, match="belong to lars"):
-        validate(override(Config(), {"optimizer.name": "adamw"}))
+        validate(replaced(Config(), {"optimizer.name": "adamw"}))
     small = {"optimizer.name": "adamw", "optimizer.base_learning_rate": 0.005}  # of 256 images: 0.08 at 4096
-    validate(override(Config(), {**small, "batch_size": 256}))
+    validate(replaced(Config(), {**small, "batch_size": 256}))
     with pytest.raises(ConfigError, match=r"at most 0\.000625 with adamw in batches of 4096"):
-        validate(override(Config(), {**small, "batch_size": 4096}))
+        validate(replaced(Config(), {**small, "batch_size": 4096}))
 
 
 @pytest.mark.parametrize("value", ["many", True, None, 1.5])
 def test_override_wrong_type_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match="batch_size"):
-        override(Config(), {"batch_size": value})
+        replaced(Config(), {"batch_size": value})
 
 
 def test_given_settings_are_those_of_the_command_line() -> None:
@@ -124,7 +124,7 @@ def test_given_settings_are_those_of_the_command_line() -> None:
     ]
     words += ["--heads.no-projector-output-norm", "--view", "--views.size", "-1"]
     expected = {"epochs", "optimizer.base_learning_rate", "channels_last", "heads.projector_output_norm", "views.size"}
-    assert given_settings(words) == expected
+    assert settings_on_command_line(words) == expected
 
 
 def test_view_settings_out_of_their_range_are_refused_by_name() -> None:
@@ -137,4 +137,4 @@ def test_view_settings_out_of_their_range_are_refused_by_name() -> None:
         ("blur_sigma", (0.0, 2.0), "rising, above 0"),
     ):
         with pytest.raises(ConfigError, match=rf"^views\.view2\.{name} must be {wanted}; found "):
-            validate(override(Config(), {f"views.view2.{name}": value}))
+            validate(replaced(Config(), {f"views.view2.{name}": value}))

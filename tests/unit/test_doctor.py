@@ -13,7 +13,7 @@ from byol.build.networks import build_method
 from byol.build.settings import Asked
 from byol.cli.main import main
 from byol.commands.doctor import Estimate, estimate, estimate_lines, machine_lines
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.source import ImageSource
@@ -27,7 +27,7 @@ from byol.runtime.hardware import memory_bytes, num_cores
 from byol.training import speed
 from tests.conftest import SMALL
 
-CONFIG = override(recipe("small").config, {**SMALL, "epochs": 2})
+CONFIG = replaced(recipe("small").config, {**SMALL, "epochs": 2})
 PICTURES = ArrayImages(np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8))
 
 
@@ -106,7 +106,7 @@ def test_estimate_counts_broken_images(photos: Path) -> None:
 
 def test_estimate_refuses_what_training_would(photos: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size is 512"):
-        estimated(PICTURES, override(CONFIG, {"batch_size": 512}))
+        estimated(PICTURES, replaced(CONFIG, {"batch_size": 512}))
     for file in photos.rglob("*.jpg"):
         file.write_bytes(b"no picture")
     with pytest.raises(DataError, match="can be decoded"):

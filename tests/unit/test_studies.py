@@ -21,7 +21,7 @@ from byol.build.settings import Asked
 from byol.cli import main as cli
 from byol.cli.pretrain import Pretrain
 from byol.commands.evaluate import evaluate
-from byol.config import Config, override, validate
+from byol.config import Config, replaced, validate
 from byol.data.labelled import labelled_splits
 from byol.data.open import open_source
 from byol.data.sample import open_sample
@@ -74,7 +74,7 @@ def test_study_variants_are_possible_and_differ(name: str, scale) -> None:
     assert len(variants) >= 2 and (scale != "tiny" or len(variants) <= 6)
     assert chosen.expected(scale), "nothing is expected of it"
     assert set(base.variants) <= {v.name for v in chosen.variants}
-    epochs = override(recipe(base.recipe).config, base.settings).epochs
+    epochs = replaced(recipe(base.recipe).config, base.settings).epochs
     passes = {v.name: v.passes for v in variants}
     tasks = plan(chosen, scale, 1, Path("out"))[1:]
     assert len({repr(task.config) for task in tasks}) == len(variants), "two variants are the same training"
@@ -366,7 +366,7 @@ def test_over_seeds_is_students_interval() -> None:
 
 def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(photos: Path, tmp_path: Path) -> None:
     (task, *_) = plan(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
-    encoder = untrained_encoder(replace(task.asked, config=override(task.config, QUICK)), open_source(str(photos)))
+    encoder = untrained_encoder(replace(task.asked, config=replaced(task.config, QUICK)), open_source(str(photos)))
     train, test = labelled_splits(str(photos))
     right = probe_correct(encoder, train, test, 3, torch.device("cpu"))
     found = runs.accuracies(encoder, task)

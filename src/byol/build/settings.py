@@ -7,7 +7,7 @@ import numpy as np
 
 from byol.build.cautions import cautions
 from byol.build.starts import network_of_start, starts_elsewhere
-from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, override
+from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, replaced
 from byol.data.open import DataProfile
 from byol.encoder.encoder_file import read_description
 from byol.engine.step import Schedule
@@ -115,7 +115,7 @@ def _fit_to_weights(config: Config, asked: Asked, notes: list[str]) -> Config:
         ),
     ):
         before = config
-        config = override(config, {name: value for name, value in settings.items() if name not in asked.given})
+        config = replaced(config, {name: value for name, value in settings.items() if name not in asked.given})
         if changed := differences(before, config):
             notes.append(f"{why}: {'; '.join(changed)}")
     return config

@@ -25,7 +25,7 @@ from byol.cli.prepare import CheckData, Doctor, Preview, run_check_data, run_doc
 from byol.cli.pretrain import Demo, Pretrain, Recipes, run_demo, run_pretrain, run_recipes
 from byol.cli.report import Diagnose, Report, run_diagnose, run_report
 from byol.cli.study import RunStudy, run_study
-from byol.config import given_settings
+from byol.config import settings_on_command_line
 from byol.errors import ByolError, nearest
 from byol.recipes import recipe
 from byol.runtime.version import VERSION
@@ -120,7 +120,7 @@ def parse(name: str, arguments: list[str]) -> Any:
     else:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
     if kind in (Pretrain, Demo, Doctor, Preview):
-        options = replace(options, given=given_settings(arguments))
+        options = replace(options, given=settings_on_command_line(arguments))
     return options
 
 

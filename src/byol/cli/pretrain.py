@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from byol.cli.options import USAGE_ERROR, DataPlace, Place
-from byol.config import Config, overrides, settings_of
+from byol.config import Config, changed_settings, pick
 from byol.errors import ByolError
 from byol.recipes import RECIPES, recipe
 
@@ -97,10 +97,10 @@ def _continue(options: Pretrain, path: str, console: "Console") -> "Run":
 
     if options.minutes is not None:
         console.say(f"{path} continues with its own plan; --minutes has no effect")
-    changed = overrides(recipe(options.recipe).config, options.config)
+    changed = changed_settings(recipe(options.recipe).config, options.config)
     return resume(
         path,
-        overrides=changed | settings_of(options.config, options.given),  # those that equal the recipe's, too
+        overrides=changed | pick(options.config, options.given),  # those that equal the recipe's, too
         accept_changes=options.accept_changes,
         data=options.place.spec(options.data) if options.data else None,
         say=console.say,

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from byol.build.settings import Asked, Resolved, resolve
-from byol.config import dotted_names, override, to_dict, validate
+from byol.config import dotted_names, replaced, to_dict, validate
 from byol.data.open import DataProfile, as_source, open_source, profile
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec, as_spec
@@ -70,7 +70,7 @@ def pretrain(
     start_time, listener = time.monotonic(), Listener(say, step=show)
     named = {**settings, **(overrides or {})}
     chosen = find_recipe(recipe)
-    asked = Asked(override(chosen.config, named), chosen, frozenset(dotted_names(named)))
+    asked = Asked(replaced(chosen.config, named), chosen, frozenset(dotted_names(named)))
     limit = None if minutes is None else TimeLimit(minutes, start_time)
     if isinstance(data, str | Path | DataSpec):
         spec = as_spec(data)

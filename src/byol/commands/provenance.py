@@ -5,7 +5,7 @@ from typing import Any
 
 from byol.build.networks import method_parts
 from byol.build.trained_run import TrainedRun
-from byol.config import Config, overrides
+from byol.config import Config, changed_settings
 from byol.encoder.encoder_file import read_description, run_of
 from byol.errors import ByolError
 from byol.evaluate.results import read_results
@@ -23,7 +23,7 @@ def provenance_of_run(run: Path, weights: str) -> dict[str, Any]:
     try:
         trained = TrainedRun.open(folder)
         config = trained.config
-        changed = overrides(recipe(trained.recipe).config, trained.asked)
+        changed = changed_settings(recipe(trained.recipe).config, trained.asked)
         name = Path(trained.data.data).name or "images from Python"
         tau = f"tau from {config.method.tau_base:g} ({config.method.tau_schedule})"
         training = {

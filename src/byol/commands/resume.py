@@ -10,8 +10,7 @@ from typing import Any
 from torch import nn
 
 from byol.build.trained_run import TrainedRun, without_start
-from byol.config import RUN_SETTINGS, Config, differences, override, to_dict, validate
-from byol.config import overrides as overrides_between
+from byol.config import RUN_SETTINGS, Config, changed_settings, differences, replaced, to_dict, validate
 from byol.data.open import as_source, open_source
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec
@@ -47,12 +46,12 @@ def resume(
     directory = RunDirectory.open(Path(path))
     record = directory.record()
     before = TrainedRun.of(directory, record)
-    named = overrides_between(before.asked, override(before.asked, overrides or {}))
-    config = override(before.config, named)
-    changes = overrides_between(before.config, config)
+    named = changed_settings(before.asked, replaced(before.asked, overrides or {}))
+    config = replaced(before.config, named)
+    changes = changed_settings(before.config, config)
     if changes:
         _require_accepted(before, config, changes, accept_changes)
-        record |= {"asked": to_dict(override(before.asked, changes)), "config": to_dict(config)}
+        record |= {"asked": to_dict(replaced(before.asked, changes)), "config": to_dict(config)}
     with join_ranks() as ranks, directory.lock() if ranks.is_first else contextlib.nullcontext():
         listener = Listener(say, step=show) if ranks.is_first else SILENT
         ranks.require_same("continues", APART)
@@ -80,7 +79,7 @@ def _require_accepted(before: TrainedRun, config: Config, changes: dict[str, Any
     """Raises ConfigError where the changes need `--accept-changes`, or cannot be made at all."""
     learned = {name: value for name, value in changes.items() if name not in RUN_SETTINGS}
     if learned and not accepts:
-        lines = differences(before.config, override(before.config, learned))
+        lines = differences(before.config, replaced(before.config, learned))
         raise ConfigError(
             f"A resumed run keeps its settings; these differ: {'; '.join(lines)}. Start a new run for them, or "
             f"accept them with --accept-changes."

@@ -16,13 +16,13 @@ from byol.config.config import (
 from byol.config.limits import validate
 from byol.config.settings import (
     as_options,
+    changed_settings,
     differences,
     dotted_names,
     from_dict,
-    given_settings,
-    override,
-    overrides,
-    settings_of,
+    pick,
+    replaced,
+    settings_on_command_line,
     to_dict,
 )
 
@@ -39,13 +39,13 @@ __all__ = [
     "ViewConfig",
     "ViewsConfig",
     "as_options",
+    "changed_settings",
     "differences",
     "dotted_names",
     "from_dict",
-    "given_settings",
-    "override",
-    "overrides",
-    "settings_of",
+    "pick",
+    "replaced",
+    "settings_on_command_line",
     "to_dict",
     "validate",
 ]

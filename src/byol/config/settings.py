@@ -30,7 +30,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
     return kind(**arguments)
 
 
-def override(config: Config, overrides: Mapping[str, Any]) -> Config:
+def replaced(config: Config, overrides: Mapping[str, Any]) -> Config:
     """A copy with dotted settings replaced, e.g. {"optimizer.name": "sgd", "epochs": 20}."""
     tree = to_dict(config)
     for dotted, value in overrides.items():
@@ -44,13 +44,13 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
     return from_dict(Config, tree)
 
 
-def overrides(old: Config, new: Config) -> dict[str, Any]:
-    """What `override` needs to make `new` from `old`."""
+def changed_settings(old: Config, new: Config) -> dict[str, Any]:
+    """What `replaced` needs to make `new` from `old`."""
     before, after = dotted_names(to_dict(old)), dotted_names(to_dict(new))
     return {name: after[name] for name in before if before[name] != after[name]}
 
 
-def given_settings(arguments: Sequence[str]) -> frozenset[str]:
+def settings_on_command_line(arguments: Sequence[str]) -> frozenset[str]:
     """The dotted settings that a command line names, as `--optimizer.name sgd` or `--optimizer.name=sgd`."""
     named = {word.partition("=")[0].removeprefix("--") for word in arguments if word.startswith("--")}
     names = {name.replace("-", "_") for name in named}
@@ -71,7 +71,7 @@ def as_options(settings: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def settings_of(config: Config, names: Collection[str]) -> dict[str, Any]:
+def pick(config: Config, names: Collection[str]) -> dict[str, Any]:
     """The values of those dotted settings."""
     return {name: value for name, value in dotted_names(to_dict(config)).items() if name in names}
 
@@ -79,7 +79,7 @@ def settings_of(config: Config, names: Collection[str]) -> dict[str, Any]:
 def differences(old: Config, new: Config) -> list[str]:
     """One line per setting that differs: `name: old -> new`."""
     before = dotted_names(to_dict(old))
-    return [f"{name}: {before[name]} -> {value}" for name, value in overrides(old, new).items()]
+    return [f"{name}: {before[name]} -> {value}" for name, value in changed_settings(old, new).items()]
 
 
 def dotted_names(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from byol.build.settings import Asked, build_schedule, resolve
 from byol.build.views import by_view_size
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.open import DataProfile
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import ImageSource, SkippedImages
@@ -147,7 +147,7 @@ def _sizes(asked: Asked) -> list[tuple[Size, Config]]:
     found: list[tuple[Size, Config]] = []
     for size in sizes or (Size("measured"),):
         settings = {name: value for name, value in size.settings.items() if name not in given}
-        fitting = override(asked.config, settings)
+        fitting = replaced(asked.config, settings)
         if found and found[-1][1] == fitting:
             found[-1] = (Size("as asked", least_images=size.least_images), fitting)
         else:

@@ -4,7 +4,7 @@ import torch
 
 from byol.build.networks import build_method
 from byol.build.training import build_state
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.loader import Batch
 from byol.engine.micro_batches import make_views
 from byol.engine.step import Schedule, train_step
@@ -18,7 +18,7 @@ from tests.conftest import SMALL
 def test_train_step_sets_every_groups_own_rate() -> None:
     rates = {"optimizer.encoder_rate": 0.5, "optimizer.projector_rate": 0.0, "optimizer.predictor_rate": 3.0}
     plain = {"encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (1.0,), "optimizer.name": "sgd"}
-    config = override(Config(), {**SMALL, **plain, "optimizer.momentum": 0.0, **rates})
+    config = replaced(Config(), {**SMALL, **plain, "optimizer.momentum": 0.0, **rates})
     made, device = build_method(config, 3), torch.device("cpu")
     state = build_state(config, made, device, Ranks())
     before = {name: p.clone() for name, p in made.named_parameters()}
