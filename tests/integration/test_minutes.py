@@ -28,7 +28,7 @@ from byol.runtime import checkpoint
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.training import plan as plan_module
-from byol.training.plan import TimeLimit, plan
+from byol.training.plan import TimeLimit, plan_by_time
 from byol.views.views import Views
 from tests.conftest import SMALL
 
@@ -107,7 +107,7 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     config = replaced(base, settings)
     began = time.monotonic()
     seen = profile(PICTURES, SkippedImages())
-    found = plan(
+    found = plan_by_time(
         TimeLimit(66 / 60 / 0.97, began), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
     )  # 60 s are left for training: 6 go to the end, 3 % of the time are kept back
     assert (found.config.encoder.name, found.config.views.size) == expected
@@ -124,7 +124,7 @@ def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatc
     config = replaced(byol.recipes.recipe("small").config, {**SMALL, "views.growth": (0.5, 0.75)})
     seen = profile(PICTURES, SkippedImages())
     began = time.monotonic()
-    found = plan(
+    found = plan_by_time(
         TimeLimit(1.1, began), Asked(config, Recipe(config, "", "", "")), PICTURES, seen, Ranks()
     )  # 66 s, of which 60 are left for training
     assert found.tested == pytest.approx((16 / 400, 16 / 200, 16 / 100))
@@ -150,7 +150,9 @@ def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
     monkeypatch.setattr(plan_module, "train_a_little", lambda config, *_: (measured.append(config), rate)[1])
     recipe = byol.recipes.recipe("tonight")
     config, seen = replaced(recipe.config, settings), profile(PICTURES, SkippedImages())
-    found = plan(TimeLimit(15, time.monotonic()), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks())
+    found = plan_by_time(
+        TimeLimit(15, time.monotonic()), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
+    )
     assert (found.config.encoder.width, found.config.views.growth) == expected
     assert len(measured) == len(set(measured))  # what two sizes share is measured once
 
@@ -165,7 +167,7 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
     seen = profile(PICTURES, SkippedImages())
     for width in (0.25, base.encoder.width):  # the recipe's own, too, where the user names it
         asked = replaced(base, {"encoder.width": width})
-        found = plan(
+        found = plan_by_time(
             TimeLimit(1.1, time.monotonic()),
             Asked(asked, recipe, frozenset({"encoder.width"})),
             PICTURES,
@@ -184,7 +186,7 @@ def planned_small(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Config:
     recipe, seen = byol.recipes.recipe("small"), profile(PICTURES, SkippedImages())
     config = replaced(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
     asked = Asked(config, recipe, frozenset(settings))
-    return plan(TimeLimit(1.1, time.monotonic()), asked, PICTURES, seen, Ranks()).config
+    return plan_by_time(TimeLimit(1.1, time.monotonic()), asked, PICTURES, seen, Ranks()).config
 
 
 def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +246,7 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
     monkeypatch.setattr(Views, "crop", seen_crop)
     source, recipe = ImageFolder(photos, None), byol.recipes.recipe("small")
     seen = profile(source, SkippedImages())
-    found = plan(TimeLimit(1, time.monotonic()), Asked(recipe.config, recipe), source, seen, Ranks())
+    found = plan_by_time(TimeLimit(1, time.monotonic()), Asked(recipe.config, recipe), source, seen, Ranks())
     assert set(cropped) == {seen.short_side} and seen.short_side > 0
     steps = found.config.epochs * len(source) / 8  # the largest power of two up to a quarter of the 40 images
     assert 0 < steps < 54 * 1e6 / 8  # at the rate of decoding, not of the made-up training
@@ -258,7 +260,7 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(minutes: float, sentence: str, **settings: Any) -> None:
         asked = replaced(config, settings)
         with pytest.raises(ConfigError, match=sentence):
-            plan(
+            plan_by_time(
                 TimeLimit(minutes, time.monotonic()),
                 Asked(asked, recipe, frozenset(SMALL) | frozenset(settings)),
                 PICTURES,

@@ -24,7 +24,7 @@ from byol.runtime.hardware import describe_machine
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import FORMAT_VERSION, RunDirectory
-from byol.training.plan import Plan, TimeLimit, plan
+from byol.training.plan import Plan, TimeLimit, plan_by_time
 from byol.training.run import Run
 from byol.training.trainer import APART, OTHER_IMAGES, Trainer
 
@@ -129,7 +129,7 @@ def _plan(request: Request, data: DataProfile, listener: Listener, ranks: Ranks)
         return None
     if request.encoder is not None:
         raise ConfigError("A training of an encoder of your own is planned by epochs: leave minutes out.")
-    planned = plan(limit, request.asked, request.source, data, ranks)
+    planned = plan_by_time(limit, request.asked, request.source, data, ranks)
     listener.say(f"  planned for {limit.minutes:g} min, by a short speed test")
     for note in planned.notes:
         listener.say(f"  {note}")

@@ -70,7 +70,7 @@ class _Trial:
         return len(self.costs) / sum(self.costs)
 
 
-def plan(limit: TimeLimit, asked: Asked, source: ImageSource, seen: DataProfile, ranks: Ranks) -> Plan:
+def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, seen: DataProfile, ranks: Ranks) -> Plan:
     """The largest of the recipe's sizes that trains on enough images in the `limit`.
 
     All ranks measure at once, and do what the first one found. Raises
