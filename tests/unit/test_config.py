@@ -97,11 +97,11 @@ def test_validate_impossible_value_names_the_setting(setting: str, value: Any) -
 
 
 def test_validate_lars_rate_with_adamw_is_refused() -> None:
-    with pytest.raises(ConfigError, match="belong to lars"):
+    with pytest.raises(ConfigError, match="are for lars"):
         validate(replaced(Config(), {"optimizer.name": "adamw"}))
     small = {"optimizer.name": "adamw", "optimizer.base_learning_rate": 0.005}  # of 256 images: 0.08 at 4096
     validate(replaced(Config(), {**small, "batch_size": 256}))
-    with pytest.raises(ConfigError, match=r"at most 0\.000625 with adamw in batches of 4096"):
+    with pytest.raises(ConfigError, match=r"at most 0\.000625 with adamw and batches of 4096"):
         validate(replaced(Config(), {**small, "batch_size": 4096}))
 
 

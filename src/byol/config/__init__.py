@@ -1,4 +1,4 @@
-"""The config of a training, and its settings by dotted name. Imports no torch: the help of the command line is built from it."""
+"""The config of a training. This package imports no torch, so that the command line prints its help quickly."""
 
 from byol.config.config import (
     RUN_SETTINGS,
