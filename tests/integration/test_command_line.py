@@ -206,7 +206,7 @@ def _resume_briefly(run: Path) -> str:
         (["pretrain"], 2, "--data"),
         (["pretrain", "--data", "nowhere"], 1, "no folder or file here"),
         (["pretrain", "--data", "nowhere", "--minutes", "0"], 1, "minutes must be a number above 0; found 0"),
-        (["pretrain", "photos/"], 2, "byol: pretrain takes its images as --data photos/"),
+        (["pretrain", "photos/"], 2, "byol: pretrain needs an option for its images: --data photos/"),
         (["pretrain", "--data", "sample", "--recipe", "cifr10"], 1, "Did you mean 'cifar10'"),
         (["pretrain", "--data", "sample", "--optimizer.nam", "sgd"], 2, "--optimizer.name"),
         (["pretrain", "--data", "sample", "--epochs", "-1"], 1, "epochs must be above 0"),
@@ -263,7 +263,7 @@ def test_torchrun_is_told_what_is_for_one_process(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", "nowhere", "--data", "nothing"])
-    assert ended.value.code == 2 and "evaluate is work for one process" in capsys.readouterr().err
+    assert ended.value.code == 2 and "evaluate runs in one process" in capsys.readouterr().err
 
 
 def test_training_goes_on_when_its_reader_has_gone(trained: tuple[Path, Path], tmp_path: Path) -> None:

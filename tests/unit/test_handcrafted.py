@@ -92,4 +92,4 @@ def test_all_protocols_of_a_baseline_are_those_without_training(
     for run in ("hog", "runs/photos"):
         cli_evaluate.run_evaluate(cli_evaluate.Evaluate(run=run, data="photos", protocol=("all",)))
     assert asked == [("knn", "linear", "linear-fast", "retrieval", "cluster"), tuple(PROTOCOLS)]
-    assert capsys.readouterr().out == "hog has no weights to train, so without semi, finetune, supervised\n"
+    assert capsys.readouterr().out == "hog has no weights to train; left out: semi, finetune, supervised\n"

@@ -1,4 +1,4 @@
-"""The options that many commands share."""
+"""Options that several commands share."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,17 +12,19 @@ USAGE_ERROR = 2
 
 @dataclass(frozen=True)
 class DataPlace:
-    """Where the data sets that are named, not given by path, lie."""
+    """Location of data sets that are given by name."""
 
     data_root: str = ""
-    """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
+    """Folder of the data sets that are given by name; downloads go there. Default: ~/.cache/byol."""
     download: bool = False
-    """Download a data set by name where torchvision can."""
+    """Download a data set given by name, if torchvision can."""
 
     def spec(self, data: str) -> DataSpec:
-        """The images called `data`."""
+        """The data that `data` names, looked for in this location."""
         return DataSpec(data, self.data_root, self.download)
 
 
 Place = Annotated[DataPlace, tyro.conf.arg(name="")]
-Device = Annotated[str, tyro.conf.arg(help="auto, or a torch device.")]
+Device = Annotated[
+    str, tyro.conf.arg(help="Torch device, such as cuda:1. auto: cuda if available, else mps, else cpu.")
+]
