@@ -312,9 +312,9 @@ def test_a_run_goes_on_where_its_images_have_moved_to(photos: Path, tmp_path: Pa
     byol("pretrain", "--data", photos, "--out", tmp_path / "run", "--epochs", "1", *FAST)
     moved = photos.rename(tmp_path / "moved")
     again = ("pretrain", "--resume", tmp_path / "run")
-    assert "If the images have moved, give their new place with --data." in byol(*again, code=1)
+    assert "If the images have moved, give their new location with --data." in byol(*again, code=1)
     said = byol(*again, "--data", moved)
-    assert "resuming" in said and "had finished before" in said and "finished after" not in said
+    assert "resuming" in said and "already finished" in said and "finished after" not in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["data"] == str(moved)
     assert "resuming" in byol(*again)
     (moved / "cat" / "00.jpg").rename(moved / "cat" / "other.jpg")

@@ -104,4 +104,4 @@ def test_plan_has_fewer_epochs_where_they_would_take_too_long(
     found = plan_by_time(limit, Asked(sample.config, sample), train, profile(train, SkippedImages()), Ranks())
     assert found.most_steps == 16 * 12_000 // 64
     assert found.config.epochs == pytest.approx(epochs, abs=0.1)  # of 12,000 images, in 474 seconds
-    assert (found.config.epochs == 16) == ("the 16 asked for, 3,000 steps of 64" in found.notes[-1])
+    assert (found.config.epochs == 16) == ("enough for 16 epochs, 3,000 steps of 64" in found.notes[-1])

@@ -105,7 +105,7 @@ def test_diagnose_of_encodings_that_are_not_finite_says_so() -> None:
 
 
 def test_diagnose_of_a_file_names_the_directory(run: Run, images: Path) -> None:
-    with pytest.raises(RunError, match=r"is a file\. Name the run directory"):
+    with pytest.raises(RunError, match=r"is a file\. Give the run directory"):
         diagnose(checkpoint.saved(run.path / "checkpoints")[-1], str(images))
 
 

@@ -115,7 +115,7 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     steps = found.config.epochs * len(PICTURES) / 16
     assert steps == pytest.approx(60 * images_per_second / 16, rel=0.05)
     assert steps == int(steps)
-    assert found.notes[-1].endswith(f"so {int(steps):,} steps of 16")
+    assert found.notes[-1].endswith(f": {int(steps):,} steps of 16")
 
 
 def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,9 +271,12 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     refused(0, "above 0; found 0")
     refused(float("nan"), "above 0; found nan")
     refused(float("inf"), "above 0; found inf")
-    refused(10, "give one of them", epochs=7)
+    refused(10, "Give only one of them", epochs=7)
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (1.0, 16, 0))
-    refused(1.0, r"60 seconds are too few: \d+ go to the start.*40 steps of 16 images.*take 640 at 1 images/s")
+    refused(
+        1.0,
+        r"60 seconds are too few: start, speed test and report take \d+ seconds.*40 steps of 16 images, takes 640 seconds at 1 images/s",
+    )
     refused(0.1, r"6 seconds are too few")
 
 
@@ -293,7 +296,7 @@ def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monke
     assert run.finished
     record = json.loads((run.path / "run.json").read_text())
     assert record["plan"]["minutes"] == 1
-    assert "so 9" in record["plan"]["notes"][-1] or "so 100" in record["plan"]["notes"][-1]
+    assert ": 9" in record["plan"]["notes"][-1] or ": 100" in record["plan"]["notes"][-1]
     assert record["derived"]["total_steps"] == 39
     assert record["config"]["epochs"] == 39 * 16 / 64
     state = checkpoint.load_newest(run.path / "checkpoints", print)[1]
@@ -337,7 +340,7 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
         main(["pretrain", "--data", str(photos), "--out", str(tmp_path / "run"), "--minutes", "10", *settings])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "planned for 10 min, by a short speed test" in said
+    assert "planned for 10 min with a short speed test" in said
     assert "as asked: " in said
     assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 8
 

@@ -178,7 +178,7 @@ def test_voc_has_several_labels_per_image_and_its_own_metric(run: Path, root: Pa
     assert (row.record["metric"], row.record["paper"]) == ("11-point mAP", 82.5)
     assert 20 < row.record["metrics"]["11-point mAP"]["value"] <= 100
     assert row.record["settings"]["validation_images"] == 8
-    with pytest.raises(ByolError, match="for the protocol linear-fast alone"):
+    with pytest.raises(ByolError, match="only with the protocol linear-fast"):
         smoke(run, ["voc2007"], protocol="finetune", place=DataSpec("", str(root)))
 
 
@@ -192,7 +192,7 @@ def test_transfer_result_of_other_settings_or_weights_is_not_kept(run: Path, pho
     with pytest.raises(ByolError, match="another weights"):
         smoke(run, [f"own={photos}"])
     (run / "transfer" / "linear-fast-smoke" / "own.json").write_text("{}")
-    with pytest.raises(ByolError, match="no result of byol transfer"):
+    with pytest.raises(ByolError, match="not a result of byol transfer"):
         smoke(run, [f"own={photos}"])
 
 
@@ -202,9 +202,9 @@ def test_transfer_result_of_other_settings_or_weights_is_not_kept(run: Path, pho
         (["voc2007=x"], "several labels per image"),
         (["sun397"], "Give its folder as sun397=PATH"),
         (["food10"], "Did you mean 'food101'"),
-        (["a=x", "a=y"], "named twice"),
+        (["a=x", "a=y"], "given twice"),
         (["dtd"], "Add --download, or name the folder"),
-        (["=x"], "neither a data set by name nor NAME=PATH"),
+        (["=x"], "neither the name of a data set nor NAME=PATH"),
     ],
 )
 def test_transfer_bad_sets_get_one_sentence(run: Path, tmp_path: Path, sets: list[str], says: str) -> None:

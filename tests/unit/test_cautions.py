@@ -43,7 +43,7 @@ def test_named_settings_stay_where_others_are_fitted() -> None:
 def test_views_that_show_little_of_photos_are_told(size: int, told: bool) -> None:
     config = replaced(SMALL.config, {"views.size": size})
     notes = resolve(Asked(config, SMALL), SEEN, 300, epochs_are_final=False).notes
-    assert any("show little of images of 224 px" in note for note in notes) == told
+    assert any("lose most detail of images of 224 px" in note for note in notes) == told
 
 
 @pytest.mark.parametrize("epochs", [3, 30])
@@ -56,20 +56,22 @@ def test_share_of_the_start_is_the_product_of_tau(epochs: int) -> None:
 def test_target_that_keeps_its_start_is_told_and_the_advice_helps() -> None:
     config = resolved(300, epochs=20)
     line, _ = said(config, 300)
-    share, advised = int(line.split("keeps ")[1].split(" %")[0]), float(line.split("tau-base ")[1].split()[0])
+    share, advised = int(line.split("still has ")[1].split(" %")[0]), float(line.split("tau-base ")[1].split()[0])
     assert share == round(100 * start_left(build_schedule(config, 300))) > 5
     helped = replaced(config, {"method.tau_base": advised})
     assert start_left(build_schedule(helped, 300)) < 0.02
-    assert "--method.tau-reference-batch 256 would make it" in said(resolved(700, epochs=200), 700)[0]
+    assert "--method.tau-reference-batch 256 would scale it" in said(resolved(700, epochs=200), 700)[0]
     assert said(replaced(config, {"method.name": "simclr"}), 300) == []
     assert said(resolved(50_000), 50_000) == []
     short, _ = said(resolved(300, epochs=1), 300)
-    assert short.endswith("of 4 steps: too few to learn much")
+    assert short.startswith("after 4 steps") and short.endswith(": too few steps to learn much")
 
 
 def test_few_images_for_byol_are_told() -> None:
     line = said(resolved(10_000), 10_000)[-1]
-    assert line.startswith("999,936 images are trained on") and "below 2,000,000 --minutes takes SimCLR" in line
+    assert (
+        line.startswith("999,936 images in all passes together") and "Below 2,000,000 --minutes chooses SimCLR" in line
+    )
     assert said(resolved(20_100), 20_100) == []
     assert said(replaced(resolved(10_000), {"method.name": "simclr"}), 10_000) == []
     assert not any(
@@ -115,7 +117,7 @@ def test_batch_norm_of_few_images_is_told() -> None:
 def test_heads_without_batch_norm_are_told_where_that_was_measured(norm: str, name: str) -> None:
     bare = replaced(resolved(50_000), {"heads.projector_norm": norm, "heads.predictor_norm": norm})
     (line,) = said(bare, 50_000)
-    assert line.startswith(f"{name} in both heads: so the projections collapsed")
+    assert line.startswith(f"{name} in both heads: in byol study normalization the projections collapsed")
     assert said(replaced(bare, {"heads.predictor": "linear"}), 50_000) == []
     assert said(replaced(bare, {"method.name": "simclr"}), 50_000) == []
     assert said(replaced(bare, {"heads.weight_standardization": True}), 50_000) == []

@@ -127,7 +127,7 @@ def test_command_doctor_writes_nothing(
     assert told.count("device ") == 2
     assert "estimate " in told
     assert "warning    view1: a blur" in told
-    assert "images are trained on, every pass counted: few for BYOL" in told
+    assert "images in all passes together are few for BYOL" in told
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -217,7 +217,7 @@ def test_port_that_is_taken_is_a_sentence(address: tuple[str, str], library: Lib
 
 
 def test_images_must_be_named_where_no_run_tells_them(tmp_path: Path) -> None:
-    with pytest.raises(ByolError, match="Name images with --data"):
+    with pytest.raises(ByolError, match="Give them with --data"):
         trained_images(str(tmp_path))
 
 

@@ -92,7 +92,7 @@ def test_training_starts_from_them_with_their_normalisation(tmp_path: Path) -> N
     trained = byol.load(run.path)
     assert torch.equal(trained(IMAGES), started(IMAGES))
     assert trained.description.mean == started.description.mean
-    assert any("those of the encoder in" in line for line in said)
+    assert any("as for the encoder in" in line for line in said)
     shutil.rmtree(tmp_path / "start")  # the run does not need it any more
     target = open_subject(str(run.path), ArrayImages(PICTURES), network="target").encoder
     assert torch.equal(target(IMAGES), started(IMAGES))
@@ -196,7 +196,7 @@ def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
     again = replaced(small.config, {"encoder.init": str(tmp_path / "as it comes")})
     assert fitted(again, small)[0].encoder.norm == "frozen"
     assert any(
-        line.startswith("  to keep the weights it starts from (") and "norm: batch -> frozen" in line for line in said
+        line.startswith("  to preserve the pretrained weights (") and "norm: batch -> frozen" in line for line in said
     )
     assert not torch.allclose(features("moving", **{"encoder.norm": "batch"}), started(IMAGES), rtol=1e-2, atol=1e-2)
 
@@ -225,7 +225,7 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
     description.write_text(json.dumps(json.loads(description.read_text()) | {"provenance": {}}))
     resolved, notes = fitted(config, small)
     assert (resolved.encoder.norm, resolved.optimizer.encoder_rate, resolved.batch_size) == kept
-    assert not any("to keep the weights" in note for note in notes)
+    assert not any("to preserve the pretrained weights" in note for note in notes)
 
 
 def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_path: Path) -> None:
@@ -239,7 +239,8 @@ def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_pat
     found = from_dict(Config, json.loads((again.path / "run.json").read_text())["config"]).encoder
     assert (found.name, found.width, found.stem, found.norm) == ("resnet10", 0.25, "small", "group")
     assert any(
-        line.startswith(f"  the network of {tmp_path / 'first'}: encoder.name: resnet18 -> resnet10") for line in said
+        line.startswith(f"  architecture of the encoder in {tmp_path / 'first'}: encoder.name: resnet18 -> resnet10")
+        for line in said
     )
     with pytest.raises(EncoderError, match=r"of another shape than the one asked for.*set --encoder\.name"):
         byol.pretrain(

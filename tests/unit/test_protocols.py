@@ -450,7 +450,7 @@ def test_results_that_cannot_be_written_are_told_before_the_work(
 
 
 def test_network_target_of_an_encoder_alone_is_refused(encoder: Path, colours: Path) -> None:
-    with pytest.raises(ByolError, match="holds no target network"):
+    with pytest.raises(ByolError, match="has no target network"):
         evaluate(encoder, str(colours), ["knn"], network="target")
 
 

@@ -45,7 +45,7 @@ def test_split_batch_norm_changes_the_chosen_projector(side: str) -> None:
     found = [any(isinstance(m, LocalBatchNorm1d) for m in n.projector.modules()) for n in (made.online, made.target)]
     assert found == [side != "target", side != "source"]
     assert [n for n, _ in made.online.named_parameters()] == [n for n, _ in made.target.named_parameters()]
-    with pytest.raises(ConfigError, match="finds no batch norm in the projector"):
+    with pytest.raises(ConfigError, match="needs batch norm in the projector"):
         build_method(replaced(Config(), {**settings, "heads.projector_norm": "layer"}), 3)
 
 
