@@ -120,15 +120,15 @@ def subject_of(name: str, encoder: Encoder) -> Subject:
 
 
 def _without_weights(name: str, train: ImageSource) -> Subject:
-    seen = profile(train, SkippedImages())
-    channels, size = seen.channels, min(seen.short_side, 32)
+    data_profile = profile(train, SkippedImages())
+    channels, size = data_profile.channels, min(data_profile.short_side, 32)
     module, features = nn.Flatten(), channels * size**2
     if name == HOG:
         if channels > MOST_CHANNELS:
             raise EncoderError(
                 f"hog counts joint colours of at most {MOST_CHANNELS} channels; {train.description} has {channels}. Use pixels instead."
             )
-        size = max(CELLS, min(seen.short_side, 64) // CELLS * CELLS)
+        size = max(CELLS, min(data_profile.short_side, 64) // CELLS * CELLS)
         module, features = Handcrafted(), num_handcrafted(channels)
     mean, std = (0.0,) * channels, (1.0,) * channels
     description = EncoderDescription(None, {}, features, channels, size, mean, std, antialias=True)
@@ -143,15 +143,15 @@ def _timm(name: str, train: ImageSource, seed: int) -> Subject:
     model, _, weights = name.removeprefix(TIMM).partition(":")
     if weights not in ("", "pretrained"):
         raise EncoderError(f"{name} ends in {weights!r}; write {TIMM}{model} or {TIMM}{model}:pretrained.")
-    seen = profile(train, SkippedImages())
-    size = seen.short_side if seen.short_side <= SMALL_IMAGE else LARGE_IMAGE
+    data_profile = profile(train, SkippedImages())
+    size = data_profile.short_side if data_profile.short_side <= SMALL_IMAGE else LARGE_IMAGE
     pretrained = bool(weights)
     settings = {"stem": choose_stem("auto", size, pretrained=pretrained), "pretrained": pretrained}
     with seeded(seed):
-        module = create_encoder(model, in_channels=seen.channels, image_size=size, **settings)
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if seen.channels == 3 else (seen.mean, seen.std)
-    if weights and seen.channels == 3:
+        module = create_encoder(model, in_channels=data_profile.channels, image_size=size, **settings)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if data_profile.channels == 3 else (data_profile.mean, data_profile.std)
+    if weights and data_profile.channels == 3:
         mean, std = pretrained_normalization(model) or (mean, std)
-    features = find_num_features(module, seen.channels, size)
-    description = EncoderDescription(model, settings, features, seen.channels, size, mean, std, True)
+    features = find_num_features(module, data_profile.channels, size)
+    description = EncoderDescription(model, settings, features, data_profile.channels, size, mean, std, True)
     return replace(subject_of(name, Encoder(module, description)), network=weights or "untrained")

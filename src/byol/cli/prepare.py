@@ -72,16 +72,16 @@ def run_preview(options: Preview) -> int:
 
     source = open_source(options.place.spec(options.data), listener=Listener(say=print))
     asked = Asked(options.config, recipe(options.recipe), options.given)
-    found = preview(source, asked, rows=options.rows, draws=options.draws)
-    found.save(Path(options.out))
+    result = preview(source, asked, rows=options.rows, draws=options.draws)
+    result.save(Path(options.out))
     if options.terminal:
         show_picture(Path(options.out))
     if options.parameters:
-        print("\n".join(found.lines()))
-    for warning in found.warnings:
+        print("\n".join(result.lines()))
+    for warning in result.warnings:
         print(f"warning: {warning}")
     print(
-        f"{source.description}: each row is an image, then its views T and T' in turn, {found.size} px; written to {options.out}"
+        f"{source.description}: each row is an image, then its views T and T' in turn, {result.size} px; written to {options.out}"
     )
     return 0
 

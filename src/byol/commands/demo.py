@@ -54,7 +54,7 @@ def demo(
     `given`: dotted names of the settings that the user gave. Unless `epochs` is among them, a training that would take
     longer than MINUTES is shortened.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     config = config or recipe("sample").config
     train, test = open_sample("train"), open_sample("test")
     folders = [Path(out)] if num_seeds == 1 else [Path(out) / f"seed-{seed}" for seed in range(num_seeds)]
@@ -66,10 +66,10 @@ def demo(
         run = start(request, listener)
         runs.append(run)
         if not run.finished or run.signal_number:
-            return DemoResult(runs, {}, {}, time.monotonic() - began)
+            return DemoResult(runs, {}, {}, time.monotonic() - start_time)
         known = {"pixels": correct[0]["pixels"]} if correct else {}  # pixels do not depend on the seed
         correct.append(_all_probes(asked, run, train, test, listener, known))
-    result = DemoResult(runs, _scores(correct), _gains(correct), time.monotonic() - began)
+    result = DemoResult(runs, _scores(correct), _gains(correct), time.monotonic() - start_time)
     content = {
         "scores": _plain(result.scores),
         "gains": _plain(result.gains),

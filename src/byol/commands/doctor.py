@@ -160,7 +160,7 @@ def _product_speed(device: torch.device, kind: torch.dtype, side: int = 1024) ->
     matrix = torch.randn(side, side, device=device).to(kind)
     best = float("inf")
     for _ in range(4):
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         float((matrix @ matrix)[0, 0])
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - start_time)
     return 2 * side**3 / best

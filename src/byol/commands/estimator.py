@@ -71,14 +71,14 @@ class Estimator(TransformerMixin, BaseEstimator):
         source, skipped = _source(X), SkippedImages()
         device = choose_device(self.device)
         encoder = self.encoder_.to(device)
-        found = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped)
+        features = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped)
         if skipped.reasons:
             name, reason = skipped.reasons[0]
             raise DataError(
                 f"{len(skipped)} of {len(source)} images cannot be read, first {name} ({reason}), so the rows would not match "
                 f"the images. Remove these images, or use byol.embed, which writes a name with each row."
             )
-        return found.vectors.numpy()
+        return features.vectors.numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the features: byol0, byol1, ..."""

@@ -154,8 +154,8 @@ def make_job(
     listener: Listener,
 ) -> Job:
     """The input of the protocols."""
-    chosen, skipped = choose_device(device), SkippedImages()
-    encoder = subject.encoder.to(chosen)
+    torch_device, skipped = choose_device(device), SkippedImages()
+    encoder = subject.encoder.to(torch_device)
     cached: dict[str, Features] = {}
 
     def features(part: Literal["train", "test"]) -> Features:
@@ -165,7 +165,7 @@ def make_job(
                 encoder,
                 source,
                 encoder.description.in_channels,
-                chosen,
+                torch_device,
                 skipped=skipped,
                 listener=listener,
                 work=f"reading {part} images",
@@ -181,7 +181,7 @@ def make_job(
         budget=budget,
         options=options,
         seed=seed,
-        device=chosen,
+        device=torch_device,
         features=features,
         listener=listener,
         pretraining_view=subject.pretraining_view,

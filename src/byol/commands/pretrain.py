@@ -71,8 +71,8 @@ def pretrain(
     """
     start_time, listener = time.monotonic(), Listener(say, step=show)
     named = {**settings, **(overrides or {})}
-    chosen = find_recipe(recipe)
-    asked = Asked(replaced(chosen.config, named), chosen, frozenset(dotted_names(named)))
+    base = find_recipe(recipe)
+    asked = Asked(replaced(base.config, named), base, frozenset(dotted_names(named)))
     limit = None if minutes is None else TimeLimit(minutes, start_time)
     if isinstance(data, str | Path | DataSpec):
         spec = as_spec(data)

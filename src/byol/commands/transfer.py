@@ -73,8 +73,8 @@ def transfer(
     require_known(budget)
     if not sets:
         sets = [name for name in TORCHVISION_SETS if name != SEVERAL_LABELS or protocol == "linear-fast"]
-    wanted = [_named(entry, protocol) for entry in ([sets] if isinstance(sets, str) else sets)]
-    names = [name for name, _ in wanted]
+    named_sets = [_named(entry, protocol) for entry in ([sets] if isinstance(sets, str) else sets)]
+    names = [name for name, _ in named_sets]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ConfigError(
             f"{', '.join(sorted(doubled))} is given twice in --sets. Give each data set a different name."
@@ -82,7 +82,7 @@ def transfer(
     folder = Path(out) if out else home(str(encoder)) / "transfer" / f"{protocol}-{budget}"
     make_folder(folder)
     rows = []
-    for name, path in wanted:
+    for name, path in named_sets:
         try:
             parts = _open(name, path, place, seed, listener)
             subject = open_subject(str(encoder), parts.train, seed=seed)
@@ -100,7 +100,7 @@ def transfer(
                 listener.say(f"{name}: kept the result in {file}")
             rows.append(Row(name, record))
         except ByolError as error:
-            if len(wanted) == 1:
+            if len(named_sets) == 1:
                 raise
             listener.say(f"{name}: {error}")
             rows.append(Row(name, None, str(error)))
@@ -170,7 +170,7 @@ def _measure(
     listener: Listener,
 ) -> dict[str, Any]:
     known = TRANSFER_SETS.get(name, UNKNOWN)
-    began = time.monotonic()
+    start_time = time.monotonic()
 
     def work(what: str, done: int, total: int) -> None:
         listener.work(f"{name}, {what}", done, total)
@@ -187,7 +187,7 @@ def _measure(
         validation = known.validation_part(parts.train.labels, seed)
     outcome = find_protocol(protocol)(replace(job, validation=validation))
     paper = getattr(known, PAPER_COLUMN[protocol])
-    return evaluate_record(protocol, subject, job, outcome, time.monotonic() - began) | {
+    return evaluate_record(protocol, subject, job, outcome, time.monotonic() - start_time) | {
         "metric": known.metric,
         "paper": None if math.isnan(paper) else paper,
     }

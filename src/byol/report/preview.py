@@ -49,11 +49,11 @@ class Preview:
 
     def lines(self) -> list[str]:
         """Lines that describe the operations of each view, image by image."""
-        width, found = self.grid.columns, []
+        width, lines = self.grid.columns, []
         for row in range(self.grid.rows):
             words = self.grid.words[row * width : (row + 1) * width]
-            found += [words[0], *(f"  {what}" for what in words[1:])]
-        return found
+            lines += [words[0], *(f"  {what}" for what in words[1:])]
+        return lines
 
 
 def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3) -> Preview:
@@ -64,10 +64,10 @@ def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3)
     validate(asked.config)
     if rows < 1 or draws < 1:
         raise DataError(f"The preview needs at least 1 row and 1 draw; found {rows} rows and {draws} draws.")
-    seen = profile(source, SkippedImages())
+    data_profile = profile(source, SkippedImages())
     fewest = replace(asked.config, batch_size=min(asked.config.batch_size, len(source)), micro_batch_size=0)
-    resolved = resolve(asked, seen, len(source), trial=fewest, epochs_are_final=False).config
+    resolved = resolve(asked, data_profile, len(source), trial=fewest, epochs_are_final=False).config
     short_side = resolved.views.decode_short_side
-    images, names = readable(source, seen.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
+    images, names = readable(source, data_profile.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
     grid = view_grid(plain_views(resolved), images, names, draws=draws)
-    return Preview(grid, resolved.views.size, view_warnings(resolved, seen))
+    return Preview(grid, resolved.views.size, view_warnings(resolved, data_profile))

@@ -12,37 +12,37 @@ SMALLEST_CROP = 12
 """Smallest crop without a warning, in pixels of the image."""
 
 
-def view_warnings(config: Config, seen: DataProfile) -> list[str]:
+def view_warnings(config: Config, profile: DataProfile) -> list[str]:
     """Warnings about the views of a resolved config, one sentence each."""
-    views, found = config.views, []
+    views, warnings = config.views, []
     sides = {"view1": views.view1, "view2": views.view2}
-    if views.size > 2 * seen.short_side:
-        found.append(
-            f"Views of {views.size} px are made from images of {seen.short_side} px, so most of a view is "
-            f"enlarged. Set --views.size {max(8, seen.short_side)} unless this is intended."
+    if views.size > 2 * profile.short_side:
+        warnings.append(
+            f"Views of {views.size} px are made from images of {profile.short_side} px, so most of a view is "
+            f"enlarged. Set --views.size {max(8, profile.short_side)} unless this is intended."
         )
-    if seen.short_side >= 3 * views.size and not views.antialias:
-        found.append(
-            f"Images of {seen.short_side} px are reduced to {views.size} px without antialiasing, as in "
+    if profile.short_side >= 3 * views.size and not views.antialias:
+        warnings.append(
+            f"Images of {profile.short_side} px are reduced to {views.size} px without antialiasing, as in "
             f"the paper: fine patterns become noise. Set --views.antialias to avoid it."
         )
     for name, view in sides.items():
-        found += _blur(name, view, views.size) + _crop(name, view, seen.short_side)
+        warnings += _blur(name, view, views.size) + _crop(name, view, profile.short_side)
     colours = any(v.grayscale_probability or (v.jitter_probability and (v.hue or v.saturation)) for v in sides.values())
-    if colours and seen.channels != 3:
-        found.append(
-            f"The images have {seen.channels} channel{'s' if seen.channels > 1 else ''}: saturation, hue and grayscale "
+    if colours and profile.channels != 3:
+        warnings.append(
+            f"The images have {profile.channels} channel{'s' if profile.channels > 1 else ''}: saturation, hue and grayscale "
             f"have no effect. Views differ only in brightness, contrast, blur, solarization and crops."
         )
-    if colours and seen.channels == 3 and _is_grey(seen):
-        found.append(
+    if colours and profile.channels == 3 and _is_grey(profile):
+        warnings.append(
             "The three channels are equal: if these are grey images stored as colour images, saturation, hue and grayscale have no effect."
         )
     if not any(v.grayscale_probability or v.jitter_probability for v in sides.values()):
-        found.append(
+        warnings.append(
             "No view changes colours, so the encoder can tell images apart by their colour histogram alone (BYOL section 5)."
         )
-    return found
+    return warnings
 
 
 def _blur(name: str, view: ViewConfig, size: int) -> list[str]:
@@ -74,5 +74,5 @@ def _crop(name: str, view: ViewConfig, short_side: int) -> list[str]:
     ]
 
 
-def _is_grey(seen: DataProfile) -> bool:
-    return max(seen.mean) - min(seen.mean) < 1e-3 and max(seen.std) - min(seen.std) < 1e-3
+def _is_grey(profile: DataProfile) -> bool:
+    return max(profile.mean) - min(profile.mean) < 1e-3 and max(profile.std) - min(profile.std) < 1e-3

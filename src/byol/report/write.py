@@ -75,15 +75,15 @@ def write_report(
     if not 2 <= num_images <= MOST_IMAGES:
         raise DataError(f"The number of images must be from 2 to {MOST_IMAGES:,}; found {num_images}.")
     path = _place(Path(runs[0]), out)
-    found = read_runs([Path(run) for run in runs])
+    summaries = read_runs([Path(run) for run in runs])
     looks, listener = _Looks(), Listener(say, show)
     try:
-        source = _open(found[0], as_spec(data), listener) if source is None else source
+        source = _open(summaries[0], as_spec(data), listener) if source is None else source
         looks.description = source.description
-        _fill(looks, found, source, device, num_images, seconds, slow_maps, listener)
+        _fill(looks, summaries, source, device, num_images, seconds, slow_maps, listener)
     except (ByolError, OSError) as error:
         looks.notes.append(f"The images are not shown: {error}")
-    write_atomically(path, _page(found, looks).encode(errors="backslashreplace"))
+    write_atomically(path, _page(summaries, looks).encode(errors="backslashreplace"))
     return path
 
 
@@ -128,25 +128,27 @@ def _fill(
     slow: bool,
     listener: Listener,
 ) -> None:
-    chosen = choose_device(device)
+    torch_device = choose_device(device)
     rate = 0.0
     for number, run in enumerate(runs):
         looks.grids[number] = _grid(run, source)
         try:
-            encoder = _encoder(run).to(chosen)
+            encoder = _encoder(run).to(torch_device)
             if looks.sample is None:
-                began = time.monotonic()
+                start_time = time.monotonic()
                 looks.sample, vectors = draw_sample(
-                    encoder, source, chosen, most=num_images, seconds=seconds, listener=listener
+                    encoder, source, torch_device, most=num_images, seconds=seconds, listener=listener
                 )
-                rate = len(vectors) / max(time.monotonic() - began, 1e-9)
-                looks.cut_short = time.monotonic() - began > seconds and len(vectors) < min(num_images, len(source))
+                rate = len(vectors) / max(time.monotonic() - start_time, 1e-9)
+                looks.cut_short = time.monotonic() - start_time > seconds and len(vectors) < min(
+                    num_images, len(source)
+                )
             else:
-                vectors = embed_sample(encoder, looks.sample, chosen)
+                vectors = embed_sample(encoder, looks.sample, torch_device)
             if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
                 raise DataError("too few of the images can be decoded.")
             looks.runs[number] = look(looks.sample, vectors, slow=slow, listener=Listener(say=looks.notes.append))
-            looks.branches[number] = branches(run, source, chosen, seconds, rate)
+            looks.branches[number] = branches(run, source, torch_device, seconds, rate)
         except ByolError as error:
             looks.notes.append(f"The images of {run.name} are not shown: {error}")
 
@@ -191,12 +193,12 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
         thumbnails=None if thumbnails is None else thumbnails.uri,
         grids={number: place.uri for number, (place, _) in looks.grids.items()},
         has_looks=bool(looks.runs),
-        branches=[(runs[number].name, seen) for number, seen in looks.branches.items()],
+        branches=[(runs[number].name, variances) for number, variances in looks.branches.items()],
         num_images=0 if sample is None else len(sample.indices),
         images=looks.description,
         cut_short=looks.cut_short,
         num_source=0 if sample is None else len(sample.source),
-        has_classes=any(seen["classes"] for seen in looks.runs.values()),
+        has_classes=any(run_content["classes"] for run_content in looks.runs.values()),
         content=content,
         written=time.strftime("%Y-%m-%d %H:%M"),
     )
@@ -218,9 +220,9 @@ def _points(sample: Sample) -> dict[str, Any]:
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[float | None]]:
     """Columns of numbers by name. Of many rows, only every k-th and the last are used."""
     stride = max(1, -(-len(rows) // MOST_ROWS))
-    kept = rows[::stride] if not rows or (len(rows) - 1) % stride == 0 else [*rows[::stride], rows[-1]]
-    names = dict.fromkeys(name for row in kept for name, value in row.items() if isinstance(value, int | float))
-    return {name: [_short(row.get(name)) for row in kept] for name in names}
+    shown_rows = rows[::stride] if not rows or (len(rows) - 1) % stride == 0 else [*rows[::stride], rows[-1]]
+    names = dict.fromkeys(name for row in shown_rows for name, value in row.items() if isinstance(value, int | float))
+    return {name: [_short(row.get(name)) for row in shown_rows] for name in names}
 
 
 def _short(value: Any) -> float | None:

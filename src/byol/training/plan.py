@@ -29,7 +29,7 @@ class TimeLimit:
     """Time limit of a training, from the command to its report."""
 
     minutes: float
-    began: float
+    start_time: float
     """Time of the command, by time.monotonic()."""
     most_epochs: float | None = None
     """Largest number of epochs, even if there is time for more."""
@@ -84,7 +84,7 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
         raise ConfigError(
             f"Minutes ({minutes:g}) and epochs ({config.epochs:g}) are both given. Give only one of them."
         )
-    deadline = limit.began + 60 * minutes * (1 - SLOWING) - END_SECONDS
+    deadline = limit.start_time + 60 * minutes * (1 - SLOWING) - END_SECONDS
 
     def resolved_trial(trial: Config) -> Config:
         resolved = resolve(asked, profile, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=False)

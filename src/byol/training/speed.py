@@ -53,12 +53,12 @@ def decode_some(
             return str(error)
 
     with ThreadPoolExecutor(num_cores()) as pool:
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         results = list(pool.map(read, indices))
         images = [image for image in results if not isinstance(image, str)]
         if images and not are_equal(images):
             list(pool.map(lambda row: views.crop(images[row], 0, row % config.batch_size), range(len(images))))
-        elapsed = time.perf_counter() - began
+        elapsed = time.perf_counter() - start_time
     for index, image in zip(indices, results, strict=True):
         if isinstance(image, str):
             skipped.add(source, index, image)
@@ -88,12 +88,12 @@ def train_a_little(
 
     def step() -> float:
         batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         views_of_step = (make_views(batch, views, device) for _ in range(num_micro_batches))
         train_step(state, views_of_step, num_micro_batches, compute_loss, schedule)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - began
+        return time.perf_counter() - start_time
 
     while True:
         step()  # the first step of a size is slower

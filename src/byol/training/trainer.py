@@ -140,7 +140,7 @@ class Trainer:
             return self._run(run, listener.unfailing(), stop)
 
     def _run(self, run: RunDirectory, listener: Listener, stop: StopRequest) -> Run:
-        began, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
+        start_time, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
         if self.ranks.is_first:
             write_description(run.path, self.description())  # so that a checkpoint can be opened as an encoder
         try:
@@ -159,7 +159,7 @@ class Trainer:
             run.write_skipped(self.skipped.images)
             save_encoder(run.path, self.state.method.encoder, self.description())
             self._record_correction(run)
-            result = _result(end, collapse_verdict, self.state, began, len(self.skipped))
+            result = _result(end, collapse_verdict, self.state, start_time, len(self.skipped))
             if self.state.step > first_step or not _is_written(run, result):
                 run.write("result.json", result)
         self.ranks.gather(None)  # waits until all files are written
@@ -252,13 +252,13 @@ def _is_written(run: RunDirectory, result: dict[str, Any]) -> bool:
     return all(written.get(name) == result[name] for name in ("finished", "step"))
 
 
-def _result(end: LoopEnd, collapse_verdict: str, state: State, began: str, num_skipped: int) -> dict[str, Any]:
+def _result(end: LoopEnd, collapse_verdict: str, state: State, start_time: str, num_skipped: int) -> dict[str, Any]:
     return {
         "finished": end.finished,
         "step": state.step,
         "verdict": collapse_verdict,
         "collapse": end.collapse.as_dict() if end.collapse is not None else None,
-        "began": began,
+        "began": start_time,
         "elapsed_seconds": end.elapsed_seconds,
         "images_per_second": end.images_per_second,
         "num_skipped_images": num_skipped,
