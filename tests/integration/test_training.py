@@ -327,7 +327,7 @@ def test_failed_start_leaves_no_directory(tmp_path: Path) -> None:
 
 def test_resume_changed_data_or_config_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run", epochs=1)
-    with pytest.raises(RunError, match=r"started with 64 images.*now holds 32"):
+    with pytest.raises(RunError, match=r"started with 64 images.*now has 32"):
         resume(tmp_path / "run", source=ArrayImages(PICTURES[:32]))
     with pytest.raises(ConfigError, match=r"these differ: epochs: 1\.0 -> 2\.0\. .*--accept-changes"):
         resume(tmp_path / "run", source=ArrayImages(PICTURES), overrides={"epochs": 2, "batch_size": 16})
@@ -352,7 +352,7 @@ def test_resume_with_a_missing_or_renamed_file_is_refused(photos: Path, tmp_path
     with pytest.raises(RunError, match=r"other images .* the number is equal, but names differ"):
         resume(tmp_path / "run")
     (photos / "cat" / "other.jpg").unlink()
-    with pytest.raises(RunError, match=r"started with 40 images, .* now holds 39"):
+    with pytest.raises(RunError, match=r"started with 40 images, .* now has 39"):
         resume(tmp_path / "run")
 
 
@@ -384,7 +384,7 @@ def test_resume_changed_optimizer_setting_is_used_and_another_optimizer_refused(
         resume(path, source=ArrayImages(PICTURES), overrides=changes, accept_changes=True, say=lambda line: None)
     same, changed = losses(tmp_path / "run"), losses(tmp_path / "other")
     assert same[:5] == changed[:5] and abs(same[7] - changed[7]) > 1e-3
-    with pytest.raises(ConfigError, match=r"the state of sgd, so optimizer.name cannot become lars.*--encoder.init"):
+    with pytest.raises(ConfigError, match=r"the state of sgd, so optimizer.name cannot change to lars.*--encoder.init"):
         resume(
             tmp_path / "run",
             source=ArrayImages(PICTURES),
@@ -571,7 +571,7 @@ def test_non_finite_step_is_skipped_where_asked(tmp_path: Path, monkeypatch: pyt
         PICTURES, out=tmp_path / "run", overrides={**SMALL, "epochs": 5, "on_non_finite": "skip"}, say=said.append
     )
     assert ended.finished
-    assert "1 step skipped, whose gradient was not finite" in said
+    assert "1 step skipped because the gradient was not finite" in said
     trace = losses(tmp_path / "run")
     assert [step for step, loss in enumerate(trace) if loss is None] == [6]
     assert all(bool(t.isfinite().all()) for t in load_file(tmp_path / "run" / "encoder.safetensors").values())
@@ -597,7 +597,7 @@ def test_collapse_stops_a_run_where_asked(tmp_path: Path) -> None:
     areas = {"views.view1.crop_area": (0.999, 1.0), "views.view2.crop_area": (0.999, 1.0)}
     aspects = {"views.view1.crop_aspect": (0.999, 1.0), "views.view2.crop_aspect": (0.999, 1.0)}
     settings = {**still, **areas, **aspects, "stop_on_collapse": True, "collapse_interval_steps": 1}
-    with pytest.raises(CollapseError, match=r"Stopped at step \d+, since stop_on_collapse is set: collapsed"):
+    with pytest.raises(CollapseError, match=r"Stopped at step \d+, because stop_on_collapse is set: collapsed"):
         run(tmp_path / "run", same, **settings)
     assert not json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
     assert len(losses(tmp_path / "run")) < 20

@@ -119,7 +119,7 @@ def test_result_of_other_labels_is_not_kept(run: Path, photos: Path, tmp_path: P
     for turn, labels in enumerate(([0, 1] * 20, [0] * 20 + [1] * 20)):
         pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "table.parquet")
         if turn:
-            with pytest.raises(RunError, match="holds a result with another data"):
+            with pytest.raises(RunError, match="has a result with a different data"):
                 smoke(run, f"own={tmp_path / 'table.parquet'}", out=tmp_path / "out")
         else:
             smoke(run, f"own={tmp_path / 'table.parquet'}", out=tmp_path / "out")

@@ -90,10 +90,10 @@ def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None
     assert not found.is_resident
     slow = replace(found, decoded_per_second=4.0, trained_per_second=100.0)
     assert (slow.images_per_second, slow.seconds) == (4.0, 5 * 16 / 4.0)
-    assert "bound by decoding" in "\n".join(estimate_lines(slow))
+    assert "limited by decoding" in "\n".join(estimate_lines(slow))
     quick = replace(slow, is_resident=True)
     assert (quick.images_per_second, quick.seconds) == (100.0, 5 * 16 / 100.0)
-    assert "bound by training" in "\n".join(estimate_lines(quick))
+    assert "limited by training" in "\n".join(estimate_lines(quick))
 
 
 def test_estimate_counts_broken_images(photos: Path) -> None:

@@ -80,16 +80,14 @@ def test_hog_is_a_baseline_by_name(tmp_path: Path) -> None:
 
 
 def test_hog_refuses_many_channels() -> None:
-    with pytest.raises(EncoderError, match=r"at most 4 channels; .* has 5\. Take pixels"):
+    with pytest.raises(EncoderError, match=r"at most 4 channels; .* has 5\. Use pixels instead"):
         open_subject("hog", ArrayImages(np.zeros((20, 24, 24, 5), dtype=np.uint8)))
 
 
-def test_all_protocols_of_a_baseline_are_those_without_training(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = []
-    monkeypatch.setattr(cli_evaluate, "_run", lambda options, names, *_: asked.append(names) or 0)
-    for run in ("hog", "runs/photos"):
-        cli_evaluate.run_evaluate(cli_evaluate.Evaluate(run=run, data="photos", protocol=("all",)))
-    assert asked == [("knn", "linear", "linear-fast", "retrieval", "cluster"), tuple(PROTOCOLS)]
+def test_all_protocols_of_a_baseline_are_those_without_training(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluations = [cli_evaluate.Evaluate(run, "photos", protocol=("all",)) for run in ("hog", "runs/photos")]
+    assert [cli_evaluate._protocols(evaluation) for evaluation in evaluations] == [
+        ("knn", "linear", "linear-fast", "retrieval", "cluster"),
+        tuple(PROTOCOLS),
+    ]
     assert capsys.readouterr().out == "hog has no weights to train; left out: semi, finetune, supervised\n"

@@ -387,8 +387,8 @@ def test_target_network_is_named_and_is_another_one(photos: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("encoder_name", "protocol", "options", "said"),
     [
-        ("pixels", "finetune", {}, "no weights to train in pixels"),
-        ("hog", "finetune", {}, "no weights to train in hog"),
+        ("pixels", "finetune", {}, "pixels has no weights to train"),
+        ("hog", "finetune", {}, "hog has no weights to train"),
         ("{encoder}", "kn", {}, "no protocol 'kn'. Did you mean 'knn'"),
         ("{encoder}", "linear", {"linear": LinearOptions(pretraining_views=True)}, "does not tell its augmentations"),
         ("{encoder}", "semi", {"semi": SemiOptions(fraction=1.5)}, "semi.fraction must be above 0 and at most 1"),
