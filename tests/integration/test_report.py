@@ -256,7 +256,7 @@ def test_report_says_that_a_study_is_unfinished(runs: Path, tmp_path: Path) -> N
     [
         ((0.01, 1.1, 1.0, 0.999), "collapsed", "0.15"),
         ((0.2, 6.0, 0.9, 0.5), "partially collapsed", "--epochs 4"),
-        ((0.9, 20.0, 0.9, 0.1), "healthy", "one vector"),
+        ((0.9, 20.0, 0.9, 0.1), "healthy", "one feature vector"),
     ],
 )
 def test_summary_says_what_to_do_next(
