@@ -213,8 +213,8 @@ MUTATIONS = [
     Mutation("views share numbers", "views/parameters.py", "(step << 8) + view", "step + view", DRAWS),
     Mutation("jitter probability", "views/parameters.py", 'drawn["jitter"] <', 'drawn["jitter"] >', DRAWS),
     Mutation("one draw for two uses", "views/parameters.py", 'grayscale=drawn["grayscale"] <', 'grayscale=drawn["flip"] <', DRAWS),
-    Mutation("T' never solarizes", "views/policy.py", "solarize_probability=0.2", "solarize_probability=0.0", DRAWS),
-    Mutation("hue range", "views/policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
+    Mutation("T' never solarizes", "runtime/view_policy.py", "solarize_probability=0.2", "solarize_probability=0.0", DRAWS),
+    Mutation("hue range", "runtime/view_policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
     Mutation("a new draw changes the others", "views/parameters.py", "parts.append(generator.random((num_images, 1)))", "parts = [generator.random((num_images, columns))]", DRAWS),
     Mutation("an unknown operation is left out", "views/augment.py", "if kernels == \"fused\" and fused.takes(images, torch.uint8) and fused.knows(policy):", "if kernels == \"fused\" and fused.takes(images, torch.uint8):", FUSED),
     # step and collapse watch

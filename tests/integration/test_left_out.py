@@ -46,7 +46,7 @@ def line(folder: Path) -> str:
         "doctor --data {folder} --encoder.width 0.125",
         "embed {run} --data {folder} --out {out}/vectors.npz",
         "diagnose {run} --data {folder} --images 32 --views 2",
-        "knn {run} --data {folder} --k 5",
+        "evaluate {run} --data {folder} --protocol knn --knn.k 5 --knn.temperature 0.1",
         "transfer {run} --sets own={folder} --budget smoke",
         "report {run}",
         "explore {run}",

@@ -140,14 +140,14 @@ def stop_at_four(rank: int, out: Path) -> None:
     """A signal that reaches the second rank alone stops both after the same step."""
     from byol.engine import loop
 
-    original = loop._Log.write
+    original = loop.Log.write
 
     def write(self, state) -> None:
         original(self, state)
         if rank == 1 and state.step == 4:
             os.kill(os.getpid(), 15)
 
-    loop._Log.write = write
+    loop.Log.write = write
     ended = pretrain(out)
     assert not ended.finished
 
@@ -171,23 +171,22 @@ def test_rank_that_dies_ends_all_with_a_sentence(tmp_path: Path) -> None:
 def die_at_four(out: Path) -> None:
     """The second rank dies; the first is slow enough to tell of it that torchrun's SIGTERM comes before."""
     from byol.engine import loop
-    from byol.training import trainer
 
-    original, train = loop._Log.write, trainer.train
+    original, train = loop.Log.write, loop.Loop.run
 
     def write(self, state) -> None:
         original(self, state)
         if os.environ["RANK"] == "1" and state.step == 4:
             os.kill(os.getpid(), 9)
 
-    def train_and_dawdle(*arguments, **settings):
+    def train_and_dawdle(training):
         try:
-            return train(*arguments, **settings)
+            return train(training)
         except RuntimeError:
             time.sleep(2)
             raise
 
-    loop._Log.write, trainer.train = write, train_and_dawdle
+    loop.Log.write, loop.Loop.run = write, train_and_dawdle
     pretrain(out, checkpoint_interval_minutes=0)
 
 

@@ -62,14 +62,14 @@ def test_folder_with_a_broken_image_is_a_sentence(estimator: "byol.Estimator", p
 def test_interrupt_keeps_what_was_learned(estimator: "byol.Estimator", monkeypatch: pytest.MonkeyPatch) -> None:
     from byol.engine import loop
 
-    original = loop._Log.write
+    original = loop.Log.write
 
     def write(self, state, more=None) -> None:
         original(self, state, more or {})
         if state.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(loop._Log, "write", write)
+    monkeypatch.setattr(loop.Log, "write", write)
     estimator.set_params(epochs=50).fit(PICTURES)
     assert not estimator.run_.finished
     assert np.isfinite(estimator.transform(PICTURES)).all()

@@ -11,7 +11,7 @@ from byol.build.subject import open_subject
 from byol.cli import evaluate as cli_evaluate
 from byol.commands.evaluate import evaluate
 from byol.data.arrays import ArrayImages
-from byol.errors import EncoderError
+from byol.errors import ConfigError, EncoderError
 from byol.evaluate.handcrafted import Handcrafted, colours, num_handcrafted, oriented_gradients
 from byol.evaluate.protocols.options import PROTOCOLS
 
@@ -84,10 +84,18 @@ def test_hog_refuses_many_channels() -> None:
         open_subject("hog", ArrayImages(np.zeros((20, 24, 24, 5), dtype=np.uint8)))
 
 
-def test_all_protocols_of_a_baseline_are_those_without_training(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluations = [cli_evaluate.Evaluate(run, "photos", protocol=("all",)) for run in ("hog", "runs/photos")]
-    assert [cli_evaluate._protocols(evaluation) for evaluation in evaluations] == [
-        ("knn", "linear", "linear-fast", "retrieval", "cluster"),
-        tuple(PROTOCOLS),
-    ]
+def test_all_protocols_of_a_baseline_are_those_without_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def stop(run: str, data: object, names: tuple[str, ...], **_: object) -> None:
+        asked.append(names)
+        raise ConfigError("stopped before the evaluation")
+
+    monkeypatch.setattr("byol.commands.evaluate.evaluate", stop)
+    for run in ("hog", "runs/photos"):
+        with pytest.raises(ConfigError):
+            cli_evaluate.run_evaluate(cli_evaluate.Evaluate(run=run, data="photos", protocol=("all",)))
+    assert asked == [("knn", "linear", "linear-fast", "retrieval", "cluster"), tuple(PROTOCOLS)]
     assert capsys.readouterr().out == "hog has no weights to train; left out: semi, finetune, supervised\n"

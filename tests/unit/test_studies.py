@@ -400,7 +400,7 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
     arguments = {"data": str(photos), "out": out, "settings": QUICK, "say": lambda line: None}
     from byol.engine import loop
 
-    write, seen = loop._Log.write, []
+    write, seen = loop.Log.write, []
 
     def stop_in_the_second(self, state) -> None:
         write(self, state)
@@ -408,7 +408,7 @@ def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatc
         if len(seen) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop._Log, "write", stop_in_the_second)
+    monkeypatch.setattr(loop.Log, "write", stop_in_the_second)
     assert study("loss-normalization", seeds=1, **arguments) == 15
     assert (out / "protocol.txt").exists()
     assert not (out / "study.json").exists()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from byol.config.limits import validate
-from byol.views.policy import T_PRIME, T, ViewPolicy
+from byol.runtime.view_policy import T_PRIME, T, ViewPolicy
 
 __all__ = ["validate"]  # and everything below
 Side = Literal["none", "source", "target", "both"]

@@ -1,43 +1,27 @@
-"""Probabilities and strengths of the two view distributions (BYOL Table 6); the config holds them. Imports no torch."""
+"""View distributions by name: T and T' of the paper, and the one for training on labels."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Literal
+
+from byol.runtime.view_policy import T_PRIME, T, ViewPolicy
+
+__all__ = [
+    "CROP_AND_FLIP",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "T_PRIME",
+    "Semantics",
+    "T",
+    "ViewKernels",
+    "ViewPolicy",
+    "crop_and_flip",
+]
 
 Semantics = Literal["deepmind", "torchvision"]
 ViewKernels = Literal["native", "fused"]
 """Implementation of the views: torch, or on a CPU one C++ operator (views.cpp)."""
-
-
-@dataclass(frozen=True)
-class ViewPolicy:
-    """One view distribution, T by default (BYOL Table 6)."""
-
-    crop_area: tuple[float, float] = (0.08, 1.0)
-    """Smallest and largest area of the crop, as a fraction of the image."""
-    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest aspect ratio (width / height) of the crop, drawn log-uniformly."""
-    flip_probability: float = 0.5
-    """Probability of a horizontal flip."""
-    jitter_probability: float = 0.8
-    """Probability that brightness, contrast, saturation and hue are changed."""
-    brightness: float = 0.4
-    """Largest change of brightness."""
-    contrast: float = 0.4
-    """Largest change of contrast."""
-    saturation: float = 0.2
-    """Largest change of saturation (RGB only)."""
-    hue: float = 0.1
-    """Largest change of hue, in turns (RGB only)."""
-    grayscale_probability: float = 0.2
-    """Probability of losing all colour (RGB only)."""
-    blur_probability: float = 1.0
-    """Probability of Gaussian blur."""
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    """Smallest and largest blur, in pixels of the view."""
-    solarize_probability: float = 0.0
-    """Probability that values from the threshold on are inverted."""
-    solarize_threshold: float = 0.5
-    """Value from which solarize inverts, in [0, 1]."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def crop_and_flip(policy: ViewPolicy) -> ViewPolicy:
@@ -46,10 +30,5 @@ def crop_and_flip(policy: ViewPolicy) -> ViewPolicy:
     return replace(policy, **dict.fromkeys(set(names) - {"flip_probability"}, 0.0))
 
 
-T = ViewPolicy()
 CROP_AND_FLIP = crop_and_flip(T)
 """Views for training on labels: crop and flip alone (BYOL appendix C)."""
-T_PRIME = ViewPolicy(blur_probability=0.1, solarize_probability=0.2)
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -96,19 +95,17 @@ class Views:
         """(values,) float32: the crops of all draws of one (H, W, C) uint8 image, for a worker process."""
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         parameters = _draw_step(self, step)[row :: self.batch_size]
-        groups, first = [], 0
-        for size, same_size in groupby(self.draws, key=lambda d: d.size):
-            draws = list(same_size)
-            crops = random_crop(
-                pixels.expand(len(draws), -1, -1, -1), parameters[first : first + len(draws)], size,
+        is_pair = len(self.draws) == 2 and not any(d.strong for d in self.draws)
+        together = 2 if is_pair else 1
+        crops = []
+        for first in range(0, len(self.draws), together):
+            d, rows = self.draws[first], slice(first, first + together)
+            crop = random_crop(
+                pixels.expand(together, -1, -1, -1), parameters[rows], d.size,
                 semantics=self.semantics, antialias=self.antialias, kernels=self.kernels,
             )  # fmt: skip
-            for number, d in enumerate(draws):
-                if d.strong:
-                    crops[number] = self._strengthened(crops[number][None], d, step, slice(row, row + 1))[0]
-            groups.append(crops.flatten())
-            first += len(draws)
-        return groups[0] if len(groups) == 1 else torch.cat(groups)
+            crops.append(self._strengthened(crop, d, step, slice(row, row + 1)) if d.strong else crop)
+        return torch.cat([crop.flatten() for crop in crops])
 
     def parameters(self, draw: Draw, step: int, rows: slice) -> ViewParameters:
         """Parameters of a draw for some rows of the global batch."""
