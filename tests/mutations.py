@@ -56,6 +56,9 @@ TRANSFER = "tests/integration/test_transfer.py"
 PICKLES = "tests/unit/test_foreign_pickle.py"
 GROWING = "tests/integration/test_growing_views.py"
 MINUTES = "tests/integration/test_minutes.py"
+LABELS = "tests/unit/data/test_labels.py"
+SPLITS = "tests/unit/data/test_splits.py"
+TABLES = "tests/unit/data/test_tables.py"
 
 MUTATIONS = [
     # compiled operators
@@ -240,6 +243,11 @@ MUTATIONS = [
     Mutation("copies without end", "imports/foreign_pickle.py", "if self.spent > self.size:", "if False:", PICKLES),
     Mutation("fortran order", "imports/foreign_pickle.py", 'order="F" if fortran else "C"', 'order="C"', PICKLES),
     Mutation("byte order", "imports/foreign_pickle.py", '">": ">"', '">": "<"', PICKLES),
+    # data
+    Mutation("numbers in the order of text", "data/classes.py", "(int(name), name)) if numeric", "name) if numeric", LABELS),
+    Mutation("classes joined by number", "data/classes.py", "[place.get(key, -1) for key in mine]", "list(range(len(mine)))", LABELS),
+    Mutation("parts by lower-case names alone", "data/splits.py", "map(str.lower, re.findall(", "map(str, re.findall(", SPLITS),
+    Mutation("first label column only", "data/table.py", "name.lower() == known]", "name == known][:1]", TABLES),
     # evaluation
     Mutation("few images make few steps", "evaluate/protocols/linear_sgd.py", "max(LEAST_STEPS[job.budget], ", "max(0, ", PROTOCOLS),
     Mutation("a rate at an end is not told", "evaluate/protocols/training.py", "or best & set(rates[1:-1])", "or best", PROTOCOLS),

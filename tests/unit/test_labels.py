@@ -64,7 +64,7 @@ def test_sparse_classes_keep_their_numbers_as_names_and_a_foreign_one_is_refused
     assert parts[0].labels.tolist() == [0, 1, 2] * 4
     assert parts[1].labels.tolist() == [2, 0, 2]
     assert parts[0].class_names == parts[1].class_names == [str(number) for number in TAXA]
-    with pytest.raises(DataError, match=r"test\.parquet has labels that .*train\.parquet has not: 8"):
+    with pytest.raises(DataError, match=r"test\.parquet has classes that .*train\.parquet has not: 8\."):
         labelled_splits(train, table(tmp_path / "test.parquet", [7, 8]))
 
 

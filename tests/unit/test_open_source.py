@@ -92,7 +92,7 @@ def test_open_source_takes_folders_by_any_name_of_a_test_part(photos: Path, othe
         (".", ["train.parquet"], ["test.parquet"], ["valid.parquet", "trained.parquet"]),
         (".", ["train-0-of-2.parquet", "train-1-of-2.parquet"], ["validation-0-of-1.parquet"], ["a.tar"]),
         ("data", ["train-0-of-1.parquet"], ["test-0-of-1.parquet"], ["validation-0-of-1.parquet"]),
-        (".", ["train-0.tar", "train-1.tar"], ["val-0.tar"], ["testing.tar"]),
+        (".", ["train-0.tar", "train-1.tar"], ["val-0.tar"], ["tested.tar"]),
     ],
 )
 def test_open_source_takes_files_by_split(
@@ -117,10 +117,10 @@ def test_open_source_takes_files_by_split(
 
 
 def test_open_source_of_one_part_is_no_split(tmp_path: Path) -> None:
-    for number, name in enumerate(["train-0.parquet", "train-1.parquet", "testing.parquet"]):
+    for number, name in enumerate(["train-0.parquet", "train-1.parquet"]):
         parquet(tmp_path / name, image=[encoded(picture(number))])
     assert not has_splits(tmp_path)
-    assert len(open_source(tmp_path, "test")) == 3
+    assert len(open_source(tmp_path, "test")) == 2
 
 
 def test_open_source_takes_a_root_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

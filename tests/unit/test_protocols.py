@@ -417,7 +417,7 @@ def test_one_protocol_that_fails_keeps_no_other_from_running(
     said, done = list[str](), list[Result]()
     with pytest.raises(DataError, match="too few"):
         evaluate(encoder, str(colours), ["semi", "knn"], budget="smoke", workers=0, say=said.append, done=done.append)
-    assert said == ["semi: too few"] and [result.protocol for result in done] == ["knn"]
+    assert said[2:] == ["semi: too few"] and [result.protocol for result in done] == ["knn"]
 
 
 def test_results_of_other_images_or_budgets_are_moved_not_lost(encoder: Path, colours: Path) -> None:
@@ -460,7 +460,7 @@ def test_labels_that_do_not_allow_it_are_one_sentence(encoder: Path, colours: Pa
     with pytest.raises(ByolError, match="has one class only"):
         evaluate(encoder, str(tmp_path / "one.parquet"), ["knn"])
     (colours / "train" / "red").rename(tmp_path / "red")
-    with pytest.raises(ByolError, match="do not have the same classes; these are in one alone: red"):
+    with pytest.raises(ByolError, match=r"test has classes that .*train has not: red\. "):
         evaluate(encoder, str(colours), ["knn"])
     with pytest.raises(ByolError, match="has no labels"):
         evaluate(encoder, str(colours / "train" / "blue"), ["knn"])

@@ -71,7 +71,19 @@ def trained_images(
     trained_on = TrainedRun.open(folder).data if (folder / "run.json").exists() else DataSpec("")
     if not trained_on.data:
         raise DataError(f"{name} does not record which images it was trained on. Give them with --data.")
-    return open_source(DataSpec(trained_on.data, spec.root or trained_on.root), listener=listener)
+    return open_source(replace(trained_on, root=spec.root or trained_on.root, download=False), listener=listener)
+
+
+def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
+    """`data`, with the column names of the run `name` if it was trained on the same data."""
+    spec, folder = as_spec(data), run_of(name)
+    if not (folder / "run.json").exists():
+        return spec
+    trained_on = TrainedRun.open(folder).data
+    same = (
+        bool(trained_on.data) and Path(trained_on.data).expanduser().resolve() == Path(spec.data).expanduser().resolve()
+    )
+    return spec.with_columns_of(trained_on) if same else spec
 
 
 def open_subject(name: str, train: ImageSource, *, network: Network = "online", seed: int = 0) -> Subject:

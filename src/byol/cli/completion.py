@@ -46,7 +46,7 @@ def options(kind: type, prefix: str = "") -> Iterator[Option]:
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         of, marks = _unwrapped(hints[field.name])
-        name = field.name.replace("_", "-")
+        name = next((mark.name for mark in marks if getattr(mark, "name", None)), field.name.replace("_", "-"))
         if any(mark in NO_OPTION for mark in marks):
             continue
         if dataclasses.is_dataclass(of):

@@ -53,7 +53,7 @@ class Embed:
     data: str
     """Images, in any form that pretrain takes; labels are not needed."""
     out: str
-    """File to write, .parquet or .npz. Columns: name, label (if there is one), vector."""
+    """File to write, .parquet or .npz. Columns: name, label and label_name (if there are labels), vector."""
     split: Literal["train", "test"] = "train"
     """Part of the data, if it has both."""
     place: Place = field(default_factory=DataPlace)

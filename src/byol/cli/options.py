@@ -12,16 +12,20 @@ USAGE_ERROR = 2
 
 @dataclass(frozen=True)
 class DataPlace:
-    """Location of data sets that are given by name."""
+    """Location of data sets that are given by name, and columns of tables."""
 
     data_root: str = ""
     """Folder of the data sets that are given by name; downloads go there. Default: ~/.cache/byol."""
     download: bool = False
     """Download a data set given by name, if torchvision can."""
+    image_column: Annotated[str, tyro.conf.arg(name="data.image-column")] = ""
+    """Column of a table with the images, if several columns have images."""
+    label_column: Annotated[str, tyro.conf.arg(name="data.label-column")] = ""
+    """Column of a table with the classes, if its name is not label."""
 
     def spec(self, data: str) -> DataSpec:
         """The data that `data` names, looked for in this location."""
-        return DataSpec(data, self.data_root, self.download)
+        return DataSpec(data, self.data_root, self.download, self.image_column, self.label_column)
 
 
 Place = Annotated[DataPlace, tyro.conf.arg(name="")]

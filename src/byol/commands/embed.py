@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from byol.build.subject import open_subject
+from byol.build.subject import open_subject, with_trained_columns
 from byol.data.open import open_source
 from byol.data.public import Split
 from byol.data.source import ImageSource, SkippedImages
@@ -38,7 +38,7 @@ def embed(
         raise ConfigError(f"There is no split {split!r}; there are {' and '.join(get_args(Split))}.")
     check_format(Path(out))
     chosen, listener = choose_device(device), Listener(say, show)
-    source = open_source(data, split, labelled=True, listener=listener)
+    source = open_source(with_trained_columns(str(run), data), split, labelled=True, listener=listener)
     encoder = open_subject(str(run), source).encoder.to(chosen)
     skipped = SkippedImages()
     features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, listener=listener)
@@ -61,25 +61,34 @@ def check_format(path: Path) -> None:
 
 
 def write_embedding(path: Path, features: Features, source: ImageSource) -> None:
-    """Writes the columns name, label (if there are labels) and vector, one row per image."""
+    """Writes the columns name, label and label_name (if there are labels) and vector, one row per image.
+
+    A label is an index into the sorted names of all classes (`data.classes`). Some classes may have no image.
+    """
     check_format(path)
     names = [source.name(int(index)) for index in features.indices]
     vectors = features.vectors.numpy()
-    labels = None if features.labels is None else features.labels.numpy()
+    labels, classes = {}, []
+    if features.labels is not None:
+        labels["label"] = features.labels.numpy()
+        known = source.class_names
+        classes = [str(code) if known is None else known[code] for code in labels["label"].tolist()]
     with replacing(path) as temporary:
         if path.suffix == ".npz":
-            columns = {"name": np.asarray(names), "vector": vectors} | ({} if labels is None else {"label": labels})
+            columns = {"name": np.asarray(names), **labels, "vector": vectors}
+            columns |= {"label_name": np.asarray(classes)} if labels else {}
             with temporary.open("wb") as stream:
                 np.savez_compressed(stream, **columns)  # pyright: ignore[reportArgumentType]
             return
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        vector_column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        utf8 = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in names]
-        table = (
-            {"name": pa.array(utf8)}
-            | ({} if labels is None else {"label": pa.array(labels)})
-            | {"vector": vector_column}
-        )
-        pq.write_table(pa.table(table), temporary)
+        columns = {"name": pa.array(_utf8(names)), **labels}
+        columns |= {"label_name": pa.array(_utf8(classes))} if labels else {}
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        pq.write_table(pa.table(columns), temporary)
+
+
+def _utf8(names: list[str]) -> list[str]:
+    """Names whose bytes are no UTF-8 get U+FFFD in their place, since a table takes no others."""
+    return [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in names]

@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from byol.build.subject import Network, Subject, home, open_subject
+from byol.build.subject import Network, Subject, home, open_subject, with_trained_columns
 from byol.data.labelled import labelled_splits
 from byol.data.source import ImageSource, SkippedImages, fingerprint
-from byol.data.spec import DataSpec, as_spec
+from byol.data.spec import DataSpec
 from byol.errors import ByolError, ConfigError, OutOfMemoryError, nearest
 from byol.evaluate.features import Features, extract
 from byol.evaluate.protocols.options import PROTOCOLS, Budget, ProtocolOptions
@@ -79,9 +79,10 @@ def evaluate(
     listener = Listener(say, show)
     if not functions:
         raise ConfigError(f"Give at least one protocol of {', '.join(PROTOCOLS)}.")
-    train, test = labelled_splits(data, test_data, seed=seed, listener=listener)
+    spec = with_trained_columns(str(encoder), data)
+    train, test = labelled_splits(spec, test_data, seed=seed, listener=listener)
     subject = open_subject(str(encoder), train, network=network, seed=seed)
-    folder = (Path(out) if out else home(subject.name, as_spec(data).data)) / FOLDER
+    folder = (Path(out) if out else home(subject.name, spec.data)) / FOLDER
     make_folder(folder)
     job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, listener)
     results, failed = [], None
@@ -207,6 +208,7 @@ def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, sec
         "weights": subject.encoder.fingerprint(),
         "network": f"{subject.network}, eval mode",
         "num_features": job.encoder.num_features,
+        "classes": job.train.class_names,
         "train": part(job.train),
         "test": part(job.test),
         "skipped_images": len(job.skipped),

@@ -153,6 +153,7 @@ def _record(
             "num_images": len(request.source),
             "fingerprint": images,
             "channels": data.channels,
+            "classes": request.source.class_names,
         },
         "derived": trainer.derived(),
         "own_encoder": request.encoder is not None,

@@ -46,6 +46,7 @@ def resume(
     directory = RunDirectory.open(Path(path))
     record = directory.record()
     before = TrainedRun.of(directory, record)
+    data = data.with_columns_of(before.data) if data else None
     named = changed_settings(before.asked, replaced(before.asked, overrides or {}))
     config = replaced(before.config, named)
     changes = changed_settings(before.config, config)

@@ -4,25 +4,37 @@ import json
 from pathlib import Path
 from typing import Any
 
-from byol.data.table import TableImages
+from byol.data.spec import DataSpec
+from byol.data.table import Columns, TableImages, TableLabels, find_columns, same_kind, shard_labels
 from byol.errors import DataError
 
 
 class ArrowImages(TableImages):
-    """The rows of Arrow stream files. Pickled by their paths alone, so that workers map the same pages."""
+    """The rows of Arrow stream files. Pickled without them, so that workers map the same pages."""
 
-    def __init__(self, files: list[Path], folder: Path, description: str) -> None:
+    def __init__(
+        self, files: list[Path], folder: Path, description: str, columns: Columns, labels: TableLabels
+    ) -> None:
         import pyarrow as pa
 
-        try:
-            table = pa.concat_tables([pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files])
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{description} cannot be read as Arrow ({str(error).splitlines()[0]}).") from error
-        super().__init__(table, folder, description)
-        self.arguments = files, folder, description
+        tables = _mapped(files, description)
+        kind = same_kind([(file, table.schema) for file, table in zip(files, tables, strict=True)], columns.image)
+        parts = [table.column(columns.image) for table in tables]
+        chunks = [chunk for part in parts for chunk in (part if kind is None else part.cast(kind)).chunks]
+        super().__init__(pa.chunked_array(chunks, kind or parts[0].type), folder, description, columns, labels)
+        self.arguments = files, folder, description, columns, labels
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ArrowImages, self.arguments
+
+
+def _mapped(files: list[Path], description: str) -> list[Any]:
+    import pyarrow as pa
+
+    try:
+        return [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files]
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{description} cannot be read as Arrow ({str(error).splitlines()[0]}).") from error
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -30,7 +42,7 @@ def is_saved_dataset(folder: Path) -> bool:
     return (folder / "state.json").is_file() and any(folder.glob("*.arrow"))
 
 
-def open_saved_dataset(folder: Path) -> ArrowImages:
+def open_saved_dataset(folder: Path, spec: DataSpec) -> ArrowImages:
     """What `datasets.Dataset.save_to_disk` wrote. Raises DataError where its list of files is damaged."""
     try:
         names = [entry["filename"] for entry in json.loads((folder / "state.json").read_text())["_data_files"]]
@@ -41,4 +53,10 @@ def open_saved_dataset(folder: Path) -> ArrowImages:
         raise DataError(
             f"{folder / 'state.json'} names files that are not in the folder: {', '.join(map(str, names))}."
         )
-    return ArrowImages(files, folder, f"Hugging Face data set {folder}")
+    description = f"Hugging Face data set {folder}"
+    tables = _mapped(files, description)
+    columns = find_columns([table.schema for table in tables], description, spec)
+    labels = TableLabels()
+    if columns.label is not None:
+        labels = shard_labels(zip(files, tables, strict=True), columns.label)
+    return ArrowImages(files, folder, description, columns, labels)

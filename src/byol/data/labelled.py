@@ -1,19 +1,28 @@
 """Training and test images with labels."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from byol.data.open import has_splits, open_source
+from byol.data.classes import labels_of, ordered
+from byol.data.open import open_part, open_source, tell_choices
 from byol.data.public import is_public
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec, as_spec
+from byol.data.splits import Parts, find_parts
 from byol.data.subset import Subset, held_out, renumbered
 from byol.errors import DataError
 from byol.runtime.listener import SILENT, Listener
 
+MAX_NAMES = 12
+"""Classes in a message."""
+ADVICE = (
+    "Put the images of each class into a sub-folder of its own, or, in a table, classes into a column `label` or one that "
+    "--data.label-column names."
+)
 HELD_OUT = 0.2
 """Share of every class that is the test part of images without one."""
 
@@ -27,20 +36,24 @@ def labelled_splits(
 ) -> tuple[ImageSource, ImageSource]:
     """(train, test) images with labels. A source without a test part of its own has a fifth of every class held out.
 
-    Classes are numbered from 0 without gaps. Raises DataError where labels are missing, there is one class alone, no class
-    has two images to hold one out, or both parts do not have the same classes.
+    Both have the same classes, joined by name (by number where all names are numbers), and numbered without gaps in the
+    order of `data.classes`. Raises DataError where labels are missing, there is one class alone, no class has two images
+    to hold one out, or the test images have a class that is not among the training images.
     """
     spec = as_spec(data)
     train, data = open_source(spec, "train", labelled=True, listener=listener), spec.data
-    own_test = data == "sample" or is_public(data) or has_splits(Path(data).expanduser())
+    _require_labels(train)
+    if len(np.unique(_labels(train))) < 2:
+        raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
+    own_test = data == "sample" or is_public(data) or _parts(data) is not None
     if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
         raise DataError(
             f"Training and test images are the same, {data}, which would count as right what was learned by heart. Leave "
             "--test-data out to have a fifth held out, or name other images."
         )
     if test_data or own_test:
-        test = open_source(replace(spec, data=test_data or data), "test", labelled=True, listener=listener)
-        _labels(test)
+        test = _open_test(replace(spec, data=test_data or data), train.class_names or (), listener)
+        _join(train, test, listener)
     else:
         kept, out = held_out(_labels(train), HELD_OUT, seed)
         if not len(out):
@@ -50,31 +63,86 @@ def labelled_splits(
             )
         test = Subset(train, out, f"{train.description}, a held-out fifth")
         train = Subset(train, kept, f"{train.description}, the other four fifths")
-    _same_classes(train, test)
     classes = np.unique(_labels(train))
     return renumbered(train, classes), renumbered(test, classes)
 
 
-def _labels(source: ImageSource) -> Any:
+def _parts(data: str) -> Parts | None:
+    path = Path(data).expanduser()
+    return find_parts(path) if path.is_dir() and not is_public(data) else None
+
+
+def _open_test(spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
+    """The labelled test images of some of `classes`: of several parts for testing the first that has labels.
+
+    Raises DataError where none has, which names each with the reason.
+    """
+    if (parts := _parts(spec.data)) is None:
+        test = open_source(spec, "test", labelled=True, classes=classes, listener=listener)
+        _require_labels(test)
+        return test
+    reasons: list[str] = []
+    for part in parts.tests:
+        try:
+            test = open_part(part, spec, classes, listener)
+        except DataError as error:
+            reasons.append(str(error).rstrip("."))
+            continue
+        if test.labels is None:
+            reasons.append(_without_labels(test))
+            continue
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        listener.say(f"test images: {part}{why}")
+        tell_choices(test, True, listener)
+        return test
+    raise DataError(f"No part for testing can be used: {'; '.join(reasons)}. {ADVICE}")
+
+
+def _require_labels(source: ImageSource) -> None:
+    """Raises DataError where a source has no labels, which says why."""
     if source.labels is None:
-        if "without labels" in source.description:  # which says why
-            raise DataError(f"Labels are needed: {source.description}.")
-        raise DataError(
-            f"{source.description} has no labels; put the images of each class into a sub-folder of its own, or, in a table, classes into a column `label`."
-        )
+        raise DataError(f"{_without_labels(source)}. {ADVICE}")
+
+
+def _without_labels(source: ImageSource) -> str:
+    if "without labels" in source.description:  # which says why
+        return f"labels are needed, found {source.description}"
+    return f"{source.description} has no labels" + (f" ({why})" if (why := getattr(source, "unlabelled", "")) else "")
+
+
+def _labels(source: ImageSource) -> NDArray[np.int64]:
+    assert source.labels is not None
     return source.labels
 
 
-def _same_classes(train: ImageSource, test: ImageSource) -> None:
-    seen, asked = set(_labels(train).tolist()), set(_labels(test).tolist())
-    if train.class_names is not None and test.class_names is not None and train.class_names != test.class_names:
-        only = sorted(set(train.class_names) ^ set(test.class_names))
+def _join(train: ImageSource, test: ImageSource, listener: Listener) -> None:
+    """Gives the test images the class numbers of the training images, by the names of the classes.
+
+    Raises DataError where a test image's class is none of the training images'; classes without test images are said.
+    """
+    ours, theirs = labels_of(train), labels_of(test)
+    assert ours is not None and theirs is not None
+    codes = theirs.over(ours.names)
+    present = [{names[code] for code in np.unique(side.codes)} for side in (ours, theirs) for names in (side.names,)]
+    seen = np.unique(ours.codes)
+    unknown = [theirs.names[code] for code in np.unique(theirs.codes[~np.isin(codes, seen)])]
+    if unknown:
+        lists = [
+            f"{source.description}: {_shortened(ordered(names))}"
+            for source, names in zip((train, test), present, strict=True)
+        ]
         raise DataError(
-            f"{train.description} and {test.description} do not have the same classes; these are in one alone: {', '.join(only[:10])}."
+            f"{test.description} has classes that {train.description} has not: {_shortened(unknown)}. Classes are joined "
+            f"by name; these are the classes of {'; of '.join(lists)}."
         )
-    if asked - seen:
-        raise DataError(
-            f"{test.description} has labels that {train.description} has not: {', '.join(map(str, sorted(asked - seen)[:10]))}."
+    if missing := [ours.names[code] for code in np.setdiff1d(seen, codes)]:
+        listener.say(
+            f"{test.description} has no image of {len(missing)} of the {len(seen)} classes: {_shortened(missing)}"
         )
-    if len(seen) < 2:
-        raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
+    train.labels, train.class_names = ours.codes, list(ours.names)
+    test.labels, test.class_names = codes, list(ours.names)
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more

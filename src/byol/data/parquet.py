@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from byol.data.arrow import ArrowImages
-from byol.data.table import LABEL_COLUMNS, TableImages, columns
+from byol.data.spec import NO_DATA, DataSpec
+from byol.data.table import LABEL_COLUMNS, TableImages, TableLabels, find_columns, same_kind, shard_labels
 from byol.errors import DataError
 from byol.runtime.locks import one_at_a_time
 
@@ -17,17 +18,22 @@ DEFAULT_CACHE = Path("~/.cache/byol/parquet").expanduser()
 
 
 def open_parquet(
-    path: Path | list[Path], limit_bytes: int = MEMORY_LIMIT_BYTES, cache: Path = DEFAULT_CACHE, description: str = ""
+    path: Path | list[Path],
+    limit_bytes: int = MEMORY_LIMIT_BYTES,
+    cache: Path = DEFAULT_CACHE,
+    description: str = "",
+    spec: DataSpec = NO_DATA,
 ) -> TableImages:
     """The rows of one parquet file, of several in one folder, or of all below a folder in the order of their paths.
 
     Where the folders are partitions by label and the files have no label of their own, the partition is the label.
-    Paths in the files are relative to the folder. Raises DataError where a file cannot be read, holds no images, or differs in its columns from the first.
+    Paths in the files are relative to the folder. Raises DataError where a file cannot be read, holds no images, or has
+    an image column of another type than the first.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files = path if isinstance(path, list) else _below(path) if path.is_dir() else [path]
+    files = path if isinstance(path, list) else parquet_files(path) if path.is_dir() else [path]
     if not files:
         raise DataError(
             f"{path} holds no parquet file that can be reached without following links; name the files' own folder."
@@ -35,19 +41,21 @@ def open_parquet(
     folder = path if isinstance(path, Path) and path.is_dir() else files[0].parent
     description = description or f"parquet {path}"
     try:
-        image, label = columns(pq.read_schema(files[0]), str(files[0]))
-        wanted = [image] if label is None else [image, label]
-        partitions = _partitions(files, folder) if label is None else {}
+        schemas = [(file, pq.read_schema(file)) for file in files]
+        columns = find_columns([schema for _, schema in schemas], str(files[0]), spec)
+        kind = same_kind(schemas, columns.image)
+        labels = read_labels(files, folder, columns.label)
         if sum(file.stat().st_size for file in files) <= limit_bytes:
-            read = [_with_label(pq.ParquetFile(file).read(wanted), file, partitions) for file in files]
-            return TableImages(pa.concat_tables(read), folder, description)
-        return ArrowImages([_as_arrow(files, wanted, partitions, cache)], folder, description)
+            parts = [pq.ParquetFile(file).read([columns.image]).column(0) for file in files]
+            chunks = [chunk for part in parts for chunk in (part if kind is None else part.cast(kind)).chunks]
+            return TableImages(pa.chunked_array(chunks, kind or parts[0].type), folder, description, columns, labels)
+        return ArrowImages([_as_arrow(files, columns.image, kind, cache)], folder, description, columns, labels)
     except (pa.ArrowException, OSError) as error:
         place = folder if len(files) > 1 else files[0]
         raise DataError(f"{place} cannot be read as parquet ({str(error).splitlines()[0]}).") from error
 
 
-def _below(folder: Path) -> list[Path]:
+def parquet_files(folder: Path) -> list[Path]:
     """All files of a folder that are not hidden."""
     found = [file for file in folder.rglob("*") if file.suffix.lower() == ".parquet"]
     return sorted(
@@ -55,33 +63,54 @@ def _below(folder: Path) -> list[Path]:
     )
 
 
-def _partitions(files: list[Path], folder: Path) -> dict[Path, tuple[str, str]]:
-    """Name and value of the partition by label that each file lies in; empty where not every file does."""
-    found: dict[Path, tuple[str, str]] = {}
+def parquet_classes(files: list[Path], spec: DataSpec) -> tuple[str, ...]:
+    """The classes of parquet files, without a look at their images. Raises DataError where a file cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns = find_columns([pq.read_schema(file) for file in files], str(files[0]), spec)
+        labels = read_labels(files, files[0].parent, columns.label).labels
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{files[0]} cannot be read as parquet ({str(error).splitlines()[0]}).") from error
+    return labels.names if labels else ()
+
+
+def read_labels(files: list[Path], folder: Path, column: str | None) -> TableLabels:
+    """The labels of all files in turn: of their column, or of the partitions by label that they lie in."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if column is not None:
+        opened = ((file, pq.ParquetFile(file)) for file in files)
+        return shard_labels(
+            ((file, table.read([column] if column in table.schema_arrow.names else [])) for file, table in opened),
+            column,
+        )
+    partitions = _partitions(files, folder)
+    rows = ((file, pq.read_metadata(file).num_rows) for file in files)
+    shards = ((file, pa.table({"label": pa.array([partitions[file]] * count, pa.string())})) for file, count in rows)
+    return shard_labels(shards, "label") if partitions else TableLabels()
+
+
+def _partitions(files: list[Path], folder: Path) -> dict[Path, str]:
+    """Value of the partition by label that each file lies in; empty where not every file does."""
+    values: dict[Path, str] = {}
     for file in files:
         for part in file.relative_to(folder).parts[:-1]:
             name, equals, value = part.partition("=")
             if equals and name in LABEL_COLUMNS:
-                found[file] = name, unquote(value)
-    return found if len(found) == len(files) else {}
+                values[file] = unquote(value)
+    return values if len(values) == len(files) else {}
 
 
-def _with_label(rows: Any, file: Path, partitions: dict[Path, tuple[str, str]]) -> Any:
-    import pyarrow as pa
-
-    if file not in partitions:
-        return rows
-    name, value = partitions[file]
-    return rows.append_column(name, pa.array([value] * rows.num_rows, pa.string()))
-
-
-def _as_arrow(files: list[Path], wanted: list[str], partitions: dict[Path, tuple[str, str]], cache: Path) -> Path:
-    """The same rows in one Arrow file, made by row groups; made again where a parquet file changed."""
+def _as_arrow(files: list[Path], column: str, kind: Any, cache: Path) -> Path:
+    """The image column of all files in one Arrow file, made by row groups; made again where a parquet file changed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     state = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    made = cache / f"{hashlib.sha256(repr((state, wanted, list(partitions.values()))).encode()).hexdigest()[:32]}.arrow"
+    made = cache / f"{hashlib.sha256(repr((state, column, str(kind))).encode()).hexdigest()[:32]}.arrow"
     if made.exists():
         return made
     temporary = made.with_suffix(f".{os.getpid()}.part")
@@ -93,7 +122,8 @@ def _as_arrow(files: list[Path], wanted: list[str], partitions: dict[Path, tuple
             for file in files:
                 opened = pq.ParquetFile(file)
                 for group in range(opened.num_row_groups):
-                    rows = _with_label(opened.read_row_group(group, columns=wanted), file, partitions)
+                    images = opened.read_row_group(group, columns=[column]).column(0)
+                    rows = pa.table({column: images if kind is None else images.cast(kind)})
                     writer = writer or pa.ipc.new_stream(str(temporary), rows.schema)
                     writer.write_table(rows)
             if writer is None:

@@ -1,36 +1,65 @@
 """Tables with an image column: bytes, or struct of bytes and path, as the Hugging Face Hub stores them, or paths."""
 
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from byol.data.classes import Labels, canonical, is_number, several_spellings
 from byol.data.decode import EncodedImages
+from byol.data.spec import DataSpec
 from byol.errors import BrokenImageError, DataError
 
 PATH_COLUMNS = ("image", "img", "path", "image_path", "file", "file_name", "filename", "filepath")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls")
+MAX_PATH_LENGTH = 1024
+ENCODED_TEXT = ("data:", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+"""Beginnings of images as text: a data address, and PNG, JPEG, GIF and WebP in base64."""
+
+
+@dataclass(frozen=True)
+class TableLabels:
+    """What a table's label column holds."""
+
+    labels: Labels | None = None
+    trouble: str = ""
+    """Why a column holds no labels that can be used."""
+    note: str = ""
+    """What was decided about the labels, for the user."""
+    bare: bool = False
+    """Whether they are numbers to which the file gives no names."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table are read."""
+
+    image: str
+    label: str | None
+    label_note: str = ""
+    """Which column was taken, where several could be."""
+    image_note: str = ""
 
 
 class TableImages(EncodedImages):
-    """The rows of an Arrow table.
+    """The rows of an Arrow column of images: bytes, structs of bytes and path, or paths that lead to files below `folder`.
 
-    The image column is `image` or `img`, else the first that holds bytes, else strings called `path` or the like;
-    labels are a column called `label` or the like, of names or of whole numbers from 0. Where a row has none there are no
-    labels, and the description says why. Paths lead to files below `folder`.
+    Where labels cannot be used the description says why.
     """
 
-    def __init__(self, table: Any, folder: Path, description: str) -> None:
-        if table.num_rows == 0:
+    def __init__(self, images: Any, folder: Path, description: str, columns: Columns, labels: TableLabels) -> None:
+        if not len(images):
             raise DataError(f"{description} has no rows.")
-        self.folder = folder
-        image, label = columns(table.schema, description)
-        self.images = table.column(image)
-        self.labels, self.class_names, trouble = None, None, ""
-        if label:
-            self.labels, self.class_names, trouble = _labels(table.column(label), table.schema, label)
-        self.description = description + (f" without labels ({trouble})" if trouble else "")
+        self.folder, self.images = folder, images
+        _require_paths(images, columns.image, description)
+        self.labels = labels.labels.codes if labels.labels else None
+        self.class_names = list(labels.labels.names) if labels.labels else None
+        self.description = description + (f" without labels ({labels.trouble})" if labels.trouble else "")
+        self.notes = [columns.image_note] if columns.image_note else []
+        self.label_notes = [note for note in (columns.label_note, labels.note) if note]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,8 +78,8 @@ class TableImages(EncodedImages):
             raise BrokenImageError(f"its path {path!r} leads out of the folder {self.folder}")
         try:
             return place.read_bytes()
-        except OSError as error:
-            raise BrokenImageError(error.strerror or str(error)) from error
+        except (OSError, ValueError) as error:
+            raise BrokenImageError(getattr(error, "strerror", "") or str(error)) from error
 
     def _path(self, index: int) -> str | None:
         """Without a copy of the image."""
@@ -65,49 +94,189 @@ class TableImages(EncodedImages):
         return (None, row) if isinstance(row, str) else (row, None)
 
 
-def columns(schema: Any, description: str) -> tuple[str, str | None]:
-    """The image column and the label column, if there is one. Raises DataError where there is no image column."""
+def plain(kind: Any) -> Any:
+    """An Arrow type without what only tells how it is stored: dictionaries, views and 64-bit offsets."""
     import pyarrow as pa
 
-    def holds_images(kind: Any) -> bool:
-        if pa.types.is_struct(kind):
-            return any(kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields))
-        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if pa.types.is_dictionary(kind):
+        return plain(kind.value_type)
+    if kind in _views("string_view") or pa.types.is_large_string(kind):
+        return pa.string()
+    if kind in _views("binary_view") or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    return kind
 
-    def holds_paths(kind: Any) -> bool:
-        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
-    fitting = [name for name in schema.names if holds_images(schema.field(name).type)]
-    fitting = fitting or [n for n in PATH_COLUMNS if n in schema.names and holds_paths(schema.field(n).type)]
-    if not fitting:
+def _views(name: str) -> tuple[Any, ...]:
+    """The view type of that name; none where pyarrow is older than it."""
+    import pyarrow as pa
+
+    return (getattr(pa, name)(),) if hasattr(pa, name) else ()
+
+
+def find_columns(schemas: Sequence[Any], description: str, spec: DataSpec) -> Columns:
+    """The image column of the first file, and the label column of any: those that `spec` names, or those that fit by type and name.
+
+    Image columns are `image` or `img`, else the first that holds bytes, else strings called `path` or the like. Raises
+    DataError where there is no image column, or none of the name that `spec` gives.
+    """
+    schema, names = schemas[0], list(dict.fromkeys(name for schema in schemas for name in schema.names))
+    kinds = {name: _kind(schemas, name) for name in schema.names}
+    fit = [name for name in kinds if _holds_images(kinds[name])]
+    fit = fit or [name for name in PATH_COLUMNS if name in kinds and _holds_paths(kinds[name])]
+    image, note = _choose("image", fit, ("image", "img"), spec.image_column, list(kinds), description)
+    if image is None:
         raise DataError(
             f"{description} has no image column (bytes, struct of bytes and path, or strings called "
-            f"{', '.join(PATH_COLUMNS)}); it has {', '.join(schema.names)}."
+            f"{', '.join(PATH_COLUMNS)}); it has {', '.join(kinds)}. To read another of strings, name it with --data.image-column."
         )
-    image = next((name for name in ("image", "img") if name in fitting), fitting[0])
-    return image, next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    if not (_holds_images(kinds[image]) or _holds_paths(kinds[image])):
+        raise DataError(f"Column {image!r} of {description} holds {kinds[image]}, neither images nor paths.")
+    fit = [name for known in LABEL_COLUMNS for name in names if name.lower() == known]
+    return Columns(image, *_choose("label", fit, (), spec.label_column, names, description), image_note=note)
 
 
-def _labels(column: Any, schema: Any, name: str) -> tuple[np.ndarray | None, list[str] | None, str]:
-    """(class numbers, class names, and where there are no numbers, why)."""
+def _kind(schemas: Sequence[Any], column: str) -> Any:
+    """The type of a column in the first file that has values in it."""
+    import pyarrow as pa
+
+    kinds = [schema.field(column).type for schema in schemas if column in schema.names]
+    return next((kind for kind in kinds if not pa.types.is_null(kind)), kinds[0])
+
+
+def _choose(
+    what: str, fit: list[str], first: tuple[str, ...], named: str, names: list[str], description: str
+) -> tuple[str | None, str]:
+    """(column, a note where several fit). Raises DataError where the named one is not there."""
+    option = f"--data.{what}-column"
+    if named:
+        if named not in names:
+            raise DataError(f"{description} has no column {named!r} ({option}); it has {', '.join(names)}.")
+        return named, ""
+    column = next((name for name in (*first, *fit) if name in fit), None)
+    others = ", ".join(repr(name) for name in fit if name != column)
+    return (
+        column,
+        f"{description}: the {what} column is {column!r}, not {others}; {option} takes another" if others else "",
+    )
+
+
+def _holds_images(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return any(kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields))
+    return pa.types.is_binary(plain(kind))
+
+
+def _holds_paths(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(plain(kind))
+
+
+def _require_paths(images: Any, column: str, description: str) -> None:
+    """Raises DataError where strings are images as text, not paths."""
+    if not _holds_paths(images.type):
+        return
+    text = next((row.as_py() for row in images if row.is_valid), "")
+    if len(text) > MAX_PATH_LENGTH or text.startswith(ENCODED_TEXT):
+        raise DataError(
+            f"Column {column!r} of {description} holds images as text (base64?), where bytes or paths are read. Decode them to bytes."
+        )
+
+
+def same_kind(schemas: Sequence[tuple[Path, Any]], column: str) -> Any:
+    """The type to which all files' image columns can be cast; None where all are alike.
+
+    Raises DataError where a file lacks the column, or holds another type than the first.
+    """
+    import pyarrow as pa
+
+    kinds: dict[Any, Path] = {}
+    for file, schema in schemas:
+        if column not in schema.names:
+            raise DataError(
+                f"{file} has no column {column!r}, which {schemas[0][0]} has; it has {', '.join(schema.names)}."
+            )
+        kinds.setdefault(schema.field(column).type, file)
+    filled = [kind for kind in kinds if not pa.types.is_null(kind)]
+    if other := next((kind for kind in filled if plain(kind) != plain(filled[0])), None):
+        raise DataError(
+            f"Column {column!r} is {filled[0]} in {kinds[filled[0]]} and {other} in {kinds[other]}. Write both in one type, or name one file."
+        )
+    return plain(filled[0]) if len(kinds) > 1 else None
+
+
+def shard_labels(shards: Iterable[tuple[Path, Any]], name: str) -> TableLabels:
+    """The labels of all files of a table in turn, each by its own class names.
+
+    `shards`: each file with a table that holds its label column, called `name`, if it has one.
+    """
+    parts: list[tuple[Path, Labels, bool]] = []
+    notes: dict[str, None] = {}
+    for file, table in shards:
+        if name not in table.schema.names:
+            return TableLabels(trouble=f"{file} has no column {name!r}, others of its files do")
+        if not len(table.column(name)):
+            continue
+        found = _labels(table.column(name), table.schema, name)
+        if found.labels is None:
+            return TableLabels(trouble=found.trouble + (f", in {file}" if parts else ""))
+        notes |= {found.note: None} if found.note else {}
+        parts.append((file, found.labels, found.bare))
+    if not parts:
+        return TableLabels()
+    bare = next((file for file, _, bare in parts if bare), None)
+    words = next((file for file, labels, _ in parts if not all(map(is_number, labels.names))), None)
+    if bare and words:
+        return TableLabels(trouble=f"{name!r} is a number without a name in {bare}, but a name in {words}")
+    return TableLabels(Labels.joined([labels for _, labels, _ in parts]), note="; ".join(notes))
+
+
+def _labels(column: Any, schema: Any, name: str) -> TableLabels:
+    """The labels of one file."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    column = column.cast(plain(column.type)) if column.type != plain(column.type) else column
     kind = column.type
-    if column.null_count:
-        return None, None, f"{column.null_count} rows of its column {name!r} are empty: fill them"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        names, numbers = np.unique(np.asarray(column.to_pylist()), return_inverse=True)
-        return numbers.astype(np.int64), names.tolist(), ""
+    if empty := column.null_count:
+        return TableLabels(trouble=f"{empty} rows of its column {name!r} are empty: fill them")
+    if pa.types.is_string(kind):
+        coded = column.dictionary_encode().combine_chunks()
+        coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
+        names, numbers = coded.dictionary.to_pylist(), np.asarray(coded.indices, np.int64)
+        if empty := int(np.isin(numbers, [i for i, n in enumerate(names) if not canonical(n)]).sum()):
+            return TableLabels(trouble=f"{empty} rows of its column {name!r} are empty: fill them")
+        return TableLabels(Labels.of(numbers, names), note=several_spellings(names))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        return None, None, f"its column {name!r} holds {kind}: store names or numbers"
+        return TableLabels(trouble=f"its column {name!r} holds {kind}: store names or numbers")
     values = column.to_numpy()
     with np.errstate(invalid="ignore"):
         numbers = values.astype(np.int64)
     if wrong := int(((numbers != values) | (numbers < 0)).sum()):
-        return None, None, f"{wrong} rows of its column {name!r} are no whole numbers from 0: number the classes so"
-    return numbers, _class_names(schema, name), ""
+        return TableLabels(
+            trouble=f"{wrong} rows of its column {name!r} are no whole numbers from 0: number the classes so"
+        )
+    return _numbered(numbers, _class_names(schema, name), name)
+
+
+def _numbered(numbers: Any, names: list[str] | None, column: str) -> TableLabels:
+    """Labels from whole numbers, and the names that the file gives to them, if it does."""
+    if bare := names is None:
+        classes, places = np.unique(numbers, return_inverse=True)
+        labels = Labels.of(places.astype(np.int64), [str(number) for number in classes.tolist()])
+    elif beyond := int((numbers >= len(names)).sum()):
+        return TableLabels(trouble=f"{beyond} rows of its column {column!r} are beyond its {len(names)} class names")
+    else:
+        labels = Labels.of(numbers, names)
+    moved = not np.array_equal(labels.codes, numbers)
+    return TableLabels(labels, note=RENUMBERED.format(column) if moved else "", bare=bare)
+
+
+RENUMBERED = "classes are numbered from 0 in the order of their names, not by the numbers of column {!r}"
 
 
 def _class_names(schema: Any, label_column: str) -> list[str] | None:
@@ -115,9 +284,11 @@ def _class_names(schema: Any, label_column: str) -> list[str] | None:
     metadata = schema.metadata or {}
     try:
         if b"huggingface" in metadata:
-            return json.loads(metadata[b"huggingface"])["info"]["features"][label_column]["names"]
-        if b"class_names" in metadata:
-            return list(json.loads(metadata[b"class_names"]))
+            names = json.loads(metadata[b"huggingface"])["info"]["features"][label_column]["names"]
+        elif b"class_names" in metadata:
+            names = json.loads(metadata[b"class_names"])
+        else:
+            return None
+        return [str(name) for name in names] or None
     except (KeyError, TypeError, ValueError):
         return None
-    return None

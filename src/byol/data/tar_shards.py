@@ -8,8 +8,8 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from byol.data.classes import Labels, several_spellings
 from byol.data.decode import EncodedImages
 from byol.data.file_index import EXTENSIONS
 from byol.errors import BrokenImageError, DataError
@@ -36,7 +36,15 @@ class TarImages(EncodedImages):
             raise DataError(f"{self.description} holds no image ({', '.join(e[1:] for e in EXTENSIONS)}).")
         self.names = names
         self.places = np.asarray(places, np.int64)
-        self.labels, self.class_names = _numbered(labels)
+        self.labels, self.class_names, self.label_notes = None, None, []
+        self.unlabelled = (
+            f"{(missing := labels.count(None))} of its {len(labels)} images have no class in a .cls file beside them"
+        )
+        if not missing:
+            spelled, numbers = np.unique(np.asarray(labels), return_inverse=True)
+            found = Labels.of(numbers.astype(np.int64), spelled.tolist())
+            self.labels, self.class_names = found.codes, list(found.names)
+            self.label_notes = [note] if (note := several_spellings(spelled.tolist())) else []
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,7 +83,7 @@ def _read_headers(
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{file} cannot be read as an uncompressed tar ({error}).") from error
     _leave_parts_out(names, places, first)
-    labels.extend(classes.get(os.path.splitext(name)[0]) for name in names[first:])
+    labels.extend(classes.get(os.path.splitext(name)[0]) or None for name in names[first:])
 
 
 def _require_end(file: Path, offset: int) -> None:
@@ -114,13 +122,3 @@ def _sample(name: str) -> str:
 def _key(name: str) -> str:
     """The same where there is no further dot before the ending; else empty."""
     return _sample(name) if os.path.basename(name).count(".") == 1 else ""
-
-
-def _numbered(labels: list[str | None]) -> tuple[NDArray[np.int64] | None, list[str] | None]:
-    known = [label for label in labels if label is not None]
-    if len(known) < len(labels):
-        return None, None
-    if all(label.isdecimal() and len(label) < 10 for label in known):
-        return np.asarray([int(label) for label in known], np.int64), None
-    names, numbers = np.unique(np.asarray(known), return_inverse=True)
-    return numbers.astype(np.int64), names.tolist()

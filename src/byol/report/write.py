@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def _open(run: RunSummary, spec: DataSpec, listener: Listener) -> ImageSource:
     trained_on = run.trained.data
     if not trained_on.data:
         raise DataError(f"{run.name} was started with images from Python. Give images with --data.")
-    return open_source(DataSpec(trained_on.data, spec.root or trained_on.root), listener=listener)
+    return open_source(replace(trained_on, root=spec.root or trained_on.root, download=False), listener=listener)
 
 
 def _fill(

@@ -1,5 +1,6 @@
 """Semi-supervised evaluation: all weights fine-tuned on a part of the labels (BYOL section 4, appendix C.1)."""
 
+import codecs
 from pathlib import Path
 
 import numpy as np
@@ -125,14 +126,10 @@ def _named(source: ImageSource, file: Path) -> np.ndarray:
 
     Published lists name files; ImageNet's are of one image each.
     """
-    try:
-        lines = [line.strip() for line in file.read_text().splitlines()]
-    except OSError as error:
-        raise DataError(f"The list of labelled images {file} cannot be read ({error.strerror}).") from None
-    wanted = {line for line in lines if line}
+    wanted = {line for line in map(str.strip, _lines(file)) if line}
     places: dict[str, list[int]] = {}
     for index in range(len(source)):
-        for name in {source.name(index), Path(source.name(index)).name} & wanted:
+        for name in {source.name(index).strip(), Path(source.name(index)).name.strip()} & wanted:
             places.setdefault(name, []).append(index)
     if doubled := next((name for name in sorted(places) if len(places[name]) > 1), ""):
         raise DataError(
@@ -143,6 +140,19 @@ def _named(source: ImageSource, file: Path) -> np.ndarray:
             f"{len(missing)} of the {len(wanted)} names in {file} are no image of {source.description}: {', '.join(missing[:3])}."
         )
     return np.unique([index for found in places.values() for index in found])
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a list, in UTF-8 or (with its mark) UTF-16; bytes that are neither stand for themselves, as in names of files."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"The list of labelled images {file} cannot be read ({error.strerror}).") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16", "replace")
+    else:
+        text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    return text.split("\n")
 
 
 def _words(options: SemiOptions) -> str:

@@ -1,0 +1,98 @@
+"""Random data sets: the same images, classes and order whichever container holds them."""
+
+import json
+import tempfile
+import unicodedata
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from byol.data.labelled import labelled_splits
+from byol.data.source import ImageSource
+from tests.unit.data.test_labels import Rows, as_folder, as_tar, of_class, rows
+
+PLAIN = st.text("abé文Z09 -_().", min_size=1, max_size=6)
+NUMBERS = st.integers(0, 120).map(str)
+
+
+def usable(name: str) -> bool:
+    return name == name.strip() == unicodedata.normalize("NFC", name) and not name.startswith(".")
+
+
+CLASSES = st.one_of(
+    *(st.lists(names.filter(usable), min_size=2, max_size=6, unique=True) for names in (PLAIN, NUMBERS))
+)
+PARTS = st.sampled_from(
+    [("train", "test"), ("Train", "VAL"), ("training", "dev"), ("seg_train", "seg_test"), ("x/train2017", "x/val2017")]
+)
+
+
+def table(rows: Rows, kind: str, order: list[str]) -> pa.Table:
+    """Labels as strings, as dictionaries, or as ClassLabel numbers whose names come in `order`."""
+    images, names = [image for image, _ in rows], [name for _, name in rows]
+    if kind != "class label":
+        labels = pa.array(names)
+        return pa.table({"image": images, "label": labels.dictionary_encode() if kind == "dictionary" else labels})
+    features = json.dumps({"info": {"features": {"label": {"names": order}}}})
+    found = pa.table({"image": images, "label": [order.index(name) for name in names]})
+    return found.replace_schema_metadata({"huggingface": features})
+
+
+def write(path: Path, container: str, part: str, rows: Rows, orders: list[list[str]]) -> None:
+    """One part, in as many shards as there are orders."""
+    place = path / part
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if container == "folder":
+        as_folder(place, rows)
+        return
+    cuts = np.linspace(0, len(rows), len(orders) + 1).astype(int)
+    shards = [rows[start:end] for start, end in pairwise(cuts)]
+    if container == "saved":
+        place.mkdir()
+        files = [f"data-{number:05d}.arrow" for number in range(len(shards))]
+        for file, shard, order in zip(files, shards, orders, strict=True):
+            content = table(shard, "class label", order)
+            with pa.ipc.new_stream(str(place / file), content.schema) as writer:
+                writer.write_table(content)
+        (place / "state.json").write_text(json.dumps({"_data_files": [{"filename": file} for file in files]}))
+        return
+    for number, (shard, order) in enumerate(zip(shards, orders, strict=True)):
+        if container == "tar":
+            as_tar(Path(f"{place}-{number}.tar"), shard)
+        else:
+            pq.write_table(table(shard, container, order), f"{place}-{number}.parquet")
+
+
+def content(source: ImageSource) -> tuple[list[str] | None, list[tuple[int, bytes]]]:
+    assert source.labels is not None
+    pixels = [source.read(index, 3).tobytes() for index in range(len(source))]
+    return source.class_names, list(zip(source.labels.tolist(), pixels, strict=True))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.data(), CLASSES, PARTS, st.integers(1, 3))
+def test_data_sets_are_the_same_in_every_container(
+    data: st.DataObject, classes: list[str], parts: tuple[str, str], num_shards: int
+) -> None:
+    """A folder has its images in the order of its paths, the others in that of their rows."""
+    orders = [data.draw(st.permutations(classes)) for _ in range(num_shards)]
+    train, test = rows(classes, count=3), [(of_class(place, 5), name) for place, name in enumerate(classes[:-1])]
+    found = []
+    for container in ("folder", "string", "dictionary", "class label", "tar", "saved"):
+        with tempfile.TemporaryDirectory() as folder:
+            for part, content_of_part in zip(parts, (train, test), strict=True):
+                write(Path(folder), container, part, content_of_part, orders)
+            found.append([content(part) for part in labelled_splits(folder)])
+    for first, second in zip(found[0], found[1], strict=True):
+        assert (first[0], sorted(first[1])) == (second[0], sorted(second[1]))
+    assert all(parts == found[1] for parts in found[2:])
+    numbers = all(name.isdecimal() for name in classes)
+    names = sorted(classes, key=(lambda name: (int(name), name)) if numbers else None)
+    assert found[0][0][0] == found[0][1][0] == names
+    for (_, images), given_rows in zip(found[1], (train, test), strict=True):
+        assert [label for label, _ in images] == [names.index(name) for _, name in given_rows]
