@@ -24,7 +24,7 @@ from byol.build.encoder import encoder_description
 from byol.build.networks import build_method, seeded
 from byol.build.settings import Asked, resolve
 from byol.build.training import build_state
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.profile import profile
 from byol.data.sample import open_sample
 from byol.data.source import ImageSource, SkippedImages
@@ -156,7 +156,7 @@ def labelled_parts() -> tuple[ImageSource, ImageSource]:
 
 def resolved(trial: Trial, source: ImageSource) -> Config:
     """The trial's whole config."""
-    config = override(recipe("sample").config, {**COMMON, **trial.settings})
+    config = replaced(recipe("sample").config, {**COMMON, **trial.settings})
     seen = profile(source, SkippedImages())
     return resolve(Asked(config, recipe("sample")), seen, len(source), epochs_are_final=False).config
 

@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 from benchmarks.images import write_folder
 from benchmarks.record import Record, alternate, arguments, publish, record
 from byol.build.views import plain_views
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.loader import BatchPlan, DecodingFeed
 from byol.data.open import open_source
 from byol.data.source import SkippedImages
@@ -45,7 +45,7 @@ def rate(batches: Iterator[Any], batch: int, count: int, workers: int) -> float:
 
 
 def ours(folder: Path, size: int, batch: int, count: int, workers: int, seed: int) -> Iterator[Any]:
-    config = override(Config(), {"views.size": size, "batch_size": batch, "seed": seed})
+    config = replaced(Config(), {"views.size": size, "batch_size": batch, "seed": seed})
     views = plain_views(config, fused=choose_kernels(config.kernels, torch.device("cpu")).kind == "fused")
     source = open_source(str(folder))
     feed = DecodingFeed(source, 3, BatchPlan(batch, batch), seed, workers, SkippedImages())

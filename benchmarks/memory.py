@@ -16,7 +16,7 @@ from benchmarks.images import write_folder
 from benchmarks.record import Record, arguments, in_child, publish, record, rounded
 from benchmarks.train_step import values_of_kernels
 from byol.build.networks import build_method
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.runtime.view_roles import ViewBatch
 
 COUNTED_IMAGES = 8
@@ -26,7 +26,7 @@ def needed_megabytes(encoder: str, size: int, batch: int, hidden: int) -> float:
     """Of activations in bf16 and of everything that is kept between steps."""
     settings = {"encoder.name": encoder, "views.size": size, "views.mean": [0.5], "views.std": [0.5]}
     settings |= {"heads.projector_hidden": hidden, "heads.predictor_hidden": hidden}
-    made = build_method(override(Config(), settings), 3).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    made = build_method(replaced(Config(), settings), 3).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     one, two = (kept_for_backward(made, size, count) for count in (COUNTED_IMAGES, 2 * COUNTED_IMAGES))
     activations = one + (two - one) / COUNTED_IMAGES * (batch - COUNTED_IMAGES)
     trained = sum(p.nbytes for p in made.parameters() if p.requires_grad)

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.record import Record, alternate, arguments, publish, record, rounded, timed
 from byol.build.networks import build_method
 from byol.build.training import build_state
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.runtime.ranks import Ranks
 
 
@@ -42,7 +42,7 @@ def made(encoder: str, size: int, seed: int, *, fused: bool = False) -> Any:
     """A state with gradients."""
     settings: dict[str, Any] = {"encoder.name": encoder, "views.size": size, "seed": seed, "device": "cpu"}
     settings |= {"views.mean": [0.5], "views.std": [0.5]}
-    config = override(Config(), settings)
+    config = replaced(Config(), settings)
     state = build_state(config, build_method(config, 3), torch.device("cpu"), Ranks(), fused=fused)
     for group in state.optimizer.param_groups:
         group["lr"] = 1e-3

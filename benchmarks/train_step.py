@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.images import write_folder
 from benchmarks.record import Record, alternate, arguments, in_child, publish, record, rounded
 from byol.build.networks import build_method
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.runtime.view_roles import ViewBatch
 
 
@@ -31,7 +31,7 @@ def values_of_kernels() -> tuple[str, ...]:
 
 def flops_per_image(encoder: str, stem: str, size: int, hidden: int) -> float:
     """Of one step: both networks forward on two views, the online one backward. Counted by torch, on two images."""
-    config = override(
+    config = replaced(
         Config(),
         {
             "encoder.name": encoder,

@@ -268,7 +268,7 @@ MUTATIONS = [
     Mutation("every start is from elsewhere", "build/starts.py", "start.get(\"how\") == TRAINED_ELSEWHERE", "True", "tests/unit/build/test_starts.py"),
     Mutation("the start's network is not taken", "build/settings.py", "(network_of_start(config.encoder), f", "({}, f", "tests/unit/build/test_starts.py"),
     Mutation("a second training forgets the averages", "build/encoder.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/build/test_starts.py"),
-    Mutation("a resume compares with what was asked", "commands/resume.py", "changes = overrides_between(before.config, config)", "changes = named", RESUME),
+    Mutation("a resume compares with what was asked", "commands/resume.py", "changes = changed_settings(before.config, config)", "changes = named", RESUME),
     Mutation("a resumed run keeps its workers", "config/config.py", '        "workers",\n', "", RESUME),
     Mutation("pace looks into the second part", "engine/pace.py", "min(CORRECTION, 1 / len(self.tested))", "CORRECTION", MINUTES),
     Mutation("nothing kept back for slowing", "training/plan.py", "minutes * (1 - SLOWING)", "minutes", MINUTES),

@@ -16,7 +16,7 @@ from torch import nn
 from byol.build.settings import Asked, resolve
 from byol.build.subject import open_subject
 from byol.build.views import plain_views
-from byol.config import override
+from byol.config import replaced
 from byol.data.open import open_source
 from byol.data.profile import profile
 from byol.data.source import SkippedImages
@@ -41,7 +41,7 @@ def main() -> None:
     seen = profile(train, SkippedImages())
     pixels = torch.from_numpy(np.stack([train.read(i, seen.channels) for i in range(len(train))])).permute(0, 3, 1, 2)
     size = open_subject(chosen.encoder, train).encoder.description.image_size
-    config = override(recipe("small").config, {"views.size": size, "batch_size": BATCH})
+    config = replaced(recipe("small").config, {"views.size": size, "batch_size": BATCH})
     config = resolve(Asked(config, recipe("small")), seen, len(train)).config
     views = plain_views(config)
     for row in ("as it is", "images", "views"):

@@ -1,4 +1,4 @@
-"""BYOL: Bootstrap Your Own Latent. From a folder of unlabelled images to a good image encoder.
+"""BYOL, Bootstrap Your Own Latent: train an image encoder on a folder of images without labels.
 
     import byol
 
@@ -6,7 +6,7 @@
     encoder = byol.load("runs/photos")
     vectors = encoder(images)          # (N, C, H, W) uint8 -> (N, D)
 
-The parts work alone: byol.views, byol.nets, byol.methods, byol.optim.
+These parts can be used on their own: byol.views, byol.nets, byol.methods, byol.optim.
 """
 
 from importlib import import_module
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for, so that `import byol` stays quick and without torch."""
+    """Imports public names and submodules on first use, so that `import byol` is quick and loads no torch."""
     if name in _LAZY:
         module, attribute = _LAZY[name]
         try:
@@ -86,7 +86,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _missing(name: str, error: DependencyError) -> type:
-    """Stands for a class whose library is not installed: it can be asked for and imported, and says so when it is used."""
+    """A placeholder for a class whose library is not installed. It can be imported; creating an instance raises `error`."""
 
     def refuse(self: object, *_: Any, **__: Any) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""`python -m byol` (what torchrun starts)."""
+"""Entry point of `python -m byol`, which torchrun starts."""
 
 from byol.cli.main import main
 

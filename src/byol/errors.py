@@ -1,4 +1,4 @@
-"""What a user can put right: one class per thing, each message says what was found, where, what to do."""
+"""Errors that the user can correct. Every message says what was found, where, and what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,11 +9,11 @@ class ByolError(Exception):
 
 
 class ConfigError(ByolError):
-    """A setting is unknown or has an impossible value."""
+    """A setting is unknown or its value is outside the allowed range."""
 
 
 class DataError(ByolError):
-    """The data is missing, empty, too small, unreadable or not of the kind a command needs."""
+    """The data is missing, empty, too small, unreadable, or of the wrong kind for the command."""
 
 
 class BrokenImageError(ByolError):
@@ -21,7 +21,7 @@ class BrokenImageError(ByolError):
 
 
 class RunError(ByolError):
-    """A run directory is missing, foreign, incomplete, or already taken."""
+    """A run directory is missing, incomplete, already in use, or not a run directory at all."""
 
 
 class CheckpointError(ByolError):
@@ -29,20 +29,20 @@ class CheckpointError(ByolError):
 
 
 class EncoderError(ByolError):
-    """An encoder is unknown or cannot do what was asked of it."""
+    """An encoder is unknown or does not support the requested operation."""
 
 
 class NonFiniteError(ByolError):
-    """The loss is no longer a finite number."""
+    """The loss is infinite or not a number."""
 
     def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
         self.step = step
-        """The first step whose loss was not."""
+        """First step with such a loss."""
 
 
 class CollapseError(ByolError):
-    """The run was stopped because its projections collapsed."""
+    """The run stopped because its projections collapsed (`stop_on_collapse`)."""
 
 
 class OutOfMemoryError(ByolError):
@@ -50,7 +50,7 @@ class OutOfMemoryError(ByolError):
 
 
 class RankError(ByolError):
-    """Another process that trains the same network has ended."""
+    """Another process of the same training has ended."""
 
 
 class DependencyError(ByolError):
@@ -58,6 +58,6 @@ class DependencyError(ByolError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the known name closest to `name`, or an empty string."""
+    """The hint ` Did you mean 'x'?` with the known name closest to `name`; empty if none is close."""
     match = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {match[0]!r}?" if match else ""

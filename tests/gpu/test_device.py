@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 from byol.build.networks import build_method
 from byol.build.training import build_state
 from byol.build.views import build_views
-from byol.config import Config, from_dict, override, to_dict
+from byol.config import Config, from_dict, replaced, to_dict
 from byol.data.arrays import ArrayImages
 from byol.data.loader import Batch, ResidentFeed
 from byol.data.source import SkippedImages
@@ -49,7 +49,7 @@ def keep_busy(device: torch.device) -> None:
 
 def config(**settings: object) -> Config:
     views = {"views.mean": [0.5] * 3, "views.std": [0.25] * 3, "micro_batch_size": BATCH}
-    return from_dict(Config, to_dict(override(recipe("small").config, {**SMALL, **views, **settings})))
+    return from_dict(Config, to_dict(replaced(recipe("small").config, {**SMALL, **views, **settings})))
 
 
 def images(device: torch.device) -> torch.Tensor:

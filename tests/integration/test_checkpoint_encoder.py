@@ -57,7 +57,7 @@ def test_checkpoint_is_evaluated_and_exported_as_a_run_is(run: Path, photos: Pat
     assert trained_images(str(file)).description == trained_images(str(run)).description
     views = (open_subject(str(name), trained_images(str(run))).pretraining_view for name in (file, run))
     assert next(views) == next(views)
-    with pytest.raises(RunError, match="is no run directory, so it holds no target"):
+    with pytest.raises(RunError, match="is not a run directory, so it has no target"):
         open_subject(str(file), trained_images(str(run)), network="target")
     export_encoder(file, "safetensors", tmp_path / "export")
     assert torch.equal(byol.load(tmp_path / "export")(IMAGES), byol.load(file)(IMAGES))

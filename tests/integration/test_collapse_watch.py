@@ -27,7 +27,7 @@ def test_collapse_stops_a_run_where_asked(tmp_path: Path) -> None:
     areas = {"views.view1.crop_area": (0.999, 1.0), "views.view2.crop_area": (0.999, 1.0)}
     aspects = {"views.view1.crop_aspect": (0.999, 1.0), "views.view2.crop_aspect": (0.999, 1.0)}
     settings = {**still, **areas, **aspects, "stop_on_collapse": True, "collapse_interval_steps": 1}
-    with pytest.raises(CollapseError, match=r"Stopped at step \d+, since stop_on_collapse is set: collapsed"):
+    with pytest.raises(CollapseError, match=r"Stopped at step \d+ because stop_on_collapse is set: collapsed"):
         run(tmp_path / "run", same, **settings)
     assert not json.loads((tmp_path / "run" / "result.json").read_text())["finished"]
     assert len(losses(tmp_path / "run")) < 20

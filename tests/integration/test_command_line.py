@@ -206,7 +206,7 @@ def _resume_briefly(run: Path) -> str:
         (["pretrain"], 2, "--data"),
         (["pretrain", "--data", "nowhere"], 1, "no folder or file here"),
         (["pretrain", "--data", "nowhere", "--minutes", "0"], 1, "minutes must be a number above 0; found 0"),
-        (["pretrain", "photos/"], 2, "byol: pretrain takes its images as --data photos/"),
+        (["pretrain", "photos/"], 2, "byol: pretrain needs an option for its images: --data photos/"),
         (["pretrain", "--data", "sample", "--recipe", "cifr10"], 1, "Did you mean 'cifar10'"),
         (["pretrain", "--data", "sample", "--optimizer.nam", "sgd"], 2, "--optimizer.name"),
         (["pretrain", "--data", "sample", "--epochs", "-1"], 1, "epochs must be above 0"),
@@ -263,7 +263,7 @@ def test_torchrun_is_told_what_is_for_one_process(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", "nowhere", "--data", "nothing"])
-    assert ended.value.code == 2 and "evaluate is work for one process" in capsys.readouterr().err
+    assert ended.value.code == 2 and "evaluate runs in one process" in capsys.readouterr().err
 
 
 def test_training_goes_on_when_its_reader_has_gone(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -312,9 +312,9 @@ def test_a_run_goes_on_where_its_images_have_moved_to(photos: Path, tmp_path: Pa
     byol("pretrain", "--data", photos, "--out", tmp_path / "run", "--epochs", "1", *FAST)
     moved = photos.rename(tmp_path / "moved")
     again = ("pretrain", "--resume", tmp_path / "run")
-    assert "If the images have moved, give their new place with --data." in byol(*again, code=1)
+    assert "If the images have moved, give their new location with --data." in byol(*again, code=1)
     said = byol(*again, "--data", moved)
-    assert "resuming" in said and "had finished before" in said and "finished after" not in said
+    assert "resuming" in said and "already finished" in said and "finished after" not in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["data"] == str(moved)
     assert "resuming" in byol(*again)
     (moved / "cat" / "00.jpg").rename(moved / "cat" / "other.jpg")

@@ -24,7 +24,7 @@ from byol.recipes import recipe
 from byol.runtime.listener import Listener
 from byol.runtime.ranks import Ranks
 from byol.training import plan as plan_module
-from byol.training.plan import TimeLimit, plan
+from byol.training.plan import TimeLimit, plan_by_time
 
 
 @pytest.mark.full
@@ -101,7 +101,7 @@ def test_plan_has_fewer_epochs_where_they_would_take_too_long(
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 64, 0))
     sample, train = recipe("sample"), open_sample("train")
     limit = TimeLimit(8, time.monotonic(), most_epochs=16)
-    found = plan(limit, Asked(sample.config, sample), train, profile(train, SkippedImages()), Ranks())
+    found = plan_by_time(limit, Asked(sample.config, sample), train, profile(train, SkippedImages()), Ranks())
     assert found.most_steps == 16 * 12_000 // 64
     assert found.config.epochs == pytest.approx(epochs, abs=0.1)  # of 12,000 images, in 474 seconds
-    assert (found.config.epochs == 16) == ("the 16 asked for, 3,000 steps of 64" in found.notes[-1])
+    assert (found.config.epochs == 16) == ("enough for 16 epochs, 3,000 steps of 64" in found.notes[-1])

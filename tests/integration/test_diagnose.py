@@ -70,7 +70,7 @@ def test_diagnose_of_an_unfinished_run_says_at_which_step(
             path.unlink()
     for path, said in (
         (run.path, ""),
-        (stopped, "measured at step 5 of 12, that of the newest checkpoint that can be read\n"),
+        (stopped, "measured at step 5 of 12, the newest checkpoint that can be read\n"),
     ):
         with pytest.raises(SystemExit):
             main(["diagnose", str(path), "--data", str(images), "--images", "32", "--views", "2"])
@@ -105,7 +105,7 @@ def test_diagnose_of_encodings_that_are_not_finite_says_so() -> None:
 
 
 def test_diagnose_of_a_file_names_the_directory(run: Run, images: Path) -> None:
-    with pytest.raises(RunError, match=r"is a file\. Name the run directory"):
+    with pytest.raises(RunError, match=r"is a file\. Give the run directory"):
         diagnose(checkpoint.saved(run.path / "checkpoints")[-1], str(images))
 
 
@@ -192,5 +192,5 @@ def test_diagnose_of_no_run_and_of_foreign_weights_is_one_sentence(run: Run, ima
 
 def test_diagnose_too_few_images_for_a_batch_is_refused(run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "few.npy", np.stack([picture(i, 32, 32) for i in range(1)]))
-    with pytest.raises(DataError, match="holds 1 images"):
+    with pytest.raises(DataError, match="has 1 images"):
         diagnose(run.path, str(tmp_path / "few.npy"))

@@ -320,7 +320,7 @@ def test_export_into_something_is_refused(tmp_path: Path) -> None:
         export_encoder(run, "safetensors", run)
     (tmp_path / "empty").mkdir()
     export_encoder(run, "onnx", tmp_path / "empty")
-    with pytest.raises(EncoderError, match="cannot be turned back"):
+    with pytest.raises(EncoderError, match="cannot be converted again"):
         export_encoder(tmp_path / "empty", "safetensors", tmp_path / "back")
     (tmp_path / "empty" / "encoder.onnx").write_bytes(b"no onnx")
     with pytest.raises(ByolError, match="not an ONNX file"):

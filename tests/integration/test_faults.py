@@ -128,7 +128,7 @@ def test_non_finite_step_is_skipped_where_asked(tmp_path: Path, monkeypatch: pyt
         PICTURES, out=tmp_path / "run", overrides={**SMALL, "epochs": 5, "on_non_finite": "skip"}, say=said.append
     )
     assert ended.finished
-    assert "1 step skipped, whose gradient was not finite" in said
+    assert "1 step skipped because the gradient was not finite" in said
     trace = losses(tmp_path / "run")
     assert [step for step, loss in enumerate(trace) if loss is None] == [6]
     assert all(bool(t.isfinite().all()) for t in load_file(tmp_path / "run" / "encoder.safetensors").values())

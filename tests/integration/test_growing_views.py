@@ -16,7 +16,7 @@ from byol.build.settings import Asked
 from byol.build.views import by_view_size
 from byol.commands.doctor import estimate
 from byol.commands.resume import resume
-from byol.config import override
+from byol.config import replaced
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
@@ -58,7 +58,7 @@ def seen_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def test_parts_of_a_config() -> None:
-    parts = by_view_size(override(recipe("small").config, {**GROWING, "views.size": 28}))
+    parts = by_view_size(replaced(recipe("small").config, {**GROWING, "views.size": 28}))
     assert [part.views.size for part in parts] == [14, 21, 28]
     assert [part.asymmetry.small_size for part in parts] == [8, 12, 16]
     assert all(part.views.growth == () for part in parts)
@@ -154,7 +154,7 @@ def test_corrected_plan_moves_the_parts(tmp_path: Path, monkeypatch: pytest.Monk
 def test_estimate_measures_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {16: 400.0, 24: 200.0, 32: 100.0}
     monkeypatch.setattr("byol.commands.doctor.train_a_little", lambda config, *_: (rates[config.views.size], 16, 0))
-    config = override(recipe("small").config, GROWING)
+    config = replaced(recipe("small").config, GROWING)
     found = estimate(ArrayImages(PICTURES), Asked(config, recipe("small"), frozenset(SMALL)), epochs_are_final=False)
     assert found.trained_per_second == pytest.approx(3 / (1 / 400 + 1 / 200 + 1 / 100))
 

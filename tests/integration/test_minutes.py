@@ -14,7 +14,7 @@ import torch
 import byol
 from byol.build.settings import Asked
 from byol.cli.main import main
-from byol.config import Config, EncoderConfig, override, validate
+from byol.config import Config, EncoderConfig, replaced, validate
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.profile import profile
@@ -28,7 +28,7 @@ from byol.runtime import checkpoint
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.training import plan as plan_module
-from byol.training.plan import TimeLimit, plan
+from byol.training.plan import TimeLimit, plan_by_time
 from byol.views.views import Views
 from tests.conftest import SMALL
 
@@ -102,12 +102,12 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     images_per_second: float, settings: dict, expected: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (images_per_second, 16, 0))
-    base = override(byol.recipes.recipe("small").config, SMALL)
+    base = replaced(byol.recipes.recipe("small").config, SMALL)
     recipe = Recipe(base, "", "", "", sizes=SIZES)
-    config = override(base, settings)
+    config = replaced(base, settings)
     began = time.monotonic()
     seen = profile(PICTURES, SkippedImages())
-    found = plan(
+    found = plan_by_time(
         TimeLimit(66 / 60 / 0.97, began), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
     )  # 60 s are left for training: 6 go to the end, 3 % of the time are kept back
     assert (found.config.encoder.name, found.config.views.size) == expected
@@ -115,16 +115,16 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     steps = found.config.epochs * len(PICTURES) / 16
     assert steps == pytest.approx(60 * images_per_second / 16, rel=0.05)
     assert steps == int(steps)
-    assert found.notes[-1].endswith(f"so {int(steps):,} steps of 16")
+    assert found.notes[-1].endswith(f": {int(steps):,} steps of 16")
 
 
 def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {16: 400.0, 24: 200.0, 32: 100.0}
     monkeypatch.setattr(plan_module, "train_a_little", lambda config, *_: (rates[config.views.size], 16, 0))
-    config = override(byol.recipes.recipe("small").config, {**SMALL, "views.growth": (0.5, 0.75)})
+    config = replaced(byol.recipes.recipe("small").config, {**SMALL, "views.growth": (0.5, 0.75)})
     seen = profile(PICTURES, SkippedImages())
     began = time.monotonic()
-    found = plan(
+    found = plan_by_time(
         TimeLimit(1.1, began), Asked(config, Recipe(config, "", "", "")), PICTURES, seen, Ranks()
     )  # 66 s, of which 60 are left for training
     assert found.tested == pytest.approx((16 / 400, 16 / 200, 16 / 100))
@@ -149,8 +149,10 @@ def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
     rate = (images_per_second, 16, 0)
     monkeypatch.setattr(plan_module, "train_a_little", lambda config, *_: (measured.append(config), rate)[1])
     recipe = byol.recipes.recipe("tonight")
-    config, seen = override(recipe.config, settings), profile(PICTURES, SkippedImages())
-    found = plan(TimeLimit(15, time.monotonic()), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks())
+    config, seen = replaced(recipe.config, settings), profile(PICTURES, SkippedImages())
+    found = plan_by_time(
+        TimeLimit(15, time.monotonic()), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
+    )
     assert (found.config.encoder.width, found.config.views.growth) == expected
     assert len(measured) == len(set(measured))  # what two sizes share is measured once
 
@@ -158,14 +160,14 @@ def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
 def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
     monkeypatch.setattr(plan_module, "train_a_little", lambda *given: (measured.append(given), (50, 16, 0))[1])
-    base = override(byol.recipes.recipe("small").config, SMALL)
+    base = replaced(byol.recipes.recipe("small").config, SMALL)
     recipe = Recipe(
         base, "", "", "", sizes=(Size("wide", {"encoder.width": 1.0}, least_images=100_000), Size("narrow"))
     )
     seen = profile(PICTURES, SkippedImages())
     for width in (0.25, base.encoder.width):  # the recipe's own, too, where the user names it
-        asked = override(base, {"encoder.width": width})
-        found = plan(
+        asked = replaced(base, {"encoder.width": width})
+        found = plan_by_time(
             TimeLimit(1.1, time.monotonic()),
             Asked(asked, recipe, frozenset({"encoder.width"})),
             PICTURES,
@@ -182,9 +184,9 @@ def planned_small(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Config:
     """What the recipe `small` plans where little can be trained on."""
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (50, 16, 0))
     recipe, seen = byol.recipes.recipe("small"), profile(PICTURES, SkippedImages())
-    config = override(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
+    config = replaced(recipe.config, {"views.mean": [0.5], "views.std": [0.2], **settings})
     asked = Asked(config, recipe, frozenset(settings))
-    return plan(TimeLimit(1.1, time.monotonic()), asked, PICTURES, seen, Ranks()).config
+    return plan_by_time(TimeLimit(1.1, time.monotonic()), asked, PICTURES, seen, Ranks()).config
 
 
 def test_plan_leaves_an_encoder_that_the_user_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +207,7 @@ def test_plan_leaves_everything_to_a_start_from_weights(
         weights = {"encoder.init": str(tmp_path)}
         write_description(tmp_path, EncoderDescription("resnet18", {}, 512, 3, 32, (0.5,) * 3, (0.25,) * 3, True))
     kept, recipes = planned_small(monkeypatch, **weights), byol.recipes.recipe("small").config
-    assert (kept.encoder, kept.method) == (override(recipes, weights).encoder, recipes.method)
+    assert (kept.encoder, kept.method) == (replaced(recipes, weights).encoder, recipes.method)
     assert (kept.heads, kept.optimizer, kept.batch_size) == (recipes.heads, recipes.optimizer, 256)
 
 
@@ -222,7 +224,7 @@ def test_sizes_of_recipes_are_settings_that_hold() -> None:
     sized = [recipe for recipe in map(byol.recipes.recipe, byol.recipes.RECIPES) if recipe.sizes]
     assert sized
     for recipe in sized:
-        configs = [override(recipe.config, size.settings) for size in recipe.sizes]
+        configs = [replaced(recipe.config, size.settings) for size in recipe.sizes]
         for config in configs:
             validate(config)
         least = [size.least_images for size in recipe.sizes]
@@ -244,7 +246,7 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
     monkeypatch.setattr(Views, "crop", seen_crop)
     source, recipe = ImageFolder(photos, None), byol.recipes.recipe("small")
     seen = profile(source, SkippedImages())
-    found = plan(TimeLimit(1, time.monotonic()), Asked(recipe.config, recipe), source, seen, Ranks())
+    found = plan_by_time(TimeLimit(1, time.monotonic()), Asked(recipe.config, recipe), source, seen, Ranks())
     assert set(cropped) == {seen.short_side} and seen.short_side > 0
     steps = found.config.epochs * len(source) / 8  # the largest power of two up to a quarter of the 40 images
     assert 0 < steps < 54 * 1e6 / 8  # at the rate of decoding, not of the made-up training
@@ -252,13 +254,13 @@ def test_plan_of_unequal_images_finds_their_size_and_waits_for_decoding(
 
 def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = byol.recipes.recipe("small")
-    config = override(recipe.config, SMALL)
+    config = replaced(recipe.config, SMALL)
     seen = profile(PICTURES, SkippedImages())
 
     def refused(minutes: float, sentence: str, **settings: Any) -> None:
-        asked = override(config, settings)
+        asked = replaced(config, settings)
         with pytest.raises(ConfigError, match=sentence):
-            plan(
+            plan_by_time(
                 TimeLimit(minutes, time.monotonic()),
                 Asked(asked, recipe, frozenset(SMALL) | frozenset(settings)),
                 PICTURES,
@@ -269,9 +271,12 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     refused(0, "above 0; found 0")
     refused(float("nan"), "above 0; found nan")
     refused(float("inf"), "above 0; found inf")
-    refused(10, "give one of them", epochs=7)
+    refused(10, "Give only one of them", epochs=7)
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (1.0, 16, 0))
-    refused(1.0, r"60 seconds are too few: \d+ go to the start.*40 steps of 16 images.*take 640 at 1 images/s")
+    refused(
+        1.0,
+        r"60 seconds are too few: start, speed test and report take \d+ seconds.*40 steps of 16 images, takes 640 seconds at 1 images/s",
+    )
     refused(0.1, r"6 seconds are too few")
 
 
@@ -291,7 +296,7 @@ def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monke
     assert run.finished
     record = json.loads((run.path / "run.json").read_text())
     assert record["plan"]["minutes"] == 1
-    assert "so 9" in record["plan"]["notes"][-1] or "so 100" in record["plan"]["notes"][-1]
+    assert ": 9" in record["plan"]["notes"][-1] or ": 100" in record["plan"]["notes"][-1]
     assert record["derived"]["total_steps"] == 39
     assert record["config"]["epochs"] == 39 * 16 / 64
     state = checkpoint.load_newest(run.path / "checkpoints", print)[1]
@@ -335,7 +340,7 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
         main(["pretrain", "--data", str(photos), "--out", str(tmp_path / "run"), "--minutes", "10", *settings])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "planned for 10 min, by a short speed test" in said
+    assert "planned for 10 min with a short speed test" in said
     assert "as asked: " in said
     assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 8
 

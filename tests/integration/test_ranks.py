@@ -121,7 +121,7 @@ def test_ranks_that_are_not_at_one_say_so(tmp_path: Path) -> None:
 
 
 def of_other_images(rank: int, out: Path) -> None:
-    with pytest.raises(ConfigError, match="see different images"):
+    with pytest.raises(ConfigError, match="have different images"):
         byol.pretrain(PICTURES[rank:], "small", out=out, overrides=SMALL, say=lambda line: None)
 
 

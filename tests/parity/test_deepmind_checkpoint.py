@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import byol
 from byol.build.networks import build_encoder
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import load_encoder, save_encoder
 from byol.errors import CheckpointError, EncoderError
@@ -200,10 +200,10 @@ def test_training_starts_from_an_import_and_resumes_without_it(photos: Path, tmp
         tmp_path / "start", net, EncoderDescription("resnet18", settings, 64, 3, 32, (0.5,) * 3, (0.2,) * 3, False)
     )
     overrides = {**SMALL, "encoder.init": str(tmp_path / "start")}
-    config = override(Config(), {**overrides, "encoder.conventions": "deepmind"})
+    config = replaced(Config(), {**overrides, "encoder.conventions": "deepmind"})
     assert all(torch.equal(a, b) for a, b in zip(build_encoder(config, 3).parameters(), net.parameters(), strict=True))
     with pytest.raises(EncoderError, match=r"It has name resnet18, width 0.125, stem small, conventions deepmind"):
-        build_encoder(override(config, {"encoder.conventions": "torch"}), 3)
+        build_encoder(replaced(config, {"encoder.conventions": "torch"}), 3)
     run = byol.pretrain(photos, epochs=1, out=tmp_path / "run", overrides=overrides, say=lambda _: None)
     moved = load_encoder(run.path).module
     assert not torch.equal(next(iter(moved.parameters())), next(iter(net.parameters())))

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from byol.config import Config, from_dict, override, to_dict, validate
+from byol.config import Config, from_dict, replaced, to_dict, validate
 from byol.data.decode import decode, stored_channels
 from byol.data.file_index import _read
 from byol.data.open import open_source
@@ -189,7 +189,7 @@ def test_settings_any_value_is_taken_or_refused_by_name(data: st.DataObject, nam
         dotted += "." + data.draw(st.sampled_from(sorted(tree["views"]["view1"])))
     refused = ""
     try:
-        changed = override(config, {dotted: data.draw(VALUES)})
+        changed = replaced(config, {dotted: data.draw(VALUES)})
         validate(changed)
         assert from_dict(Config, to_dict(changed)) == changed
     except ConfigError as error:

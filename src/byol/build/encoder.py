@@ -1,4 +1,4 @@
-"""Untrained encoders, and the description that travels with an encoder."""
+"""The untrained encoder of a training, and the description that is saved with an encoder."""
 
 from byol.build.networks import build_method, encoder_settings
 from byol.build.settings import Asked, resolve
@@ -11,7 +11,7 @@ from byol.nets.encoder import find_num_features
 
 
 def untrained_encoder(asked: Asked, source: ImageSource) -> Encoder:
-    """The encoder that a training on these images starts with."""
+    """The encoder with the initial weights of a training on these images."""
     data = profile(source, SkippedImages())
     config = resolve(asked, data, len(source), epochs_are_final=False).config
     module = build_method(config, data.channels).encoder
@@ -20,7 +20,7 @@ def untrained_encoder(asked: Asked, source: ImageSource) -> Encoder:
 
 
 def encoder_description(config: Config, channels: int, num_features: int, *, own_module: bool) -> EncoderDescription:
-    """What has to travel with the encoder."""
+    """The description that is saved with the encoder: architecture and preprocessing."""
     is_frozen = config.encoder.norm == "frozen"
     return EncoderDescription(
         name=None if own_module else config.encoder.name,

@@ -1,4 +1,4 @@
-"""From a config to networks and the method that trains them: `METHODS` is the table of the methods by name."""
+"""The networks of a config and the method that trains them."""
 
 import contextlib
 import copy
@@ -26,14 +26,14 @@ from byol.nets.norm import split_batch_norm, with_parts
 
 @dataclass(frozen=True)
 class MethodParts:
-    """One method: its title, and its parts for `heads.predictor` and `method.target` at auto."""
+    """One method: its title, its loss, and its defaults for `heads.predictor` and `method.target`."""
 
     title: str
     """Name in model cards."""
     predictor: Literal["mlp", "linear", "least-squares", "none"]
     target: TargetKind
     loss: Callable[[MethodConfig, Gather], PairLoss]
-    """Loss over both directions; `Gather` collects the vectors of all ranks."""
+    """Function that gives the loss over both directions. `Gather` collects the vectors of all ranks."""
 
 
 METHODS = {
@@ -57,11 +57,11 @@ METHODS = {
         lambda m, gather: partial(info_nce, alpha=m.temperature, beta=m.beta, gather=gather, chunk=m.loss_chunk),
     ),
 }
-"""Methods by the names of `config.MethodConfig.name`."""
+"""Methods by name, as in `config.MethodConfig.name`."""
 
 
 def method_parts(config: Config) -> MethodParts:
-    """The parts of a config's method, with its overrides."""
+    """The parts of a config's method, with predictor and target replaced where the config sets them."""
     own, predictor, target = METHODS[config.method.name], config.heads.predictor, config.method.target
     return replace(
         own,
@@ -71,7 +71,7 @@ def method_parts(config: Config) -> MethodParts:
 
 
 def encoder_settings(config: Config) -> dict[str, Any]:
-    """The arguments of `create_encoder` beside name, channels and size."""
+    """The arguments of `create_encoder` except name, channels and image size."""
     e = config.encoder
     return {
         "width": e.width,
@@ -85,7 +85,7 @@ def encoder_settings(config: Config) -> dict[str, Any]:
 
 
 def build_encoder(config: Config, channels: int) -> nn.Module:
-    """A new encoder as the config describes it, with the weights of `encoder.init` where that is set."""
+    """A new encoder with its initial weights: random, pretrained, or those of `encoder.init`."""
     module = create_encoder(
         config.encoder.name,
         in_channels=channels,
@@ -99,20 +99,22 @@ def build_encoder(config: Config, channels: int) -> nn.Module:
 def build_method(
     config: Config, channels: int, module: nn.Module | None = None, num_classes: int = 0, gather: Gather = alone
 ) -> Method:
-    """The method with initial weights that depend on nothing but the config and its seed.
+    """The method with its networks. The initial weights depend only on the config and its seed.
 
-    `module`: an encoder of one's own. `num_classes` > 0 adds the online classifier. `gather` collects the vectors
-    of all ranks. The paper's BYOL is `methods.byol.BYOL`; whatever differs from it is a `PairMethod`.
+    `module`: an encoder that the user built. `num_classes` > 0 adds the online classifier. `gather` collects the vectors
+    of all ranks. The result is `methods.byol.BYOL` for BYOL as in the paper, else a `PairMethod`.
     """
     if module is not None and config.encoder.init:
-        raise ConfigError("encoder.init is for an encoder by name: load the weights into your own module yourself.")
+        raise ConfigError(
+            "encoder.init works only for an encoder given by name. Load the weights into your own module before."
+        )
     parts = method_parts(config)
     online, predictor = _networks(config, channels, module, parts, 0)
     target = None
     if config.method.target_init == "independent" or parts.target == "fixed":
         if module is not None:
             raise ConfigError(
-                "method.target_init 'independent' and method.target 'fixed' need an encoder by name: a module of your own can only be copied."
+                "method.target_init 'independent' and method.target 'fixed' need an encoder given by name; a module of your own can only be copied."
             )
         if parts.target in ("average", "fixed"):
             target, _ = _networks(config, channels, module, parts, 2**31)
@@ -150,28 +152,33 @@ def _is_the_papers(config: Config, parts: MethodParts) -> bool:
 def _split_batch_norm(
     config: Config, parts: MethodParts, online: Network, target: Network | None
 ) -> tuple[Network | None, AsTarget | None]:
-    """Cuts one projector's batch norm, or both's. The target, or what changes the online network while it is one."""
+    """Splits the batch norm in one projector or in both.
+
+    Returns the target network, and the context in which the online network computes targets if it has no separate target.
+    """
     side, count = config.asymmetry.split_batch_norm, config.asymmetry.split_parts
-    of_side = {"source": count if side != "target" else 1, "target": count if side != "source" else 1}
-    cut = [(online, of_side["source"])]
+    parts_of = {"source": count if side != "target" else 1, "target": count if side != "source" else 1}
+    to_split = [(online, parts_of["source"])]
     if parts.target in ("average", "fixed"):
         target = copy.deepcopy(online) if target is None else target
-        cut = [(network, n) for network, n in ((online, of_side["source"]), (target, of_side["target"])) if n > 1]
-    if not all([split_batch_norm(network.projector, n) for network, n in cut]):
+        to_split = [
+            (network, n) for network, n in ((online, parts_of["source"]), (target, parts_of["target"])) if n > 1
+        ]
+    if not all([split_batch_norm(network.projector, n) for network, n in to_split]):
         raise ConfigError(
-            "asymmetry.split_batch_norm finds no batch norm in the projector. Set heads.projector_norm to batch and encoder.conventions to torch."
+            "asymmetry.split_batch_norm needs batch norm in the projector, and there is none. Set heads.projector_norm to batch and encoder.conventions to torch."
         )
     changes = target is None and side != "both"
-    return target, partial(with_parts, parts=of_side["target"]) if changes else None
+    return target, partial(with_parts, parts=parts_of["target"]) if changes else None
 
 
 def _networks(
     config: Config, channels: int, module: nn.Module | None, parts: MethodParts, offset: int
 ) -> tuple[Network, nn.Module | Literal["least-squares"] | None]:
-    """Encoder with projector, and predictor, drawn in this order from the config's seed."""
+    """Encoder, projector and predictor, initialized in this order from the config's seed."""
     with seeded(config.seed + offset):
-        made = build_encoder(config, channels) if module is None else module
-        width = find_num_features(made, channels, config.views.size)
+        encoder = build_encoder(config, channels) if module is None else module
+        width = find_num_features(encoder, channels, config.views.size)
         h, conventions = config.heads, config.encoder.conventions
         projector = mlp_head(
             width,
@@ -196,12 +203,12 @@ def _networks(
             )
         elif parts.predictor == "least-squares":
             predictor = "least-squares"
-    return Network(made, projector), predictor
+    return Network(encoder, projector), predictor
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within the block torch's global CPU generator starts from `seed`; afterwards it is as it was before."""
+    """Inside the block, torch's global CPU generator is seeded with `seed`. Its earlier state is restored afterwards."""
     before = torch.get_rng_state()
     torch.manual_seed(seed)
     try:

@@ -1,4 +1,4 @@
-"""Settings that weights and data decide: from a training as asked for to one whose every value is known."""
+"""Resolution of settings: values that depend on the data and on the initial weights are filled in."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from byol.build.cautions import cautions
 from byol.build.starts import network_of_start, starts_elsewhere
-from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, override
+from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, replaced
 from byol.data.profile import DataProfile
 from byol.encoder.encoder_file import read_description
 from byol.engine.step import Schedule
@@ -20,33 +20,33 @@ from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 
 @dataclass(frozen=True)
 class Asked:
-    """A training as asked for."""
+    """A training as the user asked for it, before its settings are resolved."""
 
     config: Config
     recipe: Recipe
     given: frozenset[str] = frozenset()
-    """Dotted settings that the user named; no rule replaces their values."""
+    """Dotted names of the settings that the user gave. They are never replaced."""
 
     @property
     def adapts_batch(self) -> bool:
-        """Whether few images may lower the batch: the recipe allows it, and the user named no batch."""
+        """Whether the batch may be reduced for few images: the recipe allows it and the user gave no batch size."""
         is_recipes = self.config.batch_size == self.recipe.config.batch_size
         return self.recipe.adapts_batch and is_recipes and "batch_size" not in self.given
 
     @property
     def cuts_warmup(self) -> bool:
-        """Whether the warm-up may be cut to a tenth of the steps: epochs are not the recipe's, and the user named no warm-up."""
+        """Whether the warm-up may be shortened to a tenth of the steps: epochs differ from the recipe's and the user gave no warm-up."""
         return self.config.epochs != self.recipe.config.epochs and "optimizer.warmup_epochs" not in self.given
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A training whose every value is known."""
+    """A training with all its settings resolved."""
 
     config: Config
     schedule: Schedule
     notes: list[str]
-    """One line per value that weights or data decided."""
+    """One line per setting that the data or the initial weights decided."""
     cautions: list[str]
     """Warnings about the training, one line each."""
 
@@ -60,10 +60,11 @@ def resolve(
     trial: Config | None = None,
     epochs_are_final: bool = True,
 ) -> Resolved:
-    """Decides sizes, normalisation, batch and warm-up of a training on `num_images` images.
+    """Resolves the sizes, normalization, batch and warm-up of a training on `num_images` images.
 
-    `trial` takes the place of the asked config, by the same rules. Epochs that are not final always allow a shorter warm-up.
-    Raises ConfigError where the result cannot train, RunError where encoder.init is not an encoder's folder.
+    `trial`: a config to resolve in place of the asked one. `epochs_are_final`: False if the number of epochs will change;
+    the warm-up may then always be shortened. Raises ConfigError if the result cannot train, RunError if encoder.init is
+    not the folder of an encoder.
     """
     notes: list[str] = []
     config = _fit_to_weights(asked.config if trial is None else trial, asked, notes)
@@ -74,7 +75,7 @@ def resolve(
         asymmetry = dataclasses.replace(asymmetry, small_size=max(8, views.size // 2))
     if asymmetry.strong_augmentation != "none" and profile.channels != 3:
         raise ConfigError(
-            f"asymmetry.strong_augmentation needs RGB images; these have {profile.channels} channel{'s' * (profile.channels > 1)}. Leave it out."
+            f"asymmetry.strong_augmentation needs RGB images; these have {profile.channels} channel{'s' * (profile.channels > 1)}. Remove this setting."
         )
     batch_size = _fit_batch(config, num_images, asked.adapts_batch, notes)
     micro_batch_size = _fit_micro_batch(config, batch_size, num_ranks)
@@ -93,7 +94,7 @@ def resolve(
 
 
 def build_schedule(config: Config, num_images: int) -> Schedule:
-    """The schedule of a resolved config."""
+    """The learning-rate and tau schedule of a resolved config."""
     return Schedule(
         base_learning_rate=config.optimizer.base_learning_rate,
         batch_size=config.batch_size,
@@ -106,16 +107,16 @@ def build_schedule(config: Config, num_images: int) -> Schedule:
 
 
 def _fit_to_weights(config: Config, asked: Asked, notes: list[str]) -> Config:
-    """The network of encoder.init, and the recipe's settings for weights that were trained elsewhere."""
+    """The config with the architecture of encoder.init, and with the recipe's settings for weights trained elsewhere."""
     for settings, why in (
-        (network_of_start(config.encoder), f"the network of {config.encoder.init}"),
+        (network_of_start(config.encoder), f"architecture of the encoder in {config.encoder.init}"),
         (
             asked.recipe.with_weights if starts_elsewhere(config.encoder) else {},
-            "to keep the weights it starts from (what you name stays; docs/export.md)",
+            "to preserve the pretrained weights (settings you give are not replaced; docs/export.md)",
         ),
     ):
         before = config
-        config = override(config, {name: value for name, value in settings.items() if name not in asked.given})
+        config = replaced(config, {name: value for name, value in settings.items() if name not in asked.given})
         if changed := differences(before, config):
             notes.append(f"{why}: {'; '.join(changed)}")
     return config
@@ -126,17 +127,19 @@ def _fit_views(config: Config, profile: DataProfile, notes: list[str]) -> ViewsC
     if views.size == 0:
         size = profile.short_side if profile.short_side <= SMALL_IMAGE else min(224, profile.short_side)
         views = dataclasses.replace(views, size=max(8, size))
-        notes.append(f"views of {views.size} px, from the images (median short side {profile.short_side} px)")
+        notes.append(f"views of {views.size} px, chosen from the images (median short side {profile.short_side} px)")
     elif views.size <= SMALL_IMAGE and profile.short_side >= 4 * views.size:
         notes.append(
-            f"views of {views.size} px show little of images of {profile.short_side} px; --views.size 0 takes what suits them"
+            f"views of {views.size} px lose most detail of images of {profile.short_side} px; --views.size 0 chooses a suitable size"
         )
     if not views.mean:
         mean, std, note = _normalization(config.encoder, profile)
         views = dataclasses.replace(views, mean=mean, std=std)
         notes += [note] if note else []
     if len(views.mean) not in (1, profile.channels):
-        raise ConfigError(f"views.mean has {len(views.mean)} values, the images have {profile.channels} channels.")
+        raise ConfigError(
+            f"views.mean has {len(views.mean)} values, but the images have {profile.channels} channels. Give one value per channel."
+        )
     return views
 
 
@@ -145,26 +148,30 @@ def _fit_batch(config: Config, num_images: int, adapts: bool, notes: list[str]) 
     if adapts:
         batch_size = min(batch_size, 2 ** int(np.log2(num_images / 4)))
         notes.append(
-            f"batch of {batch_size} (the smaller of the recipe's {config.batch_size} and the largest power of two up to a quarter of the images)"
+            f"batch of {batch_size}: the recipe's {config.batch_size}, or the largest power of two up to a quarter of the images if that is smaller"
         )
     if batch_size > num_images:
         raise ConfigError(
-            f"batch_size is {batch_size} but there are only {num_images} images. Set --batch-size to {num_images} or less ({2 ** int(np.log2(num_images / 4))}, say)."
+            f"batch_size is {batch_size}, but there are only {num_images} images. Set --batch-size to at most {num_images}, for example {2 ** int(np.log2(num_images / 4))}."
         )
     return batch_size
 
 
 def _fit_micro_batch(config: Config, batch_size: int, num_ranks: int) -> int:
     if batch_size < num_ranks:
-        raise ConfigError(f"{num_ranks} ranks cannot share a batch of {batch_size}. Start fewer, or set --batch-size.")
+        raise ConfigError(
+            f"{num_ranks} ranks cannot share a batch of {batch_size}. Start fewer ranks, or set a larger --batch-size."
+        )
     micro = config.micro_batch_size or batch_size // num_ranks
     if batch_size % (micro * num_ranks):
         ranks = f" on {num_ranks} ranks" if num_ranks > 1 else ""
-        raise ConfigError(f"micro_batch_size {micro}{ranks} does not divide the batch of {batch_size}.")
-    fitted = 2 * micro * num_ranks
-    if config.heads.predictor == "least-squares" and fitted <= config.heads.projector_output:
         raise ConfigError(
-            f"A least-squares predictor fits {fitted} projections of {config.heads.projector_output} dimensions exactly: nothing is left to learn. Set --heads.projector-output below {fitted}, or a larger batch."
+            f"micro_batch_size {micro}{ranks} does not divide the batch of {batch_size}. Choose a divisor."
+        )
+    num_fitted = 2 * micro * num_ranks
+    if config.heads.predictor == "least-squares" and num_fitted <= config.heads.projector_output:
+        raise ConfigError(
+            f"A least-squares predictor fits {num_fitted} projections of {config.heads.projector_output} dimensions exactly, so nothing is left to learn. Set --heads.projector-output below {num_fitted}, or a larger batch."
         )
     return micro
 
@@ -177,17 +184,17 @@ def _fit_warmup(config: Config, batch_size: int, num_images: int, cuts: bool, no
         )
     warmup = total_steps(config.optimizer.warmup_epochs, num_images, batch_size)
     if cuts and warmup > total // 10:
-        notes.append(f"warm-up of {total // 10} steps in place of {warmup}, at most a tenth of the {total} steps")
+        notes.append(f"warm-up of {total // 10} steps in place of {warmup}: a tenth of the {total} steps")
         return dataclasses.replace(config.optimizer, warmup_epochs=(total // 10) * batch_size / num_images)
     if warmup >= total:
         raise ConfigError(
-            f"The warm-up of {warmup} steps is not shorter than the whole training of {total}. Set a smaller --optimizer.warmup-epochs."
+            f"The warm-up of {warmup} steps is not shorter than the whole training of {total} steps. Set a smaller --optimizer.warmup-epochs."
         )
     return config.optimizer
 
 
 def _stem(encoder: EncoderConfig, size: int) -> Stem:
-    """That of the weights it starts from; else by the size of the views."""
+    """The stem: that of the initial weights if they are trained ones, else chosen by the view size."""
     if encoder.init and encoder.stem == "auto":
         start = read_description(encoder.init)
         return choose_stem(start.settings.get("stem", "auto"), start.image_size)
@@ -195,17 +202,17 @@ def _stem(encoder: EncoderConfig, size: int) -> Stem:
 
 
 def _normalization(encoder: EncoderConfig, profile: DataProfile) -> tuple[tuple[float, ...], tuple[float, ...], str]:
-    """Mean and std that the weights it starts from expect; else ImageNet's, or measured; and a line if not ImageNet's."""
+    """(mean, std, note): as the initial weights expect, else ImageNet's, else measured. The note is empty for ImageNet's."""
     if encoder.init:
         start = read_description(encoder.init)
         if len(start.mean) in (1, profile.channels):
             return (
                 start.mean,
                 start.std,
-                f"mean {start.mean} and std {start.std}, those of the encoder in {encoder.init}",
+                f"mean {start.mean} and std {start.std}, as for the encoder in {encoder.init}",
             )
     if profile.channels != 3:
-        left_out = "saturation, hue and grayscale are left out"
+        left_out = "saturation, hue and grayscale do not apply"
         return (
             profile.mean,
             profile.std,
@@ -213,5 +220,5 @@ def _normalization(encoder: EncoderConfig, profile: DataProfile) -> tuple[tuple[
         )
     known = pretrained_normalization(encoder.name) if encoder.pretrained else None
     if known and known != (IMAGENET_MEAN, IMAGENET_STD):
-        return *known, f"mean {known[0]} and std {known[1]}, those of timm's weights of {encoder.name}"
+        return *known, f"mean {known[0]} and std {known[1]}, as for timm's weights of {encoder.name}"
     return IMAGENET_MEAN, IMAGENET_STD, ""

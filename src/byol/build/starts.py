@@ -1,4 +1,4 @@
-"""Weights that a training starts from: where they were trained, and of which network they are."""
+"""Initial weights of a training: their origin and their architecture."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from byol.encoder.encoder_file import KEPT_AVERAGES, TRAINED_ELSEWHERE, read_des
 
 
 def starts_elsewhere(encoder: EncoderConfig) -> bool:
-    """Whether the weights are timm's, an import, or were trained on from these with their batch-norm averages kept.
+    """Whether the initial weights were trained elsewhere: timm's, imported, or trained further with frozen batch-norm averages.
 
-    Raises RunError where encoder.init is not an encoder's folder.
+    Raises RunError if encoder.init is not the folder of an encoder.
     """
     if not encoder.init:
         return encoder.pretrained
@@ -18,7 +18,7 @@ def starts_elsewhere(encoder: EncoderConfig) -> bool:
 
 
 def network_of_start(encoder: EncoderConfig) -> dict[str, Any]:
-    """Settings of the network whose weights encoder.init holds; an automatic stem is left to `settings`."""
+    """Dotted settings of the architecture in encoder.init, without the stem if that is automatic. Empty without encoder.init."""
     start = read_description(encoder.init) if encoder.init else None
     if start is None or start.name is None:
         return {}

@@ -1,4 +1,4 @@
-"""What is evaluated: the encoder of a run or an export, a timm model, or what needs no weights."""
+"""The subject of an evaluation: the encoder of a run or an export, a timm model, or a baseline without weights."""
 
 import copy
 import re
@@ -31,25 +31,25 @@ LARGE_IMAGE = 224
 
 @dataclass(frozen=True)
 class Subject:
-    """An encoder and what else of it a protocol may ask for."""
+    """An encoder, and functions and settings that some protocols need."""
 
     name: str
     network: str
     encoder: Encoder
     trainable: Callable[[], nn.Module]
-    """Raises EncoderError where it cannot be trained."""
+    """Function that gives a trainable copy of the encoder's module. Raises EncoderError if there is none."""
     untrained: Callable[[int], nn.Module]
     pretraining_view: ViewPolicy | None = None
     semantics: Semantics = "deepmind"
 
     @property
     def home(self) -> Path:
-        """Where what is found of it belongs."""
+        """Folder for the results of this encoder."""
         return home(self.name)
 
 
 def home(name: str, data: str = "") -> Path:
-    """The folder that `name` is; of a checkpoint one beside it; else runs/NAME, or runs/NAME/DATA for what is of `data` alone."""
+    """Folder for the results of the encoder `name`: its own folder; a folder beside a checkpoint; else runs/NAME, or runs/NAME/DATA."""
     if Path(name).is_file():
         return Path(name).with_suffix("")
     if Path(name).is_dir():
@@ -63,19 +63,19 @@ def trained_images(
     *,
     listener: Listener = SILENT,
 ) -> ImageSource:
-    """`data`, or the images that the run `name` was trained on. Raises DataError where it does not tell."""
+    """The images in `data`; if empty, those that the run `name` was trained on. Raises DataError if these are unknown."""
     spec = as_spec(data)
     if spec.data:
         return open_source(spec, listener=listener)
     folder = run_of(name)
     trained_on = TrainedRun.open(folder).data if (folder / "run.json").exists() else DataSpec("")
     if not trained_on.data:
-        raise DataError(f"{name} does not tell which images it was trained on. Name images with --data.")
+        raise DataError(f"{name} does not record which images it was trained on. Give them with --data.")
     return open_source(replace(trained_on, root=spec.root or trained_on.root, download=False), listener=listener)
 
 
 def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
-    """`data`, read by the columns that the run `name` was trained with where it is the same data."""
+    """`data`, with the column names of the run `name` if it was trained on the same data."""
     spec, folder = as_spec(data), run_of(name)
     if not (folder / "run.json").exists():
         return spec
@@ -87,9 +87,10 @@ def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
 
 
 def open_subject(name: str, train: ImageSource, *, network: Branch = "online", seed: int = 0) -> Subject:
-    """A run directory, a checkpoint, an encoder folder, `timm:MODEL` (new weights), `timm:MODEL:pretrained`, `pixels`, or `hog`.
+    """Opens the encoder `name`: a run directory, a checkpoint, an encoder folder, `timm:MODEL` (random weights),
+    `timm:MODEL:pretrained`, `pixels` or `hog`.
 
-    `train` tells channels and size where the name does not. Raises RunError, EncoderError.
+    `train`: images that decide channels and size for `timm:MODEL`, `pixels` and `hog`. Raises RunError, EncoderError.
     """
     if name in WITHOUT_WEIGHTS or name.startswith(TIMM):
         if network == "target":
@@ -100,7 +101,7 @@ def open_subject(name: str, train: ImageSource, *, network: Branch = "online", s
     is_run = (folder / "run.json").exists()
     if network == "target":
         if not is_run or Path(name).is_file():
-            raise RunError(f"{name} is no run directory, so it holds no target network; leave --network at online.")
+            raise RunError(f"{name} is not a run directory, so it has no target network; leave --network at online.")
         method = TrainedRun.open(folder).method()
         target = getattr(method, "target", None)
         if target is None:
@@ -114,12 +115,12 @@ def open_subject(name: str, train: ImageSource, *, network: Branch = "online", s
 
 
 def subject_of(name: str, encoder: Encoder) -> Subject:
-    """`encoder`, called `name`."""
+    """The subject for an encoder in memory. `name`: its name in results."""
     description = encoder.description
 
     def trainable() -> nn.Module:
         if isinstance(encoder, OnnxEncoder):
-            raise EncoderError(f"{name} is an ONNX file, which cannot be trained; name the run directory.")
+            raise EncoderError(f"{name} is an ONNX file, which cannot be trained; give the run directory.")
         return copy.deepcopy(encoder.module).requires_grad_(True)
 
     def untrained(seed: int) -> nn.Module:
@@ -131,21 +132,21 @@ def subject_of(name: str, encoder: Encoder) -> Subject:
 
 
 def _without_weights(name: str, train: ImageSource) -> Subject:
-    seen = profile(train, SkippedImages())
-    channels, size = seen.channels, min(seen.short_side, 32)
+    data_profile = profile(train, SkippedImages())
+    channels, size = data_profile.channels, min(data_profile.short_side, 32)
     module, features = nn.Flatten(), channels * size**2
     if name == HOG:
         if channels > MOST_CHANNELS:
             raise EncoderError(
-                f"hog counts joint colours of at most {MOST_CHANNELS} channels; {train.description} has {channels}. Take pixels."
+                f"hog counts joint colours of at most {MOST_CHANNELS} channels; {train.description} has {channels}. Use pixels instead."
             )
-        size = max(CELLS, min(seen.short_side, 64) // CELLS * CELLS)
+        size = max(CELLS, min(data_profile.short_side, 64) // CELLS * CELLS)
         module, features = Handcrafted(), num_handcrafted(channels)
     mean, std = (0.0,) * channels, (1.0,) * channels
     description = EncoderDescription(None, {}, features, channels, size, mean, std, antialias=True)
 
     def refuse(*_: int) -> nn.Module:
-        raise EncoderError(f"There are no weights to train in {name}; this protocol needs an encoder.")
+        raise EncoderError(f"{name} has no weights to train; this protocol needs an encoder.")
 
     return Subject(name, "none", Encoder(module, description), refuse, refuse)
 
@@ -154,15 +155,15 @@ def _timm(name: str, train: ImageSource, seed: int) -> Subject:
     model, _, weights = name.removeprefix(TIMM).partition(":")
     if weights not in ("", "pretrained"):
         raise EncoderError(f"{name} ends in {weights!r}; write {TIMM}{model} or {TIMM}{model}:pretrained.")
-    seen = profile(train, SkippedImages())
-    size = seen.short_side if seen.short_side <= SMALL_IMAGE else LARGE_IMAGE
+    data_profile = profile(train, SkippedImages())
+    size = data_profile.short_side if data_profile.short_side <= SMALL_IMAGE else LARGE_IMAGE
     pretrained = bool(weights)
     settings = {"stem": choose_stem("auto", size, pretrained=pretrained), "pretrained": pretrained}
     with seeded(seed):
-        module = create_encoder(model, in_channels=seen.channels, image_size=size, **settings)
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if seen.channels == 3 else (seen.mean, seen.std)
-    if weights and seen.channels == 3:
+        module = create_encoder(model, in_channels=data_profile.channels, image_size=size, **settings)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if data_profile.channels == 3 else (data_profile.mean, data_profile.std)
+    if weights and data_profile.channels == 3:
         mean, std = pretrained_normalization(model) or (mean, std)
-    features = find_num_features(module, seen.channels, size)
-    description = EncoderDescription(model, settings, features, seen.channels, size, mean, std, True)
+    features = find_num_features(module, data_profile.channels, size)
+    description = EncoderDescription(model, settings, features, data_profile.channels, size, mean, std, True)
     return replace(subject_of(name, Encoder(module, description)), network=weights or "untrained")

@@ -1,4 +1,4 @@
-"""A run directory, opened: what run.json says, typed, and the networks of its newest checkpoint."""
+"""An opened run directory: the typed content of run.json, and the networks of the newest checkpoint."""
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -17,33 +17,33 @@ from byol.runtime.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run, finished or not."""
+    """A run from its directory, finished or not."""
 
     directory: RunDirectory
     record: dict[str, Any] = field(repr=False)
-    """All of run.json."""
+    """Content of run.json."""
     config: Config
-    """The resolved settings."""
+    """Resolved settings."""
     asked: Config
-    """The settings before weights and data decided the rest."""
+    """Settings before they were resolved with the data and the initial weights."""
     recipe: str
     data: DataSpec
-    """Empty where the images came from Python."""
+    """Location of the images; empty if they were passed from Python."""
     channels: int
     num_images: int
     num_ranks: int
     own_encoder: bool
-    """Whether the encoder is a module of the user's own, which no name can rebuild."""
+    """Whether the user passed the encoder as a module, which cannot be rebuilt from its name."""
 
     @classmethod
     def open(cls, path: Path) -> "TrainedRun":
-        """Raises RunError where `path` is not a run directory, or its run.json does not hold a run."""
+        """Opens a run directory. Raises RunError if `path` is not one, or if its run.json is invalid."""
         directory = RunDirectory.open(path)
         return cls.of(directory, directory.record())
 
     @classmethod
     def of(cls, directory: RunDirectory, record: dict[str, Any]) -> "TrainedRun":
-        """The run whose run.json holds `record`. Raises RunError where it does not hold a run."""
+        """The run of a directory, from the content of its run.json. Raises RunError if that is invalid."""
         try:
             data = record["data"]
             return cls(
@@ -59,24 +59,24 @@ class TrainedRun:
                 bool(record["own_encoder"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{directory.path / 'run.json'} does not hold a run ({error!r}).") from error
+            raise RunError(f"{directory.path / 'run.json'} is not a valid record of a run ({error!r}).") from error
 
     @property
     def images_per_norm(self) -> int:
-        """Images that batch norm sees at a time: a micro-batch of every rank."""
+        """Number of images that batch norm sees at a time: one micro-batch on every rank."""
         return self.config.micro_batch_size * self.num_ranks
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether a checkpoint is left."""
+        """Whether the directory has a checkpoint."""
         return bool(checkpoint.saved(self.directory.checkpoints))
 
     def method(self) -> Method:
-        """The networks of the newest checkpoint. Raises CheckpointError where there is none, or it does not fit."""
+        """The networks of the newest checkpoint. Raises CheckpointError if there is none, or if it does not fit the config."""
         return self.method_and_state()[0]
 
     def method_and_state(self) -> tuple[Method, dict[str, Any]]:
-        """`method`, and all that the checkpoint holds (`engine.state`)."""
+        """The networks of the newest checkpoint, and its whole content (`engine.state`)."""
         networks = build_method(without_start(self.config), self.channels)
         newest, state = checkpoint.load_newest(self.directory.checkpoints)
         weights = {n: t for n, t in state["method"].items() if not n.startswith("classifier.")}
@@ -105,5 +105,5 @@ def _spec(data: dict[str, Any]) -> DataSpec:
 
 
 def without_start(config: Config) -> Config:
-    """A copy that starts from no weights: the checkpoint holds them."""
+    """A copy of `config` without initial weights, for networks whose weights come from a checkpoint."""
     return replace(config, encoder=replace(config.encoder, init="", pretrained=False))

@@ -1,4 +1,4 @@
-"""Feed, schedule and state of a training, from its config."""
+"""The objects of a training step from a config: feed, networks, optimizer and views."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ def build_feed(
     skipped: SkippedImages,
     ranks: Ranks,
 ) -> Feed:
-    """Micro-batches from memory where the images are equal and fit, else from worker processes."""
+    """The feed of micro-batches: from memory if the images have one shape and fit, else from worker processes."""
     plan = BatchPlan(config.batch_size, config.micro_batch_size, ranks.rank, ranks.size)
     labels = torch.from_numpy(source.labels) if source.labels is not None and config.method.online_classifier else None
     resident = load_resident(source, channels, skipped)
@@ -62,27 +62,27 @@ def build_feed(
     images, indices = resident
     if len(images) < config.batch_size:
         raise DataError(
-            f"Only {len(images)} images of {source.description} can be decoded; a batch needs {config.batch_size}."
+            f"Only {len(images)} images of {source.description} can be decoded, but a batch needs {config.batch_size}. Set a smaller --batch-size."
         )
-    chosen = None if labels is None else labels[indices].to(device)
-    return ResidentFeed(images.to(device), chosen, plan, config.seed, np.asarray(indices))
+    resident_labels = None if labels is None else labels[indices].to(device)
+    return ResidentFeed(images.to(device), resident_labels, plan, config.seed, np.asarray(indices))
 
 
-def build_state(config: Config, built: Method, device: torch.device, ranks: Ranks, *, fused: bool = False) -> State:
-    """The state at step 0, on its device and in its memory layout; with several ranks batch norm spans them.
+def build_state(config: Config, method: Method, device: torch.device, ranks: Ranks, *, fused: bool = False) -> State:
+    """The state at step 0, on its device and in its memory layout. With several ranks, batch norm is synchronized.
 
-    `fused` puts the compiled operators in place of torch's.
+    `fused`: use the compiled operators in place of torch's.
     """
-    built = built.to(device)
+    method = method.to(device)
     if ranks.size > 1:
-        synchronize_batch_norm(built)
+        synchronize_batch_norm(method)
     if choose_channels_last(config.channels_last, device):
-        built = built.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        method = method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if fused:
-        use_fused_operators(built)
+        use_fused_operators(method)
     o = config.optimizer
     optimizer = create_optimizer(
-        built.trained_modules(),
+        method.trained_modules(),
         o.name,
         weight_decay=o.weight_decay,
         momentum=o.momentum,
@@ -99,36 +99,36 @@ def build_state(config: Config, built: Method, device: torch.device, ranks: Rank
             if rate != 1
         },
     )
-    return State(built, optimizer)
+    return State(method, optimizer)
 
 
-def initialize_from_data(config: Config, made: Method, feed: Feed, views: Views, device: torch.device) -> None:
-    """Starts scales and shifts from the first batch, where the config asks for it."""
+def initialize_from_data(config: Config, method: Method, feed: Feed, views: Views, device: torch.device) -> None:
+    """Initializes scales and shifts from the first batch, if the config asks for it."""
     if not config.method.data_init:
         return
     batch = next(iter(feed.batches(0, 1, views.crop)))
-    make = views.finish if batch.cropped else views
-    first = make(batch.images.to(device), 0, batch.first_row).pair()
-    set_from_data(made, lambda: made(first))
-    copies = made.has_average and config.method.target_init == "copy"
-    if copies and isinstance(made, PairMethod | BYOL) and made.target is not None:
-        made.target.load_state_dict(made.online.state_dict())
+    make_views = views.finish if batch.cropped else views
+    first = make_views(batch.images.to(device), 0, batch.first_row).pair()
+    set_from_data(method, lambda: method(first))
+    copies = method.has_average and config.method.target_init == "copy"
+    if copies and isinstance(method, PairMethod | BYOL) and method.target is not None:
+        method.target.load_state_dict(method.online.state_dict())
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """The objects of a training step, as a training and its speed test use them."""
+    """The objects of a training step, used by a training and by its speed test."""
 
     config: Config
     state: State
     views: list[Views]
-    """One per part of the training; the parts have equal numbers of steps."""
+    """Views for each stage of the training. All stages have the same number of steps."""
     device: torch.device
     precision: str
     kernels: Operators
 
     def loss_function(self, num_micro_batches: int, num_ranks: int = 1) -> ComputeLoss:
-        """The raw method under autocast, memory layout, compilation and the averaging of ranks."""
+        """The loss of the method, wrapped with autocast, memory layout, compilation and gradient averaging over ranks."""
         return wrap(
             self.state.method,
             self.device,
@@ -149,7 +149,10 @@ def assemble(
     encoder: nn.Module | None = None,
     num_classes: int = 0,
 ) -> Assembly:
-    """The step of a resolved config, with initial weights. `encoder`: a module of the user's own. `num_classes` > 0 adds the online classifier."""
+    """The objects of a resolved config's training step, with initial weights.
+
+    `encoder`: a module that the user built. `num_classes` > 0 adds the online classifier.
+    """
     method = build_method(config, channels, encoder, num_classes, ranks.gather_rows)
     kernels = choose_kernels(config.kernels, device)
     views = [build_views(part, fused=fuses_views(config.kernels)) for part in by_view_size(config)]

@@ -1,4 +1,4 @@
-"""Views of a training, from its config."""
+"""The views of a training from its config."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from byol.views.views import View, Views, pair
 
 
 def plain_views(config: Config, *, fused: bool = False) -> Views:
-    """T and T' of a resolved config, whatever its asymmetry; `fused` by the compiled operator where it fits."""
+    """Views T and T' of a resolved config, without its asymmetry. `fused`: use the compiled operator where it applies."""
     return _views(config, pair(config.views.view1, config.views.view2, config.views.size), fused)
 
 
@@ -26,17 +26,17 @@ def _views(config: Config, roles: Roles[View], fused: bool) -> Views:
 
 
 def by_view_size(config: Config) -> list[Config]:
-    """A resolved config for each equal part of the training, with the size of its views, which grow in none of them."""
+    """The config of each stage of a training with growing views (`views.growth`): its view size, and no growth."""
 
     def shrunk(side: int, scale: float) -> int:
         return max(8, round(scale * side))
 
-    found = []
+    stages = []
     for scale in (*config.views.growth, 1.0):
         views = dataclasses.replace(config.views, size=shrunk(config.views.size, scale), growth=())
         asymmetry = dataclasses.replace(config.asymmetry, small_size=shrunk(config.asymmetry.small_size, scale))
-        found.append(dataclasses.replace(config, views=views, asymmetry=asymmetry))
-    return found
+        stages.append(dataclasses.replace(config, views=views, asymmetry=asymmetry))
+    return stages
 
 
 def build_views(config: Config, *, fused: bool = False) -> Views:

@@ -1,6 +1,6 @@
-"""The command completion: a script by which a shell completes commands, options and their values.
+"""Shell completion: a script that completes the commands, their options and the options' values.
 
-The script is a table and starts no Python, so that it answers at once.
+The script contains all names and starts no Python, so that completion is quick.
 """
 
 import dataclasses
@@ -16,33 +16,33 @@ from byol.studies import STUDIES
 
 Shell = Literal["bash", "zsh", "fish"]
 VALUES: dict[str, Sequence[str]] = {"--recipe": tuple(RECIPES), "--protocol": (*PROTOCOLS, "all")}
-"""Of options whose type does not tell them."""
+"""Values of options whose type does not list them."""
 POSITIONAL: dict[str, Sequence[str]] = {"study": tuple(STUDIES), "completion": get_args(Shell)}
-"""By command; the others name files."""
+"""Values of the positional argument, by command. The other commands take file names."""
 NO_OPTION = {get_args(tyro.conf.Positional[str])[1], get_args(tyro.conf.Suppress[str])[1]}
 
 
 @dataclass(frozen=True)
 class Completion:
-    """Print the script that completes commands and options in bash, zsh or fish."""
+    """Print a script that completes commands and options in bash, zsh or fish."""
 
     shell: tyro.conf.Positional[Shell]
-    """Whose script."""
+    """Shell that the script is for."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option as it is typed."""
+    """One command-line option."""
 
     name: str
-    """With its dashes."""
+    """Name with its dashes, such as `--data`."""
     takes_value: bool
     values: Sequence[str] = ()
-    """Where they are known."""
+    """Allowed values; empty if any value is allowed."""
 
 
 def options(kind: type, prefix: str = "") -> Iterator[Option]:
-    """The options that tyro makes of a dataclass; positional and hidden arguments are left out."""
+    """The options that tyro derives from a dataclass, without positional and hidden arguments."""
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         of, marks = _unwrapped(hints[field.name])
@@ -61,7 +61,7 @@ def options(kind: type, prefix: str = "") -> Iterator[Option]:
 
 
 def script(shell: Shell, commands: Mapping[str, type]) -> str:
-    """The script for the commands by name."""
+    """The completion script. `commands`: options class by command name."""
     table = {name: [*options(kind), Option("--help", False)] for name, kind in commands.items()}
     if shell == "fish":
         about = {name: (kind.__doc__ or "").splitlines()[0] for name, kind in commands.items()}
@@ -71,12 +71,12 @@ def script(shell: Shell, commands: Mapping[str, type]) -> str:
         values=_arms(
             {
                 f'"{name} {option.name}"': option.values
-                for name, found in table.items()
-                for option in found
+                for name, command_options in table.items()
+                for option in command_options
                 if option.values
             }
         ),
-        options=_arms({name: [option.name for option in found] for name, found in table.items()}),
+        options=_arms({name: [option.name for option in command_options] for name, command_options in table.items()}),
         positional=_arms({name: POSITIONAL[name] for name in table if name in POSITIONAL}),
     )
 
@@ -86,31 +86,31 @@ def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _arms(words: Mapping[str, Sequence[str]]) -> str:
-    """The arms of a `case` that sets `found`."""
-    return "\n".join(f"        {pattern}) found=({' '.join(names)}) ;;" for pattern, names in words.items())
+    """The arms of a shell `case` statement; each sets the array `candidates`."""
+    return "\n".join(f"        {pattern}) candidates=({' '.join(names)}) ;;" for pattern, names in words.items())
 
 
 BASH = """\
 # byol completion bash > ~/.local/share/bash-completion/completions/byol
 _byol() {{
-    local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" command="${{COMP_WORDS[1]}}" found=()
+    local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" command="${{COMP_WORDS[1]}}" candidates=()
     if ((COMP_CWORD == 1)); then
-        found=({commands})
+        candidates=({commands})
     else
         case "$command $before" in
 {values}
         esac
-        if ((${{#found[@]}} == 0)) && [[ $word == -* ]]; then
+        if ((${{#candidates[@]}} == 0)) && [[ $word == -* ]]; then
         case "$command" in
 {options}
         esac
-        elif ((${{#found[@]}} == 0)); then
+        elif ((${{#candidates[@]}} == 0)); then
         case "$command" in
 {positional}
         esac
         fi
     fi
-    COMPREPLY=($(compgen -W "${{found[*]}}" -- "$word"))
+    COMPREPLY=($(compgen -W "${{candidates[*]}}" -- "$word"))
 }}
 complete -o default -F _byol byol
 """
@@ -119,24 +119,24 @@ ZSH = """\
 # byol completion zsh > a folder of $fpath, as the file _byol
 _byol() {{
     local before="${{words[CURRENT-1]}}" command="${{words[2]}}"
-    local -a found=()
+    local -a candidates=()
     if ((CURRENT == 2)); then
-        found=({commands})
+        candidates=({commands})
     else
         case "$command $before" in
 {values}
         esac
-        if ((${{#found}} == 0)) && [[ $PREFIX == -* ]]; then
+        if ((${{#candidates}} == 0)) && [[ $PREFIX == -* ]]; then
         case "$command" in
 {options}
         esac
-        elif ((${{#found}} == 0)); then
+        elif ((${{#candidates}} == 0)); then
         case "$command" in
 {positional}
         esac
         fi
     fi
-    if ((${{#found}})); then compadd -- "${{found[@]}}"; else _files; fi
+    if ((${{#candidates}})); then compadd -- "${{candidates[@]}}"; else _files; fi
 }}
 if [[ "${{zsh_eval_context[-1]}}" == loadautofunc ]]; then _byol "$@"; else compdef _byol byol; fi
 """
@@ -146,13 +146,13 @@ def _fish(table: Mapping[str, Sequence[Option]], about: Mapping[str, str]) -> st
     lines = ["# byol completion fish > ~/.config/fish/completions/byol.fish"]
     first = "test (count (commandline -opc)) -eq 1"
     lines += [f"complete -c byol -n '{first}' -f -a {name} -d {_quoted(about[name])}" for name in table]
-    for name, found in table.items():
-        seen = f"complete -c byol -n '__fish_seen_subcommand_from {name}'"
+    for name, command_options in table.items():
+        command = f"complete -c byol -n '__fish_seen_subcommand_from {name}'"
         if name in POSITIONAL:
-            lines.append(f"{seen} -f -a '{' '.join(POSITIONAL[name])}'")
-        for option in found:
+            lines.append(f"{command} -f -a '{' '.join(POSITIONAL[name])}'")
+        for option in command_options:
             needs = f" -x -a '{' '.join(option.values)}'" if option.values else " -r" if option.takes_value else ""
-            lines.append(f"{seen} -l {option.name[2:]}{needs}")
+            lines.append(f"{command} -l {option.name[2:]}{needs}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Progress and text: a live line in a terminal, plain lines elsewhere."""
+"""Progress output: a line that updates itself in a terminal, plain lines elsewhere."""
 
 import base64
 import math
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL_SECONDS = 15
 SHORTEST_BAR, LONGEST_BAR = 8, 40
 WORDS_WIDTH = 70
-"""Columns that the words beside the bar take at most."""
+"""Largest width of the text beside the progress bar, in columns."""
 COLOURS = {"healthy": "green", "partially collapsed": "yellow", "collapsed": "bold red"}
 
 
 class Console:
-    """Shows a run. Use as a context, so that the live line is taken away at the end."""
+    """Prints messages and progress. Use it as a context manager, so that the live line is removed at the end."""
 
     def __init__(self) -> None:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        class Honest(RichConsole):
+        class RaisingConsole(RichConsole):
             def on_broken_pipe(self) -> None:
-                raise  # where rich would end the process, in the middle of a training
+                raise  # rich would end the process, in the middle of a training
 
-        self._console = Honest(highlight=False, soft_wrap=True)
+        self._console = RaisingConsole(highlight=False, soft_wrap=True)
         bar = min(LONGEST_BAR, max(SHORTEST_BAR, self._console.width - WORDS_WIDTH))
         self._live = (
             RichProgress(
@@ -62,38 +62,38 @@ class Console:
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """Prints a line above the live one."""
+        """Prints a line above the live line."""
         self._console.print(line, markup=False)
         sys.stdout.flush()
 
     def show(self, progress: "Progress") -> None:
-        """Shows where training stands; the live line holds to 80 columns."""
+        """Shows the progress of a training. The live line fits into 80 columns."""
         p = progress
         left = f", {in_words(p.remaining_seconds)} left" if math.isfinite(p.remaining_seconds) else ""
-        pace = f"{p.images_per_second:.0f} images/s{left}"
+        speed = f"{p.images_per_second:.0f} images/s{left}"
         if self._live:
             colour = COLOURS.get(p.health, "default")
-            self._update(f"[{colour}]{p.health}[/]", p.step, p.total_steps, f"loss {p.loss:.3f}, {pace}")
+            self._update(f"[{colour}]{p.health}[/]", p.step, p.total_steps, f"loss {p.loss:.3f}, {speed}")
         else:
             tau = "" if p.tau is None else f"tau {p.tau:.4f}, "
-            note = f"loss {p.loss:.3f}, {p.health}, rate {p.learning_rate:.3g}, {tau}{pace}"
+            note = f"loss {p.loss:.3f}, {p.health}, rate {p.learning_rate:.3g}, {tau}{speed}"
             self._update("pretraining", p.step, p.total_steps, note)
 
     def work(self, what: str, done: int, total: int) -> None:
-        """Shows the progress of a piece of work."""
+        """Shows that `done` of `total` items of the task `what` are finished."""
         self._update(what, done, total, f"{done} of {total}")
 
     @property
     def listener(self) -> Listener:
-        """The console as a listener."""
+        """A listener that prints to this console."""
         return Listener(self.say, self.work, self.show)
 
     def overall(self, share: float, note: str) -> None:
-        """Shows how far several runs side by side are, `share` from 0 to 1."""
+        """Shows the progress of several runs together. `share`: finished fraction, from 0 to 1."""
         self._update("all runs", share, 1, note)
 
     def table(self, header: list[str], rows: list[list[str]]) -> None:
-        """Prints a table as wide as it needs to be."""
+        """Prints a table whose columns are as wide as their longest cell."""
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         for row in [header, ["-" * w for w in widths], *rows]:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -111,7 +111,7 @@ class Console:
 
 
 def show_picture(path: Path) -> bool:
-    """Shows a PNG file in the terminal, where it understands kitty's or iTerm2's pictures; whether it did."""
+    """Shows a PNG file in the terminal if it supports the image protocol of kitty or iTerm2. Returns whether it did."""
     if not sys.stdout.isatty() or os.environ.get("TMUX"):
         return False
     code = picture_code(path.read_bytes(), os.environ)
@@ -121,7 +121,7 @@ def show_picture(path: Path) -> bool:
 
 
 def picture_code(content: bytes, environment: Mapping[str, str]) -> str:
-    """The control sequence that shows a PNG picture; empty where the terminal is not known to show any."""
+    """The control sequence that shows a PNG picture; empty if the terminal is not known to support one."""
     packed = base64.b64encode(content).decode()
     program, kind = environment.get("TERM_PROGRAM", ""), environment.get("TERM", "")
     if "KITTY_WINDOW_ID" in environment or "kitty" in kind or program == "ghostty":

@@ -1,4 +1,4 @@
-"""Options of the commands that use an encoder: `byol evaluate`, `byol transfer`, `byol embed`."""
+"""The commands that use an encoder: `byol evaluate`, `byol transfer` and `byol embed`."""
 
 import sys
 from dataclasses import dataclass, field
@@ -19,49 +19,49 @@ from byol.evaluate.protocols.options import (
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate an encoder on labelled images, by any of the papers' protocols."""
+    """Evaluate an encoder on labelled images with the papers' protocols."""
 
     run: tyro.conf.Positional[str]
-    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, pixels, or hog (gradients and colours, nothing learned)."""
+    """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, or hog (gradients and colours)."""
     data: str
-    """Labelled images, as for pretrain. Without a test part of its own, a fifth of each class is held out."""
+    """Labelled images, in any form that pretrain takes. If they have no test part, a fifth of each class is held out for testing."""
     test_data: str = ""
-    """Labelled test images, where they are not part of --data."""
+    """Labelled test images, if they are not part of --data."""
     network: Literal["online", "target"] = "online"
-    """Whose encoder; target needs a run directory."""
+    """Network whose encoder is evaluated. target needs a run directory."""
     seed: int = 0
-    """Decides splits, order and views."""
+    """Random seed of splits, order and views."""
     out: str = ""
-    """Where results go, in a folder `evaluation`. Default: the run; runs/NAME/DATA where the encoder is no folder."""
+    """Folder in which the folder `evaluation` with the results is made. Default: the run; runs/NAME/DATA if the encoder is not a folder."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
     protocol: tuple[str, ...] = ("knn", "linear-fast")
-    """knn, linear, linear-fast, semi, finetune, supervised, retrieval, cluster; or all."""
+    """Protocols: knn, linear, linear-fast, semi, finetune, supervised, retrieval, cluster; or all."""
     budget: Budget = "default"
-    """paper: the papers' grids; default: fewer settings, 10 epochs, 10,000 training images; smoke: seconds."""
+    """Amount of work. paper: the papers' full grids; default: fewer settings, 10 epochs, 10,000 training images; smoke: a check that takes seconds."""
     workers: int = -1
-    """Processes that decode training images; -1: one per core but one, at most 8."""
+    """Number of processes that decode training images. -1: one per core minus one, at most 8."""
     options: Annotated[ProtocolOptions, tyro.conf.arg(name="")] = field(default_factory=ProtocolOptions)
 
 
 @dataclass(frozen=True)
 class Embed:
-    """Write the vector of every image to a file."""
+    """Write the feature vector of every image to a file."""
 
     run: tyro.conf.Positional[str]
-    """A run directory, or any folder with encoder.safetensors and encoder.json."""
+    """Encoder: a run directory, an encoder folder, timm:MODEL, timm:MODEL:pretrained, pixels or hog."""
     data: str
-    """Images, as for pretrain; labels are not needed."""
+    """Images, in any form that pretrain takes; labels are not needed."""
     out: str
-    """The file to write, .parquet or .npz: name, label and label_name (if any), vector."""
+    """File to write, .parquet or .npz. Columns: name, label and label_name (if there are labels), vector."""
     split: Literal["train", "test"] = "train"
-    """Which part, where the data has both."""
+    """Part of the data, if it has both."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
 
 
 def run_evaluate(options: Evaluate) -> int:
-    """Prints a table line per protocol as it ends."""
+    """Evaluates, then prints a table. Returns the exit code: 1 if a protocol failed."""
     from byol.cli.console import Console
     from byol.commands.evaluate import Result, evaluate
 
@@ -69,7 +69,7 @@ def run_evaluate(options: Evaluate) -> int:
 
     def done(result: Result) -> None:
         results.append(result)
-        console.say(f"{result.protocol} done in {result.record['seconds']:.0f} s")
+        console.say(f"{result.protocol} finished in {result.record['seconds']:.0f} s")
 
     failed = False
     with Console() as console:
@@ -93,7 +93,7 @@ def run_evaluate(options: Evaluate) -> int:
         except ByolError:
             if not results:
                 raise
-            failed = True  # and was told
+            failed = True  # the message is already printed
     first = results[0].record
     print(
         f"{first['encoder']} ({first['network']}), {first['test']['num_images']:,} test images of {first['test']['images']}"
@@ -103,7 +103,7 @@ def run_evaluate(options: Evaluate) -> int:
             f"{result.protocol} {result.record['variant']}".strip(),
             metric,
             str(score),
-            _chosen(result.record["settings"]),
+            _in_short(result.record["settings"]),
         ]
         for result in results
         for metric, score in result.metrics.items()
@@ -113,29 +113,29 @@ def run_evaluate(options: Evaluate) -> int:
         for line in filter(None, (result.record["differs"], result.record["caution"])):
             print(f"  {result.protocol}: {line}")
     if broken := max(result.record["skipped_images"] for result in results):
-        print(f"  {broken} image{'s' if broken > 1 else ''} of both parts could not be decoded and did not count")
+        print(f"  left out of training and test: {broken} image{'s' if broken > 1 else ''} that could not be decoded")
     print("  written to " + ", ".join(str(result.path) for result in results))
     return int(failed)
 
 
 def _protocols(options: Evaluate) -> tuple[str, ...]:
-    """Names of the protocols to run; for `all` of a baseline without weights, those that train no encoder."""
+    """Names of the protocols to run. For a baseline without weights, `all` leaves out protocols that train the encoder."""
     if options.protocol != ("all",):
         return options.protocol
     if options.run not in WITHOUT_WEIGHTS:
         return tuple(PROTOCOLS)
-    print(f"{options.run} has no weights to train, so without {', '.join(TRAINS_ENCODER)}")
+    print(f"{options.run} has no weights to train; left out: {', '.join(TRAINS_ENCODER)}")
     return tuple(name for name in PROTOCOLS if name not in TRAINS_ENCODER)
 
 
-def _chosen(settings: dict[str, object]) -> str:
-    """The settings that are one value each, in a few words."""
+def _in_short(settings: dict[str, object]) -> str:
+    """The first three settings that are numbers, as text."""
     short = {n: v for n, v in settings.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     return ", ".join(f"{name} {value:.4g}" for name, value in list(short.items())[:3])
 
 
 def run_embed(options: Embed) -> int:
-    """Writes the file, and says what was left out."""
+    """Writes the file and names the images that were skipped."""
     from byol.cli.console import Console
     from byol.commands.embed import embed
 
@@ -157,29 +157,29 @@ def run_embed(options: Embed) -> int:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Evaluate an encoder on many labelled data sets, beside the paper's numbers."""
+    """Evaluate an encoder on many labelled data sets and compare with the paper's numbers."""
 
     run: tyro.conf.Positional[str]
-    """A run directory, an encoder folder, timm:MODEL (new weights), timm:MODEL:pretrained, pixels, or hog (gradients and colours, nothing learned)."""
+    """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, or hog (gradients and colours)."""
     sets: tuple[str, ...] = ()
-    """food101, cifar10, cifar100, cars, aircraft, voc2007, dtd, pets, caltech101, flowers; others as NAME=PATH.
-    Default: all ten; without voc2007 where the protocol is not linear-fast."""
+    """Data sets: food101, cifar10, cifar100, cars, aircraft, voc2007, dtd, pets, caltech101, flowers; others as NAME=PATH.
+    Default: all ten; voc2007 only with the protocol linear-fast."""
     protocol: Literal["linear-fast", "finetune", "supervised"] = "linear-fast"
-    """linear-fast: the paper's linear one; finetune: all weights; supervised: all weights, from new ones."""
+    """linear-fast: linear classifier on frozen features, as in the paper; finetune: train all weights; supervised: train all weights from random ones."""
     budget: Budget = "default"
-    """paper: the papers' grids; default: 3 rates, 10 epochs, 10,000 training images; smoke: seconds."""
+    """Amount of work. paper: the papers' full grids; default: 3 learning rates, 10 epochs, 10,000 training images; smoke: a check that takes seconds."""
     out: str = ""
-    """Folder of the results, one file per set; finished ones are kept. Default: transfer/PROTOCOL-BUDGET in the run."""
+    """Folder for the results, one file per data set. Results that are already there are kept. Default: transfer/PROTOCOL-BUDGET in the run."""
     place: Place = field(default_factory=DataPlace)
     seed: int = 0
-    """Decides validation images, order, views and first weights."""
+    """Random seed of validation images, order, views and initial weights."""
     device: Device = "auto"
     workers: int = -1
-    """Processes that decode training images; -1: one per core but one, at most 8."""
+    """Number of processes that decode training images. -1: one per core minus one, at most 8."""
 
 
 def run_transfer(options: Transfer) -> int:
-    """`byol transfer`: exit code 1 where a set failed."""
+    """Evaluates, then prints a table. Returns the exit code: 1 if a data set failed."""
     from byol.cli.console import Console
     from byol.commands.transfer import table, transfer
 

@@ -1,4 +1,4 @@
-"""The command explore. Like `cli`, it imports no torch before it runs."""
+"""The command `byol explore`. Torch is imported only when it runs."""
 
 import sys
 from dataclasses import dataclass, field
@@ -11,24 +11,24 @@ from byol.cli.options import DataPlace, Device, Place
 
 @dataclass(frozen=True)
 class Explore:
-    """Search your own images by example, browse their map, find duplicates, name and export groups: a local page."""
+    """Explore your own images on a local page: search by example, browse a map, find duplicates, name and export groups."""
 
     run: tyro.conf.Positional[str]
-    """A run directory, an encoder folder, or timm:MODEL:pretrained."""
+    """Encoder: a run directory, an encoder folder, or timm:MODEL:pretrained."""
     data: str = ""
-    """The images, as for pretrain. Default: those the run was trained on."""
+    """Images, in any form that pretrain takes. Default: the images that the run was trained on."""
     out: str = ""
-    """Where exported lists and the vectors go. Default: explore/ in the run; runs/NAME/explore where it is no folder."""
+    """Folder for exported lists and the vectors. Default: explore/ in the run; runs/NAME/explore if the encoder is not a folder."""
     open: bool = True
     """Open the page in the browser."""
     port: int = 0
-    """Of 127.0.0.1; 0: any free one."""
+    """Port on 127.0.0.1. 0: any free port."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
 
 
 def run_explore(options: Explore) -> int:
-    """Serves until Ctrl-C."""
+    """Serves the page until Ctrl-C."""
     from byol.build.subject import open_subject, trained_images
     from byol.cli.console import Console
     from byol.explore.library import open_library
@@ -49,7 +49,7 @@ def run_explore(options: Explore) -> int:
         print(f"  skipped {name}: {reason}", file=sys.stderr)
 
     def ready(address: str) -> None:
-        print(f"{len(library):,} images of {source.description}: {address} (Ctrl-C ends)", flush=True)
+        print(f"{len(library):,} images of {source.description}: {address} (Ctrl-C stops it)", flush=True)
         if options.open:
             import webbrowser
 

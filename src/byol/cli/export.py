@@ -1,4 +1,4 @@
-"""Options of `byol export` and of the imports."""
+"""The commands `byol export`, `byol import-deepmind` and `byol import-timm`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,46 +8,46 @@ import tyro
 
 @dataclass(frozen=True)
 class Export:
-    """Write the encoder for another tool, checked, with a model card and a text that loads it."""
+    """Export the encoder for another tool, with a model card and Python code that loads it; the result is checked."""
 
     run: tyro.conf.Positional[str]
-    """A run directory, or any folder that byol.load reads."""
+    """Encoder: a run directory, or any folder that byol.load reads."""
     to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
-    """timm, torchvision: weights under their names; hub: timm's folder, as for Hugging Face; safetensors: byol's own."""
+    """Format. timm, torchvision: weights under the names of that library; hub: a folder in timm's layout, for Hugging Face; safetensors: byol's own layout; onnx: an ONNX graph."""
     out: str
-    """The folder to write; must not exist, or be empty."""
+    """Folder to write. It must be empty or not exist yet."""
     licence: str = ""
-    """Licence of the weights, for the model card (apache-2.0, cc-by-nc-4.0, ...)."""
+    """Licence of the weights for the model card (apache-2.0, cc-by-nc-4.0, ...)."""
 
 
 @dataclass(frozen=True)
 class ImportDeepmind:
-    """Turn a checkpoint that DeepMind published into an encoder folder; nothing of the pickle is run."""
+    """Convert a checkpoint published by DeepMind to an encoder folder. No code in the pickle file is run."""
 
     file: tyro.conf.Positional[str]
-    """The .pkl file, of pretraining or of linear evaluation."""
+    """The .pkl file of a pretraining or of a linear evaluation."""
     out: str
-    """The folder to write; must not exist, or be empty."""
+    """Folder to write. It must be empty or not exist yet."""
     network: Literal["online", "target"] = "online"
-    """Whose encoder is written; the other one and the heads lie beside, in pretraining.safetensors."""
+    """Network whose encoder is written. All other weights go to pretraining.safetensors in the same folder."""
     image_size: int = 224
-    """Side of the images that the encoder will be given."""
+    """Side of the input images in pixels."""
     licence: str = "cc-by-nc-4.0"
-    """Licence of the weights, for the model card; the default is that of DeepMind's."""
+    """Licence of the weights for the model card. The default is the licence of DeepMind's weights."""
 
 
 @dataclass(frozen=True)
 class ImportTimm:
-    """Turn pretrained weights of a timm model into an encoder folder, to start from or to compare with."""
+    """Convert pretrained weights of a timm model to an encoder folder, as initial weights or for comparison."""
 
     model: tyro.conf.Positional[str]
-    """The model's timm name (resnet18, vit_small_patch16_224, ...)."""
+    """Name of the model in timm (resnet18, vit_small_patch16_224, ...)."""
     out: str
-    """The folder to write; must not exist, or be empty."""
+    """Folder to write. It must be empty or not exist yet."""
     weights: str = ""
-    """A file of its tensors, of timm or torchvision (.safetensors, .pth, .pt); default: those that timm downloads."""
+    """Weights file from timm or torchvision (.safetensors, .pth, .pt). Default: the weights that timm downloads."""
     image_size: int = 224
-    """Side of the images that the encoder will be given."""
+    """Side of the input images in pixels."""
 
 
 def run_export(options: Export) -> int:
@@ -67,7 +67,7 @@ def run_import_deepmind(options: ImportDeepmind) -> int:
         options.file, options.out, network=options.network, image_size=options.image_size, licence=options.licence
     )
     d = encoder.description
-    width = "channels of its own" if d.settings.get("channels") else f"width {d.settings['width']:g}"
+    width = "its own number of channels" if d.settings.get("channels") else f"width {d.settings['width']:g}"
     print(f"{d.name}, {width}, {d.num_features} features, the {options.network} network, written to {options.out}")
     print(f"  licence of the weights: {options.licence}")
     print(f"Next: byol embed {options.out} --data YOUR_FOLDER --out vectors.parquet")

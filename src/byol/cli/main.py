@@ -1,4 +1,4 @@
-"""The command `byol`. Parsing imports no torch, so that help is quick; each command imports what it needs."""
+"""The command line `byol`. Parsing imports no torch, so that help is quick; each command imports what it needs."""
 
 import io
 import os
@@ -27,29 +27,29 @@ from byol.cli.prepare import CheckData, Doctor, Preview, run_check_data, run_doc
 from byol.cli.pretrain import Demo, Pretrain, Recipes, run_demo, run_pretrain, run_recipes
 from byol.cli.report import Diagnose, Report, run_diagnose, run_report
 from byol.cli.study import RunStudy, run_study
-from byol.config import given_settings
+from byol.config import settings_on_command_line
 from byol.errors import ByolError, ConfigError, nearest
 from byol.recipes import recipe
 from byol.runtime.paths import user_path
 from byol.runtime.version import VERSION
 
 SHARED = ("pretrain", "study")
-"""Commands that torchrun may start (a study says itself what it needs)."""
+"""Commands that may run under torchrun. `study` prints its own message there."""
 FLAT = ("config", "options", "place")
 """Groups of options that have no prefix."""
 NARROWEST = 40
-"""Columns. Help for a narrower terminal is laid out for this width."""
+"""Narrowest width of help, in columns; narrower terminals get this width."""
 LARGEST_NUMBER = 2**53
-"""Larger numbers in options are slips of the keyboard, and no integer of torch holds them."""
+"""Largest number in an option: larger ones are typing errors, and no integer of torch holds them."""
 RENAMED = {
     "knn": "byol evaluate RUN --data LABELLED --protocol knn --knn.k 200 --knn.temperature 0.1",
     "linear": "byol evaluate RUN --data LABELLED --protocol linear-fast",
 }
-"""Commands of earlier versions, and what does the same."""
+"""Commands of earlier versions, each with the command that replaces it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: runs one command and exits with its code."""
+    """Runs one command and exits with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
@@ -58,12 +58,14 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ["COLUMNS"] = str(NARROWEST)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal has no letter for
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a file name may contain characters that the terminal cannot show
     try:
         try:
             code = _run([_with_home(argument) for argument in arguments])
         finally:
-            sys.stdout.flush()  # here, where a reader that has left is known
+            sys.stdout.flush()  # here, so that a closed pipe is handled below
         sys.exit(code)
     except ByolError as error:
         print(f"byol: {error}", file=sys.stderr)
@@ -74,15 +76,15 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         try:
             print(flush=True)
-        except BrokenPipeError:  # whoever read what is printed has read enough, as head does
+        except BrokenPipeError:  # the reader of the output has closed it, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         raise
     except (OSError, MemoryError, RuntimeError) as error:
-        said = _environment_error(error)
-        if not said:
+        message = _environment_error(error)
+        if not message:
             raise
-        print(f"byol: {said}", file=sys.stderr)
+        print(f"byol: {message}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -93,13 +95,13 @@ def _with_home(argument: str) -> str:
 
 
 def _environment_error(error: BaseException) -> str:
-    """What the user can put right, where it is not our mistake: a refusing disk, a full memory; else empty."""
+    """A message for errors caused by the machine (disk, memory); empty if the error is a bug of this package."""
     if isinstance(error, OSError):
         place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        return f"{place}{error.strerror or error}. Put that right, or name another place."
+        return f"{place}{error.strerror or error}. Correct this, or choose another path."
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         reason = (str(error).splitlines() or ["MemoryError"])[0]
-        return f"The memory is full ({reason}). End what else uses it, or take smaller batches, views or encoder."
+        return f"The memory is full ({reason}). Close other programs, or use a smaller batch, smaller views or a smaller encoder."
     return ""
 
 
@@ -121,17 +123,17 @@ def _run(arguments: list[str]) -> int:
         )
         return USAGE_ERROR
     if name not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        print(f"byol: {name} is work for one process: start it without torchrun", file=sys.stderr)
+        print(f"byol: {name} runs in one process: start it without torchrun", file=sys.stderr)
         return USAGE_ERROR
     return COMMANDS[name][1](parse(name, rest))
 
 
 def parse(name: str, arguments: list[str]) -> Any:
-    """The options of the command `name`, as its run takes them. Exits, as `--help` does, where they do not parse."""
+    """The options of the command `name`. Exits with a message if they cannot be parsed, and after `--help`."""
     kind, _ = COMMANDS[name]
     if kind in (Pretrain, Preview, Doctor):
         if arguments and not arguments[0].startswith("-"):
-            print(f"byol: {name} takes its images as --data {arguments[0]}", file=sys.stderr)
+            print(f"byol: {name} needs an option for its images: --data {arguments[0]}", file=sys.stderr)
             sys.exit(USAGE_ERROR)
         default = kind(
             config=recipe(_chosen_recipe(arguments)).config, **({"data": tyro.MISSING} if kind is Preview else {})
@@ -141,7 +143,7 @@ def parse(name: str, arguments: list[str]) -> Any:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
     _require_numbers(options)
     if kind in (Pretrain, Demo, Doctor, Preview):
-        options = replace(options, given=given_settings(arguments))
+        options = replace(options, given=settings_on_command_line(arguments))
     return options
 
 

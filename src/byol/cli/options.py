@@ -1,4 +1,4 @@
-"""The options that many commands share."""
+"""Options that several commands share."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,25 +12,25 @@ USAGE_ERROR = 2
 
 @dataclass(frozen=True)
 class DataPlace:
-    """Where the data sets that are named, not given by path, lie."""
+    """Location of data sets that are given by name, and columns of tables."""
 
     data_root: str = ""
-    """Folder that holds (or receives) the data sets by name. Default: ~/.cache/byol."""
+    """Folder of the data sets that are given by name; downloads go there. Default: ~/.cache/byol."""
     download: bool = False
-    """Download a data set by name where torchvision can."""
+    """Download a data set given by name, if torchvision can."""
     image_column: Annotated[str, tyro.conf.arg(name="data.image-column")] = ""
-    """Column of a table that holds the images, where several could."""
+    """Column of a table with the images, if several columns have images."""
     label_column: Annotated[str, tyro.conf.arg(name="data.label-column")] = ""
-    """Column of a table that holds the classes, where it is not called label."""
+    """Column of a table with the classes, if its name is not label."""
     layout: str = ""
     """Order of the axes of an array: NHW, NHWC or NCHW. Default: by its shape, channels last."""
     max_megapixels: float = 250
-    """Larger images count as broken: they fill the memory."""
+    """Largest image, in megapixels. Larger ones count as broken, since they fill the memory."""
     checked: str = ""
-    """Report of `byol check-data --out`; the images that it found broken are left out."""
+    """Report of `byol check-data --out`; images that it calls broken are left out."""
 
     def spec(self, data: str) -> DataSpec:
-        """The images called `data`."""
+        """The data that `data` names, looked for in this location."""
         return DataSpec(
             data,
             self.data_root,
@@ -44,4 +44,6 @@ class DataPlace:
 
 
 Place = Annotated[DataPlace, tyro.conf.arg(name="")]
-Device = Annotated[str, tyro.conf.arg(help="auto, or a torch device.")]
+Device = Annotated[
+    str, tyro.conf.arg(help="Torch device, such as cuda:1. auto: cuda if available, else mps, else cpu.")
+]

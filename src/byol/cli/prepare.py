@@ -1,4 +1,4 @@
-"""Options of the commands for before a training: `byol check-data`, `byol preview`, `byol doctor`."""
+"""The commands to run before a training: `byol check-data`, `byol preview` and `byol doctor`."""
 
 import sys
 from dataclasses import dataclass, field
@@ -16,52 +16,52 @@ from byol.runtime.paths import require_outside
 
 @dataclass(frozen=True)
 class Preview:
-    """Look at the views of your images before training, and read what does not suit them."""
+    """Look at the augmented views of your images before training, with warnings about settings that do not suit them."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     data: str
-    """Images, as for pretrain."""
+    """Images, in any form that pretrain takes."""
     recipe: str = "small"
-    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    """Recipe that gives the default of every setting (`byol recipes` lists all recipes)."""
     out: str = "preview.png"
-    """The PNG file to write; one that exists is replaced."""
+    """PNG file to write. An existing file is replaced."""
     rows: int = 6
-    """Images."""
+    """Number of images."""
     draws: int = 3
-    """Pairs of views for each."""
+    """Number of view pairs for each image."""
     parameters: bool = False
-    """Print what was done to each view."""
+    """Print the operations that made each view."""
     terminal: bool = True
-    """Show the picture in a terminal that can: iTerm2, WezTerm, kitty, Ghostty."""
+    """Show the picture in the terminal too, if it is iTerm2, WezTerm, kitty or Ghostty."""
     place: Place = field(default_factory=DataPlace)
     given: tyro.conf.Suppress[frozenset[str]] = frozenset()
-    """Settings that the command line names."""
+    """Dotted names of the settings given on the command line."""
 
 
 @dataclass(frozen=True)
 class Doctor:
-    """Tell what this machine can do and, with --data, whether and how fast a recipe would train."""
+    """Show what this machine can do and, with --data, how long a training with a recipe would take."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     data: str = ""
-    """Images, as for pretrain."""
+    """Images, in any form that pretrain takes."""
     recipe: str = "small"
-    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    """Recipe that gives the default of every setting (`byol recipes` lists all recipes)."""
     place: Place = field(default_factory=DataPlace)
     given: tyro.conf.Suppress[frozenset[str]] = frozenset()
-    """Settings that the command line names."""
+    """Dotted names of the settings given on the command line."""
 
 
 @dataclass(frozen=True)
 class CheckData:
-    """Read every image once: what is broken, how large, and what is there twice."""
+    """Read every image once and report broken files, image sizes and duplicates."""
 
     data: tyro.conf.Positional[str]
-    """Images, as for pretrain."""
+    """Images, in any form that pretrain takes."""
     out: str = ""
-    """A JSON file for the whole report; what is printed names ten of each."""
+    """JSON file for the whole report. The printed report names ten images of each kind."""
     split: Literal["train", "test"] = "train"
-    """Which part, where the data has both."""
+    """Part of the data, if it has both."""
     place: Place = field(default_factory=DataPlace)
 
 
@@ -74,15 +74,17 @@ def run_preview(options: Preview) -> int:
     require_outside(Path(options.out), options.data)
     source = open_source(options.place.spec(options.data), listener=Listener(say=print))
     asked = Asked(options.config, recipe(options.recipe), options.given)
-    found = preview(source, asked, rows=options.rows, draws=options.draws)
-    found.save(Path(options.out))
+    result = preview(source, asked, rows=options.rows, draws=options.draws)
+    result.save(Path(options.out))
     if options.terminal:
         show_picture(Path(options.out))
     if options.parameters:
-        print("\n".join(found.lines()))
-    for warning in found.warnings:
-        print(f"note: {warning}")
-    print(f"{source.description}: each row an image, then T and T' by turns, {found.size} px; written to {options.out}")
+        print("\n".join(result.lines()))
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+    print(
+        f"{source.description}: each row is an image, then its views T and T' in turn, {result.size} px; written to {options.out}"
+    )
     return 0
 
 
@@ -100,7 +102,7 @@ def run_doctor(options: Doctor) -> int:
     result = estimate(open_source(options.place.spec(options.data), listener=Listener(say=print)), asked)
     print("\n".join(estimate_lines(result)))
     for warning in [*result.profile.notes, *view_warnings(result.config, result.profile), *result.cautions]:
-        print(f"note       {warning}")
+        print(f"warning    {warning}")
     return 0
 
 

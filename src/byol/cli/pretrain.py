@@ -1,4 +1,4 @@
-"""Options of `byol pretrain`, `byol demo` and `byol recipes`."""
+"""The commands `byol pretrain`, `byol demo` and `byol recipes`."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from byol.cli.options import USAGE_ERROR, DataPlace, Place
-from byol.config import Config, overrides, settings_of
+from byol.config import Config, changed_settings, pick
 from byol.errors import ByolError
 from byol.recipes import RECIPES, recipe
 
@@ -25,43 +25,42 @@ class Pretrain:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     data: str = ""
-    """A folder of images, parquet, tar shards, .npy, a saved data set, or one by name (sample, cifar10, cifar100, stl10, fashion-mnist, imagenette, imagenet)."""
+    """Images: a folder, parquet files, tar shards, an .npy file, a saved data set, or the name of a data set (sample, cifar10, cifar100, stl10, fashion-mnist, imagenette, imagenet)."""
     recipe: str = "small"
-    """Where the defaults of all settings come from (`byol recipes` lists them)."""
+    """Recipe that gives the default of every setting (`byol recipes` lists all recipes)."""
     out: str = ""
-    """The run directory; must not exist. Default: runs/NAME-1, runs/NAME-2, ..."""
+    """Run directory to write. It must not exist yet. Default: runs/NAME-1, runs/NAME-2, ..."""
     minutes: float | None = None
-    """Wall time from this command to its report, in place of epochs: a short speed test decides the number of steps (and
-    the sizes, where a recipe has several). The number of steps may be corrected once, before a fifth of them."""
+    """Time in minutes from this command to its report, in place of epochs. A short speed test decides the number of steps and, if the recipe has several sizes, the size. The number of steps is corrected at most once, in the first fifth of the training."""
     resume: str = ""
-    """Continue this run directory. `auto`: continue --out where it is a run, else begin it (for batch queues)."""
+    """Run directory to continue. `auto`: continue the run in --out, or start it if there is none (for batch queues)."""
     accept_changes: bool = False
-    """With --resume: go on although settings differ from the run's."""
+    """With --resume: continue although settings differ from those of the run."""
     place: Place = field(default_factory=DataPlace)
     given: tyro.conf.Suppress[frozenset[str]] = frozenset()
-    """The settings that the command line names."""
+    """Dotted names of the settings given on the command line."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Pretrain on the bundled images and compare with pixels and with the untrained encoder."""
+    """Pretrain on the bundled images and compare with raw pixels and with the untrained encoder."""
 
     out: str = "runs/demo"
-    """The run directory; must not exist."""
+    """Run directory to write. It must not exist yet."""
     seeds: int = 1
-    """Repeat with that many seeds (at most 10), for intervals over runs."""
+    """Number of trainings with different seeds, from 1 to 10. Several give confidence intervals over trainings."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=lambda: recipe("sample").config)
     given: tyro.conf.Suppress[frozenset[str]] = frozenset()
-    """The settings that the command line names."""
+    """Dotted names of the settings given on the command line."""
 
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes, where their numbers come from, and what was measured."""
+    """List the recipes, with the sources of their settings and the measured results."""
 
 
 def run_pretrain(options: Pretrain) -> int:
-    """Starts or continues a run; 128 plus the signal's number where one stopped it."""
+    """Starts or continues a run. Returns the exit code: 128 plus the signal's number if a signal stopped the run."""
     start_time = time.monotonic()
     from byol.cli.console import Console
     from byol.report.write import report_after
@@ -81,7 +80,7 @@ def run_pretrain(options: Pretrain) -> int:
 
 
 def _usage_problem(options: Pretrain) -> str:
-    """What is missing or too much among the options; empty where nothing is."""
+    """A message about missing or contradictory options; empty if there is no problem."""
     if options.resume == "auto" and not options.out:
         return "--resume auto needs --out, the run directory to continue or create"
     if options.resume not in ("", "auto") and options.minutes is not None:
@@ -97,10 +96,10 @@ def _continue(options: Pretrain, path: str, console: "Console") -> "Run":
 
     if options.minutes is not None:
         console.say(f"{path} continues with its own plan; --minutes has no effect")
-    changed = overrides(recipe(options.recipe).config, options.config)
+    changed = changed_settings(recipe(options.recipe).config, options.config)
     return resume(
         path,
-        overrides=changed | settings_of(options.config, options.given),  # those that equal the recipe's, too
+        overrides=changed | pick(options.config, options.given),  # also settings given with the recipe's value
         accept_changes=options.accept_changes,
         data=options.place.spec(options.data) if options.data else None,
         say=console.say,
@@ -143,7 +142,7 @@ def run_demo(options: Demo) -> int:
     console.table(*table(result))
     report_after(Path(options.out), None, console.listener)
     print(
-        f"{result.elapsed_seconds:.0f} s in all. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
+        f"finished in {result.elapsed_seconds:.0f} s. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
     )
     print(
         f"Next: byol pretrain --data YOUR_FOLDER, or byol embed {result.runs[0].path} --data sample --out vectors.parquet"
@@ -153,6 +152,6 @@ def run_demo(options: Demo) -> int:
 
 def run_recipes(options: Recipes) -> int:
     for name in RECIPES:
-        found = recipe(name)
-        print(f"{name}\n  source    {found.source}\n  expected  {found.expected}\n  measured  {found.measured}")
+        entry = recipe(name)
+        print(f"{name}\n  source    {entry.source}\n  expected  {entry.expected}\n  measured  {entry.measured}")
     return 0

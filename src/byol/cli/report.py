@@ -1,4 +1,4 @@
-"""Options of `byol report` and `byol diagnose`."""
+"""The commands `byol report` and `byol diagnose`."""
 
 from dataclasses import dataclass, field
 
@@ -9,38 +9,38 @@ from byol.cli.options import DataPlace, Device, Place
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page about runs: verdict, curves, views, map, neighbours, clusters."""
+    """Write one HTML page about one or several runs: verdict, curves, views, map, neighbours, clusters."""
 
     runs: tyro.conf.Positional[tuple[str, ...]]
-    """Run directories; several are laid over each other."""
+    """Run directories. Several runs are compared on the same page."""
     data: str = ""
-    """Images to show, as for pretrain. Default: those of the (first) run."""
+    """Images to show, in any form that pretrain takes. Default: the images of the first run."""
     out: str = ""
-    """The file to write. Default: report.html in the (first) run."""
+    """File to write. Default: report.html in the first run."""
     open: bool = False
     """Open the page in the browser."""
     images: int = 2000
-    """Images on the map, at most 10000; the first 2000 have thumbnails."""
+    """Number of images on the map, from 2 to 10000. The first 2000 have thumbnails."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
 
 
 @dataclass(frozen=True)
 class Diagnose:
-    """Whether a run collapsed: every measure of its encodings, a verdict, the evidence."""
+    """Check whether a run collapsed: measures of its encodings and a verdict with its evidence."""
 
     run: tyro.conf.Positional[str]
-    """A run directory, or any folder with encoder.safetensors and encoder.json (fewer measures)."""
+    """A run directory, or an encoder folder, which allows fewer measures."""
     data: str
-    """Images, as for pretrain; labels are not needed."""
+    """Images, in any form that pretrain takes; labels are not needed."""
     images: int = 1000
-    """Images looked at, spread over the data."""
+    """Number of images that are measured, spread over the data."""
     views: int = 8
-    """Views of each, half of either kind."""
+    """Number of views of each image, an even number: half of them T, half T'."""
     seed: int = 0
-    """Decides the views."""
+    """Random seed of the views."""
     recipe: str = "small"
-    """Whose views an encoder without a run is shown."""
+    """Recipe whose views are used if the encoder is not in a run directory."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
 
@@ -68,12 +68,12 @@ def run_report(options: Report) -> int:
 
 
 def run_diagnose(options: Diagnose) -> int:
-    """`byol diagnose`."""
+    """Prints the measures and the verdict, and writes diagnose.json."""
     from byol.cli.console import Console
     from byol.commands.diagnose import diagnose, tables, write_diagnosis
 
     with Console() as console:
-        found = diagnose(
+        diagnosis = diagnose(
             options.run,
             options.place.spec(options.data),
             num_images=options.images,
@@ -84,13 +84,13 @@ def run_diagnose(options: Diagnose) -> int:
             say=console.say,
             show=console.work,
         )
-    for header, rows in tables(found):
+    for header, rows in tables(diagnosis):
         console.table(header, rows)
         print()
-    for line in found.missing:
+    for line in diagnosis.missing:
         print(f"not measured: {line}")
-    if found.stage:
-        print(found.stage)
-    print(found.verdict)
-    print(f"  written to {write_diagnosis(options.run, found)}")
+    if diagnosis.stage:
+        print(diagnosis.stage)
+    print(diagnosis.verdict)
+    print(f"  written to {write_diagnosis(options.run, diagnosis)}")
     return 0

@@ -1,4 +1,4 @@
-"""The options of `byol study`; torch is imported only when it runs."""
+"""The command `byol study`. Torch is imported only when it runs."""
 
 import sys
 from dataclasses import dataclass, field
@@ -15,38 +15,38 @@ from byol.studies import STUDIES
 
 @dataclass(frozen=True)
 class RunStudy:
-    """Compare variants of the method under equal conditions: a table, a plot, and which expectations held."""
+    """Compare variants of the method under equal conditions: a table, a plot, and the expectations that held."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of {', '.join(STUDIES)}.")]
     scale: Literal["tiny", "small", "paper"] = "tiny"
-    """tiny: at most six variants, about an hour in all; small: every variant, hours; paper: imagenet-300 with the settings of each variant."""
+    """Size of the study. tiny: at most six variants, about one hour in total; small: every variant, several hours; paper: every variant with the recipe imagenet-300."""
     seeds: int = 3
-    """Runs per variant, from 1 to 10; more can be added later."""
+    """Number of runs per variant, from 1 to 10. More can be added later."""
     minutes: float | None = None
-    """For all runs together: each sees as many images as fit, by a speed test. Default: 60 at scale tiny, no limit at the others."""
+    """Time in minutes for all runs together. A speed test decides how many images each run trains on. Default: 60 at scale tiny, no limit otherwise."""
     images: int | None = None
-    """Images that each run sees, in place of what fits the time: to repeat a study of another machine."""
+    """Number of images that each run trains on, counting every pass, in place of --minutes. Use it to repeat a study from another machine."""
     out: str = ""
-    """Where it is written, or goes on. Default: runs/studies/NAME-SCALE."""
+    """Folder of the study. A study that is already there is continued. Default: runs/studies/NAME-SCALE."""
     data: str = ""
-    """Labelled images, as for pretrain, in place of the scale's."""
+    """Labelled images, in any form that pretrain takes. Default: the data set of the scale."""
     place: Place = field(default_factory=DataPlace)
     jobs: int | None = None
-    """Runs at a time, each with its share of the cores. Default: one per core, up to four; one on a GPU."""
+    """Number of runs at the same time; they share the cores equally. Default: one per core, at most four; one on a GPU."""
     commands: bool = False
-    """Print the command of every training in place of running them, for a cluster; the study takes their results later. Give --images too, or the speed test is of this machine."""
+    """Print the command of every training, to run on a cluster, and train nothing. The study uses their results later. Give --images too; otherwise the speed test measures this machine."""
     ranks: int = 1
-    """With --commands: processes that will share each training; a micro-batch of the study is the sum of theirs."""
+    """With --commands: number of processes that share each training. They split each micro-batch of the study."""
 
 
 def run_study(options: RunStudy) -> int:
-    """Runs a study and prints its table; the exit code."""
+    """Runs a study and prints its table. Returns the exit code."""
     from byol.cli.console import Console
     from byol.studies.run_study import begin, carry_out, training_command
     from byol.studies.study_report import lines, table
 
     if options.ranks != 1 and not options.commands:
-        raise ConfigError("--ranks goes with --commands; a study trains in processes of its own (--jobs).")
+        raise ConfigError("--ranks needs --commands. Without it a study starts its own processes (--jobs).")
     begun = begin(
         options.name,
         scale=options.scale,
@@ -64,7 +64,7 @@ def run_study(options: RunStudy) -> int:
     with Console() as console:
         result = carry_out(begun, listener=console.listener, overall=console.overall)
     if isinstance(result, int):
-        print(f"stopped; the same command goes on. {options.name}: unfinished")
+        print(f"stopped. The same command continues the study {options.name}.")
         return 128 + result
     console.table(*table(result))
     print("\n".join(lines(result)))

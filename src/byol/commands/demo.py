@@ -1,4 +1,4 @@
-"""The whole way on the bundled images: pretrain, evaluate, compare with pixels and with the untrained encoder."""
+"""The demo on the bundled images: pretrain, evaluate, compare with raw pixels and with the untrained encoder."""
 
 import time
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +24,10 @@ from byol.training.plan import TimeLimit
 from byol.training.run import Run
 
 FEATURES = {"pixels": "raw pixels", "random": "encoder, untrained", "byol": "encoder, BYOL"}
+"""Titles of the features that are compared."""
 
 MINUTES = 8.0
-"""Of each training, at most: with the evaluation the demo ends in ten."""
+"""Largest time of one training in minutes. With the evaluation the demo takes about ten."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class DemoResult:
 
     runs: list[Run]
     scores: dict[str, dict[str, Score]]
-    """[features][probe]; one seed: with Wilson's interval; several: mean over the seeds with Student's."""
+    """[features][probe]. One seed: accuracy with Wilson's interval. Several seeds: their mean with Student's interval."""
     gains: dict[str, dict[str, Score]]
-    """[baseline][probe]: BYOL minus baseline, with its paired interval."""
+    """[baseline][probe]: accuracy of BYOL minus that of the baseline, with a paired interval."""
     elapsed_seconds: float
 
 
@@ -49,12 +50,12 @@ def demo(
     given: frozenset[str] = frozenset(),
     listener: Listener = SILENT,
 ) -> DemoResult:
-    """Runs the `sample` recipe with seeds 0, 1, ... and writes one run directory per seed and `demo.json`.
+    """Runs the recipe `sample` with seeds 0, 1, ... and writes one run directory per seed, and `demo.json`.
 
-    Where its epochs take longer than MINUTES, there are fewer, unless epochs are among the `given` settings, those that
-    the user named.
+    `given`: dotted names of the settings that the user gave. Unless `epochs` is among them, a training that would take
+    longer than MINUTES is shortened.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     config = config or recipe("sample").config
     train, test = open_sample("train"), open_sample("test")
     folders = [user_path(out)] if num_seeds == 1 else [user_path(out) / f"seed-{seed}" for seed in range(num_seeds)]
@@ -66,10 +67,10 @@ def demo(
         run = start(request, listener)
         runs.append(run)
         if not run.finished or run.signal_number:
-            return DemoResult(runs, {}, {}, time.monotonic() - began)
+            return DemoResult(runs, {}, {}, time.monotonic() - start_time)
         known = {"pixels": correct[0]["pixels"]} if correct else {}  # pixels do not depend on the seed
         correct.append(_all_probes(asked, run, train, test, listener, known))
-    result = DemoResult(runs, _scores(correct), _gains(correct), time.monotonic() - began)
+    result = DemoResult(runs, _scores(correct), _gains(correct), time.monotonic() - start_time)
     content = {
         "scores": _plain(result.scores),
         "gains": _plain(result.gains),
@@ -125,7 +126,7 @@ def _plain(table: dict[str, dict[str, Score]]) -> dict[str, dict[str, dict[str, 
 
 
 def table(result: DemoResult) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of the result as text."""
+    """The result as a table: (header, rows)."""
     header = ["accuracy in %, 95 % interval", *PROBES.values()]
     rows = [[FEATURES[name], *(str(cells[probe]) for probe in PROBES)] for name, cells in result.scores.items()]
     for baseline, cells in result.gains.items():

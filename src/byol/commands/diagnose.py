@@ -1,4 +1,4 @@
-"""Is the run collapsed? All measures of its encodings, and a verdict with its evidence."""
+"""Diagnosis of a run: measures of its encodings, and a verdict on collapse with its evidence."""
 
 import dataclasses
 import math
@@ -32,35 +32,35 @@ from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import user_path
 
 BATCH_SIZE = 64
-"""Images per forward of an encoder alone, which has no batch of its own."""
+"""Images per forward pass of an encoder without a run, for which no batch size is recorded."""
 BETWEEN = ("networks", "predictor")
-"""Measures that belong to no single encoding."""
+"""Groups of measures that compare several encodings."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was measured, and what it means."""
+    """Measures of a run, and their verdict."""
 
     verdict: str
     measures: dict[str, dict[str, dict[str, float]]]
-    """By mode (eval, train), by encoding (representation, projection, ..., networks, predictor), by name."""
+    """[mode][encoding][name]. Modes: eval, train. Encodings: representation, projection, ..., networks, predictor."""
     missing: list[str]
-    """What could not be measured, and why."""
+    """One line per measure that is missing, with the reason."""
     record: dict[str, Any]
-    """All of it and how it came about, as written to diagnose.json."""
+    """Content of diagnose.json: the diagnosis and its settings."""
 
     @property
     def stage(self) -> str:
-        """Which step of how many was measured, in a line; empty where it is the last one, or unknown."""
+        """A line with the measured step; empty if it is the last step, or unknown."""
         step, total = self.record["step"], self.record["total_steps"]
         if step == total:
             return ""
-        return f"measured at step {step:,} of {total:,}, that of the newest checkpoint that can be read"
+        return f"measured at step {step:,} of {total:,}, the newest checkpoint that can be read"
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is diagnosed, and with which views."""
+    """Encodings to diagnose, and the views they are measured on."""
 
     encode: Encode
     config: Config
@@ -68,8 +68,9 @@ class _Subject:
     batch_size: int
     missing: list[str]
     step: int | None = None
-    """Of the checkpoint, where there is one; and how many the whole training has."""
+    """Step of the checkpoint; None without one."""
     total_steps: int | None = None
+    """Number of steps in the whole training; None if unknown."""
 
 
 def diagnose(
@@ -84,22 +85,23 @@ def diagnose(
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[str, int, int], None] = SILENT.work,
 ) -> Diagnosis:
-    """Measures a run directory, or a folder with an encoder alone, on `num_views` views of up to `num_images` images.
+    """Measures a run, or an encoder without a run, on `num_views` views of up to `num_images` images.
 
-    Views are the run's own; an encoder alone is shown those of `recipe`. In float32, without weights being changed;
-    batch norm sees the run's batch, or half of the images where that is less. `say` is told of files that are left out.
-    Raises ConfigError where there are fewer than 2 views or 16 images, or an odd number of views.
+    The views are those of the run; for an encoder without a run they are those of `recipe`. The computation uses float32
+    and changes no weights. Batch norm sees the run's batch, or half of the images if that is smaller. `say` receives a
+    line about files that are left out. Raises ConfigError for fewer than 2 views, an odd number of views, or fewer than
+    16 images.
     """
     if num_views < 2 or num_views % 2 or num_images < MIN_IMAGES:
         raise ConfigError(
-            f"Diagnosing needs an even number of views from 2 on and at least {MIN_IMAGES} images; found {num_views} and {num_images}."
+            f"diagnose needs an even number of views, at least 2, and at least {MIN_IMAGES} images; found {num_views} views and {num_images} images."
         )
-    chosen, listener = choose_device(device), Listener(say, show)
+    torch_device, listener = choose_device(device), Listener(say, show)
     source = open_source(data, listener=listener)
     if len(source) < MIN_IMAGES:
-        raise DataError(f"{source.description} holds {len(source)} images; diagnosing needs at least {MIN_IMAGES}.")
-    subject = _open(user_path(run), recipe, chosen, min(num_images, len(source)))
-    encoded, skipped = _encode(subject, source, num_images, num_views, seed, chosen, listener)
+        raise DataError(f"{source.description} has {len(source)} images; diagnose needs at least {MIN_IMAGES}.")
+    subject = _open(user_path(run), recipe, torch_device, min(num_images, len(source)))
+    encoded, skipped = _encode(subject, source, num_images, num_views, seed, torch_device, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
     verdict = verdict_of_measures(measures)
@@ -129,7 +131,7 @@ def write_diagnosis(run: str | Path, diagnosis: Diagnosis) -> Path:
 
 
 def tables(diagnosis: Diagnosis) -> list[tuple[list[str], list[list[str]]]]:
-    """(header, rows) of the encodings, a column each, and of what is between networks; cells are eval / train mode."""
+    """Tables as (header, rows): one column per encoding, then the measures between networks. Cells are eval / train mode."""
     modes = list(diagnosis.measures)
     parts = diagnosis.measures[modes[0]]
     encodings = [part for part in parts if part not in BETWEEN]
@@ -138,9 +140,13 @@ def tables(diagnosis: Diagnosis) -> list[tuple[list[str], list[list[str]]]]:
         numbers = [diagnosis.measures[mode][part][name] for mode in modes]
         return " / ".join("–" if math.isnan(number) else f"{number:.4g}" for number in numbers)
 
-    found = [(["", *encodings], [[_words(n), *(cell(part, n) for part in encodings)] for n in parts[encodings[0]]])]
+    encoding_table = (
+        ["", *encodings],
+        [[_words(n), *(cell(part, n) for part in encodings)] for n in parts[encodings[0]]],
+    )
     between = [[f"{part}: {_words(n)}", cell(part, n)] for part in BETWEEN if part in parts for n in parts[part]]
-    return [*found, (["", " / ".join(f"{mode} mode" for mode in modes)], between)] if between else found
+    between_table = (["", " / ".join(f"{mode} mode" for mode in modes)], between)
+    return [encoding_table, between_table] if between else [encoding_table]
 
 
 def _words(name: str) -> str:
@@ -148,7 +154,7 @@ def _words(name: str) -> str:
 
 
 def measure(method: Method, images: ViewedImages, num_images: int, device: torch.device) -> dict[str, Any]:
-    """The measures of networks in memory, in both modes: what `diagnose` does once it has opened a run."""
+    """The measures of networks in memory in both modes, as `diagnose` computes them for a run."""
     skipped = SkippedImages()
     encoded = encode_views(_both_modes(method), images, num_images, device, skipped)
     return {mode: _measure(encoded, mode) for mode in ("eval", "train")}
@@ -156,16 +162,18 @@ def measure(method: Method, images: ViewedImages, num_images: int, device: torch
 
 def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Subject:
     if run.is_file():
-        raise RunError(f"{run} is a file. Name the run directory, whose newest checkpoint is diagnosed.")
+        raise RunError(f"{run} is a file. Give the run directory; its newest checkpoint is diagnosed.")
     if not (run / "run.json").exists():
         encoder = load_encoder(run).to(device)
-        return _encoder_alone(encoder, find_recipe(recipe).config, f"{run} holds an encoder alone", num_images)
+        return _encoder_alone(encoder, find_recipe(recipe).config, f"{run} has only an encoder", num_images)
     trained = TrainedRun.open(run)
     if not trained.has_checkpoint:
         encoder = load_encoder(run).to(device)
-        return _encoder_alone(encoder, trained.config, f"{run} has no checkpoint left", num_images)
+        return _encoder_alone(encoder, trained.config, f"{run} has no checkpoint", num_images)
     if trained.own_encoder:
-        raise EncoderError(f"{run} was started with a module of your own, which cannot be rebuilt from its name.")
+        raise EncoderError(
+            f"{run} was started with a module of your own as encoder, which cannot be rebuilt from its name."
+        )
     method, saved = trained.method_and_state()
     total = saved.get("planned_steps") or build_schedule(trained.config, trained.num_images).total_steps
     batch, encode = min(trained.images_per_norm, num_images // 2), _both_modes(method.to(device))
@@ -180,8 +188,8 @@ def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) 
         return {"eval/representation": encoder.encode_views(view)}
 
     missing = [
-        f"projection, target, prediction, their variances and the predictor's optimality, and train mode: {why}; "
-        f"they need the checkpoint, with projector, predictor and target network"
+        f"projection, target, prediction, their variances, the predictor's optimality, and train mode: {why}. "
+        f"They need a checkpoint with projector, predictor and target network."
     ]
     resolved = dataclasses.replace(config, views=views)
     return _Subject(encode, resolved, about.in_channels, min(BATCH_SIZE, num_images // 2), missing)
@@ -224,13 +232,13 @@ def _measure(encoded: dict[str, Tensor], mode: str) -> dict[str, dict[str, float
 
 
 def _not_finite(measures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
-    """One line per measure that is no number in any mode."""
+    """One line per measure that is not a number in some mode, with the reason."""
     reasons = {
         "lidar": "needs more images than dimensions",
         "alpha_req": "needs at least 13 directions above rounding",
-        "variance_ratio": "the source does not vary",
+        "variance_ratio": "the source's variance is 0",
     }
-    seen = {}
+    reason_by_measure = {}
     for parts in measures.values():
         for part, values in parts.items():
             for name, value in values.items():
@@ -240,5 +248,5 @@ def _not_finite(measures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
                         if part == "predictor"
                         else reasons.get(name, "the encodings are not finite")
                     )
-                    seen[f"{part}: {_words(name)}"] = why
-    return [f"{name}: {why}" for name, why in seen.items()]
+                    reason_by_measure[f"{part}: {_words(name)}"] = why
+    return [f"{name}: {why}" for name, why in reason_by_measure.items()]

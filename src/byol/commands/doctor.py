@@ -1,4 +1,4 @@
-"""What this machine can do, and what a training on some images would be: measured in seconds, without training."""
+"""Abilities of this machine, and an estimate of a training from speed tests that take a few seconds."""
 
 import os
 import shutil
@@ -29,11 +29,12 @@ from byol.runtime.hardware import (
 from byol.training.speed import are_equal, decode_some, train_a_little
 
 EXTRAS = {"sklearn": "t-SNE in reports (byol[maps])"}
+"""Feature that needs an optional library, by library."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training with a resolved config would take here."""
+    """Speed and length of a training on this machine."""
 
     config: Config
     profile: DataProfile
@@ -42,41 +43,43 @@ class Estimate:
     num_images: int
     num_steps: int
     decoded_per_second: float
-    """Images, over all cores; with their crops, where sizes differ."""
+    """Decoded images per second on all cores, including crops if sizes differ."""
     is_resident: bool
     """Whether the images are decoded once and kept in memory."""
     trained_per_second: float
-    """Images, views and both networks included, from a few steps on real images."""
+    """Trained images per second, measured in a few steps on real images; includes the views."""
     trial_batch: int
+    """Images per step in the speed test."""
     state_bytes: int
-    """Weights, target, gradients, momentum."""
+    """Bytes of weights, target, gradients and momentum."""
     skipped: list[tuple[str, str]]
-    """Name and reason of each broken image that was met."""
+    """(name, reason) of each broken image that was read."""
 
     @property
     def images_per_second(self) -> float:
-        """The slower of training and, where images are decoded while it trains, decoding."""
+        """Expected speed: that of training, or of decoding if it happens during the training and is slower."""
         return self.trained_per_second if self.is_resident else min(self.trained_per_second, self.decoded_per_second)
 
     @property
     def seconds(self) -> float:
+        """Expected length of the training."""
         return self.num_steps * self.config.batch_size / self.images_per_second
 
 
 def machine_lines(device_name: str = "auto") -> list[str]:
-    """Device, bf16, memory, disk and versions."""
+    """Lines about device, bf16, operators, memory, disk and versions."""
     device = choose_device(device_name)
-    seen = describe_machine(device)
+    machine = describe_machine(device)
     total, free = memory_bytes(device)
     fp32, bf16 = _product_speed(device, torch.float32), _product_speed(device, torch.bfloat16)
-    versions = ", ".join(f"{name} {version}" for name, version in seen["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     operators = choose_kernels("auto", device)
     missing = [f"{name}: {what}" for name, what in EXTRAS.items() if not find_spec(name)]
     return [
         *_busy(),
-        f"device     {seen['device']} ({seen['processor']}, {num_cores()} cores)",
+        f"device     {machine['device']} ({machine['processor']}, {num_cores()} cores)",
         f"bf16       {'in hardware' if computes_in_bf16(device) else 'not in hardware'}: matrix products at "
-        f"{bf16 / 1e9:,.0f} GFLOP/s, {fp32 / 1e9:,.0f} in fp32; precision auto takes {choose_precision('auto', device)}",
+        f"{bf16 / 1e9:,.0f} GFLOP/s, {fp32 / 1e9:,.0f} in fp32; precision auto chooses {choose_precision('auto', device)}",
         f"operators  {operators.kind}{f' ({operators.notice})' if operators.notice else ''}",
         f"memory     {free / 2**30:.1f} GiB free of {total / 2**30:.1f}" if total else "memory     unknown",
         f"disk       {shutil.disk_usage(Path.cwd()).free / 2**30:,.0f} GiB free here",
@@ -86,28 +89,28 @@ def machine_lines(device_name: str = "auto") -> list[str]:
 
 
 def estimate(source: ImageSource, asked: Asked, *, epochs_are_final: bool = True) -> Estimate:
-    """Resolves the config on the images, then measures decoding and a few training steps; nothing is written.
+    """Resolves the config for the images, then times decoding and a few training steps. Nothing is written.
 
-    Raises ConfigError and DataError as a training would.
+    Raises ConfigError and DataError, as a training would.
     """
     validate(asked.config)
     skipped = SkippedImages()
-    seen = profile(source, skipped)
-    fitted = resolve(asked, seen, len(source), epochs_are_final=epochs_are_final)
-    resolved = fitted.config
-    images, decoded_per_second = decode_some(source, seen.channels, resolved, skipped)
+    data_profile = profile(source, skipped)
+    resolved = resolve(asked, data_profile, len(source), epochs_are_final=epochs_are_final)
+    config = resolved.config
+    images, decoded_per_second = decode_some(source, data_profile.channels, config, skipped)
     equal = are_equal(images)
-    device, parts = choose_device(resolved.device), by_view_size(resolved)
-    trials = [train_a_little(part, images, seen.channels, device) for part in parts]
+    device, parts = choose_device(config.device), by_view_size(config)
+    trials = [train_a_little(part, images, data_profile.channels, device) for part in parts]
     trained = len(trials) / sum(1 / rate for rate, _, _ in trials)
     _, batch, state_bytes = trials[-1]
     return Estimate(
-        resolved,
-        seen,
-        fitted.notes,
-        fitted.cautions,
+        config,
+        data_profile,
+        resolved.notes,
+        resolved.cautions,
         len(source),
-        fitted.schedule.total_steps,
+        resolved.schedule.total_steps,
         decoded_per_second,
         equal and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES,
         trained,
@@ -117,25 +120,25 @@ def estimate(source: ImageSource, asked: Asked, *, epochs_are_final: bool = True
     )
 
 
-def estimate_lines(found: Estimate) -> list[str]:
-    """The estimate for a person."""
-    c, seen = found.config, found.profile
-    kept = (
+def estimate_lines(result: Estimate) -> list[str]:
+    """Lines that describe the estimate."""
+    c, data_profile = result.config, result.profile
+    decoding = (
         "decoded once and kept in memory"
-        if found.is_resident
-        else f"decoded while it trains, by {choose_workers(c.workers)} workers"
+        if result.is_resident
+        else f"decoded during the training by {choose_workers(c.workers)} workers"
     )
     sizes = ", then ".join(str(part.views.size) for part in by_view_size(c))
-    bound = "decoding" if found.images_per_second < found.trained_per_second else "training"
+    limit = "decoding" if result.images_per_second < result.trained_per_second else "training"
     return [
-        f"images     {found.num_images:,}, {seen.channels} channel{'s' if seen.channels > 1 else ''}, median short side "
-        f"{seen.short_side} px; {len(found.skipped)} broken among those looked at",
-        f"decoding   {_speed(found.decoded_per_second)} on all cores; {kept}",
-        *(f"           {note}" for note in found.notes),
-        f"training   {c.encoder.name}, views of {sizes} px: {_speed(found.trained_per_second)}, measured on "
-        f"batches of {found.trial_batch}; weights, target and optimizer take {found.state_bytes / 2**20:,.0f} MiB",
-        f"estimate   {in_words(found.seconds)} for {c.epochs:g} epochs ({found.num_steps:,} steps of {c.batch_size} "
-        f"images), bound by {bound}",
+        f"images     {result.num_images:,}, {data_profile.channels} channel{'s' if data_profile.channels > 1 else ''}, median short side "
+        f"{data_profile.short_side} px; {len(result.skipped)} broken among those that were read",
+        f"decoding   {_speed(result.decoded_per_second)} on all cores; {decoding}",
+        *(f"           {note}" for note in result.notes),
+        f"training   {c.encoder.name}, views of {sizes} px: {_speed(result.trained_per_second)}, measured on "
+        f"batches of {result.trial_batch}; weights, target and optimizer take {result.state_bytes / 2**20:,.0f} MiB",
+        f"estimate   {in_words(result.seconds)} for {c.epochs:g} epochs ({result.num_steps:,} steps of {c.batch_size} "
+        f"images), limited by {limit}",
     ]
 
 
@@ -147,15 +150,17 @@ def _busy() -> list[str]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load < 0.7 * num_cores():
         return []
-    return [f"busy       load {load:.1f} on {num_cores()} cores: other processes make the speeds below too low"]
+    return [
+        f"busy       load {load:.1f} on {num_cores()} cores: other processes are running, so the speeds below are too low"
+    ]
 
 
 def _product_speed(device: torch.device, kind: torch.dtype, side: int = 1024) -> float:
-    """Floating-point operations a second of square matrix products."""
+    """Floating-point operations per second in products of square matrices."""
     matrix = torch.randn(side, side, device=device).to(kind)
     best = float("inf")
     for _ in range(4):
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         float((matrix @ matrix)[0, 0])
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - start_time)
     return 2 * side**3 / best

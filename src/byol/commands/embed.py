@@ -1,4 +1,4 @@
-"""The vectors of all images, written to a file."""
+"""Feature vectors of images, written to a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +29,11 @@ def embed(
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[str, int, int], None] = SILENT.work,
 ) -> tuple[int, list[tuple[str, str]]]:
-    """Writes the vectors of all images to `out` (.parquet or .npz); returns their number, and (name, reason) of those skipped.
+    """Writes the feature vectors of all images to `out` (.parquet or .npz).
 
-    `run`: what `open_subject` takes, a run directory or `timm:resnet18:pretrained`, say. `say` is told of files that are left out.
-
-    Raises ConfigError for a split other than train and test.
+    Returns the number of vectors, and (name, reason) of each skipped image. `run`: an encoder as for `open_subject`, such as a
+    run directory or `timm:resnet18:pretrained`. `say` receives a line about files that are left out. Raises ConfigError for a
+    split other than train and test.
     """
     if split not in get_args(Split):
         raise ConfigError(f"There is no split {split!r}; there are {' and '.join(get_args(Split))}.")
@@ -50,10 +50,11 @@ def embed(
 
 
 FORMATS = (".parquet", ".npz")
+"""Allowed endings of the file."""
 
 
 def check_format(path: Path) -> None:
-    """Raises DataError where the ending is neither .parquet nor .npz, the file exists, or its folder does not."""
+    """Raises DataError if the ending is neither .parquet nor .npz, the file exists already, or its folder does not exist."""
     if path.suffix not in FORMATS:
         raise DataError(f"{path} must end in {' or '.join(FORMATS)}.")
     if path.exists():
@@ -63,9 +64,9 @@ def check_format(path: Path) -> None:
 
 
 def write_embedding(path: Path, features: Features, source: ImageSource) -> None:
-    """Writes name, label and label_name (where there are labels) and vector of every image.
+    """Writes the columns name, label and label_name (if there are labels) and vector, one row per image.
 
-    A label is a place among the sorted names of all classes, of which some may have no image (`data.classes`).
+    A label is an index into the sorted names of all classes (`data.classes`). Some classes may have no image.
     """
     check_format(path)
     names = [source.name(int(index)) for index in features.indices]

@@ -1,4 +1,4 @@
-"""BYOL as a scikit-learn transformer: images in, vectors out."""
+"""BYOL as a scikit-learn transformer, from images to feature vectors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,15 +26,15 @@ except ImportError as error:
 
 
 class Estimator(TransformerMixin, BaseEstimator):
-    """Learns an encoder from images without labels (`fit`) and gives their vectors (`transform`).
+    """A scikit-learn transformer: `fit` pretrains an encoder without labels, `transform` gives feature vectors.
 
-    Images are what `byol.pretrain` takes: a folder or any other data by name, (N, H, W[, C]) uint8, an (N, C, H, W)
-    uint8 tensor, a torch data set, or a list of images or files. Parameters: `recipe` (its name), `epochs` (None: the recipe's), `settings`
-    ({"optimizer.name": "sgd"}), `out` (the run directory; None: the next free one in runs/), `device`, `verbose`, `layout` (NHW, NHWC or NCHW, where
-    type and shape leave the order of the axes open).
+    Images are given as for `byol.pretrain`: a folder or any other data by name, (N, H, W[, C]) uint8, an (N, C, H, W)
+    uint8 tensor, a torch data set, or a list of images or files. Parameters: `recipe` (its name), `epochs` (None: the
+    recipe's), `settings` ({"optimizer.name": "sgd"}), `out` (run directory; None: the next free one in runs/), `device`,
+    `verbose`, `layout` (NHW, NHWC or NCHW, if type and shape leave the order of the axes open).
 
-    After `fit`: `run_` (byol.Run) and `encoder_` (byol.load's). Ctrl-C while fitting keeps what was learned so far;
-    `run_.finished` tells, and `byol.resume(run_.path)` goes on.
+    Attributes after `fit`: `run_` (byol.Run) and `encoder_` (as from byol.load). Ctrl-C stops the fit and keeps the encoder
+    learned so far; then `run_.finished` is False, and `byol.resume(run_.path)` continues.
     """
 
     run_: Any
@@ -60,7 +60,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         self.layout = layout
 
     def fit(self, X: Any, y: Any = None) -> "Estimator":  # noqa: N803
-        """Pretrains on the images; `y` is not looked at. Raises ByolError as `byol.pretrain` does."""
+        """Pretrains on the images and ignores `y`. Raises ByolError as `byol.pretrain` does."""
         given = {} if self.epochs is None else {"epochs": self.epochs}
         settings = {**(self.settings or {}), **given}
         if "device" in settings:
@@ -72,22 +72,22 @@ class Estimator(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:  # noqa: N803
-        """(N, D) vectors of the images, in their order. Raises DataError where one cannot be read."""
+        """(N, D) feature vectors of the images, in the same order. Raises DataError if an image cannot be read."""
         check_is_fitted(self, "encoder_")
         source, skipped = _source(X, self.layout), SkippedImages()
         device = choose_device(self.device)
         encoder = self.encoder_.to(device)
-        found = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped)
+        features = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped)
         if skipped.reasons:
             name, reason = skipped.reasons[0]
             raise DataError(
-                f"{len(skipped)} of {len(source)} images cannot be read, {name} the first of them ({reason}): rows would not "
-                f"match the images. Remove them, or use byol.embed, which names each row."
+                f"{len(skipped)} of {len(source)} images cannot be read, first {name} ({reason}), so the rows would not match "
+                f"the images. Remove these images, or use byol.embed, which writes a name with each row."
             )
-        return found.vectors.numpy()
+        return features.vectors.numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """byol0, byol1, ..."""
+        """Names of the features: byol0, byol1, ..."""
         check_is_fitted(self, "encoder_")
         return np.array([f"byol{number}" for number in range(self.encoder_.num_features)], dtype=object)
 

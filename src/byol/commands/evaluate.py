@@ -1,4 +1,4 @@
-"""`byol evaluate`: one encoder, labelled images, and any of the protocols; a result file for each."""
+"""Evaluation of one encoder on labelled images by several protocols, with one result file each."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ from byol.runtime.paths import require_outside, user_path
 
 @dataclass(frozen=True)
 class Result:
-    """What a protocol found, and where that is written."""
+    """Result of one protocol, and its file."""
 
     protocol: str
     metrics: dict[str, Score]
@@ -39,7 +39,7 @@ class Result:
 
     @property
     def score(self) -> Score:
-        """The protocol's own metric."""
+        """The protocol's main metric."""
         return next(iter(self.metrics.values()))
 
     def _repr_html_(self) -> str:
@@ -66,22 +66,22 @@ def evaluate(
     show: Callable[[str, int, int], None] = SILENT.work,
     done: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """Runs one protocol, or several one after the other, on shared features; `done` hears of each as it ends, `say` of
-    files that are left out. One that fails does not keep the others from running; its error is raised after them.
+    """Runs one or several protocols one after the other, on shared features.
 
-    `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels` or `hog`. Results go to
-    evaluation/PROTOCOL.json in the run directory or `out`; where the encoder is no folder, in runs/NAME/DATA, so that
-    those of another data set stay. Nothing is chosen on the test images.
-    A result of the same name that is there already is moved to evaluation/earlier.
-    Raises ConfigError for an unknown protocol, budget or network, DataError where labels do not allow it, EncoderError, RunError where
-    results could not be written.
+    `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels` or `hog`. `done` is called
+    with each result, `say` with a line about files that are left out. Results are written to evaluation/PROTOCOL.json in
+    `out`; by default in the run directory, or in runs/NAME/DATA if the encoder is not a folder. An earlier result of the same
+    name is moved to evaluation/earlier. No setting is chosen on the test images.
+
+    If a protocol fails, the others still run; then its error is raised. Raises ConfigError for an unknown protocol, budget or
+    network, DataError if the labels do not suit the protocol, EncoderError, and RunError if results cannot be written.
     """
     names = [protocols] if isinstance(protocols, str) else protocols
     functions = [(name, find_protocol(name)) for name in names]
     require_known(budget, network)
     listener = Listener(say, show)
     if not functions:
-        raise ConfigError(f"Name at least one protocol of {', '.join(PROTOCOLS)}.")
+        raise ConfigError(f"Give at least one protocol of {', '.join(PROTOCOLS)}.")
     spec = with_trained_columns(str(user_path(encoder)), data)
     train, test = labelled_splits(spec, test_data, seed=seed, listener=listener)
     subject = open_subject(str(user_path(encoder)), train, network=network, seed=seed)
@@ -116,7 +116,7 @@ def _results_folder(encoder: str, data: str, out: str | Path) -> Path:
 
 
 def _run(name: str, function: Protocol, subject: Subject, job: Job, folder: Path) -> Result:
-    """Runs one protocol and writes its result."""
+    """Runs one protocol and writes its result file."""
     start_time = time.monotonic()
     outcome = function(job)
     record = evaluate_record(name, subject, job, outcome, time.monotonic() - start_time)
@@ -128,26 +128,26 @@ def _run(name: str, function: Protocol, subject: Subject, job: Job, folder: Path
 
 
 def keep_earlier(path: Path) -> None:
-    """Moves what lies at `path` to the folder `earlier` beside it, under the next number that is free."""
+    """Moves an existing file at `path` to the folder `earlier` beside it, with the next free number in its name."""
     if not path.exists():
         return
     folder = path.parent / "earlier"
     make_folder(folder)
     number = 1
-    while (kept := folder / f"{path.stem}-{number}.json").exists():
+    while (earlier := folder / f"{path.stem}-{number}.json").exists():
         number += 1
-    path.rename(kept)
+    path.rename(earlier)
 
 
 def require_known(budget: str, network: str = "online") -> None:
-    """Raises ConfigError for a budget or a network that there is not."""
+    """Raises ConfigError for an unknown budget or network."""
     for what, name, known in (("budget", budget, get_args(Budget)), ("network", network, get_args(Branch))):
         if name not in known:
             raise ConfigError(f"There is no {what} {name!r}; there are {', '.join(known)}.")
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol's function. Raises ConfigError where there is none of that name."""
+    """The function of a protocol. Raises ConfigError for an unknown name."""
     if name not in PROTOCOLS:
         raise ConfigError(f"There is no protocol {name!r}.{nearest(name, PROTOCOLS)} There are {', '.join(PROTOCOLS)}.")
     module, function = PROTOCOLS[name].split(":")
@@ -165,10 +165,10 @@ def make_job(
     workers: int,
     listener: Listener,
 ) -> Job:
-    """What the protocols get."""
+    """The input of the protocols."""
     share_format(train, test)
-    chosen, skipped = choose_device(device), SkippedImages()
-    encoder = subject.encoder.to(chosen)
+    torch_device, skipped = choose_device(device), SkippedImages()
+    encoder = subject.encoder.to(torch_device)
     cached: dict[str, Features] = {}
 
     def features(part: Literal["train", "test"]) -> Features:
@@ -178,7 +178,7 @@ def make_job(
                 encoder,
                 source,
                 encoder.description.in_channels,
-                chosen,
+                torch_device,
                 skipped=skipped,
                 listener=listener,
                 work=f"reading {part} images",
@@ -194,7 +194,7 @@ def make_job(
         budget=budget,
         options=options,
         seed=seed,
-        device=chosen,
+        device=torch_device,
         features=features,
         listener=listener,
         pretraining_view=subject.pretraining_view,
@@ -205,7 +205,7 @@ def make_job(
 
 
 def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, seconds: float) -> dict[str, Any]:
-    """What a result file holds."""
+    """The content of a result file."""
 
     def part(source: ImageSource) -> dict[str, Any]:
         return {"images": source.description, "num_images": len(source), "fingerprint": fingerprint(source)}

@@ -1,4 +1,4 @@
-"""From a run to a folder that other tools read, checked against the encoder it came from."""
+"""Export of an encoder to a folder that other tools can load, checked against the original encoder."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -20,32 +20,33 @@ Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
 
 @dataclass(frozen=True)
 class Export:
-    """A written export."""
+    """An export on disk."""
 
     path: Path
     snippet: str
-    """Python that loads it."""
+    """Python code that loads the export."""
     checked: str
-    """What was compared, in a sentence."""
+    """Result of the check, in one sentence."""
     notes: tuple[str, ...] = ()
+    """Remarks for the user, one line each."""
 
 
 def export_encoder(
     run: str | Path, to: Kind, out: str | Path, *, licence: str = "", module: nn.Module | None = None
 ) -> Export:
-    """Writes the encoder of a run, or of any folder that `byol.load` reads, for another tool, with a model card.
+    """Writes the encoder of a run, or of any folder that `byol.load` reads, in the format of another tool, with a model card.
 
-    `module`: as for `byol.load`, for an encoder of one's own. Raises EncoderError where the tool has no equal network
-    or the written one gives other features, RunError where `out` holds something, DependencyError without the extra.
+    `module`: as for `byol.load`, if the user built the encoder. Raises EncoderError if the tool has no equal architecture, or
+    if the written encoder gives different features; RunError if `out` is not empty; DependencyError if a library is missing.
     """
     run, out = user_path(run), user_path(out)
     if to not in WRITERS:
-        raise ConfigError(f"--to is one of {', '.join(WRITERS)}; found {to!r}.")
+        raise ConfigError(f"--to must be one of {', '.join(WRITERS)}; found {to!r}.")
     if len(licence.splitlines()) > 1:
-        raise ConfigError("--licence is one line, the name of a licence.")
+        raise ConfigError("--licence must be one line, the name of a licence.")
     encoder = load_encoder(run, module)
     if (run / ONNX_WEIGHTS).exists():
-        raise EncoderError(f"{run} is an ONNX export, which cannot be turned back. Export from the run itself.")
+        raise EncoderError(f"{run} is an ONNX export, which cannot be converted again. Export from the run itself.")
     provenance = {**encoder.description.provenance, **provenance_of_run(run, encoder.fingerprint())}
     if licence:
         provenance["licence"] = licence
@@ -53,7 +54,7 @@ def export_encoder(
     encoder.description = dataclasses.replace(encoder.description, provenance=provenance)
     with new_folder(out) as writing:
         written = WRITERS[to](encoder, writing)
-        title = encoder.description.name or "An encoder of its own"
+        title = encoder.description.name or "An encoder with its own architecture"
         card = model_card(title, encoder.description, written.snippet(out.name), written.checked, written.library)
         write_atomically(writing / "README.md", card.encode(errors="backslashreplace"))
     return Export(out, written.snippet(str(out)), written.checked, written.notes)

@@ -1,4 +1,4 @@
-"""From images to a trained encoder in a run directory."""
+"""Pretraining: the start of a run, from images to a trained encoder in a run directory."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from byol.build.settings import Asked, Resolved, resolve
-from byol.config import dotted_names, override, to_dict, validate
+from byol.config import dotted_names, replaced, to_dict, validate
 from byol.data.open import as_source, open_source, unambiguous
 from byol.data.profile import DataProfile, profile
 from byol.data.public import PREFIX
@@ -28,9 +28,9 @@ from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import FORMAT_VERSION, RunDirectory
-from byol.training.plan import Plan, TimeLimit, plan
+from byol.training.plan import Plan, TimeLimit, plan_by_time
 from byol.training.run import Run
-from byol.training.trainer import APART, OTHER_IMAGES, Trainer
+from byol.training.trainer import DIFFERENT_IMAGES, DIFFERENT_STARTS, Trainer
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,16 @@ class Request:
     recipe: str
     """Name of the recipe."""
     data: DataSpec
-    """Empty where the images came from Python."""
+    """Location of the images; empty if they were passed from Python."""
     source: ImageSource
     out: str | Path | None = None
-    """The run directory. None: the next free one in runs/."""
+    """Run directory to create. None: the next free one in runs/."""
     encoder: nn.Module | None = None
-    """A module of the user's own, (N, C, S, S) -> (N, D)."""
+    """Module that the user built as encoder, (N, C, S, S) -> (N, D). None: the encoder of the config."""
     limit: TimeLimit | None = None
+    """Time limit in place of epochs."""
     command: Sequence[str] = ()
-    """Words of the command line, for the record. Default: those of this process."""
+    """Command-line words that run.json records. Default: those of this process."""
 
 
 def pretrain(
@@ -67,15 +68,17 @@ def pretrain(
 ) -> Run:
     """Pretrains an encoder on `data` without labels and returns the run.
 
-    `data`: what `byol pretrain --data` takes, a `byol.DataSpec`, or what `as_source` takes. `settings` replace top-level
-    values of the recipe (epochs=20), `overrides` nested ones ({"optimizer.name": "sgd"}, or the whole "config" of another
-    run's run.json). `layout`: NHW, NHWC or NCHW, where type and shape leave the order of an array's axes open. `encoder`: a module of the user's own, (N, C, S, S) -> (N, D). `minutes`: wall time of the whole training,
-    in place of epochs. Raises ByolError for everything that a user can put right.
+    `data`: a string or path as for `byol pretrain --data`, a `byol.DataSpec`, or an object that `as_source` accepts.
+    `layout`: NHW, NHWC or NCHW, if type and shape leave the order of an array's axes open.
+    `settings` replace top-level settings of the recipe (epochs=20); `overrides` replace nested ones ({"optimizer.name": "sgd"},
+    or the whole "config" of another run's run.json). `encoder`: a module that the user built, (N, C, S, S) -> (N, D).
+    `minutes`: time of the whole training, in place of epochs. `say` receives each line of text, `show` the progress.
+    Raises ByolError for every error that the user can correct.
     """
     start_time, listener = time.monotonic(), Listener(say, step=show)
     named = {**settings, **(overrides or {})}
-    chosen = find_recipe(recipe)
-    asked = Asked(override(chosen.config, named), chosen, frozenset(dotted_names(named)))
+    base = find_recipe(recipe)
+    asked = Asked(replaced(base.config, named), base, frozenset(dotted_names(named)))
     limit = None if minutes is None else TimeLimit(minutes, start_time)
     if isinstance(data, str | Path | DataSpec):
         spec = as_spec(data) if not layout else dataclasses.replace(as_spec(data), layout=layout)
@@ -86,12 +89,12 @@ def pretrain(
 
 
 def start(request: Request, listener: Listener = SILENT) -> Run:
-    """Starts a run. The directory is made only once everything else is known to work.
+    """Starts a run and trains it. The run directory is created only after all checks have passed.
 
-    Under torchrun every process calls this alike; the first rank writes and speaks.
+    Under torchrun every process calls this function; only the first rank writes files and sends messages.
     """
     with join_ranks() as ranks:
-        ranks.require_same("starts", APART)
+        ranks.require_same("starts", DIFFERENT_STARTS)
         return _start(request, listener if ranks.is_first else SILENT, ranks)
 
 
@@ -104,7 +107,7 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
         require_outside(path, request.data.data)
         RunDirectory.require_free(path)
     images = fingerprint(source)
-    ranks.require_same(images, OTHER_IMAGES)
+    ranks.require_same(images, DIFFERENT_IMAGES)
     skipped = SkippedImages()
     data = profile(source, skipped)
     listener.say(
@@ -131,14 +134,14 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
 
 
 def _plan(request: Request, data: DataProfile, listener: Listener, ranks: Ranks) -> Plan | None:
-    """The plan of a training by time, told to the listener; None where epochs decide."""
+    """The plan of a training with a time limit, sent to the listener; None without a limit."""
     limit = request.limit
     if limit is None:
         return None
     if request.encoder is not None:
-        raise ConfigError("A training of an encoder of your own is planned by epochs: leave minutes out.")
-    planned = plan(limit, request.asked, request.source, data, ranks)
-    listener.say(f"  planned for {limit.minutes:g} min, by a short speed test")
+        raise ConfigError("A training with a module of your own as encoder needs epochs: leave minutes out.")
+    planned = plan_by_time(limit, request.asked, request.source, data, ranks)
+    listener.say(f"  planned for {limit.minutes:g} min with a short speed test")
     for note in planned.notes:
         listener.say(f"  {note}")
     return planned
@@ -172,7 +175,7 @@ def _record(
 
 
 def _free_directory(data: str) -> Path:
-    """runs/NAME-1, or the next number that is free."""
+    """The directory runs/NAME-1, or that with the next free number."""
     name = (
         re.sub(r"[^\w.-]+", "-", Path(data.removeprefix(PREFIX)).resolve().name.removesuffix(".parquet")).strip("-")
         or "run"

@@ -1,11 +1,11 @@
-"""Provenance of an export's weights: what the files of their run tell."""
+"""Provenance of exported weights, from the files of their run."""
 
 from pathlib import Path
 from typing import Any
 
 from byol.build.networks import method_parts
 from byol.build.trained_run import TrainedRun
-from byol.config import Config, overrides
+from byol.config import Config, changed_settings
 from byol.encoder.encoder_file import read_description, run_of
 from byol.errors import ByolError
 from byol.evaluate.results import read_results
@@ -15,7 +15,10 @@ from byol.runtime.files import read_json
 
 
 def provenance_of_run(run: Path, weights: str) -> dict[str, Any]:
-    """What the files of a run tell of its weights, or of those in a checkpoint; nothing where the folder is no run."""
+    """Data, settings and results behind the weights of a run or a checkpoint; empty if the folder is not a run.
+
+    `weights`: their fingerprint, as in results.
+    """
     folder = run_of(run)
     result = read_json(folder / "result.json") or {}
     if folder != run:
@@ -23,7 +26,7 @@ def provenance_of_run(run: Path, weights: str) -> dict[str, Any]:
     try:
         trained = TrainedRun.open(folder)
         config = trained.config
-        changed = overrides(recipe(trained.recipe).config, trained.asked)
+        changed = changed_settings(recipe(trained.recipe).config, trained.asked)
         name = Path(trained.data.data).name or "images from Python"
         tau = f"tau from {config.method.tau_base:g} ({config.method.tau_schedule})"
         training = {
@@ -52,24 +55,24 @@ def _start(config: Config) -> str:
 
 
 def _licence_of_start(config: Config) -> dict[str, str]:
-    """Weights that were trained on keep the licence of those they started from, where that is known."""
+    """The licence of the initial weights, which also applies to the trained ones; empty if unknown."""
     if not config.encoder.init:
         return {}
     try:
         start = read_description(config.encoder.init).provenance
-    except ByolError:  # it has gone
+    except ByolError:  # the folder no longer exists
         return {}
     name = Path(config.encoder.init).name
     return (
-        {"licence": start["licence"], "licence_source": f"of {name}, from which it started"}
+        {"licence": start["licence"], "licence_source": f"licence of the initial weights, {name}"}
         if start.get("licence")
         else {}
     )
 
 
 def _measured(run: Path, weights: str) -> list[dict[str, Any]]:
-    """The results of these weights: not of the target network, of new ones, or of before the run went on."""
-    found = []
+    """The results for exactly these weights, without the target network, earlier steps, and training from scratch."""
+    results = []
     for record in read_results(run):
         if (
             record.get("weights") != weights
@@ -80,8 +83,8 @@ def _measured(run: Path, weights: str) -> list[dict[str, Any]]:
         test = f"{record['test']['num_images']} of {Path(record['test']['images']).name}"
         detail = "; ".join(part for part in (_settings(record["settings"]), record["differs"]) if part)
         for metric, score in list(record["metrics"].items())[:1]:
-            found.append({"protocol": f"{record['protocol']}, {metric} ({detail})", "test": test, **score})
-    return found
+            results.append({"protocol": f"{record['protocol']}, {metric} ({detail})", "test": test, **score})
+    return results
 
 
 def _settings(settings: dict[str, Any]) -> str:

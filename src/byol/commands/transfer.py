@@ -1,4 +1,4 @@
-"""One encoder on many labelled data sets: a result file per set, and a table with the paper's numbers beside ours."""
+"""Evaluation of one encoder on many labelled data sets: a result file for each, and a table with the paper's numbers."""
 
 import hashlib
 import json
@@ -30,23 +30,23 @@ PAPER_COLUMN: dict[str, Literal["linear", "finetuned", "random"]] = {
     "finetune": "finetuned",
     "supervised": "random",
 }
-"""Protocol -> which of the paper's numbers stands beside its own."""
+"""Column of the paper's table to compare with, by protocol."""
 SEVERAL_LABELS = "voc2007"
-"""The set whose images have several labels each."""
-
+"""Data set whose images have several labels each."""
 
 NAMED_SETS = DataSpec("")
-"""Data sets by name in their default folder, not downloaded."""
+"""Location of data sets by name: the default folder, without downloads."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One set's line of the table."""
+    """The line of one data set in the table."""
 
     name: str
     record: dict[str, Any] | None
-    """What its result file holds; None where it failed."""
+    """Content of the result file; None if the evaluation failed."""
     failure: str = ""
+    """Message of the error; empty without one."""
 
 
 def transfer(
@@ -62,27 +62,28 @@ def transfer(
     workers: int = -1,
     listener: Listener = SILENT,
 ) -> list[Row]:
-    """Evaluates an encoder (as for `evaluate`) on each set, `NAME` or `NAME=PATH`, and writes NAME.json into `out`.
+    """Evaluates an encoder (as for `evaluate`) on each data set, `NAME` or `NAME=PATH`, and writes NAME.json into `out`.
 
-    Without `sets` on all that the protocol can do by name.
-
-    A result that is there already, of the same encoder, data and settings, is kept. A set that fails is told and
-    left out, unless it is the only one. Default for `out`: transfer/PROTOCOL-BUDGET in the run.
-    Raises ConfigError, DataError for sets that cannot be opened by that name, RunError where `out` cannot be written.
+    `sets`: by default all that can be opened by name and suit the protocol. `out`: by default transfer/PROTOCOL-BUDGET in the
+    run. A result that is already there is kept if encoder, data and settings are the same. If one of several data sets fails,
+    its message is sent to the listener and the others still run.
+    Raises ConfigError; DataError for a data set that cannot be opened by its name; RunError if `out` cannot be written.
     """
     if protocol not in PAPER_COLUMN:
         raise ConfigError(f"There is no protocol {protocol!r} for transfer; there are {', '.join(PAPER_COLUMN)}.")
     require_known(budget)
     if not sets:
         sets = [name for name in TORCHVISION_SETS if name != SEVERAL_LABELS or protocol == "linear-fast"]
-    wanted = [_named(entry, protocol) for entry in ([sets] if isinstance(sets, str) else sets)]
-    names = [name for name, _ in wanted]
+    named_sets = [_named(entry, protocol) for entry in ([sets] if isinstance(sets, str) else sets)]
+    names = [name for name, _ in named_sets]
     if doubled := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"{', '.join(sorted(doubled))} is named twice in --sets; give each set a name of its own.")
+        raise ConfigError(
+            f"{', '.join(sorted(doubled))} is given twice in --sets. Give each data set a different name."
+        )
     folder = user_path(out) if out else home(str(encoder)) / "transfer" / f"{protocol}-{budget}"
     make_folder(folder)
     rows = []
-    for name, path in wanted:
+    for name, path in named_sets:
         try:
             parts = _open(name, path, place, seed, listener)
             subject = open_subject(str(encoder), parts.train, seed=seed)
@@ -91,16 +92,16 @@ def transfer(
             same |= {"data": [_identity(parts.train), _identity(parts.test)]}
             file = folder / f"{name}.json"
             before = {"data": [fingerprint(parts.train), fingerprint(parts.test)]}
-            record = _kept(file, same, before)
+            record = _existing_record(file, same, before)
             if record is None:
                 record = same | _measure(subject, name, parts, protocol, budget, seed, device, workers, listener)
                 write_json(file, record)
-                listener.say(f"{name} done in {record['seconds']:.0f} s, written to {file}")
+                listener.say(f"{name} finished in {record['seconds']:.0f} s, written to {file}")
             else:
                 listener.say(f"{name}: kept the result in {file}")
             rows.append(Row(name, record))
         except ByolError as error:
-            if len(wanted) == 1:
+            if len(named_sets) == 1:
                 raise
             listener.say(f"{name}: {error}")
             rows.append(Row(name, None, str(error)))
@@ -108,7 +109,7 @@ def transfer(
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """(header, lines): our number with its interval, and the paper's with a ResNet-50 pretrained on ImageNet."""
+    """The table as (header, lines): the result with its interval, and the paper's for a ResNet-50 pretrained on ImageNet."""
     header = ["data set", "metric", "this encoder", "BYOL Table 3", "training images", "test images"]
     lines = []
     for row in rows:
@@ -130,18 +131,18 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def _named(entry: str, protocol: str) -> tuple[str, str]:
-    """(name, path or empty) of NAME or NAME=PATH. Raises where a name without a path is nothing that can be opened."""
+    """(name, path) from NAME=PATH, or (name, "") from NAME. Raises DataError for a name that cannot be opened without a path."""
     name, _, path = entry.partition("=")
     if not name or name != Path(name).name:
-        raise ConfigError(f"{entry!r} is neither a data set by name nor NAME=PATH.")
+        raise ConfigError(f"{entry!r} is neither the name of a data set nor NAME=PATH.")
     if name == SEVERAL_LABELS and (path or protocol != "linear-fast"):
         raise DataError(
-            f"{name} has several labels per image: byol reads it by name, for the protocol linear-fast alone."
+            f"{name} has several labels per image: give it by name, without a path, and only with the protocol linear-fast."
         )
     if not path and name not in TORCHVISION_SETS:
         hint = f" Give its folder as {name}=PATH, with train and test in it." if name in TRANSFER_SETS else ""
         raise DataError(
-            f"torchvision has no {name!r} with the published parts ({', '.join(TORCHVISION_SETS)}).{hint or nearest(name, TORCHVISION_SETS)}"
+            f"torchvision has no data set {name!r} with the published parts (it has {', '.join(TORCHVISION_SETS)}).{hint or nearest(name, TORCHVISION_SETS)}"
         )
     return name, path
 
@@ -153,7 +154,7 @@ def _open(name: str, path: str, place: DataSpec, seed: int, listener: Listener) 
 
 
 def _identity(source: ImageSource) -> str:
-    """The fingerprint of names, and one of labels: a table's rows have no names."""
+    """A fingerprint of names and labels. Labels are included because the rows of a table have no names."""
     labels = b"" if source.labels is None else source.labels.tobytes()
     return f"{fingerprint(source)}-{hashlib.sha256(labels).hexdigest()[:8]}"
 
@@ -170,7 +171,7 @@ def _measure(
     listener: Listener,
 ) -> dict[str, Any]:
     known = TRANSFER_SETS.get(name, UNKNOWN)
-    began = time.monotonic()
+    start_time = time.monotonic()
 
     def work(what: str, done: int, total: int) -> None:
         listener.work(f"{name}, {what}", done, total)
@@ -187,23 +188,27 @@ def _measure(
         validation = known.validation_part(parts.train.labels, seed)
     outcome = find_protocol(protocol)(replace(job, validation=validation))
     paper = getattr(known, PAPER_COLUMN[protocol])
-    return evaluate_record(protocol, subject, job, outcome, time.monotonic() - began) | {
+    return evaluate_record(protocol, subject, job, outcome, time.monotonic() - start_time) | {
         "metric": known.metric,
         "paper": None if math.isnan(paper) else paper,
     }
 
 
-def _kept(file: Path, same: dict[str, Any], before: dict[str, Any]) -> dict[str, Any] | None:
-    """The record in `file`, if it was made by the same, or by an earlier version by what it took for that. Raises RunError where it was not, or cannot be read."""
+def _existing_record(file: Path, same: dict[str, Any], before: dict[str, Any]) -> dict[str, Any] | None:
+    """The record in `file`; None without a file.
+
+    `same`: entries it must have. `before`: values of these entries in files of earlier versions. Raises RunError if the record
+    has other entries or cannot be read.
+    """
     if not file.exists():
         return None
     try:
         record = json.loads(file.read_text())
         other = [key for key, value in same.items() if record[key] not in (value, before.get(key, value))]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is no result of byol transfer ({error}). Remove it, or choose another --out.") from None
-    if other:
         raise RunError(
-            f"{file} holds a result with another {', '.join(other)}. Remove it, or choose another --out for this one."
-        )
+            f"{file} is not a result of byol transfer ({error}). Remove it, or choose another --out."
+        ) from None
+    if other:
+        raise RunError(f"{file} has a result with a different {', '.join(other)}. Remove it, or choose another --out.")
     return record

@@ -1,4 +1,4 @@
-"""The config of a training, and its settings by dotted name. Imports no torch: the help of the command line is built from it."""
+"""The config of a training. This package imports no torch, so that the command line prints its help quickly."""
 
 from byol.config.config import (
     RUN_SETTINGS,
@@ -16,13 +16,13 @@ from byol.config.config import (
 from byol.config.limits import validate
 from byol.config.settings import (
     as_options,
+    changed_settings,
     differences,
     dotted_names,
     from_dict,
-    given_settings,
-    override,
-    overrides,
-    settings_of,
+    pick,
+    replaced,
+    settings_on_command_line,
     to_dict,
 )
 
@@ -39,13 +39,13 @@ __all__ = [
     "ViewConfig",
     "ViewsConfig",
     "as_options",
+    "changed_settings",
     "differences",
     "dotted_names",
     "from_dict",
-    "given_settings",
-    "override",
-    "overrides",
-    "settings_of",
+    "pick",
+    "replaced",
+    "settings_on_command_line",
     "to_dict",
     "validate",
 ]

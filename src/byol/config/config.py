@@ -12,224 +12,222 @@ Norm = Literal["batch", "local-batch", "group", "layer", "instance", "affine", "
 
 
 ViewConfig = ViewPolicy
-"""One view distribution: its settings are the policy that `views` draws from."""
+"""Settings of one view distribution."""
 
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """How the two views of an image are made."""
+    """Settings of the two augmented views of each image."""
 
     size: int = 224
-    """Side of a view in pixels; 0: from the images (224, or their own short side where that is smaller)."""
+    """Side of a view in pixels. 0: 224, or the short side of the images if that is smaller."""
     growth: tuple[float, ...] = ()
-    """Progressive resizing: sides of the views in earlier parts of the training, as fractions of the last part's; (0.5, 0.75) is a third of the steps each. Small views shrink with them. Differs from the paper where it is not empty."""
+    """Progressive resizing: view sides in the earlier stages of training, as fractions of `size`. All stages have the same number of steps: 0.5 0.75 trains a third of them at half size, a third at three quarters, a third at full size. The small views of asymmetry.small_crops shrink too. Differs from the paper if not empty."""
     semantics: Literal["deepmind", "torchvision"] = "deepmind"
-    """Whose crop, colour and blur operations: DeepMind's (the paper's) or torchvision's."""
+    """Implementation of crop, colour and blur: DeepMind's (used in the paper) or torchvision's."""
     antialias: bool = False
-    """Antialiased resizing of the crops. Differs from the paper: it samples without (large photos alias)."""
+    """Antialiasing when crops are resized. Differs from the paper: it uses none, so large photos show aliasing."""
     decode_short_side: int = 0
-    """JPEG files may be decoded smaller, with a short side of at least so many pixels; 0: never. Differs from the paper, and needs semantics torchvision."""
+    """JPEG files are decoded at reduced size, with a short side of at least this many pixels; this is faster. 0: full size. Needs semantics torchvision. Differs from the paper if not 0."""
     mean: tuple[float, ...] = ()
-    """Mean per channel that the network subtracts; empty: ImageNet's for RGB, else measured on the data."""
+    """Mean per channel that is subtracted from the images. Empty: ImageNet's for RGB images, measured on the data for others."""
     std: tuple[float, ...] = ()
-    """Standard deviation per channel that the network divides by; empty: like the mean."""
+    """Standard deviation per channel that the images are divided by. Empty: chosen like the mean."""
     view1: ViewPolicy = T
-    """The distribution T."""
+    """Distribution T of the first view."""
     view2: ViewPolicy = T_PRIME
-    """The distribution T'."""
+    """Distribution T' of the second view."""
 
 
 @dataclass(frozen=True)
 class AsymmetryConfig:
-    """What differs between source (online) and target, as in asym-siam. Differs from the paper where anything is set."""
+    """Different treatment of the source (online) branch and the target branch, as in asym-siam. Differs from the paper if anything is set."""
 
     small_crops: int = 0
-    """MultiCrop: small views per image for the online network alone, each of which predicts both targets."""
+    """MultiCrop: number of extra small views per image. Only the online network sees them; each one predicts both targets."""
     small_size: int = 96
-    """Side of a small view in pixels; 0: half that of the views."""
+    """Side of a small view in pixels. 0: half of views.size."""
     small_area: tuple[float, float] = (0.05, 0.14)
     """Smallest and largest area of a small view, as a fraction of the image."""
     scale_mix: Side = "none"
-    """ScaleMix: a box of another view of the same image is pasted into each view of this side."""
+    """ScaleMix: in each view of this branch, a random box is replaced by the same box of another view of the same image."""
     weak_augmentation: Side = "none"
-    """This side sees crops and flips alone."""
+    """Weak augmentation: the views of this branch are only cropped and flipped."""
     strong_augmentation: Side = "none"
-    """This side's crops pass through timm's RandAugment (two operations, magnitude 10) before their colours change; RGB alone."""
+    """Strong augmentation: the views of this branch pass through timm's RandAugment (two operations, magnitude 10) before the colour changes. RGB images only."""
     mean_encoding: Side = "none"
-    """This side's projection is the mean over two views."""
+    """Mean encoding: the projection of this branch is the mean over two views."""
     split_batch_norm: Side = "none"
-    """This side's projector has batch norm over parts of the batch, the other's over all of it."""
+    """Split batch norm: the projector of this branch normalizes each of split_parts parts of the batch separately. The other branch normalizes the whole batch."""
     split_parts: int = 8
-    """The parts for split_batch_norm."""
+    """Number of parts for split_batch_norm."""
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The network f whose output is kept."""
+    """Encoder f: the network that is kept after training."""
 
     name: str = "resnet50"
-    """resnet10, 18, 34, 50, 101, 152, 200, or any timm model by its timm name."""
+    """Architecture: resnet10, 18, 34, 50, 101, 152, 200, or the name of any timm model."""
     width: float = 1.0
-    """Multiplies all channels of our ResNets (the paper's 1x to 4x; 0.25 gives a stem of 16)."""
+    """Factor on the number of channels of the built-in ResNets. The paper uses 1 to 4; 0.25 gives 16 channels in the stem."""
     stem: Literal["auto", "imagenet", "small"] = "auto"
-    """small: 3x3 stride 1 and no max-pool, for 32 to 96 px; auto: small up to 96 px, or as the weights it starts from."""
+    """First layers. imagenet: 7x7 with stride 2 and max-pooling; small: 3x3 with stride 1 and no pooling, for views of 32 to 96 px; auto: the stem of the pretrained weights if there are any, else small for views up to 96 px."""
     conventions: Literal["torch", "deepmind"] = "torch"
-    """Padding, shortcuts, batch-norm averages and initial weights as torchvision's or as DeepMind's. Differs from the paper: torch."""
+    """Padding, shortcuts, batch-norm averages and weight initialization as in torchvision (torch) or as in DeepMind's code. Differs from the paper: torch."""
     pretrained: bool = False
-    """Start from timm's pretrained weights. Differs from the paper: it starts from random weights."""
+    """Use timm's pretrained weights as initial weights. Differs from the paper: it starts from random weights."""
     init: str = ""
-    """Start from the encoder in this folder (a run, an export, an import). Differs from the paper: it starts from random weights."""
+    """Folder of an encoder (a run, an export or an import) whose weights are the initial weights. Differs from the paper: it starts from random weights."""
     zero_init_residual: bool = False
-    """Start the last batch-norm scale of each residual block at 0 (the paper's results used 1)."""
+    """Initialize the last batch-norm scale of each residual block to 0. The paper's results used 1."""
     norm: Literal[Norm, "frozen"] = "batch"
-    """batch (over all ranks), local-batch (of each rank), group, layer, instance, affine (scale and shift alone), none; frozen: batch norm by the averages of the weights it starts from. Differs from the paper where it is not batch."""
+    """Normalization layers. batch: batch norm over all ranks; local-batch: batch norm per rank; group, layer, instance; affine: only scale and shift; none; frozen: batch norm with the running averages of the initial weights, which stay fixed. Differs from the paper if not batch."""
     norm_groups: int = 32
-    """Groups of channels of norm group."""
+    """Number of channel groups for norm group."""
     weight_standardization: bool = False
-    """Standardise the weights of every convolution and linear layer. Differs from the paper."""
+    """Standardize the weights of every convolution and linear layer. Differs from the paper."""
 
     @property
     def has_weights(self) -> bool:
-        """Whether it starts from trained weights."""
+        """Whether the initial weights are trained ones."""
         return bool(self.init) or self.pretrained
 
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """Projector g and predictor q: Linear, BN, ReLU, Linear (BYOL section 3.3)."""
+    """Projector g and predictor q, two MLPs: Linear, batch norm, ReLU, Linear (BYOL section 3.3)."""
 
     projector_hidden: int = 4096
-    """Hidden width of the projector."""
+    """Width of the projector's hidden layers."""
     projector_output: int = 256
     """Dimension of the projection."""
     predictor_hidden: int = 4096
-    """Hidden width of the predictor."""
+    """Width of the predictor's hidden layers."""
     projector_depth: int = 2
-    """Linear layers of the projector (BYOL Table 14)."""
+    """Number of linear layers in the projector (BYOL Table 14)."""
     predictor_depth: int = 2
-    """Linear layers of the predictor."""
+    """Number of linear layers in the predictor."""
     projector_norm: Norm = "batch"
-    """Normalisation of the projector's hidden layers, as encoder.norm."""
+    """Normalization after the projector's hidden layers; values as for encoder.norm."""
     predictor_norm: Norm = "batch"
-    """Normalisation of the predictor's hidden layers, as encoder.norm."""
+    """Normalization after the predictor's hidden layers; values as for encoder.norm."""
     projector_output_norm: bool = False
-    """Normalise the projection too. Differs from the paper: SimCLR and SimSiam do."""
+    """Normalize the projector's output too, as SimCLR and SimSiam do. Differs from the paper."""
     weight_standardization: bool = False
-    """Standardise the weights of both heads. Differs from the paper."""
+    """Standardize the weights of both heads. Differs from the paper."""
     predictor: Literal["auto", "mlp", "linear", "least-squares", "none"] = "auto"
-    """auto: the method's own (mlp; none for simclr). least-squares: the batch's best linear map (BYOL section 5)."""
+    """Kind of predictor. auto: the method's default (none for simclr, mlp for the others); least-squares: the best linear map for each batch (BYOL section 5)."""
 
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """What is learned."""
+    """Method, its loss and its target network."""
 
     name: Literal["byol", "simclr", "simsiam", "infonce"] = "byol"
-    """byol, simclr, simsiam, or infonce: what lies between BYOL and SimCLR (BYOL equation 8)."""
+    """Method. infonce: BYOL with negative examples, between BYOL and SimCLR (BYOL equation 8)."""
     target: Literal["auto", "average", "fixed", "stop-gradient", "online"] = "auto"
-    """auto: the method's own. average: a slow copy; fixed: a random network that stays; the online network itself with or without stop-gradient."""
+    """Target network. auto: the method's default; average: moving average of the online network; fixed: a random network that never changes; stop-gradient: the online network without gradient; online: the online network with gradient."""
     temperature: float = 0.1
-    """Temperature of simclr's NT-Xent, alpha of infonce."""
+    """Temperature of simclr's NT-Xent loss; alpha of infonce."""
     beta: float = 1.0
-    """Weight of the negatives in infonce: 0 is BYOL's loss, 1 SimCLR's."""
+    """Weight of the negative examples in infonce: 0 gives BYOL's loss, 1 gives SimCLR's."""
     loss_chunk: int = 0
-    """Images whose negatives simclr and infonce compare at a time, to save memory; 0: all."""
+    """Number of images that simclr and infonce compare with all others at a time. Fewer need less memory. 0: all at once."""
     loss_normalization: Literal["l2", "layer", "batch", "none"] = "l2"
-    """How byol's loss normalises vectors (BYOL Table 20). Differs from the paper where it is not l2."""
+    """Normalization of the vectors in byol's loss (BYOL Table 20). Differs from the paper if not l2."""
     data_init: bool = False
-    """Start every scale and shift so that the first batch is standardised. Differs from the paper: it starts at 1 and 0."""
+    """Initialize every scale and shift so that the first batch is standardized. Differs from the paper: it starts at 1 and 0."""
     tau_base: float = 0.99
-    """Target decay at the first step."""
+    """Decay rate tau of the target's moving average at the first step, from 0 to 1."""
     tau_schedule: Literal["cosine", "constant"] = "cosine"
-    """cosine: tau rises to 1. Differs from the paper: constant keeps it."""
+    """Schedule of tau. cosine: rises to 1 at the last step; constant: stays at tau_base. Differs from the paper: constant."""
     tau_reference_batch: int = 0
-    """Batch that tau_base is meant for: each step's tau is raised to batch_size / this (EMA scaling rule). 0: no rule."""
+    """Batch size that tau_base was tuned for. tau is raised to the power of batch_size / this (EMA scaling rule). 0: tau is not scaled."""
     target_init: Literal["copy", "independent"] = "copy"
-    """copy: the target starts as the online network, as in the pseudo-code; independent: from its own random weights, as in the released code."""
+    """Initial target network. copy: a copy of the online network, as in the paper's pseudo-code; independent: its own random weights, as in the released code."""
     online_classifier: bool = False
-    """Train a linear classifier on the labels behind a stop-gradient, as DeepMind monitors its runs; logged as classifier_loss and classifier_accuracy."""
+    """Train a linear classifier on the labels, to monitor the run as DeepMind does; its gradient does not reach the encoder. Logged as classifier_loss and classifier_accuracy."""
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How the online weights move."""
+    """Optimizer and its learning rate schedule."""
 
     name: Literal["lars", "sgd", "adamw"] = "lars"
-    """Differs from the paper where it is not lars."""
+    """Optimizer. Differs from the paper if not lars."""
     base_learning_rate: float = 0.3
-    """Rate per 256 images: the peak rate is this times batch_size / 256."""
+    """Learning rate for a batch of 256 images. The peak learning rate is this times batch_size / 256."""
     weight_decay: float = 1e-6
-    """Decay of weights; of biases and normalisation parameters with decay_all alone."""
+    """Weight decay. Biases and normalization parameters have none unless decay_all is set."""
     momentum: float = 0.9
     """Momentum of lars and sgd."""
     trust_coefficient: float = 1e-3
-    """Eta of lars."""
+    """Trust coefficient (eta) of lars."""
     warmup_epochs: float = 10
-    """Epochs of linear warm-up from 0."""
+    """Epochs in which the learning rate rises linearly from 0 to its peak."""
     encoder_rate: float = 1.0
-    """Multiplies the encoder's rate. Differs from the paper where it is not 1: less keeps weights that it starts from while the heads learn."""
+    """Factor on the encoder's learning rate. Below 1, pretrained initial weights change less while the heads learn. Differs from the paper if not 1."""
     projector_rate: float = 1.0
-    """Multiplies the projector's rate (BYOL appendix I)."""
+    """Factor on the projector's learning rate (BYOL appendix I)."""
     predictor_rate: float = 1.0
-    """Multiplies the predictor's rate (BYOL appendix I)."""
+    """Factor on the predictor's learning rate (BYOL appendix I)."""
     decay_all: bool = False
-    """Decay biases and normalisation parameters too. Differs from the paper: SimSiam does."""
+    """Apply weight decay to biases and normalization parameters too, as SimSiam does. Differs from the paper."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run."""
+    """All settings of a training."""
 
     epochs: float = 300
-    """Passes over the images."""
+    """Number of passes over the images."""
     batch_size: int = 4096
-    """Images per optimizer step, over all ranks and micro-batches."""
+    """Images per optimizer step, summed over all ranks and micro-batches."""
     micro_batch_size: int = 0
-    """Images per rank and forward; batch norm sees that many times the ranks. 0: the whole batch in one forward."""
+    """Images per rank and forward pass; smaller ones need less memory. Batch norm sees this number times the number of ranks. 0: the whole batch in one forward pass."""
     seed: int = 0
-    """Decides initial weights, order of images and views."""
+    """Random seed of the initial weights, the order of the images, and the views."""
     device: str = "auto"
-    """auto (cuda, mps, cpu in this order of preference), or a torch device."""
+    """Torch device, such as cuda:1. auto: cuda if available, else mps, else cpu."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """bf16 autocast or float32; auto: bf16 where the hardware computes in it."""
+    """Number format of the computation: bf16 autocast or float32. auto: bf16 if the hardware supports it, else fp32."""
     kernels: Literal["auto", "native", "fused", "compile"] = "auto"
-    """Operators: torch's own (native), ours for CPUs, built on first use by a C++ compiler (fused), or torch.compile's (compile; on one GPU, without micro-batches, recorded as CUDA graphs).
-    auto: fused on a CPU with a compiler, else native."""
+    """Implementation of the operators. native: torch's; fused: this package's C++ operators for CPUs, compiled on first use; compile: torch.compile (with CUDA graphs on one GPU without micro-batches). auto: fused on a CPU with a C++ compiler, else native."""
     channels_last: bool = True
-    """Memory layout of images and convolutions."""
+    """Use the channels-last memory layout for images and convolutions."""
     workers: int = -1
-    """Processes that decode images; -1: one per core but one, at most 8. Small sets are kept in memory instead."""
+    """Number of processes that decode images. -1: one per core minus one, at most 8. Small data sets of equal images are decoded once and kept in memory instead."""
     log_interval_steps: int = 10
-    """Steps between two lines of metrics, and between two checks for a non-finite loss."""
+    """Steps between two lines in metrics.jsonl. The loss is checked for non-finite values as often."""
     collapse_interval_steps: int = 50
-    """Steps between two looks at collapse."""
+    """Steps between two measurements of collapse."""
     online_probe_epochs: float = 0.0
-    """Epochs between two probes (kNN, linear) of the encoder on labelled training images, logged as online_knn and
-    online_linear; 0: none. They change nothing in the training."""
+    """Epochs between two evaluations (kNN and linear) of the encoder on labelled training images, logged as online_knn and online_linear. They do not influence the training. 0: none."""
     track: Literal["none", "tensorboard", "wandb"] = "none"
-    """Where the metrics go beside metrics.jsonl (extras `tensorboard` and `wandb`)."""
+    """Experiment tracker that receives the metrics in addition to metrics.jsonl. Needs the extra `tensorboard` or `wandb`."""
     checkpoint_interval_minutes: float = 5.0
-    """Minutes between two checkpoints; one more is always written at the end."""
+    """Minutes between two checkpoints. The last step always writes one, too."""
     keep_checkpoints: int = 2
-    """The newest checkpoints that are kept."""
+    """Number of newest checkpoints that are kept."""
     milestone_epochs: float = 0.0
-    """A checkpoint every so many epochs is kept for good; 0: none."""
+    """Epochs between two checkpoints that are never deleted. 0: none."""
     on_non_finite: Literal["stop", "skip"] = "stop"
-    """Where loss or gradient is not finite: stop the run, or skip that batch (each step then waits for the device)."""
+    """Reaction to a loss or gradient that is not finite: stop the run, or skip the batch. Skipping makes each step wait for the device."""
     stop_on_collapse: bool = False
-    """Stop where three looks in a row, after the warm-up, say that the projections have collapsed; some trainings come back from there."""
+    """Stop when three measurements in a row after the warm-up find collapsed projections. Some trainings would recover."""
     views: ViewsConfig = ViewsConfig()
-    """The views."""
+    """Settings of the views."""
     encoder: EncoderConfig = EncoderConfig()
-    """The encoder."""
+    """Settings of the encoder."""
     heads: HeadsConfig = HeadsConfig()
-    """The heads."""
+    """Settings of projector and predictor."""
     method: MethodConfig = MethodConfig()
-    """The method."""
+    """Settings of the method."""
     asymmetry: AsymmetryConfig = AsymmetryConfig()
-    """Differences between source and target."""
+    """Different treatment of source and target."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """The optimizer."""
+    """Settings of the optimizer."""
 
 
 RUN_SETTINGS = frozenset(
@@ -247,5 +245,5 @@ RUN_SETTINGS = frozenset(
         "milestone_epochs",
     )
 )
-"""Settings of how a run is carried out. They decide nothing that is learned, beyond the rounding of another device or operator, so a
-resumed run may change them."""
+"""Settings that a resumed run may change. They do not influence what is learned, except through rounding on another device or with other
+operators."""

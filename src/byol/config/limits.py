@@ -1,4 +1,4 @@
-"""Which values are possible: raises at the first that is not."""
+"""Validation of a config: the allowed range of every setting."""
 
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 MOST_VIEW_SIZE = 4096
-"""Largest `views.size` in pixels: a larger one is a typing error, and no memory holds a batch of it."""
+"""Largest `views.size` in pixels. A larger value is probably a typing error, and a batch would not fit into memory."""
 MOST_OF_VIEW = {"hue": 0.5, "crop_aspect": inf, "blur_sigma": inf}
-"""Largest value of a view's settings; 1 for all others."""
+"""Largest value of a view's setting, where it is not 1."""
 
 
 def validate(config: "Config") -> None:
-    """Raises ConfigError naming the first impossible value."""
+    """Raises ConfigError that names the first setting outside its range."""
     c = config
     _require(c.epochs > 0, "epochs", c.epochs, "above 0")
     _require(c.batch_size >= 2, "batch_size", c.batch_size, "at least 2 (batch norm needs two images)")
@@ -50,8 +50,8 @@ def validate(config: "Config") -> None:
     _require(c.encoder.norm_groups >= 1, "encoder.norm_groups", c.encoder.norm_groups, "at least 1")
     if c.encoder.norm == "frozen" and not c.encoder.has_weights:
         raise ConfigError(
-            "encoder.norm frozen keeps the averages of weights to start from, and there are none: name some "
-            "(encoder.init, encoder.pretrained), or another norm."
+            "encoder.norm frozen needs pretrained initial weights, whose batch-norm averages it keeps. Set encoder.init or "
+            "encoder.pretrained, or choose another encoder.norm."
         )
     for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
@@ -64,7 +64,7 @@ def validate(config: "Config") -> None:
     a = c.asymmetry
     _require(0 <= a.small_crops <= 64, "asymmetry.small_crops", a.small_crops, "within [0, 64]")
     small = a.small_size
-    _require(small == 0 or small >= 8, "asymmetry.small_size", small, "0 (half of views.size), or at least 8")
+    _require(small == 0 or small >= 8, "asymmetry.small_size", small, "0 (half of views.size) or at least 8")
     low, high = a.small_area
     _require(0 < low <= high <= 1, "asymmetry.small_area", a.small_area, "rising, within (0, 1]")
     _require(a.split_parts >= 2, "asymmetry.split_parts", a.split_parts, "at least 2")
@@ -76,11 +76,11 @@ def _validate_views(views: "ViewsConfig") -> None:
         views.size == 0 or 8 <= views.size <= MOST_VIEW_SIZE,
         "views.size",
         views.size,
-        f"0 (found from the images), or from 8 to {MOST_VIEW_SIZE}",
+        f"0 (chosen from the images) or from 8 to {MOST_VIEW_SIZE}",
     )
     growth = views.growth
     is_growth = all(0 < scale < 1 for scale in growth) and list(growth) == sorted(growth)
-    _require(is_growth, "views.growth", growth, "within (0, 1) and never falling")
+    _require(is_growth, "views.growth", growth, "within (0, 1) and in rising order")
     side = views.decode_short_side
     _require(
         side == 0 or side >= views.size, "views.decode_short_side", side, f"0, or at least views.size ({views.size})"
@@ -89,9 +89,9 @@ def _validate_views(views: "ViewsConfig") -> None:
         side == 0 or views.semantics == "torchvision",
         "views.decode_short_side",
         side,
-        "0 where views.semantics is deepmind, which is exact; set that to torchvision first",
+        "0 with views.semantics deepmind; set views.semantics to torchvision to decode smaller images",
     )
-    _require(len(views.mean) == len(views.std), "views.std", views.std, "as long as views.mean")
+    _require(len(views.mean) == len(views.std), "views.std", views.std, "a list with as many values as views.mean")
     _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")
     for side in ("view1", "view2"):
         for name, value in vars(getattr(views, side)).items():
@@ -114,7 +114,7 @@ def _validate_optimizer(optimizer: "OptimizerConfig", batch_size: int) -> None:
             rate * batch_size / 256 <= 1e-2,
             "optimizer.base_learning_rate",
             rate,
-            f"at most {2.56 / batch_size:.3g} with adamw in batches of {batch_size}: a rate of 0.001 is usual, which is this setting times batch / 256; rates like 0.3 belong to lars",
+            f"at most {2.56 / batch_size:.3g} with adamw and batches of {batch_size} (the peak rate is this times batch_size / 256; a peak of 0.001 is usual; rates like 0.3 are for lars)",
         )
     if optimizer.name == "sgd":
         _require(rate <= 2, "optimizer.base_learning_rate", rate, "at most 2 with sgd (0.05 to 0.6 is usual)")

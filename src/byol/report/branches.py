@@ -1,4 +1,4 @@
-"""How steady the encodings of the online and of the target network are over views, of a run with its checkpoint."""
+"""Variance over views of the online and the target network of a run, from its newest checkpoint."""
 
 from dataclasses import dataclass
 
@@ -11,30 +11,33 @@ from byol.evaluate.branch_measures import NUM_DRAWS, measure_branches
 from byol.report.summary import RunSummary
 
 FORWARDS = 8 * NUM_DRAWS
-"""Of an encoder, per image: two networks, two views, and again with the views exchanged."""
+"""Forward passes of an encoder per image: two networks, two views, and again with the views exchanged."""
 FEWEST_IMAGES, MOST_IMAGES = 16, 128
+"""Smallest and largest number of images to measure."""
 MOST_SECONDS = 60.0
+"""Largest time of the measurement in seconds."""
 
 
 @dataclass(frozen=True)
 class Branches:
-    """Variance over views of unit projections, 0 (all the same) to 1; or why there is none."""
+    """Variance over views of unit projections, from 0 (all views equal) to 1; or the reason why it is missing."""
 
     online: float = 0.0
     target: float = 0.0
     num_images: int = 0
     missing: str = ""
+    """Reason; empty if it was measured."""
 
 
 def branches(run: RunSummary, source: ImageSource, device: torch.device, seconds: float, rate: float) -> Branches:
-    """Measures up to 128 images, or as many as fit into `seconds` or a minute at `rate` images embedded a second."""
+    """Measures up to 128 images, as many as fit into `seconds` and into one minute. `rate`: embedded images per second."""
     trained = run.trained
     if trained.own_encoder:
-        return Branches(missing="the encoder is a module of one's own, which cannot be rebuilt from its name.")
+        return Branches(missing="the encoder is a module that the user built, which cannot be rebuilt from its name.")
     allowed = int(rate * min(seconds, MOST_SECONDS) / FORWARDS)
     count, batch = min(MOST_IMAGES, len(source), allowed), trained.images_per_norm
     if count < FEWEST_IMAGES:
-        return Branches(missing="it takes too long here, or there are too few images (byol report allows a minute).")
+        return Branches(missing="there are too few images, or the time was too short (byol report allows one minute).")
     count -= count % batch if count > batch else 0
     try:
         method = trained.method().to(device)

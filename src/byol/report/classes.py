@@ -1,4 +1,4 @@
-"""How well the vectors tell classes apart: every image judged by its neighbours among the others."""
+"""Classification of every image by its nearest neighbours among the other images."""
 
 from dataclasses import dataclass
 
@@ -9,35 +9,37 @@ from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE, votes
 from byol.evaluate.scores import Score, accuracy
 
 MOST_CLASSES = 40
+"""Largest number of rows in the table."""
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Leave-one-out kNN (k 20, T 0.1) on the images shown; not a test accuracy, as the encoder has seen them."""
+    """Leave-one-out kNN (k 20, T 0.1) on the images shown. It is not a test accuracy: the encoder was trained on these images."""
 
     score: Score
     confusion: list[list[int]]
-    """[class][predicted] number of images; the classes with most images, where there are more than 40."""
+    """[class][predicted class] number of images; of more than 40 classes, those with most images."""
     classes: list[int]
     """The class number of each row."""
     recall: list[Score]
+    """Recall of each row's class in percent."""
     precision: list[float]
-    """In percent; 0 where nothing was predicted to be of the class."""
+    """Precision of each row's class in percent; 0 if the class was never predicted."""
 
 
 def class_table(unit: Tensor, labels: Tensor) -> ClassTable:
-    """Judges (N, D) unit vectors with (N,) labels, N >= 2."""
+    """The table for (N, D) unit vectors with (N,) labels, N >= 2."""
     classes, labels = labels.unique(return_inverse=True)
     count = len(classes)
     cosines = (unit @ unit.T).fill_diagonal_(-2)
     similarity, index = cosines.topk(min(NEIGHBOURS, len(unit) - 1), dim=1)
     predicted = votes(similarity, labels[index], TEMPERATURE, count).argmax(dim=1)
     counts = torch.bincount(labels * count + predicted, minlength=count**2).view(count, count)
-    kept = counts.sum(dim=1).argsort(descending=True, stable=True)[:MOST_CLASSES].sort().values
+    shown = counts.sum(dim=1).argsort(descending=True, stable=True)[:MOST_CLASSES].sort().values
     return ClassTable(
         accuracy(predicted == labels),
-        counts[kept][:, kept].tolist(),
-        classes[kept].tolist(),
-        [accuracy(predicted[labels == label] == label) for label in kept],
-        [100 * float(counts[c, c]) / max(1, int(counts[:, c].sum())) for c in kept.tolist()],
+        counts[shown][:, shown].tolist(),
+        classes[shown].tolist(),
+        [accuracy(predicted[labels == label] == label) for label in shown],
+        [100 * float(counts[c, c]) / max(1, int(counts[:, c].sum())) for c in shown.tolist()],
     )

@@ -1,4 +1,4 @@
-"""Vectors as points of a plane, and how many directions they use."""
+"""Maps of feature vectors in the plane, and the spectrum of their variance."""
 
 import logging
 import warnings
@@ -13,14 +13,15 @@ from torch import Tensor
 from byol.runtime.listener import SILENT, Listener
 
 Plane = NDArray[np.float32]
-"""(N, 2), within [-1, 1]."""
+"""Points of a map, (N, 2) within [-1, 1]."""
 FEWEST_FOR_SLOW = 100
+"""Smallest number of images for the slow maps."""
 Drawing = Callable[[NDArray, int], NDArray]
-"""(N, D) unit vectors and a seed -> (N, 2)."""
+"""Function from (N, D) unit vectors and a seed to (N, 2) points."""
 
 
 def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """((K,) shares of the variance by principal axis, falling; (N, 2) coordinates along the first two).
+    """Principal components: ((K,) fractions of the variance, falling; (N, 2) coordinates on the first two axes).
 
     K is the smaller of N and D.
     """
@@ -39,24 +40,26 @@ def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor]:
 def maps(unit: Tensor, plane: Tensor, *, slow: bool, seed: int = 0, listener: Listener = SILENT) -> dict[str, Plane]:
     """Maps of (N, D) unit vectors by name, the best first. `plane`: their first two principal coordinates.
 
-    `slow` adds those of SLOW_MAPS whose library is installed; one that fails is left out and told to `say`. The axes of
-    PCA are scaled one by one, to fill the plane.
+    `slow` adds the SLOW_MAPS whose library is installed; if one fails, it is left out and the listener receives a line. The
+    two axes of PCA are scaled separately, to fill the plane.
     """
-    found: dict[str, Plane] = {}
+    points_by_map: dict[str, Plane] = {}
     for name, (library, draw) in SLOW_MAPS.items() if slow and len(unit) >= FEWEST_FOR_SLOW else ():
         if find_spec(library) is None:
             continue
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about their own parts: nothing that a reader of the page can change
+                warnings.simplefilter(
+                    "ignore"
+                )  # they concern the library, and the reader of the page cannot change them
                 points = _centred(draw(unit.numpy(), seed))
             if not np.isfinite(points).all():
-                raise ValueError("it drew points that are no numbers, as of images whose vectors are all the same")
-            found[name] = points / np.abs(points).max().clip(min=1e-12)
-        except Exception as error:  # whatever goes wrong in there costs that map alone
-            listener.say(f"The {name} map is missing, since {library} failed: {type(error).__name__}: {error}")
+                raise ValueError("its points are not finite, perhaps because all vectors are equal")
+            points_by_map[name] = points / np.abs(points).max().clip(min=1e-12)
+        except Exception as error:  # an error in the library costs only this map
+            listener.say(f"The {name} map is missing because {library} failed: {type(error).__name__}: {error}")
     centred = _centred(plane.numpy())
-    return found | {"PCA": centred / np.abs(centred).max(axis=0).clip(min=1e-12)}
+    return points_by_map | {"PCA": centred / np.abs(centred).max(axis=0).clip(min=1e-12)}
 
 
 def _tsne(unit: NDArray, seed: int) -> NDArray:
@@ -74,7 +77,7 @@ def _umap(unit: NDArray, seed: int) -> NDArray:
 def _pacmap(unit: NDArray, seed: int) -> NDArray:
     from pacmap import PaCMAP  # pyright: ignore[reportMissingImports]
 
-    logging.getLogger("pacmap").setLevel(logging.ERROR)  # it warns of every seed
+    logging.getLogger("pacmap").setLevel(logging.ERROR)  # it warns about every seed
     return PaCMAP(random_state=seed).fit_transform(unit)
 
 
@@ -83,7 +86,7 @@ SLOW_MAPS: dict[str, tuple[str, Drawing]] = {
     "UMAP": ("umap", _umap),
     "PaCMAP": ("pacmap", _pacmap),
 }
-"""(library, how) by name."""
+"""(library, function) by name of the map."""
 
 
 def _centred(points: NDArray) -> Plane:

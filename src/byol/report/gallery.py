@@ -1,4 +1,4 @@
-"""What an encoder holds to be alike: neighbours, clusters, typical and odd images, near-duplicates."""
+"""Galleries by similarity of feature vectors: neighbours, clusters, typical and odd images, near-duplicates."""
 
 from dataclasses import dataclass
 
@@ -8,32 +8,33 @@ from torch import Tensor
 from byol.evaluate.kmeans import spherical_kmeans
 
 CROWD = 10
-"""Neighbours by which an image is judged odd."""
+"""Number of nearest neighbours whose similarity decides whether an image is odd."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Indices into the N images looked at; similarities are cosines."""
+    """Galleries as indices of N images. Similarities are cosines."""
 
     neighbours: Tensor
-    """(N, K) int64, the most similar first, never the image itself."""
+    """Nearest neighbours of each image, (N, K) int64, most similar first, without the image itself."""
     similarities: Tensor
-    """(N, K) float32."""
+    """Their similarities, (N, K) float32."""
     cluster: Tensor
-    """(N,) int64."""
+    """Cluster of each image, (N,) int64."""
     members: list[list[int]]
-    """Some images of each cluster, those nearest to its centre first; the largest cluster first."""
+    """Some images of each cluster, nearest to its centre first; largest cluster first."""
     sizes: list[int]
+    """Number of images in each cluster."""
     typical: list[int]
-    """The images most similar to all others on average, of the half that is nearest to its ten nearest."""
+    """Typical images: most similar to all others on average, among the half with the most similar ten neighbours."""
     odd: list[int]
-    """The images least similar to their ten nearest."""
+    """Odd images: least similar to their ten nearest neighbours."""
     pairs: list[tuple[int, int, float]]
-    """The most similar pairs of different images."""
+    """Most similar pairs of images: (index, index, similarity)."""
 
 
 def gallery(unit: Tensor, *, num_clusters: int, num_neighbours: int = 6, shown: int = 16, seed: int = 0) -> Gallery:
-    """Looks at (N, D) unit vectors, N >= 2."""
+    """The galleries of (N, D) unit vectors, N >= 2. `shown`: number of images in each gallery."""
     count = len(unit)
     cosines = (unit @ unit.T).fill_diagonal_(-2)
     similarities, neighbours = cosines.topk(min(max(num_neighbours, CROWD), count - 1), dim=1)
@@ -49,12 +50,12 @@ def gallery(unit: Tensor, *, num_clusters: int, num_neighbours: int = 6, shown: 
         members.append(inside[nearness.argsort(descending=True)[:shown]].tolist())
         sizes.append(len(inside))
     odd = similarities[:, :CROWD].mean(dim=1).argsort()
-    crowded = odd[len(odd) // 2 :]  # what lies between all others, near to none, is not typical
+    crowded = odd[len(odd) // 2 :]  # an image between all others but near to none is not typical
     typical = crowded[(unit[crowded] @ unit.mean(dim=0)).argsort(descending=True)]
-    kept = min(num_neighbours, count - 1)
+    width = min(num_neighbours, count - 1)
     return Gallery(
-        neighbours[:, :kept],
-        similarities[:, :kept],
+        neighbours[:, :width],
+        similarities[:, :width],
         renumbered[cluster],
         members,
         sizes,

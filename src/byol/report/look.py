@@ -1,4 +1,4 @@
-"""What encoders make of some images: vectors, thumbnails, galleries and maps, ready for the page."""
+"""Content of the report about images: their feature vectors, thumbnails, galleries and maps."""
 
 import time
 from dataclasses import dataclass, field
@@ -22,23 +22,29 @@ from byol.report.tile import tile
 from byol.runtime.listener import SILENT, Listener
 
 MOST_THUMBNAILS = 2000
+"""Largest number of images with a thumbnail. Galleries show only these."""
 THUMBNAIL_SIDE = 64
+"""Largest side of a thumbnail in pixels."""
 MOST_CLUSTERS = 12
 NUM_QUERIES = 6
+"""Number of images whose neighbours are shown."""
 BLOCK = 64
+"""Number of images embedded between two checks of the time."""
 SHOWN_AXES = 256
+"""Number of principal axes in the spectrum."""
 
 
 @dataclass
 class Sample:
-    """Images of a source in random order, with the thumbnails of those that were read so far."""
+    """Random images of a source, with thumbnails of those that have been read."""
 
     source: ImageSource
     indices: np.ndarray
-    """Places in the source."""
+    """Indices of the images in the source."""
     tiles: dict[int, Image] = field(default_factory=dict)
-    """Thumbnails by place in the source."""
+    """Thumbnails by index in the source."""
     side: int = 0
+    """Side of the thumbnails in pixels; 0: THUMBNAIL_SIDE."""
 
     @property
     def names(self) -> list[str]:
@@ -50,12 +56,12 @@ class Sample:
 
     @property
     def thumbnails(self) -> list[Image]:
-        """Of the first 2,000 images."""
+        """Thumbnails of the first MOST_THUMBNAILS images."""
         return [self.tiles[int(index)] for index in self.indices[:MOST_THUMBNAILS]]
 
 
-class _Watched(Subset):
-    """A part of a source that keeps a thumbnail of each image that is read."""
+class _ThumbnailSubset(Subset):
+    """A part of a source that stores a thumbnail of each image it reads."""
 
     def __init__(self, sample: Sample, indices: np.ndarray) -> None:
         super().__init__(sample.source, indices, sample.source.description)
@@ -79,20 +85,20 @@ def draw_sample(
     seed: int = 0,
     listener: Listener = SILENT,
 ) -> tuple[Sample, Tensor]:
-    """Up to `most` images at random, and their (N, D) vectors; as many as `seconds` allow, but one block at least."""
-    chosen = np.random.default_rng(seed).permutation(len(source))[:most]
-    sample = Sample(source, chosen, side=_thumbnail_side(source, chosen, encoder.description.in_channels))
+    """Up to `most` random images and their (N, D) vectors: as many as fit into `seconds`, but at least one block."""
+    indices = np.random.default_rng(seed).permutation(len(source))[:most]
+    sample = Sample(source, indices, side=_thumbnail_side(source, indices, encoder.description.in_channels))
     until = time.monotonic() + seconds
     vectors: list[Tensor] = []
     read: list[np.ndarray] = []
-    for start in range(0, len(chosen), BLOCK):
-        block = chosen[start : start + BLOCK]
-        found = extract(
-            encoder, _Watched(sample, block), encoder.description.in_channels, device, skipped=SkippedImages()
+    for start in range(0, len(indices), BLOCK):
+        block = indices[start : start + BLOCK]
+        features = extract(
+            encoder, _ThumbnailSubset(sample, block), encoder.description.in_channels, device, skipped=SkippedImages()
         )
-        vectors.append(found.vectors)
-        read.append(block[found.indices.numpy()])
-        listener.work("reading", min(start + BLOCK, len(chosen)), len(chosen))
+        vectors.append(features.vectors)
+        read.append(block[features.indices.numpy()])
+        listener.work("reading", min(start + BLOCK, len(indices)), len(indices))
         if time.monotonic() > until:
             break
     sample.indices = np.concatenate(read)
@@ -100,36 +106,36 @@ def draw_sample(
 
 
 def embed_sample(encoder: Encoder, sample: Sample, device: torch.device) -> Tensor:
-    """(N, D) vectors of the same images by another encoder."""
+    """(N, D) vectors of the sample's images by another encoder."""
     part = Subset(sample.source, sample.indices, sample.source.description)
     return extract(encoder, part, encoder.description.in_channels, device).vectors
 
 
 def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0, listener: Listener = SILENT) -> dict[str, Any]:
-    """What the page shows of one encoder, as plain lists; galleries are of the images with thumbnails."""
+    """The page's content about one encoder, as plain lists. Galleries contain only images with thumbnails."""
     unit = functional.normalize(vectors, dim=1)
     shown = unit[:MOST_THUMBNAILS]
     shares, plane = spectrum(unit)
     labels, tiles = sample.labels, sample.thumbnails
     num_classes = 0 if labels is None else len(labels.unique())
-    wanted = num_classes if 2 <= num_classes <= MOST_CLUSTERS else MOST_CLUSTERS
-    seen = gallery(shown, num_clusters=max(1, min(wanted, len(shown) // 8)), seed=seed)
-    first = [members[len(members) // 2] for members in seen.members][:NUM_QUERIES]
+    num_clusters = num_classes if 2 <= num_classes <= MOST_CLUSTERS else MOST_CLUSTERS
+    galleries = gallery(shown, num_clusters=max(1, min(num_clusters, len(shown) // 8)), seed=seed)
+    first = [members[len(members) // 2] for members in galleries.members][:NUM_QUERIES]
     return {
         "maps": {
             name: np.round(points.T, 4).tolist()
             for name, points in maps(unit, plane, slow=slow, seed=seed, listener=listener).items()
         },
-        "cluster": seen.cluster.tolist(),
+        "cluster": galleries.cluster.tolist(),
         "clusters": [
-            {"size": size, "members": members} for size, members in zip(seen.sizes, seen.members, strict=True)
+            {"size": size, "members": members} for size, members in zip(galleries.sizes, galleries.members, strict=True)
         ],
-        "neighbours": seen.neighbours.tolist(),
-        "similarities": _rounded(seen.similarities, 3),
+        "neighbours": galleries.neighbours.tolist(),
+        "similarities": _rounded(galleries.similarities, 3),
         "queries": first,
-        "typical": seen.typical,
-        "odd": seen.odd,
-        "pairs": [[a, b, round(s, 4), bool(np.array_equal(tiles[a], tiles[b]))] for a, b, s in seen.pairs],
+        "typical": galleries.typical,
+        "odd": galleries.odd,
+        "pairs": [[a, b, round(s, 4), bool(np.array_equal(tiles[a], tiles[b]))] for a, b, s in galleries.pairs],
         "spectrum": [float(f"{share:.4g}") for share in shares[:SHOWN_AXES].tolist()],
         "rank": round(effective_rank(shown - shown.mean(dim=0)), 1),
         "num_features": vectors.shape[1],
@@ -149,8 +155,8 @@ def _classes(vectors: Tensor, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def _thumbnail_side(source: ImageSource, chosen: np.ndarray, channels: int) -> int:
-    for index in chosen[:BLOCK]:
+def _thumbnail_side(source: ImageSource, indices: np.ndarray, channels: int) -> int:
+    for index in indices[:BLOCK]:
         try:
             return min(THUMBNAIL_SIDE, max(source.read(int(index), channels).shape[:2]))
         except BrokenImageError:

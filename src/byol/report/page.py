@@ -1,4 +1,4 @@
-"""The HTML page: one file that needs no network, filled in by a template that escapes whatever it is given."""
+"""The HTML page of a report: one file that needs no network, made by a template that escapes all its input."""
 
 import base64
 import gzip
@@ -11,7 +11,7 @@ FILES = resources.files("byol.report") / "page_files"
 
 
 def render(**content: Any) -> str:
-    """The page. Names are escaped by the template, and reach scripts as JSON alone."""
+    """The HTML of the page. The template escapes names; scripts receive them only as JSON."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -28,7 +28,7 @@ def render(**content: Any) -> str:
 
 @cache
 def plotting_library() -> str:
-    """plotly.js, gzipped, in base64: 2 MB in place of 4.8."""
+    """plotly.js, compressed by gzip, in base64: 2 MB in place of 4.8 MB."""
     import plotly
 
     code = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()

@@ -1,4 +1,4 @@
-"""Views of one's own images before any training: a picture, words for each view, and what to watch out for."""
+"""Preview of the views before a training: a picture, a description of each view, and warnings."""
 
 import io
 from dataclasses import dataclass, replace
@@ -18,26 +18,27 @@ from byol.report.view_grid import ViewGrid, readable, view_grid
 from byol.runtime.files import write_atomically
 
 SMALLEST_TILE = 96
+"""Smallest side of an image in the picture, in pixels. Smaller ones are enlarged."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What `byol preview` shows."""
+    """The content that `byol preview` shows."""
 
     grid: ViewGrid
     size: int
-    """Of a view, in pixels."""
+    """Side of a view in pixels."""
     warnings: list[str]
 
     def picture(self) -> Image:
-        """(H, W, 3): one row per image: itself, then T and T' in turn."""
+        """The picture, (H, W, 3): one row per image, which shows the image, then its views T and T' in turn."""
         side = self.grid.tiles[0].shape[0]
         times = max(1, -(-SMALLEST_TILE // side))
         tiles = [pixels.repeat(times, axis=0).repeat(times, axis=1) for pixels in self.grid.tiles]
         return mosaic(tiles, self.grid.columns, gap=4)
 
     def save(self, path: Path) -> None:
-        """Writes the picture as PNG. Raises DataError where the name ends otherwise or its folder does not exist."""
+        """Writes the picture as PNG. Raises DataError if the name does not end in .png, or if its folder does not exist."""
         if path.suffix.lower() != ".png":
             raise DataError(f"{path} must end in .png.")
         if not path.parent.is_dir():
@@ -47,26 +48,26 @@ class Preview:
         write_atomically(path, stream.getvalue())
 
     def lines(self) -> list[str]:
-        """What was done to each view, image by image."""
-        width, found = self.grid.columns, []
+        """Lines that describe the operations of each view, image by image."""
+        width, lines = self.grid.columns, []
         for row in range(self.grid.rows):
             words = self.grid.words[row * width : (row + 1) * width]
-            found += [words[0], *(f"  {what}" for what in words[1:])]
-        return found
+            lines += [words[0], *(f"  {what}" for what in words[1:])]
+        return lines
 
 
 def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3) -> Preview:
-    """Views of `rows` random images of `source`: those of the first `draws` steps, with the config's seed.
+    """The preview of `rows` random images of `source`, with the views of the first `draws` steps and the config's seed.
 
-    Raises DataError where no image can be decoded.
+    Raises DataError if no image can be decoded.
     """
     validate(asked.config)
     if rows < 1 or draws < 1:
-        raise DataError(f"The preview needs at least one row and one draw; found {rows} and {draws}.")
-    seen = profile(source, SkippedImages())
+        raise DataError(f"The preview needs at least 1 row and 1 draw; found {rows} rows and {draws} draws.")
+    data_profile = profile(source, SkippedImages())
     fewest = replace(asked.config, batch_size=min(asked.config.batch_size, len(source)), micro_batch_size=0)
-    resolved = resolve(asked, seen, len(source), trial=fewest, epochs_are_final=False).config
+    resolved = resolve(asked, data_profile, len(source), trial=fewest, epochs_are_final=False).config
     short_side = resolved.views.decode_short_side
-    images, names = readable(source, seen.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
+    images, names = readable(source, data_profile.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
     grid = view_grid(plain_views(resolved), images, names, draws=draws)
-    return Preview(grid, resolved.views.size, [*seen.notes, *view_warnings(resolved, seen)])
+    return Preview(grid, resolved.views.size, [*data_profile.notes, *view_warnings(resolved, data_profile)])

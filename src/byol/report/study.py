@@ -1,4 +1,4 @@
-"""The study that a run belongs to, from the files beside the run: its table, its expectations, what its chart needs."""
+"""Summary of the study that a run belongs to, from the files beside the run."""
 
 import re
 import shlex
@@ -9,26 +9,27 @@ from typing import Any
 from byol.runtime.files import finite, read_json
 
 TITLE = re.compile(r"study (?P<name>\S+), scale (?P<scale>\S+): (?P<question>.*)")
+"""First line of a study's protocol.txt."""
 PLANNED = re.compile(r"(?P<variants>\d+) variants x (?P<seeds>\d+) seeds")
 
 
 @dataclass(frozen=True)
 class StudySummary:
-    """What a report says of a study."""
+    """Data of a study that a report shows."""
 
     name: str
     scale: str
     question: str
     folder: Path
     num_done: int
-    """Runs with an outcome."""
+    """Number of finished runs."""
     num_planned: int
     result: dict[str, Any] | None
-    """study.json, numbers that are not finite as None; None where the study has not ended yet."""
+    """Content of study.json, with None in place of non-finite numbers; None if the study is not finished."""
     variants: dict[str, str]
-    """What the reported runs are of it, by the names of their folders; those that are done."""
+    """Variant name by run folder, for finished runs."""
     data: str
-    """The images it trains on, as `--data` named them."""
+    """Images of the study, as given by `--data`."""
     num_seeds: int
 
     @property
@@ -37,17 +38,17 @@ class StudySummary:
 
     @property
     def state(self) -> str:
-        """How far it is, in a sentence."""
-        done = f"{self.num_done} of {self.num_planned} runs are done"
+        """Progress of the study in one sentence."""
+        progress = f"{self.num_done} of {self.num_planned} runs are finished"
         if self.finished:
-            return f"All {self.num_planned} runs are done."
+            return f"All {self.num_planned} runs are finished."
         if self.result is None:
-            return f"Unfinished: {done}, and there is no table before the last."
-        return f"Unfinished: {done}; the table is of an earlier end, with fewer seeds."
+            return f"Unfinished: {progress}. The table is written after the last."
+        return f"Unfinished: {progress}. The table is from an earlier result with fewer seeds."
 
     @property
     def command(self) -> str:
-        """What goes on with it."""
+        """Command that continues the study."""
         words = ["byol", "study", self.name, "--scale", self.scale, "--seeds", str(self.num_seeds), "--data", self.data]
         if self.folder.name != f"{self.name}-{self.scale}":
             words += ["--out", str(self.folder)]
@@ -55,10 +56,10 @@ class StudySummary:
 
 
 def studies_of(runs: list[Path]) -> list[StudySummary]:
-    """The studies in whose folders the runs lie, each once."""
+    """The studies that the runs belong to, each once."""
     paths = [run.resolve() for run in runs]
     folders = {path.parent: [other for other in paths if other.parent == path.parent] for path in paths}
-    return [found for folder, inside in folders.items() if (found := _read(folder, inside)) is not None]
+    return [study for folder, inside in folders.items() if (study := _read(folder, inside)) is not None]
 
 
 def _read(folder: Path, runs: list[Path]) -> StudySummary | None:
@@ -69,15 +70,15 @@ def _read(folder: Path, runs: list[Path]) -> StudySummary | None:
     title, planned = TITLE.match(text), PLANNED.search(text)
     if title is None or planned is None:
         return None
-    num_runs = (int(planned["variants"]) + 1) * int(planned["seeds"])  # and the encoder before training
-    done = len(list(folder.glob("*/outcome.json")))
+    num_runs = (int(planned["variants"]) + 1) * int(planned["seeds"])  # one more for the encoder before training
+    num_done = len(list(folder.glob("*/outcome.json")))
     outcomes = {run.name: read_json(run / "outcome.json") for run in runs}
     data = (read_json(runs[0] / "run.json") or {}).get("data", {}).get("data", "")
     variants = {name: str(outcome["variant"]) for name, outcome in outcomes.items() if outcome and "variant" in outcome}
     return StudySummary(
         **title.groupdict(),
         folder=folder,
-        num_done=done,
+        num_done=num_done,
         num_planned=num_runs,
         result=_result(folder),
         variants=variants,

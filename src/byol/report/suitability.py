@@ -1,4 +1,4 @@
-"""Do these views suit these images? What is known to go wrong, before anything is trained."""
+"""Warnings about views that do not suit the images, before a training."""
 
 import torch
 
@@ -7,42 +7,42 @@ from byol.data.profile import DataProfile
 from byol.views.blur import gaussian_kernel, kernel_radius
 
 MOST_BLUR = 0.02
-"""Share of a view's side: twice the paper's strongest, 2 of 224 pixels."""
+"""Strongest blur without a warning, as a fraction of a view's side: twice the paper's strongest, 2 of 224 pixels."""
 SMALLEST_CROP = 12
-"""In pixels of the image."""
+"""Smallest crop without a warning, in pixels of the image."""
 
 
-def view_warnings(config: Config, seen: DataProfile) -> list[str]:
-    """A sentence for each way in which the views of a resolved config do not suit the images."""
-    views, found = config.views, []
+def view_warnings(config: Config, profile: DataProfile) -> list[str]:
+    """Warnings about the views of a resolved config, one sentence each."""
+    views, warnings = config.views, []
     sides = {"view1": views.view1, "view2": views.view2}
-    if views.size > 2 * seen.short_side:
-        found.append(
-            f"Views of {views.size} px are made from images of {seen.short_side} px, so that most of a view is "
-            f"enlargement. Set --views.size {max(8, seen.short_side)} unless you mean it."
+    if views.size > 2 * profile.short_side:
+        warnings.append(
+            f"Views of {views.size} px are made from images of {profile.short_side} px, so most of a view is "
+            f"enlarged. Set --views.size {max(8, profile.short_side)} unless this is intended."
         )
-    if seen.short_side >= 3 * views.size and not views.antialias:
-        found.append(
-            f"Images of {seen.short_side} px are sampled down to {views.size} px without antialiasing, as the paper "
-            f"does: fine patterns turn into noise. --views.antialias avoids it."
+    if profile.short_side >= 3 * views.size and not views.antialias:
+        warnings.append(
+            f"Images of {profile.short_side} px are reduced to {views.size} px without antialiasing, as in "
+            f"the paper: fine patterns become noise. Set --views.antialias to avoid it."
         )
     for name, view in sides.items():
-        found += _blur(name, view, views.size) + _crop(name, view, seen.short_side)
+        warnings += _blur(name, view, views.size) + _crop(name, view, profile.short_side)
     colours = any(v.grayscale_probability or (v.jitter_probability and (v.hue or v.saturation)) for v in sides.values())
-    if colours and seen.channels != 3:
-        found.append(
-            f"The images have {seen.channels} channel{'s' if seen.channels > 1 else ''}: saturation, hue and grayscale "
-            f"do nothing to them. Brightness, contrast and crops are all that makes views differ in value."
+    if colours and profile.channels != 3:
+        warnings.append(
+            f"The images have {profile.channels} channel{'s' if profile.channels > 1 else ''}: saturation, hue and grayscale "
+            f"have no effect. Views differ only in brightness, contrast, blur, solarization and crops."
         )
-    if colours and seen.channels == 3 and _is_grey(seen):
-        found.append(
-            "The three channels are alike: if these are grey images stored as colour, saturation, hue and grayscale do nothing."
+    if colours and profile.channels == 3 and _is_grey(profile):
+        warnings.append(
+            "The three channels are equal: if these are grey images stored as colour images, saturation, hue and grayscale have no effect."
         )
     if not any(v.grayscale_probability or v.jitter_probability for v in sides.values()):
-        found.append(
-            "No view changes colours, so that the colour histogram alone can tell images apart (BYOL section 5)."
+        warnings.append(
+            "No view changes colours, so the encoder can tell images apart by their colour histogram alone (BYOL section 5)."
         )
-    return found
+    return warnings
 
 
 def _blur(name: str, view: ViewConfig, size: int) -> list[str]:
@@ -51,15 +51,15 @@ def _blur(name: str, view: ViewConfig, size: int) -> list[str]:
         return []
     if radius == 0:
         return [
-            f"{name}: views of {size} px are below 20, where the paper's blur has a kernel of one pixel and does nothing."
+            f"{name}: views of {size} px are below 20 px, where the kernel of the paper's blur has one pixel and no effect."
         ]
     places = torch.arange(-radius, radius + 1, dtype=torch.float32)
     strongest = float((gaussian_kernel(torch.tensor([view.blur_sigma[1]]), radius)[0] * places.square()).sum().sqrt())
     if size > 48 or strongest <= MOST_BLUR * size:
         return []
     return [
-        f"{name}: a blur of up to {strongest:.1f} px on a view of {size} px takes away detail that such small images need; "
-        f"recipes for them leave it out. Set --views.{name}.blur-probability 0."
+        f"{name}: a blur of up to {strongest:.1f} px on views of {size} px removes detail that such small images need. "
+        f"Recipes for small images do not blur. Set --views.{name}.blur-probability 0."
     ]
 
 
@@ -69,10 +69,10 @@ def _crop(name: str, view: ViewConfig, short_side: int) -> list[str]:
         return []
     area = min(1.0, (SMALLEST_CROP / short_side) ** 2)
     return [
-        f"{name}: the smallest crops are {smallest:.0f} px wide, of {short_side}, and may miss what the image shows. "
+        f"{name}: the smallest crops are {smallest:.0f} px wide in images of {short_side} px and may miss the object. "
         f"Set --views.{name}.crop-area {area:.2f} 1."
     ]
 
 
-def _is_grey(seen: DataProfile) -> bool:
-    return max(seen.mean) - min(seen.mean) < 1e-3 and max(seen.std) - min(seen.std) < 1e-3
+def _is_grey(profile: DataProfile) -> bool:
+    return max(profile.mean) - min(profile.mean) < 1e-3 and max(profile.std) - min(profile.std) < 1e-3

@@ -1,4 +1,4 @@
-"""One run in words and numbers, from the files of its directory; a run that goes on has a summary too."""
+"""Summary of a run in words and numbers, from the files of its directory. The run may still be training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,37 +21,39 @@ FEATURES = {"byol": "BYOL", "random": "the same encoder, untrained", "pixels": "
 
 @dataclass(frozen=True)
 class Measured:
-    """One accuracy that lies in the run directory."""
+    """One accuracy from the run directory."""
 
     what: str
+    """Protocol and metric."""
     score: Score
     of: str
-    """Which images."""
+    """Test images."""
     is_baseline: bool = False
+    """Whether it was measured without the trained encoder."""
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What the top of a report says of a run."""
+    """Data of a run that the top of a report shows."""
 
     name: str
     path: Path
     record: dict[str, Any]
-    """run.json."""
+    """Content of run.json."""
     metrics: list[dict[str, Any]]
     result: dict[str, Any] | None
-    """result.json; None where the run goes on, or was killed."""
+    """Content of result.json; None if the run is still training or was killed."""
     measured: list[Measured]
 
     @classmethod
     def read(cls, path: Path) -> "RunSummary":
-        """Raises RunError where `path` is no run directory."""
+        """Reads the files of a run directory. Raises RunError if `path` is not one."""
         run = RunDirectory.open(path)
-        found, metrics, result = path.resolve(), read_metrics(run.metrics), read_json(path / "result.json")
+        metrics, result = read_metrics(run.metrics), read_json(path / "result.json")
         if result is not None and metrics and int(metrics[-1]["step"]) >= int(result["step"]):
-            result = None  # of a stop after which it went on
+            result = None  # from an earlier stop; the run has continued since
         return cls(
-            found.name,
+            path.resolve().name,
             path,
             run.record(),
             metrics,
@@ -61,12 +63,12 @@ class RunSummary:
 
     @property
     def trained(self) -> TrainedRun:
-        """The run, opened. Raises RunError where run.json does not hold one."""
+        """The opened run. Raises RunError if run.json is invalid."""
         return TrainedRun.of(RunDirectory(self.path), self.record)
 
     @property
     def step(self) -> int:
-        """Steps made so far."""
+        """Number of steps so far."""
         if self.result is not None:
             return int(self.result["step"])
         return 1 + int(self.metrics[-1]["step"]) if self.metrics else 0
@@ -81,12 +83,12 @@ class RunSummary:
 
     @property
     def verdict(self) -> str:
-        """The collapse watch in a sentence that starts with its state."""
+        """Result of the collapse measurements in one sentence, which starts with the state."""
         if self.result is not None and self.result["collapse"] is not None:
             return str(self.result["verdict"])
         row = next((row for row in reversed(self.metrics) if row.get("std_ratio") is not None), None)
         if row is None:
-            return "unknown: nothing was logged yet."
+            return "unknown: nothing has been logged yet."
         return verdict(CollapseWatch(**{name: float(row[name]) for name in WATCHED}))
 
     @property
@@ -96,13 +98,13 @@ class RunSummary:
 
     @property
     def best(self) -> Measured | None:
-        """The highest accuracy measured of this run's own encoder."""
+        """Highest accuracy of the run's encoder."""
         return max((m for m in self.measured if not m.is_baseline), key=lambda m: m.score.value, default=None)
 
     def facts(self) -> list[tuple[str, str]]:
-        """Short pairs of a name and a value."""
+        """Short facts as (name, value)."""
         config, data, machine = self.record["config"], self.record["data"], self.record["machine"]
-        seconds, rate = self._pace()
+        seconds, rate = self._time_and_speed()
         progress = f"{self.step:,}" if self.finished else f"{self.step:,} of {self.total_steps:,}"
         device = machine["processor"] if machine["device"] == "cpu" else machine["device"]
         return [
@@ -118,37 +120,40 @@ class RunSummary:
 
     @property
     def why(self) -> str:
-        """The verdict without its first word."""
-        told = self.verdict.partition(": ")[2]
-        return told[:1].upper() + told[1:]
+        """Evidence of the verdict: the sentence without the state."""
+        evidence = self.verdict.partition(": ")[2]
+        return evidence[:1].upper() + evidence[1:]
 
     def next_step(self) -> tuple[str, list[str]]:
-        """What to do now: a sentence, and commands."""
+        """Advice for the next step: (sentence, commands)."""
         embed = f"byol embed {self.path} --data {self.record['data']['data'] or 'IMAGES'} --out vectors.parquet"
         resume = f"byol pretrain --resume {self.path}"
         if self.state == "collapsed":
             half = float(self.record["config"]["optimizer"]["base_learning_rate"]) / 2
             return (
-                f"Start again with half the rate (--optimizer.base-learning-rate {half:g}), or, in BYOL, a higher tau.",
+                f"Start again with half the learning rate (--optimizer.base-learning-rate {half:g}) or, with BYOL, a higher tau.",
                 [],
             )
         if self.result is None:
-            return "It is still training, or was killed. Look again later, or continue it.", [
+            return "The run is still training, or was killed. Look again later, or continue it.", [
                 f"byol report {self.path}",
                 resume,
             ]
         if not self.finished:
-            return "It was stopped before its end; continue it.", [resume]
+            return "The run was stopped before its end. Continue it.", [resume]
         if self.state == "partially collapsed":
             epochs = 2 * float(self.record["config"]["epochs"])
-            return f"Train longer (--epochs {epochs:g}), and look whether the views still show what matters.", []
+            return f"Train longer (--epochs {epochs:g}), and check that the views still show the objects.", []
         if not self.measured:
-            return "Measure it on labelled images, or use it.", [f"byol evaluate {self.path} --data LABELLED", embed]
-        return "It can be used: one vector for each image of yours.", [
+            return "Evaluate the encoder on labelled images, or use it.", [
+                f"byol evaluate {self.path} --data LABELLED",
+                embed,
+            ]
+        return "Use the encoder: it gives one feature vector for each of your images.", [
             embed.replace(f"--data {self.record['data']['data']} ", "--data YOUR_IMAGES ")
         ]
 
-    def _pace(self) -> tuple[float, float]:
+    def _time_and_speed(self) -> tuple[float, float]:
         if self.result is not None:
             return float(self.result["elapsed_seconds"]), float(self.result["images_per_second"])
         newest = self.metrics[-1] if self.metrics else {}
@@ -156,13 +161,13 @@ class RunSummary:
 
 
 def read_runs(paths: list[Path]) -> list[RunSummary]:
-    """Summaries with names that differ: as much of the path as is needed.
+    """Summaries of runs. Names are the last parts of the paths, as many as needed to differ.
 
-    A folder of runs (as a demo of several seeds leaves) stands for the runs in it.
+    A folder of runs, such as that of a demo with several seeds, stands for all runs in it.
     """
-    found = [run for path in paths for run in _runs_at(path)]
-    runs = [RunSummary.read(path) for path in dict.fromkeys(found)]
-    names = [path.resolve().parts for path in dict.fromkeys(found)]
+    folders = list(dict.fromkeys(run for path in paths for run in _runs_at(path)))
+    runs = [RunSummary.read(folder) for folder in folders]
+    names = [folder.resolve().parts for folder in folders]
     depth = 1
     while len({name[-depth:] for name in names}) < len(names):
         depth += 1
@@ -170,7 +175,7 @@ def read_runs(paths: list[Path]) -> list[RunSummary]:
 
 
 def config_differences(runs: list[RunSummary]) -> list[tuple[str, list[str]]]:
-    """(setting, value in each run) where the runs differ."""
+    """Settings that differ between the runs, as (name, value in each run)."""
     flat = [_flat({"recipe": run.record["recipe"], "data": run.record["data"], **run.record["config"]}) for run in runs]
     names = list(dict.fromkeys(name for settings in flat for name in settings))
     rows = [(name, [plain(settings.get(name, "–")) for settings in flat]) for name in names]
@@ -178,12 +183,12 @@ def config_differences(runs: list[RunSummary]) -> list[tuple[str, list[str]]]:
 
 
 def settings(run: RunSummary) -> list[tuple[str, str]]:
-    """Every resolved setting."""
+    """Every resolved setting as (name, value)."""
     return [(name, plain(value)) for name, value in _flat(run.record["config"]).items()]
 
 
 def plain(value: Any) -> str:
-    """A setting as one reads it."""
+    """The value of a setting as text."""
     if isinstance(value, float):
         return f"{value:g}"
     return " to ".join(map(plain, value)) if isinstance(value, list) and len(value) == 2 else str(value)
@@ -201,25 +206,25 @@ def _runs_at(path: Path) -> list[Path]:
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def _protocols(path: Path) -> list[Measured]:
-    found = []
+    measured = []
     for record in read_results(path):
         metric, values = next(iter(record["metrics"].items()))
         score = Score(*(float(values[name]) for name in ("value", "low", "high")))
         of = f"{record['test']['num_images']:,} images of {record['test']['images']}, {record['network']}"
         name = " ".join(part for part in (record["protocol"], record["variant"], metric) if part)
-        found.append(Measured(name, score, of, record["protocol"] == "supervised"))
-    return found
+        measured.append(Measured(name, score, of, record["protocol"] == "supervised"))
+    return measured
 
 
 def _demo(path: Path) -> list[Measured]:
-    """What the demo measured; of several seeds it lies one folder higher."""
+    """Accuracies in demo.json, which is one folder higher for several seeds."""
     content = read_json(path / "demo.json")
     if content is None and path.name.startswith("seed-"):
         content = read_json(path.parent / "demo.json")

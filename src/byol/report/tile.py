@@ -1,4 +1,4 @@
-"""Square pictures of one size, and the one image that holds them all."""
+"""Tiles, which are square pictures of one size, and sheets, which are images of many tiles."""
 
 import base64
 import io
@@ -13,13 +13,13 @@ from PIL import Image as PillowImage
 from byol.data.source import Image
 
 SMALL_SIDE = 48
-"""Tiles up to here are drawn with hard pixels when they are shown larger."""
+"""Largest tile side, in pixels, that is enlarged without smoothing."""
 
 
 def tile(pixels: Image, side: int) -> Image:
-    """(side, side, 3): the whole of an (H, W, C) image, centred on grey where it is not square.
+    """The tile, (side, side, 3), of a whole (H, W, C) image, on a grey background if the image is not square.
 
-    One channel is shown as grey, of more than three the first three are shown.
+    One channel is shown as grey; of more than three channels, the first three are shown.
     """
     rgb = as_rgb(pixels)
     height, width = rgb.shape[:2]
@@ -35,7 +35,7 @@ def tile(pixels: Image, side: int) -> Image:
 
 
 def as_rgb(pixels: Image) -> Image:
-    """(H, W, 3) of (H, W, C): grey three times, or the first three channels."""
+    """The (H, W, 3) image of an (H, W, C) one: its first three channels, or its only channel three times."""
     channels = pixels.shape[2]
     return np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., [0, 0, 0]])
 
@@ -50,12 +50,12 @@ class Sheet:
     side: int
 
     def place(self) -> dict[str, Any]:
-        """What the page needs to find a tile."""
+        """Layout that the page needs to find a tile."""
         return {"columns": self.columns, "rows": self.rows, "side": self.side, "pixelated": self.side <= SMALL_SIDE}
 
 
 def sheet(tiles: list[Image], columns: int = 0, *, quality: int = 80) -> Sheet:
-    """The sheet of some tiles, all (S, S, 3) uint8; as square as it can be where `columns` is 0."""
+    """The sheet of (S, S, 3) uint8 tiles. `columns`: 0 gives a sheet that is as square as possible."""
     columns = columns or math.ceil(math.sqrt(len(tiles)))
     pixels = mosaic(tiles, columns)
     stream = io.BytesIO()
@@ -65,7 +65,7 @@ def sheet(tiles: list[Image], columns: int = 0, *, quality: int = 80) -> Sheet:
 
 
 def mosaic(tiles: list[Image], columns: int, gap: int = 0, colour: int = 255) -> NDArray[np.uint8]:
-    """(H, W, 3): the tiles row by row, `gap` pixels apart."""
+    """The image, (H, W, 3), of tiles row by row, `gap` pixels apart."""
     side = tiles[0].shape[0]
     rows = math.ceil(len(tiles) / columns)
     out = np.full((rows * (side + gap) - gap, columns * (side + gap) - gap, 3), colour, np.uint8)

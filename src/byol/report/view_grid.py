@@ -1,4 +1,4 @@
-"""Views of the same images, as the network gets them, and in words what was done to each."""
+"""A grid of images and their views as the network gets them, with a description of each view."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -16,18 +16,18 @@ from byol.views.views import Views
 
 @dataclass(frozen=True)
 class ViewGrid:
-    """One row per image: the image, then T and T' of as many draws as asked for."""
+    """Grid with one row per image: the image, then its views T and T' of each draw."""
 
     tiles: list[Image]
-    """Row by row, (S, S, 3) uint8."""
+    """Tiles row by row, (S, S, 3) uint8."""
     words: list[str]
-    """What was done, for each tile."""
+    """Description of each tile."""
     columns: int
     rows: int
 
 
 def view_grid(views: Views, images: list[Image], names: list[str], *, draws: int = 3, side: int = 0) -> ViewGrid:
-    """Views of (H, W, C) images by the first `draws` steps of a run. `side`: of a tile, by default the views'."""
+    """The grid of (H, W, C) images with the views of a run's first `draws` steps. `side`: side of a tile; 0: that of the views."""
     views = replace(views, batch_size=len(images))  # row i of a step does not depend on the number of rows
     side = side or views.size
     tiles, words = [], []
@@ -45,16 +45,16 @@ def view_grid(views: Views, images: list[Image], names: list[str], *, draws: int
 
 
 def describe(parameters: ViewParameters, policy: ViewPolicy, views: Views, image: Image) -> str:
-    """The operations on one (H, W, C) image in their order, with their strengths."""
+    """The operations that made a view of one (H, W, C) image, in their order, with their strengths."""
     p = parameters
     high, wide, channels = image.shape
     height, width = crop_window(p, high, wide, views.semantics)[0, 2:].tolist()
-    done = [f"crop {width} x {height} ({100 * width * height / (wide * high):.0f} % of the area)"]
+    operations = [f"crop {width} x {height} ({100 * width * height / (wide * high):.0f} % of the area)"]
     if bool(p.flip):
-        done.append("flip")
+        operations.append("flip")
     if bool(p.jitter):
         names = [COLOR_OPERATIONS[number] for number in p.order[0].tolist()]
-        done += [
+        operations += [
             f"{name} {float(getattr(p, name)):+.2f}"
             for name in names
             if channels == 3 or name in ("brightness", "contrast")
@@ -63,14 +63,17 @@ def describe(parameters: ViewParameters, policy: ViewPolicy, views: Views, image
     for field in fields(p):
         is_switch = getattr(p, field.name).dtype == torch.bool and field.name not in ("flip", "jitter")
         if is_switch and bool(getattr(p, field.name)) and (field.name != "grayscale" or channels == 3):
-            done.append(field.name + amounts.get(field.name, ""))
-    return ", ".join(done)
+            operations.append(field.name + amounts.get(field.name, ""))
+    return ", ".join(operations)
 
 
 def readable(
     source: ImageSource, channels: int, wanted: int, looked_at: int, *, seed: int = 0, short_side: int = 0
 ) -> tuple[list[Image], list[str]]:
-    """(images, names) of the first `wanted` that can be decoded of `looked_at` random ones. Raises DataError where none can."""
+    """(images, names) of the first `wanted` images that can be decoded, out of `looked_at` random ones.
+
+    Raises DataError if none can be decoded.
+    """
     images, names = [], []
     for index in spread(len(source), looked_at, seed):
         try:
@@ -81,10 +84,10 @@ def readable(
         if len(images) == wanted:
             break
     if not images:
-        raise DataError(f"None of the images looked at in {source.description} can be decoded.")
+        raise DataError(f"None of the {looked_at} images that were tried in {source.description} can be decoded.")
     return images, names
 
 
 def spread(count: int, wanted: int, seed: int = 0) -> list[int]:
-    """Up to `wanted` different indices below `count`, drawn at random, sorted."""
+    """Up to `wanted` different random indices below `count`, sorted."""
     return sorted(np.random.default_rng(seed).permutation(count)[:wanted].tolist())

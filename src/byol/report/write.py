@@ -1,4 +1,4 @@
-"""The report of one or several runs, written to a file."""
+"""Report of one or several runs, written to an HTML file."""
 
 import os
 import time
@@ -28,25 +28,29 @@ from byol.runtime.paths import user_path
 
 REPORT = "report.html"
 MOST_IMAGES = 10_000
+"""Largest number of images on the map."""
 GRID_IMAGES = 6
 GRID_SIDE = 112
+"""Largest side of a view in the grid, in pixels."""
 MOST_ROWS = 2000
+"""Approximate largest number of points in a curve."""
 EMBEDDING_SECONDS = 4.0
+"""Time for embedding images in the report at the end of a training."""
 
 
 @dataclass
 class _Looks:
-    """What was seen of the images, and why something was not."""
+    """Content about the images, and notes on missing parts."""
 
     sample: Sample | None = None
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """By number of the run."""
+    """Content of `look`, by number of the run. The next two have the same keys."""
     branches: dict[int, Branches] = field(default_factory=dict)
     grids: dict[int, tuple[Sheet, list[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     description: str = ""
     cut_short: bool = False
-    """Whether time was up before all images asked for were embedded."""
+    """Whether the time was too short to embed all requested images."""
 
 
 def write_report(
@@ -61,46 +65,46 @@ def write_report(
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[str, int, int], None] = SILENT.work,
 ) -> Path:
-    """Writes one HTML page about the runs and returns its path, by default report.html in the (first) run.
+    """Writes one HTML page about the runs and returns its path, by default report.html in the first run.
 
-    The images shown are those of the first run, or `data`; `num_images` of them at most, and no more than are
-    embedded in `seconds`. Where the images cannot be opened the page says so and shows the rest; `say` is told of
-    files that are left out. Raises RunError where a run is none.
+    The page shows images of `data`, by default those of the first run: at most `num_images`, and only as many as can be
+    embedded in `seconds`. If the images cannot be opened, the page says so and shows the rest. `say` receives a line about
+    files that are left out. Raises RunError if one of `runs` is not a run directory.
     """
     if not runs:
-        raise RunError("Name at least one run directory.")
+        raise RunError("Give at least one run directory.")
     if not 2 <= num_images <= MOST_IMAGES:
-        raise DataError(f"The report shows from 2 to {MOST_IMAGES:,} images; found {num_images}.")
+        raise DataError(f"The number of images must be from 2 to {MOST_IMAGES:,}; found {num_images}.")
     path = _place(user_path(runs[0]), out)
-    found = read_runs([user_path(run) for run in runs])
+    summaries = read_runs([user_path(run) for run in runs])
     looks, listener = _Looks(), Listener(say, show)
     try:
-        source = _open(found[0], as_spec(data), listener) if source is None else source
+        source = _open(summaries[0], as_spec(data), listener) if source is None else source
         looks.description = source.description
-        _fill(looks, found, source, device, num_images, seconds, slow_maps, listener)
+        _fill(looks, summaries, source, device, num_images, seconds, slow_maps, listener)
     except (ByolError, OSError) as error:
         looks.notes.append(f"The images are not shown: {error}")
-    write_atomically(path, _page(found, looks).encode(errors="backslashreplace"))
+    write_atomically(path, _page(summaries, looks).encode(errors="backslashreplace"))
     return path
 
 
 def report_after(run: Path, source: ImageSource | None, listener: Listener) -> None:
-    """The report at the end of a training, from what can be embedded in a few seconds.
+    """Writes the report at the end of a training, with the images that can be embedded in a few seconds.
 
-    Whatever goes wrong is told in a line and no more. Of several ranks the first alone writes.
+    An error is only reported in a line. With several ranks, only the first writes.
     """
     if int(os.environ.get("RANK", "0")):
         return
     try:
         listener.say(f"report {write_report(run, source=source, seconds=EMBEDDING_SECONDS, slow_maps=False)}")
     except Exception as error:
-        listener.say(f"no report was written ({error}); make it with: byol report {run}")
+        listener.say(f"no report was written ({error}); to write it: byol report {run}")
 
 
 def _place(run: Path, out: str | Path | None) -> Path:
     path = run / REPORT if out is None else user_path(out)
     if path.is_dir():
-        raise RunError(f"{path} is a directory; name a file with --out.")
+        raise RunError(f"{path} is a directory; give a file with --out.")
     if out is not None and not path.parent.is_dir():
         raise RunError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
     return path
@@ -111,7 +115,7 @@ def _open(run: RunSummary, spec: DataSpec, listener: Listener) -> ImageSource:
         return open_source(spec, labelled=True, listener=listener)
     trained_on = run.trained.data
     if not trained_on.data:
-        raise DataError(f"{run.name} was started with images from Python. Name images with --data.")
+        raise DataError(f"{run.name} was started with images from Python. Give images with --data.")
     return open_source(replace(trained_on, root=spec.root or trained_on.root, download=False), listener=listener)
 
 
@@ -125,35 +129,37 @@ def _fill(
     slow: bool,
     listener: Listener,
 ) -> None:
-    chosen = choose_device(device)
+    torch_device = choose_device(device)
     rate = 0.0
     for number, run in enumerate(runs):
         looks.grids[number] = _grid(run, source)
         try:
-            encoder = _encoder(run).to(chosen)
+            encoder = _encoder(run).to(torch_device)
             if looks.sample is None:
-                began = time.monotonic()
+                start_time = time.monotonic()
                 looks.sample, vectors = draw_sample(
-                    encoder, source, chosen, most=num_images, seconds=seconds, listener=listener
+                    encoder, source, torch_device, most=num_images, seconds=seconds, listener=listener
                 )
-                rate = len(vectors) / max(time.monotonic() - began, 1e-9)
-                looks.cut_short = time.monotonic() - began > seconds and len(vectors) < min(num_images, len(source))
+                rate = len(vectors) / max(time.monotonic() - start_time, 1e-9)
+                looks.cut_short = time.monotonic() - start_time > seconds and len(vectors) < min(
+                    num_images, len(source)
+                )
             else:
-                vectors = embed_sample(encoder, looks.sample, chosen)
+                vectors = embed_sample(encoder, looks.sample, torch_device)
             if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
-                raise DataError("too few of the images can be read.")
+                raise DataError("too few of the images can be decoded.")
             looks.runs[number] = look(looks.sample, vectors, slow=slow, listener=Listener(say=looks.notes.append))
-            looks.branches[number] = branches(run, source, chosen, seconds, rate)
+            looks.branches[number] = branches(run, source, torch_device, seconds, rate)
         except ByolError as error:
-            looks.notes.append(f"What {run.name} learned is not shown: {error}")
+            looks.notes.append(f"The images of {run.name} are not shown: {error}")
 
 
 def _encoder(run: RunSummary) -> Encoder:
-    """The encoder that the run left, or, while it goes on, that of its newest checkpoint."""
+    """The encoder of a finished or stopped run; for a run that is still training, that of its newest checkpoint."""
     if run.result is not None or run.trained.own_encoder:
         return load_encoder(run.path)
     if not run.trained.has_checkpoint:
-        raise EncoderError("it wrote no checkpoint yet.")
+        raise EncoderError("there is no checkpoint yet.")
     return run.trained.encoder()
 
 
@@ -188,12 +194,12 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
         thumbnails=None if thumbnails is None else thumbnails.uri,
         grids={number: place.uri for number, (place, _) in looks.grids.items()},
         has_looks=bool(looks.runs),
-        branches=[(runs[number].name, seen) for number, seen in looks.branches.items()],
+        branches=[(runs[number].name, variances) for number, variances in looks.branches.items()],
         num_images=0 if sample is None else len(sample.indices),
         images=looks.description,
         cut_short=looks.cut_short,
         num_source=0 if sample is None else len(sample.source),
-        has_classes=any(seen["classes"] for seen in looks.runs.values()),
+        has_classes=any(run_content["classes"] for run_content in looks.runs.values()),
         content=content,
         written=time.strftime("%Y-%m-%d %H:%M"),
     )
@@ -213,11 +219,11 @@ def _points(sample: Sample) -> dict[str, Any]:
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[float | None]]:
-    """Numbers by name; of many rows every k-th and the last."""
+    """Columns of numbers by name. Of many rows, only every k-th and the last are used."""
     stride = max(1, -(-len(rows) // MOST_ROWS))
-    kept = rows[::stride] if not rows or (len(rows) - 1) % stride == 0 else [*rows[::stride], rows[-1]]
-    names = dict.fromkeys(name for row in kept for name, value in row.items() if isinstance(value, int | float))
-    return {name: [_short(row.get(name)) for row in kept] for name in names}
+    shown_rows = rows[::stride] if not rows or (len(rows) - 1) % stride == 0 else [*rows[::stride], rows[-1]]
+    names = dict.fromkeys(name for row in shown_rows for name, value in row.items() if isinstance(value, int | float))
+    return {name: [_short(row.get(name)) for row in shown_rows] for name in names}
 
 
 def _short(value: Any) -> float | None:

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from byol.config import as_options, overrides
+from byol.config import as_options, changed_settings
 from byol.data.open import open_source
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec
@@ -145,7 +145,7 @@ def training_command(task: Task, num_ranks: int = 1) -> str:
         )
     config = replace(config, micro_batch_size=config.micro_batch_size // num_ranks)
     root = ["--data-root", task.data.root] if task.data.root else []
-    settings = as_options(overrides(recipe(task.recipe).config, config))
+    settings = as_options(changed_settings(recipe(task.recipe).config, config))
     command = ["byol", "pretrain", "--data", task.data.data, *root, "--recipe", task.recipe, *settings]
     return shlex.join([*command, "--out", str(task.path)])
 

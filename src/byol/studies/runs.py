@@ -22,7 +22,7 @@ from byol.build.views import build_views
 from byol.commands.evaluate import make_job
 from byol.commands.pretrain import Request, start
 from byol.commands.resume import resume
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.labelled import labelled_splits
 from byol.data.open import open_source
 from byol.data.spec import DataSpec, as_spec
@@ -87,12 +87,12 @@ def tasks_of(
     scale = study.scales[scale_name]
     spec = as_spec(data)
     spec = replace(spec, data=spec.data or scale.data)
-    base = override(recipe(scale.recipe).config, {**scale.settings, **(settings or {})})
+    base = replaced(recipe(scale.recipe).config, {**scale.settings, **(settings or {})})
     tasks = []
     for seed in range(num_seeds):
         for variant in (None, *study.variants_at(scale_name)):
             own = {"epochs": base.epochs * variant.passes, **variant_settings(variant, scale_name)} if variant else {}
-            config = override(base, {**own, "seed": seed})
+            config = replaced(base, {**own, "seed": seed})
             folder = out / f"{slug(variant.name if variant else UNTRAINED)}-seed-{seed}"
             name = variant.name if variant else None
             tasks.append(Task(name, config, scale.recipe, spec, folder, scale.probe))

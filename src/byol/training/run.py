@@ -1,4 +1,4 @@
-"""A finished or stopped run."""
+"""The result of a training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ class Run:
     path: Path
     finished: bool
     verdict: str
-    """The collapse watch in a sentence."""
+    """Result of the collapse measurements, in one sentence."""
     signal_number: int | None = None
-    """Signal that stopped the run, or that arrived while the last files were written."""
+    """Number of the signal that stopped the run, or that arrived while the last files were written."""
 
     def encoder(self, module: nn.Module | None = None) -> Encoder:
         """The trained encoder with its preprocessing. `module`: as for `byol.load`."""

@@ -1,4 +1,4 @@
-"""How fast this machine decodes and trains on some images: measured in seconds, nothing is written."""
+"""Speed tests of decoding and of training. They take a few seconds and write nothing."""
 
 import statistics
 import time
@@ -22,26 +22,29 @@ from byol.runtime.hardware import fuses_views, num_cores
 from byol.views.views import Views
 
 DECODED_IMAGES = 64
+"""Number of images in the test of decoding."""
 TRIAL_SECONDS = 5.0
+"""Approximate length of the test of training, in seconds."""
 SMALLEST_TRIAL = 8
+"""Number of images in the first steps; later steps are larger."""
 MOST_STEPS = 8
-"""Of the largest trial, whose median counts."""
+"""Largest number of steps of the largest size. Their median time is the result."""
 
 
 def are_equal(images: Sequence[Image]) -> bool:
-    """Whether all have one shape, so that they can be kept in memory as one tensor."""
+    """Whether all images have the same shape, so that they can be kept in memory as one tensor."""
     return len({image.shape for image in images}) == 1
 
 
 def decode_some(
     source: ImageSource, channels: int, config: Config, skipped: SkippedImages
 ) -> tuple[list[Image], float]:
-    """(some of the images, images a second over all cores, with their crops where sizes differ).
+    """Decodes some images. Returns (images, images per second on all cores); the time includes cropping if shapes differ.
 
-    Raises DataError where fewer than two can be decoded.
+    Raises DataError if fewer than two images can be decoded.
     """
     views = build_views(config, fused=fuses_views(config.kernels))
-    chosen = np.random.default_rng(0).permutation(len(source))[:DECODED_IMAGES].tolist()
+    indices = np.random.default_rng(0).permutation(len(source))[:DECODED_IMAGES].tolist()
 
     def read(index: int) -> Image | str:
         try:
@@ -50,24 +53,29 @@ def decode_some(
             return str(error)
 
     with ThreadPoolExecutor(num_cores()) as pool:
-        began = time.perf_counter()
-        found = list(pool.map(read, chosen))
-        images = [image for image in found if not isinstance(image, str)]
+        start_time = time.perf_counter()
+        results = list(pool.map(read, indices))
+        images = [image for image in results if not isinstance(image, str)]
         if images and not are_equal(images):
             list(pool.map(lambda row: views.crop(images[row], 0, row % config.batch_size), range(len(images))))
-        elapsed = time.perf_counter() - began
-    for index, image in zip(chosen, found, strict=True):
+        elapsed = time.perf_counter() - start_time
+    for index, image in zip(indices, results, strict=True):
         if isinstance(image, str):
             skipped.add(source, index, image)
     if len(images) < 2:
-        raise DataError(f"Fewer than two of the {len(chosen)} images looked at in {source.description} can be decoded.")
-    return images, len(chosen) / max(elapsed, 1e-9)
+        raise DataError(
+            f"Fewer than two of the {len(indices)} images that were tried in {source.description} can be decoded."
+        )
+    return images, len(indices) / max(elapsed, 1e-9)
 
 
 def train_a_little(
     config: Config, images: Sequence[Image], channels: int, device: torch.device, num_ranks: int = 1
 ) -> tuple[float, int, int]:
-    """(images a second, images of a step it was measured on, bytes of weights and buffers): steps grow while there is time."""
+    """Times some training steps, which get larger while there is time.
+
+    Returns (images per second, images in the measured step, bytes of weights, target, gradients and momentum).
+    """
     largest = min(config.batch_size, config.micro_batch_size)
     most = config.batch_size // (config.micro_batch_size * num_ranks)
     config = replace(config, method=replace(config.method, online_classifier=False))
@@ -80,18 +88,18 @@ def train_a_little(
 
     def step() -> float:
         batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
-        began = time.perf_counter()
-        made = (make_views(batch, views, device) for _ in range(num_micro_batches))
-        train_step(state, made, num_micro_batches, compute_loss, schedule)
+        start_time = time.perf_counter()
+        views_of_step = (make_views(batch, views, device) for _ in range(num_micro_batches))
+        train_step(state, views_of_step, num_micro_batches, compute_loss, schedule)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - began
+        return time.perf_counter() - start_time
 
     while True:
-        step()  # the first of a size warms up
+        step()  # the first step of a size is slower
         times = [step(), step()]
         larger, more = min(4 * size, largest), num_micro_batches
-        if size == largest:  # then as many of them as one step of the optimizer has
+        if size == largest:  # then more micro-batches, up to those of one optimizer step
             more = min(4 * num_micro_batches, most)
         growth = larger * more / (size * num_micro_batches)
         if growth == 1 or time.perf_counter() + 3 * min(times) * growth > until:
@@ -106,7 +114,7 @@ def train_a_little(
 
 
 def _batch(views: Views, rows: list[Image], step: int) -> Batch:
-    """As training gets it: whole images where they are equal, else crops."""
+    """The batch as a training gets it: whole images if they have one shape, else crops."""
     if are_equal(rows):
         return Batch(step, 0, torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2), False, None)
     return Batch(step, 0, torch.stack([views.crop(image, step, row) for row, image in enumerate(rows)]), True, None)

@@ -1,4 +1,4 @@
-"""The objects of one training, put together and run; what `pretrain` and `resume` share."""
+"""One training from its resolved config to its result, shared by `pretrain` and `resume`."""
 
 import contextlib
 import time
@@ -39,16 +39,16 @@ from byol.runtime.stopping import StopRequest
 from byol.runtime.track import open_tracker
 from byol.training.run import Run
 
-APART = (
-    "Some of the processes start a run and others continue one: --out must be the same folder on every machine, on a "
-    "disk that they share."
+DIFFERENT_STARTS = (
+    "Some processes start a run and others continue one. --out must be the same folder for all machines, on a shared "
+    "disk."
 )
-OTHER_IMAGES = "The processes see different images: --data must hold the same files on every machine."
+DIFFERENT_IMAGES = "The processes have different images. --data must contain the same files on every machine."
 
 
 @dataclass
 class Trainer:
-    """The objects of one training."""
+    """The objects of one training, and the methods that run it and write its files."""
 
     config: Config
     num_images: int
@@ -76,19 +76,19 @@ class Trainer:
         skipped: SkippedImages,
         ranks: Ranks,
     ) -> "Trainer":
-        """The objects of a resolved config. `encoder`: a module of the user's own, or None."""
+        """Builds the objects of a training from its resolved config. `encoder`: a module that the user built, or None."""
         device = ranks.device(choose_device(config.device))
         num_classes = 0
         if config.method.online_classifier:
             if source.labels is None:
-                raise ConfigError(f"method.online_classifier needs labels; {source.description} has none.")
+                raise ConfigError(f"method.online_classifier needs labels, but {source.description} has none.")
             classes = np.unique(source.labels)
             source, num_classes = renumbered(source, classes), len(classes)
         assembly = assemble(config, channels, device, ranks, encoder=encoder, num_classes=num_classes)
         method, views = assembly.state.method, assembly.views
         feed = build_feed(config, source, channels, device, skipped, ranks)
         initialize_from_data(config, method, feed, views[-1], device)
-        for earlier in views[:-1]:  # raises where the encoder takes one size alone
+        for earlier in views[:-1]:  # raises if the encoder accepts only one size
             find_num_features(method.encoder, channels, earlier.size)
         schedule = build_schedule(config, len(source))
         trainer = cls(config, len(source), channels, encoder is not None, assembly, feed, schedule, skipped, ranks)
@@ -97,11 +97,12 @@ class Trainer:
         return trainer
 
     def description(self) -> EncoderDescription:
-        """What travels with the encoder."""
+        """The description that is saved with the encoder."""
         features = find_num_features(self.state.method.encoder, self.channels, self.config.views.size)
         return encoder_description(self.config, self.channels, features, own_module=self.own_encoder)
 
     def derived(self) -> dict[str, Any]:
+        """Values for run.json that follow from the config, the data and the machine."""
         s = self.schedule
         return {
             "total_steps": s.total_steps,
@@ -114,7 +115,7 @@ class Trainer:
         }
 
     def summary(self) -> list[str]:
-        """What was resolved, for the user."""
+        """Lines that describe the training before it starts."""
         c, d = self.config, self.derived()
         parameters = sum(p.numel() for p in self.state.method.encoder.parameters()) / 1e6
         ranks = f" on {self.ranks.size} ranks" if self.ranks.size > 1 else ""
@@ -125,50 +126,50 @@ class Trainer:
         tau = f", tau from {self.schedule.tau(0):.4g}" if self.state.method.has_average else ""
         return [
             f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {sizes} px",
-            f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak rate {d['peak_learning_rate']:g}{tau}",
+            f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak learning rate {d['peak_learning_rate']:g}{tau}",
             f"  {describe_groups(self.state.method.trained_modules(), decay_all=c.optimizer.decay_all)}",
             f"  {self.assembly.device.type}, {self.assembly.precision}, {self.assembly.kernels.kind} operators{notice}",
         ]
 
     def run(self, run: RunDirectory, listener: Listener) -> Run:
-        """Trains to the end or to a signal, and writes what is left to write.
+        """Trains until the last step or until a signal, then writes the encoder and the result.
 
-        Raises NonFiniteError and CollapseError, with the run left so that it can be looked at and resumed.
+        Raises NonFiniteError and CollapseError. The run directory can still be inspected and resumed.
         """
         with StopRequest(means_lost_rank) as stop:
             return self._run(run, listener.unfailing(), stop)
 
     def _run(self, run: RunDirectory, listener: Listener, stop: StopRequest) -> Run:
-        began, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
+        start_time, first_step = time.strftime("%Y-%m-%dT%H:%M:%S"), self.state.step
         if self.ranks.is_first:
-            write_description(run.path, self.description())  # what a checkpoint needs to be read as an encoder
+            write_description(run.path, self.description())  # so that a checkpoint can be opened as an encoder
         try:
             end = self._train(run, listener, stop)
         except NonFiniteError as error:
             self._save_fault(run, error.step)
-            self.ranks.gather(None)  # a launcher ends the others as soon as one has gone
+            self.ranks.gather(None)  # a launcher ends the other processes as soon as one exits
             raise
         finally:
             if self.ranks.is_first:
                 run.write_skipped(self.skipped.images)
         for images in self.ranks.gather(self.skipped.images):
             self.skipped.images.update(images)
-        told = verdict(end.collapse) if end.collapse is not None else "not looked at: no step was made"
+        collapse_verdict = verdict(end.collapse) if end.collapse is not None else "not measured: there was no step"
         if self.ranks.is_first:
             run.write_skipped(self.skipped.images)
             save_encoder(run.path, self.state.method.encoder, self.description())
             self._record_correction(run)
-            result = _result(end, told, self.state, began, len(self.skipped))
+            result = _result(end, collapse_verdict, self.state, start_time, len(self.skipped))
             if self.state.step > first_step or not _is_written(run, result):
                 run.write("result.json", result)
-        self.ranks.gather(None)  # until all is written
-        for line in self._account(run, end, told, self.state.step - first_step):
+        self.ranks.gather(None)  # waits until all files are written
+        for line in self._account(run, end, collapse_verdict, self.state.step - first_step):
             listener.say(line)
         if end.collapsed:
             raise CollapseError(
-                f"Stopped at step {self.state.step}, since stop_on_collapse is set: {told} What there is lies in {run.path}."
+                f"Stopped at step {self.state.step} because stop_on_collapse is set: {collapse_verdict} The run is in {run.path}."
             )
-        return Run(run.path, end.finished, told, end.signal_number or stop.signal_number)
+        return Run(run.path, end.finished, collapse_verdict, end.signal_number or stop.signal_number)
 
     def _train(self, run: RunDirectory, listener: Listener, stop: StopRequest) -> LoopEnd:
         c, ranks = self.config, self.ranks
@@ -209,7 +210,7 @@ class Trainer:
         )
 
     def _record_correction(self, run: RunDirectory) -> None:
-        """Writes the steps that a plan by time ended up with where those of the first plan stand."""
+        """Replaces the number of steps in run.json if a plan by time was corrected."""
         if steps := self.state.planned_steps:
             record = run.record()
             record["derived"]["total_steps"] = steps
@@ -217,7 +218,7 @@ class Trainer:
             run.write("run.json", record)
 
     def _save_fault(self, run: RunDirectory, step: int) -> None:
-        """non_finite.pt: the step, its images, and every parameter and average that is not finite by now."""
+        """Writes non_finite.pt: the step, the indices of its images, and every tensor of the networks with non-finite values."""
         if not self.ranks.is_first:
             return
         state = self.state.method.state_dict()
@@ -226,38 +227,38 @@ class Trainer:
         with contextlib.suppress(RunError, RuntimeError), replacing(run.path / "non_finite.pt") as temporary:
             torch.save({"step": step, "image_indices": indices, "tensors": tensors}, temporary)
 
-    def _account(self, run: RunDirectory, end: LoopEnd, told: str, num_steps: int) -> list[str]:
-        """How it went, for the user."""
+    def _account(self, run: RunDirectory, end: LoopEnd, collapse_verdict: str, num_steps: int) -> list[str]:
+        """Lines that describe the end of the training."""
         lines = []
         if num := len(self.skipped):
-            lines.append(f"{num} broken image{'s' if num > 1 else ''} skipped; named in {run.skipped}")
+            lines.append(f"{num} broken image{'s' if num > 1 else ''} skipped; listed in {run.skipped}")
         if num := self.state.num_skipped_steps:
-            lines.append(f"{num} step{'s' if num > 1 else ''} skipped, whose gradient was not finite")
+            lines.append(f"{num} step{'s' if num > 1 else ''} skipped because the gradient was not finite")
         state = "finished" if end.finished else f"stopped at step {self.state.step}"
         if end.finished and not num_steps:
-            lines.append(f"had finished before; to train on, begin a new run with --encoder.init {run.path}")
+            lines.append(f"already finished; to train further, start a new run with --encoder.init {run.path}")
         else:
             lines.append(f"{state} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s")
         if not end.collapsed:
-            lines.append(told)
+            lines.append(collapse_verdict)
         if end.signal_number:
             lines.append(f"continue with: byol pretrain --resume {run.path}")
         return lines
 
 
 def _is_written(run: RunDirectory, result: dict[str, Any]) -> bool:
-    """Whether result.json tells of this end already: a finished run was resumed."""
+    """Whether result.json already holds this end, because a finished run was resumed."""
     written = read_json(run.path / "result.json") or {}
     return all(written.get(name) == result[name] for name in ("finished", "step"))
 
 
-def _result(end: LoopEnd, told: str, state: State, began: str, num_skipped: int) -> dict[str, Any]:
+def _result(end: LoopEnd, collapse_verdict: str, state: State, start_time: str, num_skipped: int) -> dict[str, Any]:
     return {
         "finished": end.finished,
         "step": state.step,
-        "verdict": told,
+        "verdict": collapse_verdict,
         "collapse": end.collapse.as_dict() if end.collapse is not None else None,
-        "began": began,
+        "began": start_time,
         "elapsed_seconds": end.elapsed_seconds,
         "images_per_second": end.images_per_second,
         "num_skipped_images": num_skipped,

@@ -11,7 +11,7 @@ from torch import nn
 import byol
 from byol.build.networks import build_method
 from byol.build.views import build_views
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.open import open_source
 from byol.errors import ConfigError
 from byol.evaluate.branch_measures import measure_branches
@@ -39,14 +39,14 @@ def test_strong_augmentation_of_grey_images_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", ["source", "target", "both"])
 def test_split_batch_norm_changes_the_chosen_projector(side: str) -> None:
     settings = {**SMALL, "views.mean": (0.5,), "views.std": (0.25,), "asymmetry.split_batch_norm": side}
-    made = build_method(override(Config(), settings), 3)
+    made = build_method(replaced(Config(), settings), 3)
     assert isinstance(made, PairMethod)
     assert made.target is not None
     found = [any(isinstance(m, LocalBatchNorm1d) for m in n.projector.modules()) for n in (made.online, made.target)]
     assert found == [side != "target", side != "source"]
     assert [n for n, _ in made.online.named_parameters()] == [n for n, _ in made.target.named_parameters()]
-    with pytest.raises(ConfigError, match="finds no batch norm in the projector"):
-        build_method(override(Config(), {**settings, "heads.projector_norm": "layer"}), 3)
+    with pytest.raises(ConfigError, match="needs batch norm in the projector"):
+        build_method(replaced(Config(), {**settings, "heads.projector_norm": "layer"}), 3)
 
 
 @pytest.mark.parametrize("name", ["simsiam", "simclr"])
@@ -57,7 +57,7 @@ def test_split_batch_norm_of_one_network_is_of_the_chosen_side(side: str, name: 
         **SMALL, "encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (0.25,), "asymmetry.split_parts": 3,
         "asymmetry.split_batch_norm": side, "method.name": name,
     }  # fmt: skip
-    made = build_method(override(Config(), settings), 3).double()
+    made = build_method(replaced(Config(), settings), 3).double()
     assert isinstance(made, PairMethod)
     seen: list[tuple[torch.Tensor, ...]] = []
     made.loss = lambda *encodings: seen.append(encodings) or encodings[0].sum() + encodings[2].sum()
@@ -123,10 +123,10 @@ def test_asymmetric_run_from_files_trains(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("averaged", "other"), [("target", "source"), ("source", "target")])
 def test_branch_variance_falls_on_the_side_whose_views_are_averaged(photos: Path, averaged: str, other: str) -> None:
     source = open_source(str(photos))
-    base = override(recipe("sample").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.25,)})
+    base = replaced(recipe("sample").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.25,)})
 
     def measured(side: str) -> dict[str, float]:
-        config = override(base, {"asymmetry.mean_encoding": side})
+        config = replaced(base, {"asymmetry.mean_encoding": side})
         found = measure_branches(build_method(config, 3), source, 3, build_views(config), 16, torch.device("cpu"))
         return {"source": found.source_variance, "target": found.target_variance}
 
@@ -138,7 +138,7 @@ def test_branch_variance_falls_on_the_side_whose_views_are_averaged(photos: Path
 def test_branch_measures_of_one_network_are_the_same_for_both_branches_and_any_batch(photos: Path) -> None:
     """SimCLR's branches are one network, which sees both distributions of views; batches do not limit the rank."""
     settings = {**SMALL, "views.mean": (0.5,), "views.std": (0.25,), "method.name": "simclr"}
-    config = override(recipe("sample").config, {**settings, "encoder.norm": "none", "heads.projector_norm": "none"})
+    config = replaced(recipe("sample").config, {**settings, "encoder.norm": "none", "heads.projector_norm": "none"})
     source, made = open_source(str(photos)), build_method(config, 3)
     found = {
         size: measure_branches(made, source, 3, build_views(config), size, torch.device("cpu"), 32) for size in (2, 16)

@@ -5,13 +5,13 @@ from typing import Literal
 from torch import nn
 
 from byol.build.networks import build_method
-from byol.config import Config, override
+from byol.config import Config, replaced
 from tests.conftest import SMALL
 
 
 def test_online_classifier_starts_as_the_conventions_say() -> None:
     def classifier(conventions: Literal["torch", "deepmind"]) -> nn.Linear:
-        config = override(Config(), SMALL | {"encoder.conventions": conventions})
+        config = replaced(Config(), SMALL | {"encoder.conventions": conventions})
         found = build_method(config, 3, num_classes=4).classifier
         assert found is not None
         return found

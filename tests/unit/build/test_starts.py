@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import byol
 from byol.build.settings import Asked, resolve
 from byol.build.subject import open_subject
-from byol.config import Config, from_dict, override
+from byol.config import Config, from_dict, replaced
 from byol.data.arrays import ArrayImages
 from byol.data.profile import DataProfile
 from byol.errors import EncoderError, RunError
@@ -55,7 +55,7 @@ def test_training_starts_from_them_with_their_normalisation(tmp_path: Path) -> N
     trained = byol.load(run.path)
     assert torch.equal(trained(IMAGES), started(IMAGES))
     assert trained.description.mean == started.description.mean
-    assert any("those of the encoder in" in line for line in said)
+    assert any("as for the encoder in" in line for line in said)
     shutil.rmtree(tmp_path / "start")  # the run does not need it any more
     target = open_subject(str(run.path), ArrayImages(PICTURES), network="target").encoder
     assert torch.equal(target(IMAGES), started(IMAGES))
@@ -87,10 +87,10 @@ def test_training_with_frozen_averages_leaves_the_encoder_where_it_started(
     said: list[str] = []
     assert torch.allclose(features("as it comes"), started(IMAGES), rtol=1e-4, atol=1e-4)
     small = recipe("small")
-    again = override(small.config, {"encoder.init": str(tmp_path / "as it comes")})
+    again = replaced(small.config, {"encoder.init": str(tmp_path / "as it comes")})
     assert fitted(again, small)[0].encoder.norm == "frozen"
     assert any(
-        line.startswith("  to keep the weights it starts from (") and "norm: batch -> frozen" in line for line in said
+        line.startswith("  to preserve the pretrained weights (") and "norm: batch -> frozen" in line for line in said
     )
     assert not torch.allclose(features("moving", **{"encoder.norm": "batch"}), started(IMAGES), rtol=1e-2, atol=1e-2)
 
@@ -101,7 +101,7 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
     torch.save(resnet18.state_dict(), tmp_path / "weights.pth")
     byol.import_timm("resnet18", tmp_path / "start", weights=tmp_path / "weights.pth")
     small = recipe("small")
-    config = override(small.config, {"encoder.init": str(tmp_path / "start")})
+    config = replaced(small.config, {"encoder.init": str(tmp_path / "start")})
     kept = (config.encoder.norm, config.optimizer.encoder_rate, config.batch_size)
 
     def kept_by(config: Config, *given: str) -> tuple[str, float, int]:
@@ -109,17 +109,17 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
         return found.encoder.norm, found.optimizer.encoder_rate, found.batch_size
 
     assert kept == ("batch", 1, 256)
-    assert kept_by(config) == kept_by(override(small.config, {"encoder.pretrained": True})) == ("frozen", 0.1, 128)
+    assert kept_by(config) == kept_by(replaced(small.config, {"encoder.pretrained": True})) == ("frozen", 0.1, 128)
     assert kept_by(config, "encoder.norm", "batch_size") == ("batch", 0.1, 256)
     assert kept_by(config, "optimizer.encoder_rate") == ("frozen", 1, 128)
     assert kept_by(small.config) == kept
-    other = override(recipe("tonight").config, {"encoder.init": str(tmp_path / "start")})
+    other = replaced(recipe("tonight").config, {"encoder.init": str(tmp_path / "start")})
     assert fitted(other, recipe("tonight"))[0].encoder.norm == "batch"
     description = tmp_path / "start" / "encoder.json"
     description.write_text(json.dumps(json.loads(description.read_text()) | {"provenance": {}}))
     resolved, notes = fitted(config, small)
     assert (resolved.encoder.norm, resolved.optimizer.encoder_rate, resolved.batch_size) == kept
-    assert not any("to keep the weights" in note for note in notes)
+    assert not any("to preserve the pretrained weights" in note for note in notes)
 
 
 def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_path: Path) -> None:
@@ -133,7 +133,8 @@ def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_pat
     found = from_dict(Config, json.loads((again.path / "run.json").read_text())["config"]).encoder
     assert (found.name, found.width, found.stem, found.norm) == ("resnet10", 0.25, "small", "group")
     assert any(
-        line.startswith(f"  the network of {tmp_path / 'first'}: encoder.name: resnet18 -> resnet10") for line in said
+        line.startswith(f"  architecture of the encoder in {tmp_path / 'first'}: encoder.name: resnet18 -> resnet10")
+        for line in said
     )
     with pytest.raises(EncoderError, match=r"has another shape than the requested one.*set --encoder\.name"):
         byol.pretrain(
@@ -143,6 +144,6 @@ def test_a_training_takes_the_network_of_the_encoder_that_it_starts_from(tmp_pat
 
 def test_a_file_of_weights_is_no_encoder_to_start_from(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"something")
-    config = override(recipe("small").config, {"encoder.init": str(tmp_path / "weights.pth")})
+    config = replaced(recipe("small").config, {"encoder.init": str(tmp_path / "weights.pth")})
     with pytest.raises(RunError, match=r"weights\.pth is a file, not the folder of an encoder.*byol import-timm NAME"):
         fitted(config, recipe("small"))

@@ -41,4 +41,4 @@ def test_all_protocols_of_a_baseline_are_those_without_training(
         with pytest.raises(DataError, match="no images"):
             run_evaluate(Evaluate(run=run, data="photos", protocol=("all",)))
     assert asked == [("knn", "linear", "linear-fast", "retrieval", "cluster"), tuple(PROTOCOLS)]
-    assert capsys.readouterr().out == "hog has no weights to train, so without semi, finetune, supervised\n"
+    assert capsys.readouterr().out == "hog has no weights to train; left out: semi, finetune, supervised\n"

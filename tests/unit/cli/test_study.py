@@ -13,6 +13,7 @@ from byol.data.spec import DataSpec
 from byol.errors import ConfigError
 from byol.studies import STUDIES, find_study
 from byol.studies.run_study import training_command
+from byol.studies.runs import tasks_of
 from tests.unit.studies.small_study import QUICK
 
 pytestmark = pytest.mark.usefixtures("one_thread")

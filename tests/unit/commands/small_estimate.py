@@ -4,13 +4,13 @@ import numpy as np
 
 from byol.build.settings import Asked
 from byol.commands.doctor import Estimate, estimate
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.arrays import ArrayImages
 from byol.data.source import ImageSource
 from byol.recipes import recipe
 from tests.conftest import SMALL
 
-CONFIG = override(recipe("small").config, {**SMALL, "epochs": 2})
+CONFIG = replaced(recipe("small").config, {**SMALL, "epochs": 2})
 PICTURES = ArrayImages(np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8))
 
 

@@ -9,7 +9,7 @@ import torch
 from byol.build.networks import build_method
 from byol.cli.main import main
 from byol.commands.doctor import Estimate, estimate_lines, machine_lines
-from byol.config import override
+from byol.config import replaced
 from byol.data.image_folder import ImageFolder
 from byol.errors import ConfigError, DataError
 from byol.runtime.hardware import memory_bytes, num_cores
@@ -44,10 +44,10 @@ def test_estimate_of_unequal_images_decodes_while_training(photos: Path) -> None
     assert not found.is_resident
     slow = replace(found, decoded_per_second=4.0, trained_per_second=100.0)
     assert (slow.images_per_second, slow.seconds) == (4.0, 5 * 16 / 4.0)
-    assert "bound by decoding" in "\n".join(estimate_lines(slow))
+    assert "limited by decoding" in "\n".join(estimate_lines(slow))
     quick = replace(slow, is_resident=True)
     assert (quick.images_per_second, quick.seconds) == (100.0, 5 * 16 / 100.0)
-    assert "bound by training" in "\n".join(estimate_lines(quick))
+    assert "limited by training" in "\n".join(estimate_lines(quick))
 
 
 def test_estimate_counts_broken_images(photos: Path) -> None:
@@ -60,7 +60,7 @@ def test_estimate_counts_broken_images(photos: Path) -> None:
 
 def test_estimate_refuses_what_training_would(photos: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size is 512"):
-        estimated(PICTURES, override(CONFIG, {"batch_size": 512}))
+        estimated(PICTURES, replaced(CONFIG, {"batch_size": 512}))
     for file in photos.rglob("*.jpg"):
         file.write_bytes(b"no picture")
     with pytest.raises(DataError, match="can be decoded"):
@@ -80,6 +80,6 @@ def test_command_doctor_writes_nothing(
     told = capsys.readouterr().out
     assert told.count("device ") == 2
     assert "estimate " in told
-    assert "note       view1: a blur" in told
-    assert "images are trained on, every pass counted: few for BYOL" in told
+    assert "warning    view1: a blur" in told
+    assert "images in all passes together are few for BYOL" in told
     assert sorted(tmp_path.rglob("*")) == before

@@ -56,7 +56,7 @@ def test_folder_with_a_broken_image_is_a_sentence(estimator: "byol.Estimator", p
     assert len(estimator.transform(str(photos))) == 40
     (photos / "cat").mkdir(exist_ok=True)
     (photos / "cat" / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(ByolError, match=r"1 of 41 images cannot be read, cat/broken.jpg"):
+    with pytest.raises(ByolError, match=r"1 of 41 images cannot be read, first cat/broken.jpg"):
         estimator.transform(photos)
 
 

@@ -111,8 +111,8 @@ def test_target_network_is_named_and_is_another_one(photos: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("encoder_name", "protocol", "options", "said"),
     [
-        ("pixels", "finetune", {}, "no weights to train in pixels"),
-        ("hog", "finetune", {}, "no weights to train in hog"),
+        ("pixels", "finetune", {}, "pixels has no weights to train"),
+        ("hog", "finetune", {}, "hog has no weights to train"),
         ("{encoder}", "kn", {}, "no protocol 'kn'. Did you mean 'knn'"),
         (
             "{encoder}",
@@ -179,7 +179,7 @@ def test_results_that_cannot_be_written_are_told_before_the_work(
 
 
 def test_network_target_of_an_encoder_alone_is_refused(encoder: Path, colours: Path) -> None:
-    with pytest.raises(ByolError, match="holds no target network"):
+    with pytest.raises(ByolError, match="has no target network"):
         evaluate(encoder, str(colours), ["knn"], network="target")
 
 

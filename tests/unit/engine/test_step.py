@@ -6,7 +6,7 @@ import torch
 
 from byol.build.networks import build_method
 from byol.build.training import build_state
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.data.loader import Batch, BatchPlan, ResidentFeed
 from byol.engine.micro_batches import make_views, micro_batches
 from byol.engine.state import State
@@ -25,7 +25,7 @@ PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
 def test_train_step_sets_every_groups_own_rate() -> None:
     rates = {"optimizer.encoder_rate": 0.5, "optimizer.projector_rate": 0.0, "optimizer.predictor_rate": 3.0}
     plain = {"encoder.name": "resnet10", "views.mean": (0.5,), "views.std": (1.0,), "optimizer.name": "sgd"}
-    config = override(Config(), {**SMALL, **plain, "optimizer.momentum": 0.0, **rates})
+    config = replaced(Config(), {**SMALL, **plain, "optimizer.momentum": 0.0, **rates})
     made, device = build_method(config, 3), torch.device("cpu")
     state = build_state(config, made, device, Ranks())
     before = {name: p.clone() for name, p in made.named_parameters()}
@@ -52,7 +52,7 @@ def test_train_step_averages_gradients_over_micro_batches() -> None:
     """Four micro-batches of a loss without batch norm move the weights, and the target once, as the whole batch does."""
     made = {}
     for micro in (16, 4):
-        method = build_method(override(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3)
+        method = build_method(replaced(recipe("small").config, {**SMALL, "views.mean": (0.5,), "views.std": (0.2,)}), 3)
         optimizer = torch.optim.SGD(method.online.parameters(), lr=0.0, momentum=0.9)
         state = State(method, optimizer)
         feed = ResidentFeed(torch.from_numpy(PICTURES).permute(0, 3, 1, 2), None, BatchPlan(16, micro), seed=0)

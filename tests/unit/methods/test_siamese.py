@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from byol.build.networks import METHODS, build_method
-from byol.config import Config, override
+from byol.config import Config, replaced
 from byol.methods.byol import BYOL
 from byol.methods.contrastive import nt_xent
 from byol.methods.losses import byol_loss, normalized_loss, simsiam_loss
@@ -49,7 +49,7 @@ def siamese(loss: PairLoss, target: TargetKind, predictor: str = "mlp") -> PairM
 
 
 def built(**settings) -> nn.Module:
-    config = override(Config(), {**TINY, **settings})
+    config = replaced(Config(), {**TINY, **settings})
     return build_method(config, 3)
 
 

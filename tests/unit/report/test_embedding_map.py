@@ -72,7 +72,7 @@ def test_libraries_of_maps_may_warn_or_fail(monkeypatch: pytest.MonkeyPatch) -> 
     unit, _ = blobs(each=40)
     said: list[str] = []
     assert list(maps(unit, spectrum(unit)[1], slow=True, listener=Listener(said.append))) == ["UMAP", "PCA"]
-    assert len(said) == 1 and said[0].startswith("The PaCMAP map is missing, since pacmap failed: ImportError")
+    assert len(said) == 1 and said[0].startswith("The PaCMAP map is missing because pacmap failed: ImportError")
 
 
 @pytest.mark.full

@@ -4,7 +4,7 @@ from byol.report.suitability import view_warnings
 
 
 def test_warnings_are_those_of_the_images() -> None:
-    from byol.config import Config, override
+    from byol.config import Config, replaced
     from byol.data.profile import DataProfile
     from byol.recipes import recipe
 
@@ -15,14 +15,14 @@ def test_warnings_are_those_of_the_images() -> None:
     paper, small = recipe("imagenet-300").config, recipe("small").config
     assert told(paper, 3, 400) == ""
     assert "antialiasing" in told(paper, 3, 1000)
-    assert "enlargement" in told(paper, 3, 32)
+    assert "is enlarged" in told(paper, 3, 32)
     assert "9 px wide" in told(paper, 3, 32)
     assert "1 channel" in told(paper, 1, 400)
     assert "stored as colour" in told(paper, 3, 400, (0.5, 0.5, 0.5))
-    assert told(override(small, {"views.size": 224}), 3, 1000) == ""
-    tiny = override(small, {"views.size": 32})
+    assert told(replaced(small, {"views.size": 224}), 3, 1000) == ""
+    tiny = replaced(small, {"views.size": 32})
     assert "view1: a blur of up to 0.8 px" in told(tiny, 3, 32)
-    assert told(override(tiny, {f"views.view{n}.blur_probability": 0.0 for n in (1, 2)}), 3, 32) == ""
-    assert "does nothing" in told(override(small, {"views.size": 16}), 3, 40)
+    assert told(replaced(tiny, {f"views.view{n}.blur_probability": 0.0 for n in (1, 2)}), 3, 32) == ""
+    assert "no effect" in told(replaced(small, {"views.size": 16}), 3, 40)
     plain = {f"views.view{n}.{kind}_probability": 0.0 for n in (1, 2) for kind in ("jitter", "grayscale")}
-    assert "histogram" in told(override(paper, plain), 3, 400)
+    assert "histogram" in told(replaced(paper, plain), 3, 400)

@@ -10,7 +10,7 @@ import torch
 
 from byol.build.encoder import untrained_encoder
 from byol.commands.evaluate import evaluate
-from byol.config import override
+from byol.config import replaced
 from byol.data.labelled import labelled_splits
 from byol.data.open import open_source
 from byol.encoder.encoder_file import save_encoder
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(photos: Path, tmp_path: Path) -> None:
     (task, *_) = tasks_of(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))
-    encoder = untrained_encoder(replace(task.asked, config=override(task.config, QUICK)), open_source(str(photos)))
+    encoder = untrained_encoder(replace(task.asked, config=replaced(task.config, QUICK)), open_source(str(photos)))
     train, test = labelled_splits(str(photos))
     right = probe_correct(encoder, train, test, 3, torch.device("cpu"))
     found = runs.accuracies(encoder, task)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from byol.config import override, validate
+from byol.config import replaced, validate
 from byol.errors import ConfigError
 from byol.recipes import recipe
 from byol.studies import STUDIES, find_study
@@ -21,7 +21,7 @@ def test_study_variants_are_possible_and_differ(name: str, scale) -> None:
     assert len(variants) >= 2 and (scale != "tiny" or len(variants) <= 6)
     assert chosen.shapes_at(scale), "nothing is expected of it"
     assert set(base.variants) <= {v.name for v in chosen.variants}
-    epochs = override(recipe(base.recipe).config, base.settings).epochs
+    epochs = replaced(recipe(base.recipe).config, base.settings).epochs
     passes = {v.name: v.passes for v in variants}
     tasks = tasks_of(chosen, scale, 1, Path("out"))[1:]
     assert len({repr(task.config) for task in tasks}) == len(variants), "two variants are the same training"

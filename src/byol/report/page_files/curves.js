@@ -1,16 +1,16 @@
 // Curves of all runs, each run with a button that hides it everywhere.
 
 const CHARTS = [
-  { title: "Loss", keys: ["loss"], about: "Symmetrised, 0 to 8. It may be low because of a collapse: read it with the next ones." },
+  { title: "Loss", keys: ["loss"], about: "Symmetrized loss, from 0 to 8. A collapse also makes it low, so read it with the next charts." },
   { title: "Spread of the projections", keys: ["std_ratio"], about: "Standard deviation of unit projections: 0 collapsed, 1 isotropic." },
-  { title: "Effective rank", keys: ["effective_rank"], about: "How many directions the projections use." },
-  { title: "Cosines", keys: ["positive_cosine", "negative_cosine"], about: "Online and target, of one image (line) and of different images (dots). They should part." },
+  { title: "Effective rank", keys: ["effective_rank"], about: "Number of directions that the projections use." },
+  { title: "Cosines", keys: ["positive_cosine", "negative_cosine"], about: "Cosine between online and target vectors: of the same image (line) and of different images (dots). The two should separate." },
   { title: "Online probes", keys: ["online_knn", "online_linear"], about: "Accuracy in % on labelled training images: kNN (line) and linear (dots)." },
-  { title: "Learning rate", keys: ["learning_rate"], about: "Of the batch as a whole." },
-  { title: "Tau", keys: ["tau"], about: "Share of itself that the target keeps at each step." },
+  { title: "Learning rate", keys: ["learning_rate"], about: "Learning rate of the whole batch." },
+  { title: "Tau", keys: ["tau"], about: "Fraction of its weights that the target keeps at each step." },
   { title: "Throughput", keys: ["images_per_second"], about: "Images per second." },
 ];
-const WATCHED = new Set(["std_ratio", "effective_rank", "positive_cosine", "negative_cosine"]); // looked at rarely, logged on each line
+const WATCHED = new Set(["std_ratio", "effective_rank", "positive_cosine", "negative_cosine"]); // measured rarely, logged on each line
 const NOT_DRAWN = ["step", "elapsed_seconds"];
 const runPlots = []; // {element, owner: run of each trace}
 const hidden = new Set();
@@ -64,7 +64,7 @@ function traces(chart) {
 function startCurves() {
   const rows = content.runs.map((run) => (run.metrics.step ?? []).length);
   if (Math.max(...rows) === 0) {
-    byId("charts").append(make("p", "note", "Nothing was logged yet."));
+    byId("charts").append(make("p", "note", "Nothing has been logged yet."));
     return;
   }
   for (const chart of charts()) {

@@ -52,7 +52,7 @@ function startLooks() {
   for (const name of ["typical", "odd"]) byId(name).replaceChildren(...seen()[name].map((point) => thumb(point)));
   drawPairs();
   if (content.points.labels !== null) {
-    byId("mismatch-key").replaceChildren(make("i", "key"), "another class than the first image.");
+    byId("mismatch-key").replaceChildren(make("i", "key"), "marks a different class from that of the first image.");
   }
   if (seen().classes) drawClassTable();
 }
@@ -72,7 +72,7 @@ function startPlots() {
       line: { color: colour(number), width: 1.8 }, visible: !hidden.has(number),
       hovertemplate: `axis %{x}: %{y:.3%}<br>${name}: effective rank ${rank} of ${num_features}<extra></extra>`,
     };
-  }), { hovermode: "closest", xaxis: { title: { text: "principal axis", standoff: 6 } }, yaxis: { type: "log", tickformat: "~%", title: { text: "share of variance", standoff: 4 } } });
+  }), { hovermode: "closest", xaxis: { title: { text: "principal axis", standoff: 6 } }, yaxis: { type: "log", tickformat: "~%", title: { text: "fraction of variance", standoff: 4 } } });
 }
 
 /** Groups of points for the colours: [{name, points}], by label or by cluster. */
@@ -248,10 +248,10 @@ function drawConfusion() {
 
 function drawClassTable() {
   const { classes, recall, precision, support, score } = seen().classes;
-  byId("class-lead").textContent = `Each image is classified by its 20 nearest among the others: ${score} % right (95 % interval). `
-    + "The encoder has seen these images, though not their labels; a test accuracy is what byol knn and byol linear measure.";
+  byId("class-lead").textContent = `Each image is classified by its 20 nearest neighbours among the others: ${score} % correct (95 % interval). `
+    + "The encoder was trained on these images, without their labels. byol evaluate measures the accuracy on test images.";
   const head = make("tr");
-  ["class", "images", "found, %", "95 % interval", "right when said, %"].forEach((title, n) => head.append(make("th", n ? "number" : "", title)));
+  ["class", "images", "recall, %", "95 % interval", "precision, %"].forEach((title, n) => head.append(make("th", n ? "number" : "", title)));
   const rows = classes.map((number, row) => {
     const line = make("tr");
     const [value, low, high] = recall[row];
