@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byol.build.encoder import encoder_description
-from byol.build.networks import build_method, seeded
-from byol.build.settings import Asked, resolve
-from byol.build.training import build_state
+from byol.assembly.encoder import encoder_description
+from byol.assembly.networks import build_method, seeded
+from byol.assembly.settings import Asked, resolve
+from byol.assembly.training import build_state
 from byol.config import Config, replaced
 from byol.data.profile import profile
 from byol.data.sample import open_sample

@@ -25,9 +25,9 @@ from torch import Tensor
 
 import byol
 from benchmarks.collapse_thresholds import lines, wrong
-from byol.build.encoder import untrained_encoder
-from byol.build.settings import Asked
-from byol.build.trained_run import TrainedRun
+from byol.assembly.encoder import untrained_encoder
+from byol.assembly.settings import Asked
+from byol.assembly.trained_run import TrainedRun
 from byol.data.labelled import labelled_splits
 from byol.data.source import ImageSource
 from byol.data.subset import Subset

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.collapse_runs import TRIALS, labelled_parts, networks, resolved
-from byol.build.views import build_views
+from byol.assembly.views import build_views
 from byol.commands.diagnose import measure
 from byol.data.source import ImageSource
 from byol.diagnostics.collapse import CollapseWatch, Limits, health

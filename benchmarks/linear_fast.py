@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
 from benchmarks.record import Record, alternate, arguments, publish, record, rounded, timed
-from byol.build.networks import seeded
+from byol.assembly.networks import seeded
 from byol.data.sample import open_sample
 from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder, EncoderDescription

@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 
 from benchmarks.images import write_folder
 from benchmarks.record import Record, alternate, arguments, publish, record
-from byol.build.views import plain_views
+from byol.assembly.views import plain_views
 from byol.config import Config, replaced
 from byol.data.loader import BatchPlan, DecodingFeed
 from byol.data.open import open_source

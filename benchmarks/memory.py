@@ -15,7 +15,7 @@ import torch
 from benchmarks.images import write_folder
 from benchmarks.record import Record, arguments, in_child, publish, record, rounded
 from benchmarks.train_step import values_of_kernels
-from byol.build.networks import build_method
+from byol.assembly.networks import build_method
 from byol.config import Config, replaced
 from byol.runtime.view_roles import ViewBatch
 

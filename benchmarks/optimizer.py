@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import Record, alternate, arguments, publish, record, rounded, timed
-from byol.build.networks import build_method
-from byol.build.training import build_state
+from byol.assembly.networks import build_method
+from byol.assembly.training import build_state
 from byol.config import Config, replaced
 from byol.runtime.ranks import Ranks
 

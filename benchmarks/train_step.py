@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.images import write_folder
 from benchmarks.record import Record, alternate, arguments, in_child, publish, record, rounded
-from byol.build.networks import build_method
+from byol.assembly.networks import build_method
 from byol.config import Config, replaced
 from byol.runtime.view_roles import ViewBatch
 

@@ -50,7 +50,7 @@ RESUME = "tests/integration/test_resume.py"
 CONTRAST = "tests/unit/methods/test_contrastive.py"
 SIAMESE = "tests/unit/methods/test_siamese.py"
 NORMS = "tests/unit/nets/test_replace_norm.py tests/unit/nets/test_initialization.py tests/unit/nets/test_heads.py"
-ASYMMETRIC = "tests/unit/views/test_asymmetric.py tests/unit/build/test_asymmetry.py"
+ASYMMETRIC = "tests/unit/views/test_asymmetric.py tests/unit/assembly/test_asymmetry.py"
 EXPORT = "tests/integration/test_export.py"
 CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
 TRANSFER = "tests/integration/test_transfer.py"
@@ -98,7 +98,7 @@ MUTATIONS = [
     Mutation("scale paper judges kNN", "studies/study.py", "tuple(map(_by_linear_probe, shapes)) if", "shapes if", "tests/unit/studies/test_study.py"),
     Mutation("a study's linear probe is kNN", "studies/runs.py", "fit_linear(bank.vectors, labels).predict(queries.vectors)", "knn_predict(bank.vectors, labels, queries.vectors)", "tests/unit/studies/test_runs.py"),
     Mutation("the first step tells the time left", "engine/progress.py", "            self.lines[0] = (now, done)\n", "", GROWING),
-    Mutation("heads of other methods are cautioned", "build/cautions.py", "config.method.name == \"byol\" and h", "h", "tests/unit/build/test_cautions.py"),
+    Mutation("heads of other methods are cautioned", "assembly/cautions.py", "config.method.name == \"byol\" and h", "h", "tests/unit/assembly/test_cautions.py"),
     Mutation("scale paper probes cached features", "studies/runs.py", "if task.probe == \"sgd\":", "if False:", "tests/unit/studies/test_runs.py"),
     Mutation("one seed is enough for a collapse", "studies/judge.py", "if len(collapsed) == 1:", "if False:", "tests/unit/studies/test_judge.py"),
     Mutation("a study takes other settings", "studies/run_study.py", "MAY_CHANGE.sub(\"\", old) != MAY_CHANGE.sub(\"\", new)", "old[:5] != new[:5]", "tests/unit/studies/test_run_study.py"),
@@ -147,7 +147,7 @@ MUTATIONS = [
     Mutation("groups of one", "nets/replace_norm.py", "16 if vectors else 2", "1", NORMS),
     Mutation("weights not centred", "nets/replace_norm.py", "(weight - mean.view(shape))", "(weight)", NORMS),
     Mutation("start without shift", "nets/initialization.py", "bias.sub_(mean).mul_(scale)", "bias.mul_(scale)", NORMS),
-    Mutation("encoder's rate ignored", "build/training.py", "(\"online.encoder.\", o.encoder_rate)", "(\"online.encoder.\", 1.0)", OPTIM),
+    Mutation("encoder's rate ignored", "assembly/training.py", "(\"online.encoder.\", o.encoder_rate)", "(\"online.encoder.\", 1.0)", OPTIM),
     Mutation("rate multiplier ignored", "engine/step.py", ' * group.get("rate_multiplier", 1.0)', "", OPTIM),
     Mutation("box not cut", "views/views.py", "(1 - share).sqrt()", "(1 - share)", ASYMMETRIC),
     Mutation("small crops share numbers", "views/asymmetric.py", "SMALL + i", "SMALL", ASYMMETRIC),
@@ -186,7 +186,7 @@ MUTATIONS = [
     Mutation("output bias", "nets/heads.py", "outputs, bias=False)", "outputs)", NETS),
     Mutation("no ReLU in the heads", "nets/heads.py", "nn.ReLU(inplace=True)", "nn.Identity()", NETS),
     Mutation("init not cut", "nets/initialization.py", "a=-2 * std, b=2 * std", "a=-9 * std, b=9 * std", "tests/unit/nets/test_initialization.py"),
-    Mutation("online classifier starts as torch's", "build/networks.py", "            initialize(classifier, config.encoder.conventions)\n", "", "tests/unit/build/test_networks.py"),
+    Mutation("online classifier starts as torch's", "assembly/networks.py", "            initialize(classifier, config.encoder.conventions)\n", "", "tests/unit/assembly/test_networks.py"),
     Mutation("init over fan-out", "nets/initialization.py", "part.weight[0].numel()", "part.weight[:, 0].numel()", "tests/unit/nets/test_initialization.py"),
     # views
     Mutation("bicubic a", "views/geometry.py", "(-0.5 * far)", "(-0.75 * far)", VIEWS),
@@ -263,11 +263,11 @@ MUTATIONS = [
     # views that grow
     Mutation("views grow from the step of a resume", "engine/micro_batches.py", "bounds(len(parts), total_steps)", "bounds(len(parts), total_steps - first_step)", GROWING),
     Mutation("workers crop to the last size", "engine/micro_batches.py", "feed.batches(first, last, views.crop)", "feed.batches(first, last, parts[-1].crop)", GROWING),
-    Mutation("small crops stay large", "build/views.py", "small_size=shrunk(config.asymmetry.small_size, scale)", "small_size=config.asymmetry.small_size", GROWING),
+    Mutation("small crops stay large", "assembly/views.py", "small_size=shrunk(config.asymmetry.small_size, scale)", "small_size=config.asymmetry.small_size", GROWING),
     Mutation("a whole config names nothing", "commands/pretrain.py", "frozenset(dotted_names(named))", "frozenset(named)", RESUME),
-    Mutation("every start is from elsewhere", "build/starts.py", "start.get(\"how\") == TRAINED_ELSEWHERE", "True", "tests/unit/build/test_starts.py"),
-    Mutation("the start's network is not taken", "build/settings.py", "(network_of_start(config.encoder), f", "({}, f", "tests/unit/build/test_starts.py"),
-    Mutation("a second training forgets the averages", "build/encoder.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/build/test_starts.py"),
+    Mutation("every start is from elsewhere", "assembly/starts.py", "start.get(\"how\") == TRAINED_ELSEWHERE", "True", "tests/unit/assembly/test_starts.py"),
+    Mutation("the start's network is not taken", "assembly/settings.py", "(network_of_start(config.encoder), f", "({}, f", "tests/unit/assembly/test_starts.py"),
+    Mutation("a second training forgets the averages", "assembly/encoder.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/assembly/test_starts.py"),
     Mutation("a resume compares with what was asked", "commands/resume.py", "changes = changed_settings(before.config, config)", "changes = named", RESUME),
     Mutation("a resumed run keeps its workers", "config/config.py", '        "workers",\n', "", RESUME),
     Mutation("pace looks into the second part", "engine/pace.py", "min(CORRECTION, 1 / len(self.tested))", "CORRECTION", MINUTES),

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from byol.build.settings import Asked, resolve
-from byol.build.subject import open_subject
-from byol.build.views import plain_views
+from byol.assembly.settings import Asked, resolve
+from byol.assembly.subject import open_subject
+from byol.assembly.views import plain_views
 from byol.config import replaced
 from byol.data.open import open_source
 from byol.data.profile import profile

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 
 import byol
-from byol.build.networks import method_parts
-from byol.build.subject import Network, open_subject
+from byol.assembly.networks import method_parts
+from byol.assembly.subject import Network, open_subject
 from byol.config import Config, from_dict
 from byol.data.open import open_source
 from byol.data.profile import profile

@@ -12,7 +12,7 @@ LEVELS = {
     "errors": 0, "config": 0, "recipes": 0, "runtime": 0,
     "data": 1, "views": 1, "nets": 1, "methods": 1, "optim": 1, "diagnostics": 1,
     "encoder": 1.5, "engine": 2, "export": 2, "imports": 2.25, "evaluate": 2.5,
-    "build": 3, "training": 3.5, "report": 4, "commands": 4.25, "explore": 4.5, "studies": 5,
+    "assembly": 3, "training": 3.5, "report": 4, "commands": 4.25, "explore": 4.5, "studies": 5,
     "cli": 6, "__init__": 7, "__main__": 7,
 }  # fmt: skip
 RUNTIME = {f"byol.runtime.{path.stem}" for path in (ROOT / "runtime").glob("*.py")}

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from byol.build.networks import build_method
-from byol.build.training import build_state
-from byol.build.views import build_views
+from byol.assembly.networks import build_method
+from byol.assembly.training import build_state
+from byol.assembly.views import build_views
 from byol.config import Config, from_dict, replaced, to_dict
 from byol.data.arrays import ArrayImages
 from byol.data.loader import Batch, ResidentFeed

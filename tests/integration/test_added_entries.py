@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor
 
 import byol
-from byol.build.networks import METHODS, MethodParts
+from byol.assembly.networks import METHODS, MethodParts
 from byol.commands.export import export_encoder
 from byol.config import MethodConfig
 from tests.conftest import SMALL, picture

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import byol
-from byol.build.subject import open_subject, trained_images
+from byol.assembly.subject import open_subject, trained_images
 from byol.commands.evaluate import evaluate
 from byol.commands.export import export_encoder
 from byol.encoder.encoder_file import WEIGHTS

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from byol.build.settings import Asked
+from byol.assembly.settings import Asked
 from byol.cli.main import main
 from byol.commands import demo as demo_module
 from byol.commands.pretrain import Request

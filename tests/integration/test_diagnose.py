@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import byol
-from byol.build.networks import build_method
+from byol.assembly.networks import build_method
 from byol.cli.main import main
 from byol.commands.diagnose import diagnose, tables
 from byol.data.arrays import ArrayImages
@@ -158,7 +158,7 @@ def test_diagnose_constant_projections_are_collapsed(run: Run, images: Path, mon
         method.load_state_dict = load_and_flatten
         return method
 
-    monkeypatch.setattr("byol.build.trained_run.build_method", constant)
+    monkeypatch.setattr("byol.assembly.trained_run.build_method", constant)
     found = diagnose(run.path, str(images), num_images=64, num_views=2)
     assert found.verdict.startswith("collapsed")
     assert found.measures["train"]["networks"]["source_variance"] == pytest.approx(0.0, abs=1e-10)

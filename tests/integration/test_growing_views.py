@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 import byol
-from byol.build.settings import Asked
-from byol.build.views import by_view_size
+from byol.assembly.settings import Asked
+from byol.assembly.views import by_view_size
 from byol.commands.doctor import estimate
 from byol.commands.resume import resume
 from byol.config import replaced

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import byol
-from byol.build.settings import Asked
+from byol.assembly.settings import Asked
 from byol.cli.main import main
 from byol.config import Config, EncoderConfig, replaced, validate
 from byol.data.arrays import ArrayImages

@@ -13,8 +13,8 @@ from markupsafe import escape
 from PIL import Image
 
 import byol
-from byol.build.trained_run import TrainedRun
-from byol.build.views import build_views
+from byol.assembly.trained_run import TrainedRun
+from byol.assembly.views import build_views
 from byol.cli.console import picture_code
 from byol.cli.main import main
 from byol.config import Config, from_dict

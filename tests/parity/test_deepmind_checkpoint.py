@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import byol
-from byol.build.networks import build_encoder
+from byol.assembly.networks import build_encoder
 from byol.config import Config, replaced
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import load_encoder, save_encoder

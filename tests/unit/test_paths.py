@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import byol
-from byol.build.trained_run import TrainedRun
+from byol.assembly.trained_run import TrainedRun
 from byol.cli.main import main
 from byol.data.labelled import labelled_splits
 from byol.data.open import open_source, unambiguous

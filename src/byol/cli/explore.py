@@ -29,7 +29,7 @@ class Explore:
 
 def run_explore(options: Explore) -> int:
     """Serves the page until Ctrl-C."""
-    from byol.build.subject import open_subject, trained_images
+    from byol.assembly.subject import open_subject, trained_images
     from byol.cli.console import Console
     from byol.explore.library import open_library
     from byol.explore.server import serve

@@ -66,7 +66,7 @@ class CheckData:
 
 
 def run_preview(options: Preview) -> int:
-    from byol.build.settings import Asked
+    from byol.assembly.settings import Asked
     from byol.cli.console import show_picture
     from byol.data.open import open_source
     from byol.report.preview import preview
@@ -94,7 +94,7 @@ def run_doctor(options: Doctor) -> int:
     print("\n".join(machine_lines(options.config.device)))
     if not options.data:
         return 0
-    from byol.build.settings import Asked
+    from byol.assembly.settings import Asked
     from byol.data.open import open_source
     from byol.report.suitability import view_warnings
 

@@ -109,7 +109,7 @@ def _continue(options: Pretrain, path: str, console: "Console") -> "Run":
 
 
 def _start(options: Pretrain, start_time: float, console: "Console") -> "tuple[Run, ImageSource]":
-    from byol.build.settings import Asked
+    from byol.assembly.settings import Asked
     from byol.commands.pretrain import Request, start
     from byol.data.open import open_source
     from byol.training.plan import TimeLimit

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from byol.build.encoder import untrained_encoder
-from byol.build.settings import Asked
+from byol.assembly.encoder import untrained_encoder
+from byol.assembly.settings import Asked
 from byol.commands.pretrain import Request, start
 from byol.config import Config
 from byol.data.arrays import ArrayImages

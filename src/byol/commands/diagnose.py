@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byol.build.settings import build_schedule
-from byol.build.trained_run import TrainedRun
-from byol.build.views import plain_views
+from byol.assembly.settings import build_schedule
+from byol.assembly.trained_run import TrainedRun
+from byol.assembly.views import plain_views
 from byol.config import Config
 from byol.data.open import open_source
 from byol.data.profile import MIN_IMAGES

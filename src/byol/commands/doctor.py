@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from byol.build.settings import Asked, resolve
-from byol.build.views import by_view_size
+from byol.assembly.settings import Asked, resolve
+from byol.assembly.views import by_view_size
 from byol.config import Config, validate
 from byol.data.profile import DataProfile, profile
 from byol.data.resident import MEMORY_LIMIT_BYTES

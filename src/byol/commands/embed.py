@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from byol.build.subject import open_subject, with_trained_columns
+from byol.assembly.subject import open_subject, with_trained_columns
 from byol.data.open import open_source
 from byol.data.public import Split
 from byol.data.source import ImageSource, SkippedImages

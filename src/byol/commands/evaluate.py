@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from byol.build.subject import Subject, home, open_subject, with_trained_columns
+from byol.assembly.subject import Subject, home, open_subject, with_trained_columns
 from byol.data.labelled import labelled_splits
 from byol.data.number_format import share_format
 from byol.data.source import ImageSource, SkippedImages, fingerprint

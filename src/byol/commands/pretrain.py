@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from byol.build.settings import Asked, Resolved, resolve
+from byol.assembly.settings import Asked, Resolved, resolve
 from byol.config import dotted_names, replaced, to_dict, validate
 from byol.data.open import as_source, open_source, unambiguous
 from byol.data.profile import DataProfile, profile

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from byol.build.networks import method_parts
-from byol.build.trained_run import TrainedRun
+from byol.assembly.networks import method_parts
+from byol.assembly.trained_run import TrainedRun
 from byol.config import Config, changed_settings
 from byol.encoder.encoder_file import read_description, run_of
 from byol.errors import ByolError

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from byol.build.trained_run import TrainedRun, without_start
+from byol.assembly.trained_run import TrainedRun, without_start
 from byol.config import RUN_SETTINGS, Config, changed_settings, differences, replaced, to_dict, validate
 from byol.data.open import as_source, open_source, unambiguous
 from byol.data.source import ImageSource, SkippedImages, fingerprint, has_fingerprint

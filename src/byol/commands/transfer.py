@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from byol.build.subject import Subject, home, open_subject
+from byol.assembly.subject import Subject, home, open_subject
 from byol.commands.evaluate import evaluate_record, find_protocol, make_job, require_known
 from byol.data.labelled import labelled_splits
 from byol.data.source import ImageSource, fingerprint

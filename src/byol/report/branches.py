@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from byol.build.views import build_views
+from byol.assembly.views import build_views
 from byol.data.source import ImageSource
 from byol.errors import CheckpointError
 from byol.evaluate.branch_measures import NUM_DRAWS, measure_branches

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from byol.build.settings import Asked, resolve
-from byol.build.views import plain_views
+from byol.assembly.settings import Asked, resolve
+from byol.assembly.views import plain_views
 from byol.config import validate
 from byol.data.profile import profile
 from byol.data.source import Image, ImageSource, SkippedImages

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from byol.build.trained_run import TrainedRun
+from byol.assembly.trained_run import TrainedRun
 from byol.diagnostics.collapse import CollapseWatch, verdict
 from byol.engine.metrics import read_metrics
 from byol.evaluate.probes import PROBES

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from byol.build.views import plain_views
+from byol.assembly.views import plain_views
 from byol.data.open import open_source
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec, as_spec

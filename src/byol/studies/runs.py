@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byol.build.encoder import untrained_encoder
-from byol.build.settings import Asked
-from byol.build.subject import subject_of
-from byol.build.trained_run import TrainedRun
-from byol.build.views import build_views
+from byol.assembly.encoder import untrained_encoder
+from byol.assembly.settings import Asked
+from byol.assembly.subject import subject_of
+from byol.assembly.trained_run import TrainedRun
+from byol.assembly.views import build_views
 from byol.commands.evaluate import make_job
 from byol.commands.pretrain import Request, start
 from byol.commands.resume import resume

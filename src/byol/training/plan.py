@@ -4,8 +4,8 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
-from byol.build.settings import Asked, build_schedule, resolve
-from byol.build.views import by_view_size
+from byol.assembly.settings import Asked, build_schedule, resolve
+from byol.assembly.views import by_view_size
 from byol.config import Config, replaced
 from byol.data.profile import DataProfile
 from byol.data.resident import MEMORY_LIMIT_BYTES

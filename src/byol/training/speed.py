@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from byol.build.settings import build_schedule
-from byol.build.training import assemble
-from byol.build.views import build_views
+from byol.assembly.settings import build_schedule
+from byol.assembly.training import assemble
+from byol.assembly.views import build_views
 from byol.config import Config
 from byol.data.loader import Batch
 from byol.data.source import Image, ImageSource, SkippedImages

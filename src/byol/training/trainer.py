@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from byol.build.encoder import encoder_description
-from byol.build.settings import build_schedule
-from byol.build.training import Assembly, assemble, build_feed, initialize_from_data
+from byol.assembly.encoder import encoder_description
+from byol.assembly.settings import build_schedule
+from byol.assembly.training import Assembly, assemble, build_feed, initialize_from_data
 from byol.config import Config, to_dict
 from byol.data.loader import Feed
 from byol.data.source import ImageSource, SkippedImages

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from byol.build.settings import Asked
+from byol.assembly.settings import Asked
 from byol.commands.doctor import Estimate, estimate
 from byol.config import Config, replaced
 from byol.data.arrays import ArrayImages

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from byol.build.networks import build_method
+from byol.assembly.networks import build_method
 from byol.cli.main import main
 from byol.commands.doctor import Estimate, estimate_lines, machine_lines
 from byol.config import replaced

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import byol
-from byol.build.subject import with_trained_columns
+from byol.assembly.subject import with_trained_columns
 from byol.cli.options import DataPlace
 from byol.commands.embed import embed
 from byol.data.open import open_source

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from byol.build.networks import build_method
-from byol.build.training import build_state
+from byol.assembly.networks import build_method
+from byol.assembly.training import build_state
 from byol.config import Config, replaced
 from byol.data.loader import Batch, BatchPlan, ResidentFeed
 from byol.engine.micro_batches import make_views, micro_batches

@@ -11,7 +11,7 @@ import torchvision
 from safetensors.torch import save_file
 
 import byol
-from byol.build.subject import open_subject
+from byol.assembly.subject import open_subject
 from byol.cli.main import main
 from byol.data.arrays import ArrayImages
 from byol.errors import CheckpointError, ConfigError, EncoderError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byol.build.networks import METHODS, build_method
+from byol.assembly.networks import METHODS, build_method
 from byol.config import Config, replaced
 from byol.methods.byol import BYOL
 from byol.methods.contrastive import nt_xent

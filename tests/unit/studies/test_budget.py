@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from byol.build.settings import Asked
+from byol.assembly.settings import Asked
 from byol.config import Config
 from byol.data.sample import open_sample
 from byol.errors import ConfigError

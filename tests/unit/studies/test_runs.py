@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from byol.build.encoder import untrained_encoder
+from byol.assembly.encoder import untrained_encoder
 from byol.commands.evaluate import evaluate
 from byol.config import replaced
 from byol.data.labelled import labelled_splits

@@ -1,7 +1,7 @@
 """The untrained encoder of a training, and the description that is saved with an encoder."""
 
-from byol.build.networks import build_method, encoder_settings
-from byol.build.settings import Asked, resolve
+from byol.assembly.networks import build_method, encoder_settings
+from byol.assembly.settings import Asked, resolve
 from byol.config import Config
 from byol.data.profile import profile
 from byol.data.source import ImageSource, SkippedImages

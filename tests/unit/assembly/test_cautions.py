@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from byol.build.cautions import cautions, start_left
-from byol.build.settings import Asked, build_schedule, resolve
+from byol.assembly.cautions import cautions, start_left
+from byol.assembly.settings import Asked, build_schedule, resolve
 from byol.config import Config, replaced
 from byol.data.profile import DataProfile
 from byol.encoder.encoder import EncoderDescription

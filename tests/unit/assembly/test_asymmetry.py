@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import byol
-from byol.build.networks import build_method
-from byol.build.views import build_views
+from byol.assembly.networks import build_method
+from byol.assembly.views import build_views
 from byol.config import Config, replaced
 from byol.data.open import open_source
 from byol.errors import ConfigError

@@ -6,7 +6,7 @@ import pytest
 import timm
 
 import byol
-from byol.build.subject import open_subject
+from byol.assembly.subject import open_subject
 from byol.data.image_folder import ImageFolder
 from byol.runtime.run_directory import RunDirectory
 from tests.conftest import SMALL

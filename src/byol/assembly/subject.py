@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
-from byol.build.networks import seeded
-from byol.build.trained_run import TrainedRun
+from byol.assembly.networks import seeded
+from byol.assembly.trained_run import TrainedRun
 from byol.data.open import open_source
 from byol.data.profile import profile
 from byol.data.source import ImageSource, SkippedImages

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from byol.build.cautions import cautions
-from byol.build.starts import network_of_start, starts_elsewhere
+from byol.assembly.cautions import cautions
+from byol.assembly.starts import network_of_start, starts_elsewhere
 from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, replaced
 from byol.data.profile import DataProfile
 from byol.encoder.encoder_file import read_description

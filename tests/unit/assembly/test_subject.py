@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from byol.build.subject import open_subject, trained_images
+from byol.assembly.subject import open_subject, trained_images
 from byol.data.arrays import ArrayImages
 from byol.errors import ByolError, EncoderError
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import nn
 
-from byol.build.networks import build_method
+from byol.assembly.networks import build_method
 from byol.config import Config, replaced
 from tests.conftest import SMALL
 

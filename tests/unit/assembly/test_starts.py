@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 import byol
-from byol.build.settings import Asked, resolve
-from byol.build.subject import open_subject
+from byol.assembly.settings import Asked, resolve
+from byol.assembly.subject import open_subject
 from byol.config import Config, from_dict, replaced
 from byol.data.arrays import ArrayImages
 from byol.data.profile import DataProfile

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from byol.build.networks import build_method
-from byol.build.views import build_views, by_view_size
+from byol.assembly.networks import build_method
+from byol.assembly.views import build_views, by_view_size
 from byol.config import Config
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.resident import load_resident

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Collection
 
-from byol.build.networks import method_parts
-from byol.build.starts import starts_elsewhere
+from byol.assembly.networks import method_parts
+from byol.assembly.starts import starts_elsewhere
 from byol.config import Config
 from byol.engine.step import Schedule
 from byol.optim.schedules import scale_tau

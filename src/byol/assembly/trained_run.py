@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from byol.build.encoder import encoder_description
-from byol.build.networks import build_method
+from byol.assembly.encoder import encoder_description
+from byol.assembly.networks import build_method
 from byol.config import Config, from_dict
 from byol.data.spec import DataSpec
 from byol.encoder.encoder import Encoder
