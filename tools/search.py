@@ -30,7 +30,7 @@ from torch import Tensor
 
 import byol
 from byol.assembly.networks import method_parts
-from byol.assembly.subject import Network, open_subject
+from byol.assembly.subject import open_subject
 from byol.config import Config, from_dict
 from byol.data.open import open_source
 from byol.data.profile import profile
@@ -39,6 +39,7 @@ from byol.data.subset import Subset, held_out, share_of_each
 from byol.encoder.encoder import Encoder
 from byol.evaluate.probes import probe_correct
 from byol.evaluate.protocols.options import WITHOUT_WEIGHTS
+from byol.methods.network import Branch
 from byol.runtime.run_directory import RunDirectory
 
 PROBED_IMAGES = 20_000
@@ -99,7 +100,7 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
         seconds = time.monotonic() - began
         record, result = (RunDirectory(run.path).record(), json.loads((run.path / "result.json").read_text()))
         has_target = method_parts(from_dict(Config, record["config"])).target in ("average", "fixed")
-        networks: tuple[Network, ...] = ("online", "target") if has_target else ("online",)
+        networks: tuple[Branch, ...] = ("online", "target") if has_target else ("online",)
         scores = {n: score(open_subject(str(run.path), train, network=n).encoder) for n in networks}
         if chosen.untrained:
             subject = open_subject(str(run.path), train)

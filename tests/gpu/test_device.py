@@ -89,7 +89,7 @@ def test_views_made_ahead_are_not_overwritten(name: str) -> None:
     found = []
     for made in ahead(late_batches(), views, device):
         keep_busy(device)  # the sums are late: memory taken again too early would show
-        found.append(made.view1.sum() + made.view2.sum())
+        found.append(made.views.view1.sum() + made.views.view2.sum())
     expected = [sum(view.sum() for view in views(batch, step)) for step in range(12)]
     assert torch.allclose(torch.stack(found), torch.stack(expected), rtol=1e-5)
 

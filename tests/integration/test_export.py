@@ -224,7 +224,7 @@ def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
     heads = {"heads.projector_hidden": 16, "heads.projector_output": 8, "method.name": "simclr"}
     said: list[str] = []
     byol.pretrain(photos, epochs=1, batch_size=16, out=tmp_path / "run", overrides={**small, **heads}, say=said.append)
-    (schedule,) = [line for line in said if "peak rate" in line]
+    (schedule,) = [line for line in said if "peak learning rate" in line]
     assert "tau" not in schedule + (tmp_path / "run" / "metrics.jsonl").read_text()  # SimCLR has no target network
     (result,) = byol.evaluate_encoder(
         tmp_path / "run", str(photos), ["knn"], options=ProtocolOptions(knn=KnnOptions(3, 0.1))
@@ -258,7 +258,7 @@ def test_export_of_a_run_that_began_with_licensed_weights_keeps_their_licence(ph
         card = (export_encoder(source, "safetensors", tmp_path / out, **options).path / "README.md").read_text()
         return ModelCard(card).data.to_dict()["license"], card.partition("## Licence\n\n")[2].splitlines()[0]
 
-    assert licence(tmp_path / "run", "a") == ("cc-by-nc-4.0", "cc-by-nc-4.0 (of start, from which it started)")
+    assert licence(tmp_path / "run", "a") == ("cc-by-nc-4.0", "cc-by-nc-4.0 (licence of the initial weights, start)")
     assert licence(start, "b", licence="MIT") == ("mit", "MIT")
     assert licence(start, "c", licence="Mine: all rights")[0] == "mine: all rights"
 

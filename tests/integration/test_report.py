@@ -125,7 +125,7 @@ def test_report_stops_embedding_when_time_is_up(runs: Path, tmp_path: Path) -> N
 def test_report_without_its_images_says_so_and_shows_the_rest(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "a", tmp_path / "run")
     record = json.loads((tmp_path / "run/run.json").read_text())
-    record["data"]["data"] = str(tmp_path / "gone")
+    record["data"]["data"] = record["data"]["path"] = str(tmp_path / "gone")
     (tmp_path / "run/run.json").write_text(json.dumps(record))
     page = write_report(tmp_path / "run")
     assert page == tmp_path / "run/report.html"

@@ -164,10 +164,10 @@ LAYER = "res_net50/~/block_group_0/~/block_0/~/conv_0"
     ("change", "says"),
     [
         (lambda s: {"online_params": without(s["online_params"], LAYER)}, "No ResNet has groups"),
-        (lambda s: {"online_params": without(s["online_params"], LAYER.replace("block_0", "block_1"))}, "missing in it"),
+        (lambda s: {"online_params": without(s["online_params"], LAYER.replace("block_0", "block_1"))}, "is missing in the file"),
         (lambda s: {"online_params": {**s["online_params"], "extra/layer": {"w": np.ones((2, 2))}}}, "'extra/layer'"),
         (lambda s: {"online_params": {**s["online_params"], LAYER: {"w": np.full((1, 1, 64, 8), np.nan)}}}, "not finite"),
-        (lambda s: {"online_params": {**s["online_params"], LAYER: {"w": np.ones((1, 1, 1, 9))}}}, "no whole resnet50"),
+        (lambda s: {"online_params": {**s["online_params"], LAYER: {"w": np.ones((1, 1, 1, 9))}}}, "no complete resnet50"),
         (lambda s: {"online_params": {**s["online_params"], LAYER: {"w": "text"}}}, "no array"),
         (lambda s: {"online_params": {**s["online_params"], LAYER: {"w": np.ones(3)}}}, "1 dimensions"),
         (lambda s: {"online_params": {}}, "No ResNet has groups"),

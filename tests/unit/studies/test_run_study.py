@@ -109,7 +109,7 @@ def test_study_with_jobs_tells_what_a_run_refuses_in_a_sentence(
     with pytest.raises(ConfigError, match="failed for the reason above"):
         study("loss-normalization", seeds=1, jobs=2, data=str(flat), out=tmp_path / "out", settings=QUICK, say=str)
     told = capfd.readouterr().err
-    assert "has no labels; put the images of each class into a sub-folder" in told
+    assert "has no labels (it has" in told and "into a sub-folder of its own" in told
     assert "Traceback" not in told
 
 
