@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.classes import labels_of, ordered
+from byol.data.named import named_set
 from byol.data.open import open_part, open_source, tell_choices
-from byol.data.public import named_set
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec, as_spec
 from byol.data.splits import Parts, find_parts

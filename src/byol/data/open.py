@@ -20,10 +20,10 @@ from byol.data.dataset import DatasetImages
 from byol.data.decode import EncodedImages, extensions
 from byol.data.file_index import CONTAINERS, FileIndex, index_files
 from byol.data.image_folder import ImageFolder, ListedImages, advice, others_left_out, unread
+from byol.data.named import NAMES, PREFIX, named_set, open_named
 from byol.data.parquet import open_parquet, parquet_classes, parquet_files
-from byol.data.public import PREFIX, PUBLIC, SAMPLE, Split, named_set, open_public
+from byol.data.public import Split
 from byol.data.remote import expand, fetch_shards, is_remote
-from byol.data.sample import open_sample
 from byol.data.source import ImageSource, whole
 from byol.data.spec import DataSpec, as_spec
 from byol.data.splits import (
@@ -95,11 +95,8 @@ def tell_choices(source: ImageSource, labelled: bool, listener: Listener) -> Non
 
 
 def _open(spec: DataSpec, split: Split, labelled: bool, classes: Sequence[str], listener: Listener) -> ImageSource:
-    name = named_set(spec.data)
-    if name == SAMPLE:
-        return open_sample(split)
-    if name:
-        return open_public(replace(spec, data=name), split, labelled=labelled)
+    if named_set(spec.data):
+        return open_named(spec, split, labelled=labelled)
     if is_remote(spec.data):
         return TarImages(fetch_shards(spec.data, listener=listener), f"tar {spec.data}")
     path = user_path(spec.data.removeprefix("file://"))
@@ -152,8 +149,7 @@ def _open_pattern(spec: DataSpec, path: Path) -> ImageSource:
     """The files that a pattern stands for. Raises DataError where there are none, or they are of several kinds."""
     if not re.search(r"[*?\[{]", spec.data):
         raise DataError(
-            f"{spec.data!r} is no folder or file here, and no data set by name (sample, {', '.join(PUBLIC)})."
-            f"{nearest(spec.data, ('sample', *PUBLIC))}"
+            f"{spec.data!r} is no folder or file here, and no data set by name ({', '.join(NAMES)}).{nearest(spec.data, NAMES)}"
         )
     files: list[Path] = []
     for pattern in expand(str(path)):

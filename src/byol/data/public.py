@@ -25,29 +25,6 @@ PUBLIC: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 """Name -> torchvision's class, and its arguments for train and for test."""
 
 
-SAMPLE = "sample"
-PREFIX = "set:"
-"""Says that a name is that of a data set, and of no folder."""
-
-
-def named_set(data: str) -> str:
-    """The bundled or public data set that `data` names; empty where it names something else.
-
-    Raises DataError where a file or folder here has the same name, or no set has the name after PREFIX.
-    """
-    name = data.removeprefix(PREFIX)
-    if name not in (SAMPLE, *PUBLIC):
-        if data.startswith(PREFIX):
-            raise DataError(f"There is no data set {name!r}; there are {', '.join((SAMPLE, *PUBLIC))}.")
-        return ""
-    if name == data and Path(name).exists():
-        raise DataError(
-            f"{name} is the name of a data set and of {Path(name).resolve()}. Write ./{name} for what lies here, {PREFIX}{name} "
-            f"for the data set."
-        )
-    return name
-
-
 def open_public(spec: DataSpec, split: Split, *, labelled: bool = False) -> ImageSource:
     """A split of the data set called `spec.data` below `spec.folder`.
 

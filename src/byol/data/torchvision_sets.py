@@ -120,8 +120,10 @@ def _voc(root: Path, download: bool, seed: int) -> Splits:
         parts[split] = ([file.relative_to(root).as_posix() for file in files], sets, names)
     (train, train_sets, names), (validation, validation_sets, _) = parts["train"], parts["val"]
     test, test_sets, _ = parts["test"]
+    trainval = ListedImages(root, train + validation, None, names, "VOC2007 trainval")
+    trainval.unlabelled = "its images have several classes each, which only byol transfer reads"
     return Splits(
-        ListedImages(root, train + validation, None, names, "VOC2007 trainval"),
+        trainval,
         ListedImages(root, test, None, names, "VOC2007 test"),
         np.arange(len(train), len(train) + len(validation)),
         (np.concatenate((train_sets, validation_sets)), test_sets),
