@@ -67,7 +67,7 @@ def test_everything_left_out_is_counted_and_said(tmp_path: Path) -> None:
     counted = "1 .json file, 2 .txt files, 1 hidden file, 1 file without an ending and 2 pipe, socket or device"
     assert said == [
         f"{tmp_path} is read without its 1 .heic file. Install pillow-heif for HEIC (pip install 'byol[heic]'); convert others to JPEG.",
-        f"{tmp_path}: left out as no images: {counted}.",
+        f"{tmp_path}: left out, not images: {counted}.",
     ]
     assert any(counted in line for line in check_data(source).lines())
 
@@ -152,7 +152,7 @@ def test_pipe_is_never_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     os.mkfifo(tmp_path / "a.png")
     for look in (lambda: source.read(0, 3), lambda: source.channels(0)):
-        with pytest.raises(BrokenImageError, match="no regular file"):
+        with pytest.raises(BrokenImageError, match="not a regular file"):
             look()
 
 
