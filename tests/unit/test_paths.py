@@ -93,7 +93,7 @@ def test_outputs_do_not_land_among_the_images(
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert ended.value.code == 1
-        assert "lies in the folder of the images" in capsys.readouterr().err
+        assert "is in the folder of the images" in capsys.readouterr().err
     assert sorted(photos.rglob("*")) == before
     require_outside(photos.parent / "photos-2" / "v.npz", str(photos))
 

@@ -35,7 +35,7 @@ VERSION = b"2"
 
 
 class Names:
-    """A list of strings, stored as two arrays: their bytes and where each ends."""
+    """A list of strings, stored as two arrays: their bytes, and the end of each in these."""
 
     def __init__(self, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
         self.content = content

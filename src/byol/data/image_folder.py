@@ -1,4 +1,4 @@
-"""A folder of images, flat or nested. Sub-folders of the first level are the classes if all images lie in them.
+"""A folder of images, flat or nested. Sub-folders of the first level are the classes if all images are in them.
 
 Folders that wrap all class folders are skipped.
 """
@@ -182,7 +182,7 @@ class ClassFolders:
 def find_classes(paths: Names | Sequence[str], folders: Iterable[str], known: Sequence[str] = ()) -> ClassFolders:
     """Finds the classes: the folders of the first level, or of the first level below folders that hold all images.
 
-    There are no labels if an image lies outside of the class folders, or if only one folder holds images and its name is
+    There are no labels if an image is outside of the class folders, or if only one folder holds images and its name is
     not among the `known` classes. `paths` and `folders` are relative to the root. A folder without images counts as a class,
     too, unless its name is one of `NO_CLASSES`.
     """
@@ -199,7 +199,7 @@ def find_classes(paths: Names | Sequence[str], folders: Iterable[str], known: Se
     if outside := len(paths) - sum(counts):
         stray = next(path for path in paths if "/" not in path.removeprefix(wrapping))
         where = (
-            f"{outside} of its images lie beside the class folders, such as {stray}"
+            f"{outside} of its images are beside the class folders, such as {stray}"
             if tops
             else "it has no sub-folders"
         )
