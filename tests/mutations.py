@@ -293,7 +293,7 @@ MUTATIONS = [
     Mutation("chance not by step", "engine/loop.py", "SeedSequence((seed, step, rank))", "SeedSequence((seed, rank))", RESUME),
     Mutation("saved settings stay", "engine/state.py", "{**own, ", "{**group, ", RESUME),
     Mutation("bias counted twice", "evaluate/metrics.py", " - (np.mean(values) - whole)", "", "tests/unit/evaluate/test_metrics.py"),
-    Mutation("folder called as a set taken for it", "data/public.py", "if name == data and Path(name).exists():", "if False:", PATHS),
+    Mutation("folder called as a set taken for it", "data/named.py", "if name == data and Path(name).exists():", "if False:", PATHS),
     Mutation("deep grey by the picture", "data/decode.py", "rule = number_format() if number_format", "rule = number_format() if False", DATA),
     Mutation("fingerprint of names alone", "data/source.py", "digest.update(hashlib.sha256(content).digest())", "pass", DATA),
     Mutation("broken replaced by one image", "data/loader.py", "default_rng((self.seed, index, step, row))", "default_rng(0)", DATA),

@@ -204,7 +204,7 @@ def _resume_briefly(run: Path) -> str:
     [
         (["pretran"], 2, "Did you mean 'pretrain'"),
         (["pretrain"], 2, "--data"),
-        (["pretrain", "--data", "nowhere"], 1, "no folder or file here"),
+        (["pretrain", "--data", "nowhere"], 1, "not a folder or file here"),
         (["pretrain", "--data", "nowhere", "--minutes", "0"], 1, "minutes must be a number above 0; found 0"),
         (["pretrain", "photos/"], 2, "byol: pretrain needs an option for its images: --data photos/"),
         (["pretrain", "--data", "sample", "--recipe", "cifr10"], 1, "Did you mean 'cifar10'"),

@@ -12,6 +12,9 @@ import torch
 
 from byol.cli.main import main
 from byol.commands.transfer import Row, table, transfer
+from byol.data.labelled import labelled_splits
+from byol.data.named import NAMES
+from byol.data.open import open_source
 from byol.data.spec import DataSpec
 from byol.data.torchvision_sets import TORCHVISION_SETS, open_torchvision
 from byol.encoder.encoder import EncoderDescription
@@ -106,6 +109,25 @@ def test_published_parts_of_torchvisions_sets(root: Path) -> None:
     train, test = parts["caltech101"].train, parts["caltech101"].test
     assert not {train.name(i) for i in range(60)} & {test.name(i) for i in range(4)}
     assert train.class_names == ["ant", "crab"]
+
+
+@pytest.mark.parametrize("data", ["pets", "set:pets", "caltech101"])
+def test_data_names_every_set_that_transfer_names(root: Path, data: str) -> None:
+    assert set(TORCHVISION_SETS) <= set(NAMES)
+    spec = DataSpec(data, str(root))
+    published = open_torchvision(DataSpec(data.removeprefix("set:"), str(root)))
+    train, test = labelled_splits(spec)
+    for source, part in ((train, published.train), (test, published.test), (open_source(spec), published.train)):
+        assert [source.name(i) for i in range(len(source))] == [part.name(i) for i in range(len(part))]
+        assert (source.labels == part.labels).all()
+        assert source.class_names == part.class_names
+
+
+def test_set_with_several_labels_is_opened_without_labels(root: Path) -> None:
+    spec = DataSpec("voc2007", str(root))
+    assert (len(open_source(spec)), open_source(spec).labels) == (20, None)
+    with pytest.raises(DataError, match=r"VOC2007 trainval has no labels \(its images have several classes each"):
+        labelled_splits(spec)
 
 
 def test_sets_by_default_are_those_that_the_protocol_can_do(run: Path, tmp_path: Path) -> None:

@@ -256,7 +256,9 @@ def test_tar_that_ends_too_early_is_no_smaller_set(tmp_path: Path) -> None:
     content[place - 400 : place - 300] = b"\xff" * 100  # in the third header
     (tmp_path / "rotten.tar").write_bytes(content)
     for name in ("twice", "rotten"):
-        with pytest.raises(DataError, match=rf"{name}.tar cannot be read as an uncompressed tar \(damaged, or several"):
+        with pytest.raises(
+            DataError, match=rf"{name}.tar cannot be read as an uncompressed tar \(it is damaged, or several"
+        ):
             TarImages(tmp_path / f"{name}.tar")
 
 
@@ -299,8 +301,8 @@ def test_tar_damaged_or_packed_is_one_sentence(tmp_path: Path, content: bytes) -
     ("label", "says"),
     [
         ([0, None, 1, 1], "1 rows of its column 'label' are empty: fill them"),
-        ([-1, 1, -1, 1], "2 rows of its column 'label' are no whole numbers from 0"),
-        ([0.5, 1.0, 2.0, np.nan], "2 rows of its column 'label' are no whole numbers from 0"),
+        ([-1, 1, -1, 1], "2 rows of its column 'label' are not whole numbers of 0 or more"),
+        ([0.5, 1.0, 2.0, np.nan], "2 rows of its column 'label' are not whole numbers of 0 or more"),
         ([[0], [1], [1], [0]], r"its column 'label' holds list<"),
     ],
 )

@@ -238,7 +238,7 @@ def test_array_file_is_pickled_by_its_path(tmp_path: Path) -> None:
 
 def test_array_with_its_channels_first_is_refused() -> None:
     with pytest.raises(
-        DataError, match=r"32 x 32 px with 3 channels \(layout NCHW\).*looks otherwise.*transpose\(0, 2, 3, 1\)"
+        DataError, match=r"32 x 32 px with 3 channels \(layout NCHW\).*does not fit that.*transpose\(0, 2, 3, 1\)"
     ):
         ArrayImages(np.zeros((20, 3, 32, 32), np.uint8))
     assert ArrayImages(np.zeros((20, 32, 32, 12), np.uint8)).channels(0) == 12

@@ -123,7 +123,7 @@ def test_nothing_to_choose_on_is_said_before_the_work(
     train, test = (table(tmp_path / f"{part}.parquet", list(range(16))) for part in ("train", "test"))
     with pytest.raises(DataError, match=r"has 16 images to train on and 0 to choose settings on; both are needed"):
         evaluate("timm:resnet10t", train, protocol, test_data=test, out=tmp_path)
-    with pytest.raises(DataError, match=r"has one image of each class, so that none can be held out as a test"):
+    with pytest.raises(DataError, match=r"has one image of each class, so none can be held out as a test"):
         evaluate("timm:resnet10t", train, protocol, out=tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_name_of_a_set_and_of_a_folder_is_asked_for_by_its_form(
     monkeypatch.chdir(tmp_path)
     photos.rename(tmp_path / name)
     for look in (open_source, labelled_splits, unambiguous):
-        with pytest.raises(DataError, match=rf"Write \./{name} for what lies here, set:{name} for the data set"):
+        with pytest.raises(DataError, match=rf"Write \./{name} for the folder or file, set:{name} for the data set"):
             look(name)
     for form in (f"./{name}", f"{name}/", str(tmp_path / name)):
         assert open_source(form).description.startswith("folder")
@@ -93,7 +93,7 @@ def test_outputs_do_not_land_among_the_images(
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert ended.value.code == 1
-        assert "lies in the folder of the images" in capsys.readouterr().err
+        assert "is in the folder of the images" in capsys.readouterr().err
     assert sorted(photos.rglob("*")) == before
     require_outside(photos.parent / "photos-2" / "v.npz", str(photos))
 

@@ -25,7 +25,7 @@ class Pretrain:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     data: str = ""
-    """Images: a folder, parquet files, tar shards, an .npy file, a saved data set, or the name of a data set (sample, cifar10, cifar100, stl10, fashion-mnist, imagenette, imagenet)."""
+    """Images: a folder, parquet files, tar shards, an .npy file, a saved data set, or the name of a data set (sample, cifar10, cifar100, stl10, fashion-mnist, imagenette, imagenet, and those of `byol transfer`, such as pets)."""
     recipe: str = "small"
     """Recipe that gives the default of every setting (`byol recipes` lists all recipes)."""
     out: str = ""

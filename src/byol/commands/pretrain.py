@@ -14,9 +14,9 @@ from torch import nn
 
 from byol.assembly.settings import Asked, Resolved, resolve
 from byol.config import dotted_names, replaced, to_dict, validate
+from byol.data.named import PREFIX
 from byol.data.open import as_source, open_source, unambiguous
 from byol.data.profile import DataProfile, profile
-from byol.data.public import PREFIX
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec, as_spec
 from byol.engine.pace import Pace

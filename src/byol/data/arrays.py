@@ -1,4 +1,4 @@
-"""Images that are one array in memory."""
+"""A source whose images are one array in memory."""
 
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from byol.errors import DataError
 class ArrayImages:
     """(N, H, W) or (N, H, W, C) uint8 pixels, any number of channels, with optional (N,) labels.
 
-    `layout`: the order of the axes, where type and shape leave it open (`data.layout`).
+    `layout`: order of the axes, needed if type and shape leave it open (`data.layout`).
     """
 
     path: Path | None = None
-    """The file that `open` mapped."""
+    """File that `open` mapped into memory."""
     most_fingerprinted: int | None = None
 
     def __init__(
@@ -39,23 +39,23 @@ class ArrayImages:
 
     @classmethod
     def open(cls, path: Path, layout: str = "") -> "ArrayImages":
-        """A .npy file, mapped and not read. Raises DataError where it is none, or holds no such images."""
+        """Maps a .npy file into memory. Raises DataError if it is not a .npy file, or holds no such images."""
         try:
             pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # what numpy comes upon in a file that is something else
+        except Exception as error:  # a file of another kind makes numpy raise almost anything
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(f"{path} cannot be read as an array of numbers ({reason}).") from error
         if not isinstance(pixels, np.ndarray):
             raise DataError(f"{path} cannot be read as an array of numbers (it holds several, as .npz does).")
         try:
-            found = cls(pixels, description=f"array {path}", layout=layout)
+            images = cls(pixels, description=f"array {path}", layout=layout)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        found.path = path
-        return found
+        images.path = path
+        return images
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A mapped file by its path alone, so that workers map the same pages."""
+        """Pickles a mapped file as its path, so that workers map the same pages."""
         if self.path is not None:
             return ArrayImages.open, (self.path, self.layout)
         return ArrayImages, (self.pixels, self.labels, self.class_names, self.description, "NHWC")
@@ -73,7 +73,7 @@ class ArrayImages:
         return self.pixels.shape[3]
 
     def stored(self, index: int) -> bytes:
-        """The pixels."""
+        """The pixels of the image."""
         return self.pixels[index].tobytes()
 
     stamp = stored

@@ -1,4 +1,4 @@
-"""Arrow files, mapped into memory: data sets that the Hugging Face library saved to disk, and our own cache."""
+"""Arrow files, mapped into memory: data sets saved to disk by the Hugging Face library, and the cache of this package."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from byol.errors import DataError
 
 
 class ArrowImages(TableImages):
-    """The rows of Arrow stream files. Pickled without them, so that workers map the same pages."""
+    """The rows of Arrow stream files. Pickles hold the paths only, so that workers map the same pages."""
 
     def __init__(
         self, files: list[Path], folder: Path, description: str, columns: Columns, labels: TableLabels
@@ -25,7 +25,7 @@ class ArrowImages(TableImages):
         self.arguments = files, folder, description, columns, labels
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ArrowImages, self.arguments, self.kept()
+        return ArrowImages, self.arguments, self.state_for_workers()
 
 
 def _mapped(files: list[Path], description: str) -> list[Any]:
@@ -38,12 +38,12 @@ def _mapped(files: list[Path], description: str) -> list[Any]:
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    """Whether `datasets.Dataset.save_to_disk` wrote it."""
+    """Whether `datasets.Dataset.save_to_disk` wrote the folder."""
     return (folder / "state.json").is_file() and any(folder.glob("*.arrow"))
 
 
 def open_saved_dataset(folder: Path, spec: DataSpec) -> ArrowImages:
-    """What `datasets.Dataset.save_to_disk` wrote. Raises DataError where its list of files is damaged."""
+    """Opens a folder that `datasets.Dataset.save_to_disk` wrote. Raises DataError if its list of files is damaged."""
     try:
         names = [entry["filename"] for entry in json.loads((folder / "state.json").read_text())["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:

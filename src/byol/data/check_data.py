@@ -1,4 +1,4 @@
-"""Reads every image once, before a training does: what is broken, how large, and what is there twice."""
+"""A check of every image before training: which are broken, how large they are, which are duplicates."""
 
 import hashlib
 from collections.abc import Iterator
@@ -23,25 +23,25 @@ BLOCK = 512
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found in a source."""
+    """Result of a check of all images of a source."""
 
     description: str
     num_images: int
     num_labelled_classes: int
     broken: dict[str, str]
-    """Reason by name."""
+    """Reason by name of the broken image."""
     channels: dict[int, int]
-    """How many images store 1, 3 or more channels."""
+    """Number of images by number of stored channels."""
     short_side: tuple[int, int, int]
-    """Smallest, median and largest, in pixels."""
+    """Smallest, median and largest short side, in pixels."""
     duplicates: list[list[str]]
-    """Names of images whose pixels are equal, a list for each group of two or more."""
+    """Names of images with equal pixels, one list per group of two or more."""
     unreadable_folders: dict[str, str] = field(default_factory=dict)
-    """Reason by name; how many images they hold is not known."""
+    """Reason by name of the folder. The number of images in these folders is unknown."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """How many files are no images, by ending or other kind."""
+    """Number of files that are not images, by ending or other kind."""
     number_format: str = ""
-    """How deep grey values become 8 bits; empty where there are none."""
+    """Rule by which deep grey values become 8 bits; empty if there are no such values."""
 
     def lines(self) -> list[str]:
         """The report as text."""
@@ -54,14 +54,14 @@ class DataReport:
             f"  readable: {readable} ({kinds}), short side {low} to {high} px, median {median}",
             f"  broken: {self.num_images - readable}",
             *_some([f"    {name}: {reason}" for name, reason in self.broken.items()]),
-            f"  twice or more: {spare} images that another one equals, in {len(self.duplicates)} groups",
+            f"  duplicates: {spare} images equal another one, in {len(self.duplicates)} groups",
             *_some([f"    {' = '.join(group[:4])}{' = ...' if len(group) > 4 else ''}" for group in self.duplicates]),
         ]
         if self.unreadable_folders:
             lines.append(f"  folders that cannot be read: {len(self.unreadable_folders)}")
             lines += _some([f"    {name}: {reason}" for name, reason in self.unreadable_folders.items()])
         if counted := others_left_out(self.left_out):
-            lines.append(f"  left out as no images: {counted}")
+            lines.append(f"  left out, not images: {counted}")
         if self.number_format:
             lines.append(f"  {self.number_format}")
         if len(self.channels) > 1:
@@ -70,9 +70,9 @@ class DataReport:
 
 
 def check_data(source: ImageSource, *, out: str | Path | None = None, listener: Listener = SILENT) -> DataReport:
-    """Reads all images of `source` in parallel. `out`: a JSON file for the whole report.
+    """Reads all images of `source` in parallel. `out`: JSON file to write the whole report to.
 
-    Raises DataError where not one image can be read.
+    Raises DataError if no image can be read; RunError if the folder of `out` does not exist.
     """
     file = None if out is None else user_path(out)
     if file is not None and not file.absolute().parent.is_dir():
@@ -83,24 +83,24 @@ def check_data(source: ImageSource, *, out: str | Path | None = None, listener: 
     digests = np.zeros((total, 2), np.uint64)
     sides, counts = np.zeros(total, np.int32), np.zeros(total, np.int16)
     broken: dict[str, str] = {}
-    for index, seen in enumerate(_look_at_all(source, listener)):
-        if isinstance(seen, str):
-            broken[source.name(index)] = seen
+    for index, result in enumerate(_look_at_all(source, listener)):
+        if isinstance(result, str):
+            broken[source.name(index)] = result
         else:
-            sides[index], counts[index], digests[index] = seen
+            sides[index], counts[index], digests[index] = result
     readable = np.flatnonzero(counts)
     if not len(readable):
         name, reason = next(iter(broken.items()))
         raise DataError(f"None of the {total} images of {source.description} can be read; {name}: {reason}.")
     kinds, numbers = np.unique(counts[readable], return_counts=True)
-    found = sides[readable]
+    short_sides = sides[readable]
     report = DataReport(
         source.description,
         total,
         0 if source.labels is None else len(np.unique(source.labels)),
         broken,
         dict(zip(kinds.tolist(), numbers.tolist(), strict=True)),
-        (int(found.min()), int(np.median(found)), int(found.max())),
+        (int(short_sides.min()), int(np.median(short_sides)), int(short_sides.max())),
         [[source.name(int(i)) for i in group] for group in _equal_groups(digests, readable)],
         dict(source.unreadable) if isinstance(source, ImageFolder) else {},
         dict(getattr(source, "left_out", {})),

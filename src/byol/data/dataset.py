@@ -1,4 +1,4 @@
-"""Any `torch.utils.data.Dataset` as a source."""
+"""A source that reads from any map-style `torch.utils.data.Dataset`."""
 
 import threading
 from typing import Any
@@ -17,16 +17,16 @@ from byol.data.source import Image, with_channels
 from byol.errors import BrokenImageError, DataError
 
 IMAGE_KEYS = ("image", "img", "pixel_values", "picture", "photo")
-"""Names of the image in items that are dicts; the first that is there is taken."""
+"""Keys of the image in items that are dicts, in the order of preference."""
 SAMPLED_ITEMS = 32
-"""Items of whose pixels the identity of the data set consists."""
+"""Number of items whose pixels enter the fingerprint of the data set."""
 
 
 class DatasetImages(OneFormat):
-    """The items of a map-style data set: an image, a tuple that starts with one, or a dict with one (labels are not read).
+    """Images of a map-style data set. An item is an image, a tuple that starts with one, or a dict with one; labels are not read.
 
-    An image is a PIL image, a (H, W) or (H, W, C) uint8 array, or a (C, H, W) uint8 tensor. Whatever an item raises
-    counts as a broken image. Items are asked for one at a time, since a data set need not bear several threads.
+    An image is a PIL image, a (H, W) or (H, W, C) uint8 array, or a (C, H, W) uint8 tensor. An item that raises an
+    exception counts as a broken image. Items are read one at a time, since a data set need not be thread-safe.
     """
 
     labels: NDArray[np.int64] | None = None
@@ -78,15 +78,15 @@ class DatasetImages(OneFormat):
         return DeepRange(image.mode == FLOAT_MODE, float(values.min()), float(values.max()))
 
     def stored(self, index: int) -> bytes:
-        """The pixels; nothing where the data set draws its images by chance."""
+        """The pixels of the item; empty if the data set gives random images."""
         return self._pixels(index).tobytes() if self._is_fixed() else b""
 
     def stamp(self, index: int) -> bytes:
-        """The pixels."""
+        """The pixels of the item."""
         return self._pixels(index).tobytes()
 
     def _is_fixed(self) -> bool:
-        """Whether items are the same each time they are asked for."""
+        """Whether every read of an item gives the same pixels, judged by a sample of items."""
         if self.fixed is None:
             sample = np.random.default_rng(0).permutation(len(self))[:SAMPLED_ITEMS]
             self.fixed = all(self._same_twice(int(index)) for index in sample)
@@ -118,7 +118,7 @@ class DatasetImages(OneFormat):
         try:
             if not isinstance(image, PillowImage.Image):
                 return as_picture(image, self.layout)
-            if image.getexif().get(Base.Orientation, 1) != 1:  # perhaps not decoded before now
+            if image.getexif().get(Base.Orientation, 1) != 1:  # this may be what decodes the image
                 image = ImageOps.exif_transpose(image)  # a copy: the data set may keep its own
             return pillow_pixels(image, grey=image.mode in GREY_MODES, number_format=self.number_format)
         except BrokenImageError:
@@ -130,7 +130,7 @@ class DatasetImages(OneFormat):
 
 
 def _named(item: dict[str, Any]) -> Any:
-    """The image of a dict."""
+    """The image in a dict. Raises BrokenImageError if there is none, or if it is not clear which one is meant."""
     for key in IMAGE_KEYS:
         if item.get(key) is not None:
             return item[key]

@@ -1,11 +1,10 @@
-"""From a file's bytes to pixels.
+"""Decoding of image files to pixels.
 
-The rule: the first frame, turned upright by its EXIF tag, transparency dropped, deep grey scaled to 8 bits by the rule of
-the data set (`number_format`), then converted to grey (1 channel) or RGB (3).
+The first frame is read and turned upright by its EXIF tag. Transparency is dropped, deep grey is scaled to 8 bits by the
+rule of the data set (`number_format`), and the result is converted to grey (1 channel) or RGB (3).
 """
 
 import contextlib
-import functools
 import io
 import os
 import re
@@ -33,43 +32,42 @@ FLOAT_MODE = "F"
 DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", FLOAT_MODE}
 GREY_MODES = {"1", "L", "LA", *DEEP_MODES}
 RUN_BY_OTHERS = {"EPS"}
-"""For these Pillow would start another program, Ghostscript, on whatever the file holds."""
+"""Formats that are not read, because Pillow would run another program, Ghostscript, on their content."""
 NO_PICTURES = {"BUFR", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
-"""Kinds that Pillow recognises and cannot decode by itself."""
+"""Formats that Pillow recognises but cannot decode by itself."""
 MOST_PIXELS = 250_000_000
-"""Pixels of an image. Phones make up to 200 megapixels; what is larger is more likely made to fill the memory."""
+"""Default limit of pixels per image. Phones make up to 200 megapixels; a larger file is more likely made to fill the memory."""
 MAX_SAMPLE_VALUE = 281
-"""TIFF tag: the largest value that the file may hold."""
-# once, since filters belong to the whole process: what Pillow says of odd EXIF blocks, palettes and large photos
+"""Number of the TIFF tag that states the largest value in the file."""
+# set once, since filters belong to the whole process: warnings of Pillow about odd EXIF blocks, palettes and large photos
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
 
 
 @cache
-@functools.cache
 def extensions() -> frozenset[str]:
-    """The endings, with their dot and in lower case, of the files that Pillow decodes."""
+    """File endings that Pillow decodes, with their dot and in lower case."""
     PillowImage.init()
     unread = RUN_BY_OTHERS | NO_PICTURES
     return frozenset(e for e, kind in PillowImage.EXTENSION.items() if kind in PillowImage.OPEN and kind not in unread)
 
 
 class EncodedImages(OneFormat):
-    """Base of sources of encoded files: they give the `content` of an image, and here it is decoded."""
+    """Base class of sources of encoded files: a subclass gives the `content` of an image, and this class decodes it."""
 
     max_pixels: int = MOST_PIXELS
     most_fingerprinted: int | None = None
 
-    def kept(self) -> dict[str, Any]:
-        """What was decided about the source after it was opened, for a copy in another process."""
+    def state_for_workers(self) -> dict[str, Any]:
+        """Attributes that were set after the source was opened, for its copy in a worker process."""
         return {n: getattr(self, n) for n in ("max_pixels", "known_format", "decided_by")}
 
     def content(self, index: int) -> bytes:
-        """The file. Raises BrokenImageError where it cannot be read."""
+        """The bytes of the file. Raises BrokenImageError if it cannot be read."""
         raise NotImplementedError
 
     def stream(self, index: int) -> BinaryIO:
-        """The file, opened; its header may be read alone. Raises BrokenImageError."""
+        """The opened file, from which the header alone can be read. Raises BrokenImageError."""
         return io.BytesIO(self.content(index))
 
     def read(self, index: int, channels: int, short_side: int = 0) -> Image:
@@ -81,16 +79,16 @@ class EncodedImages(OneFormat):
         return 1 if self.mode(index) in GREY_MODES else 3
 
     def mode(self, index: int) -> str:
-        """Pillow's mode of the file, from its header; RGB;16 where colour has 16 bits. Raises BrokenImageError."""
+        """Pillow's mode of the file, from its header; RGB;16 if colour has 16 bits. Raises BrokenImageError."""
         with self.stream(index) as stream:
             return stored_mode(stream)
 
     def stored(self, index: int) -> bytes:
-        """The file."""
+        """The bytes of the file."""
         return self.content(index)
 
     def stamp(self, index: int) -> bytes:
-        """The file."""
+        """The bytes of the file."""
         return self.content(index)
 
     def deep_range(self, index: int) -> DeepRange | None:
@@ -99,16 +97,16 @@ class EncodedImages(OneFormat):
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a regular file. Raises BrokenImageError with the reason."""
+    """The bytes of a regular file. Raises BrokenImageError with the reason."""
     with open_file(path) as stream:
         return stream.read()
 
 
 def open_file(path: Path) -> BinaryIO:
-    """A regular file, opened: a pipe would keep its reader waiting. Raises BrokenImageError with the reason."""
+    """Opens a regular file only, since reading a pipe could wait forever. Raises BrokenImageError with the reason."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BrokenImageError("it is a folder" if path.is_dir() else "it is no regular file")
+            raise BrokenImageError("it is a folder" if path.is_dir() else "it is not a regular file")
         return path.open("rb")
     except (OSError, ValueError) as error:
         raise BrokenImageError(getattr(error, "strerror", None) or str(error)) from error
@@ -124,8 +122,8 @@ def decode(
 ) -> Image:
     """(H, W, channels) uint8 pixels, channels 1 or 3. Raises BrokenImageError with the reason.
 
-    With `short_side` a JPEG is unpacked at the smallest of the scales 1, 1/2, 1/4 and 1/8 that keeps its short side at
-    least so long; each step less costs half the time or less. `number_format` is asked where the image is deep grey.
+    With `short_side` a JPEG is decoded at the smallest of the scales 1, 1/2, 1/4 and 1/8 whose short side is at least that
+    many pixels. Each halving of the scale halves the time or more. `number_format` is called if the image is deep grey.
     """
     with _broken_with_reason(content), _open(io.BytesIO(content), max_pixels) as opened:
         if short_side:
@@ -136,7 +134,7 @@ def decode(
 
 
 def _open(stream: BinaryIO, max_pixels: int) -> PillowImage.Image:
-    """The image, not yet decoded."""
+    """The image, not yet decoded. Raises DecompressionBombError if it has more than `max_pixels`."""
     if PillowImage.MAX_IMAGE_PIXELS is not None and max_pixels > PillowImage.MAX_IMAGE_PIXELS:
         PillowImage.MAX_IMAGE_PIXELS = max_pixels
     opened = PillowImage.open(stream)
@@ -149,32 +147,32 @@ def _open(stream: BinaryIO, max_pixels: int) -> PillowImage.Image:
 
 @contextlib.contextmanager
 def _broken_with_reason(content: bytes = b"?"):
-    """Turns whatever Pillow's plugins raise into BrokenImageError."""
+    """Turns every exception of Pillow's plugins into BrokenImageError."""
     try:
         yield
     except BrokenImageError:
         raise
-    except Exception as error:  # struct.error of a bad EXIF block, too
+    except Exception as error:  # such as struct.error of a bad EXIF block
         raise BrokenImageError(_reason(error, content)) from error
 
 
 def upright(image: PillowImage.Image) -> None:
-    """Turns it as its EXIF tag says, in place; a tag that cannot be read costs nothing but that."""
+    """Turns the image in place as its EXIF tag says. A tag that cannot be read is ignored."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except Exception:
-        image.load()  # which raises where it is the pixels that cannot be read
+        image.load()  # raises if the pixels cannot be read either
 
 
 def stored_mode(stream: BinaryIO) -> str:
-    """Pillow's mode, from the header; RGB;16 where colour is stored with 16 bits. Raises BrokenImageError."""
+    """Pillow's mode, from the header; RGB;16 if colour is stored with 16 bits. Raises BrokenImageError."""
     with _broken_with_reason(), PillowImage.open(stream) as opened:
         raw = str(opened.tile[0].args) if getattr(opened, "tile", None) else ""
         return f"{opened.mode};16" if opened.mode not in GREY_MODES and ";16" in raw else opened.mode
 
 
 def stored_channels(content: bytes) -> int:
-    """1 where the file stores grey values alone, else 3. Raises BrokenImageError."""
+    """1 if the file stores only grey values, else 3. Raises BrokenImageError."""
     return 1 if stored_mode(io.BytesIO(content)) in GREY_MODES else 3
 
 
@@ -183,8 +181,8 @@ def pillow_pixels(
 ) -> Image:
     """(H, W, 1) grey or (H, W, 3) RGB uint8 pixels.
 
-    Deep grey becomes 8 bits by `number_format`; without one, 16-bit values by 257, 32-bit ones as well where any is above 255,
-    and floats by 1/255 where none is above 1. Raises BrokenImageError where a value is outside of that.
+    Deep grey becomes 8 bits by `number_format`. Without one, 16-bit values are divided by 257, as are 32-bit values if any
+    is above 255, and floats are multiplied by 255 if none is above 1. Raises BrokenImageError if a value is out of range.
     """
     if image.mode in DEEP_MODES:
         is_float, values = image.mode == FLOAT_MODE, np.asarray(image).astype(np.float64)
@@ -196,7 +194,7 @@ def pillow_pixels(
 
 
 def _own_format(mode: str, high: float) -> NumberFormat:
-    """The rule of a picture that belongs to no data set."""
+    """The rule for a picture outside of a data set."""
     return NumberFormat(255 if mode == "I" and high <= 255 else 65535, 1.0 if high <= 1 else 255.0)
 
 

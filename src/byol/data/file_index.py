@@ -1,7 +1,7 @@
-"""Which image files lie below a folder: names in one block of bytes, so that a million cost some 50 MB.
+"""Index of the image files below a folder. Names are one block of bytes, so that a million of them take some 50 MB.
 
-The order is that of the sorted paths, the same on every file system. A large index is kept in the cache folder with
-the modification time of every folder it saw, and used again as long as none of these changed.
+The index is in the order of the sorted paths, which is the same on every file system. A large index is kept in the cache
+folder with the modification time of every indexed folder, and used again as long as none of these times changes.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ PHOTOS = (
     *(".heic", ".heif", ".avif", ".jxl", ".jp2"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
-"""Images that Pillow cannot read, or not everywhere."""
+"""Endings of photos that Pillow cannot read, or not in every installation."""
 CONTAINERS = (".parquet", ".tar")
-"""Files of many images. A folder of images leaves them out."""
+"""Endings of files that hold many images. A folder of images leaves them out."""
 HIDDEN, SPECIAL, NO_ENDING = "hidden", "pipe, socket or device", "no ending"
-"""Kinds of left-out files beside endings."""
+"""Kinds of left-out files that are not told by their ending."""
 CACHED_FROM = 20_000
-"""Files; smaller folders are looked through in no time."""
+"""Smallest number of files for which the index is kept; smaller folders are read quickly."""
 MOST_DEEP = 100
-"""Folders within folders; deeper ones are not looked into."""
+"""Largest depth of folders within folders; deeper ones are not read."""
 VERSION = b"2"
-"""Version of the kept indices; those of another one are made again."""
+"""Version of the kept indices. An index of another version is made again."""
 
 
 class Names:
-    """A list of strings as two arrays."""
+    """A list of strings, stored as two arrays: their bytes, and the end of each in these."""
 
     def __init__(self, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
         self.content = content
@@ -69,42 +69,42 @@ class FileIndex:
 
     paths: Names
     folders: dict[str, int] = field(default_factory=dict)
-    """Modification time in nanoseconds of every folder looked at, by relative path."""
+    """Modification time in nanoseconds of every folder that was read, by relative path."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Folders that could not be looked at, with the reason."""
+    """Reason by path of each folder that could not be read."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """How many files are no images, by ending, or HIDDEN, SPECIAL, NO_ENDING."""
+    """Number of files that are not images, by ending or HIDDEN, SPECIAL, NO_ENDING."""
 
 
 def index_files(root: Path, cache: Path | None) -> FileIndex:
-    """All image files below `root`, from the cache folder where nothing changed since. Hidden ones are left out.
+    """Indexes all image files below `root` that are not hidden; the index in the folder `cache` is used if it is up to date.
 
-    A folder that several paths lead to, by links, is read once: by its own path, or by the first link in sorted order.
+    A folder with several paths, because of links, is read once: by its own path, or by the first link in sorted order.
     """
     key = hashlib.sha256(VERSION + os.fsencode(root.resolve())).hexdigest()[:32]
-    kept = None if cache is None else cache / f"{key}.npz"
-    if kept is not None and (known := _read(kept)) is not None and _is_current(root, known):
+    cache_file = None if cache is None else cache / f"{key}.npz"
+    if cache_file is not None and (known := _read(cache_file)) is not None and _is_current(root, known):
         return known
-    found = _Walk(root).all()
-    if kept is not None and len(found.paths) >= CACHED_FROM and not found.unreadable:
-        _write(kept, found)
-    return found
+    index = _Walk(root).all()
+    if cache_file is not None and len(index.paths) >= CACHED_FROM and not index.unreadable:
+        _write(cache_file, index)
+    return index
 
 
 class _Walk:
-    """One look through a folder."""
+    """One pass over a folder and everything below it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.index = FileIndex(Names.of(iter(())))
         self.left_out: Counter[str] = Counter()
         self.visited: set[tuple[int, int]] = set()
-        """Device and inode of every folder looked at."""
+        """Device and inode of every folder that was read."""
         self.links: list[str] = []
-        """Links to folders, which wait until all real folders are known."""
+        """Links to folders. They are followed once all real folders are known."""
 
     def all(self) -> FileIndex:
-        """Real folders, then those that links alone lead to."""
+        """Reads the real folders first, then those that only links lead to."""
         self.index.paths = Names.of(self._below(""))
         linked: list[str] = []
         while self.links:
@@ -117,7 +117,7 @@ class _Walk:
         return self.index
 
     def _below(self, top: str) -> Iterator[str]:
-        """Depth first; a folder sorts as its name with a slash, which gives the order of the sorted paths."""
+        """Paths of all images below a folder, depth first. A folder is sorted by its name with a slash, as sorted paths are."""
         stack = [iter(self._look(top))]
         while stack:
             path = next(stack[-1], None)
@@ -126,12 +126,12 @@ class _Walk:
             elif not path.endswith("/"):
                 yield path
             elif path.count("/") > MOST_DEEP:
-                self.index.unreadable[path] = f"more than {MOST_DEEP} folders deep, so it is not looked into"
+                self.index.unreadable[path] = f"more than {MOST_DEEP} folders deep, so it is not read"
             else:
                 stack.append(iter(self._look(path)))
 
     def _look(self, folder: str) -> list[str]:
-        """The sorted paths of images and, with a slash at the end, of folders in a folder not visited before."""
+        """Sorted paths of the images and, with a slash at the end, of the folders in a folder; none if it was visited before."""
         inside: list[str] = []
         try:
             status = os.stat(self.root / folder)
@@ -149,7 +149,7 @@ class _Walk:
         return sorted(inside)
 
     def _sort_in(self, entry: "os.DirEntry[str]", path: str, inside: list[str]) -> None:
-        """Adds the entry to `inside`, to the links, or to what is left out."""
+        """Adds the entry to `inside`, to the links, or to the counts of left-out files."""
         try:
             if entry.name.startswith("."):
                 if not entry.is_dir(follow_symlinks=False):
@@ -162,7 +162,7 @@ class _Walk:
                 inside.append(path)
             else:
                 self.left_out[ending or NO_ENDING] += 1
-        except OSError as error:  # a link that leads nowhere one may go
+        except OSError as error:  # such as a link to a folder without permission
             self.index.unreadable[path] = error.strerror or str(error)
 
 
@@ -173,19 +173,19 @@ def _is_current(root: Path, known: FileIndex) -> bool:
         return False
 
 
-def _write(path: Path, found: FileIndex) -> None:
-    """A cache that cannot be written is done without."""
-    folders = Names.of(iter(found.folders))
-    times = np.asarray(list(found.folders.values()), np.int64)
-    left_out = Names.of(iter(found.left_out))
-    counts = np.asarray(list(found.left_out.values()), np.int64)
+def _write(path: Path, index: FileIndex) -> None:
+    """Keeps the index in a file. An error in writing is ignored, since the index is only a cache."""
+    folders = Names.of(iter(index.folders))
+    times = np.asarray(list(index.folders.values()), np.int64)
+    left_out = Names.of(iter(index.left_out))
+    counts = np.asarray(list(index.left_out.values()), np.int64)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(
             temporary,
-            paths=found.paths.content,
-            path_ends=found.paths.ends,
+            paths=index.paths.content,
+            path_ends=index.paths.ends,
             folders=folders.content,
             folder_ends=folders.ends,
             times=times,
@@ -199,7 +199,7 @@ def _write(path: Path, found: FileIndex) -> None:
 
 
 def _read(path: Path) -> FileIndex | None:
-    """None where there is none, or where it is not one of ours: it is made again then."""
+    """The kept index; None if there is no such file or it is damaged, so that the index is made again."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             paths = Names(arrays["paths"], arrays["path_ends"])

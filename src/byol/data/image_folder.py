@@ -1,6 +1,6 @@
-"""A folder of images, flat or nested; labelled by its first level of sub-folders where all images lie in such.
+"""A folder of images, flat or nested. Sub-folders of the first level are the classes if all images are in them.
 
-Folders around all classes are looked through.
+Folders that wrap all class folders are skipped.
 """
 
 import os
@@ -19,20 +19,21 @@ from byol.data.file_index import CONTAINERS, NO_ENDING, PHOTOS, SPECIAL, FileInd
 from byol.errors import BrokenImageError, DataError
 
 NO_CLASSES = ("annotations", "annotation", "imagesets", "labels", "meta", "metadata", "__macosx")
-"""Lower-case names of folders that data sets have beside their images; without images they are no classes."""
+"""Lower-case names of folders that are often beside the images of a data set. Without images they are not classes."""
 HEIC = (".heic", ".heif")
 MOST_KINDS = 8
-"""Kinds of left-out files that a message names."""
+"""Largest number of kinds of left-out files in a message."""
 SAMPLED_FILES = 1024
-"""Files of whose bytes a fingerprint takes some."""
+"""Largest number of files whose bytes enter a fingerprint."""
 SAMPLED_BYTES = 2**26
-"""Bytes of all these files."""
+"""Number of bytes that enter a fingerprint, over all these files."""
 
 
 class ImageFolder(EncodedImages):
-    """Images below `root` in the order of their paths. Raises DataError where there is none.
+    """Images below `root` in the order of their paths. Raises DataError if there is none.
 
-    Folders that cannot be read are left out and named in `unreadable`. `found`: the index, where it was made already.
+    Folders that cannot be read are left out and named in `unreadable`. `index`: the index of `root`, if it exists already.
+    `classes`: names of known classes, which let a single folder count as a class.
     """
 
     labels: NDArray[np.int64] | None
@@ -43,24 +44,24 @@ class ImageFolder(EncodedImages):
         self,
         root: Path,
         cache: Path | None = None,
-        found: FileIndex | None = None,
+        index: FileIndex | None = None,
         classes: Sequence[str] = (),
     ) -> None:
         self.root = root
-        found = found or index_files(root, cache)
-        self.paths: Names | Sequence[str] = found.paths
-        self.unreadable = found.unreadable
-        self.left_out = found.left_out
+        index = index or index_files(root, cache)
+        self.paths: Names | Sequence[str] = index.paths
+        self.unreadable = index.unreadable
+        self.left_out = index.left_out
         if not self.paths:
-            if counted := unread(found):
-                raise DataError(f"{root} holds {counted}, which byol does not read. {advice(found)}")
+            if counted := unread(index):
+                raise DataError(f"{root} holds {counted}, which byol does not read. {advice(index)}")
             cause = "".join(f" {root / name} cannot be read ({why})." for name, why in self.unreadable.items())
-            others = f" Left out: {counted}." if (counted := others_left_out(found.left_out)) else ""
+            others = f" Left out: {counted}." if (counted := others_left_out(index.left_out)) else ""
             raise DataError(
-                f"{root} holds no image (JPEG, PNG, WebP, TIFF and what else Pillow reads), nor do its sub-folders.{others}{cause} Name a folder of images."
+                f"{root} holds no image (JPEG, PNG, WebP, TIFF or another format that Pillow reads), nor do its sub-folders.{others}{cause} Name a folder of images."
             )
         self.description = f"folder {root}"
-        self.classes = find_classes(self.paths, found.folders, classes)
+        self.classes = find_classes(self.paths, index.folders, classes)
         labels = self.classes.labels
         self.labels = labels.codes if labels else None
         self.class_names = list(labels.names) if labels else None
@@ -79,11 +80,11 @@ class ImageFolder(EncodedImages):
         return open_file(self.root / self.paths[index])
 
     def sizes(self, indices: NDArray[np.int64]) -> list[int]:
-        """Bytes of the files; -1 where one is missing."""
+        """Size of each file in bytes; -1 if it is missing."""
         return [_size(self.root / self.paths[int(index)]) for index in indices]
 
     def stored(self, index: int) -> bytes:
-        """The file, or parts of its start, middle and end."""
+        """The bytes of the file; of a large file, its start, middle and end."""
         with self.stream(index) as stream:
             size = os.fstat(stream.fileno()).st_size
             part = SAMPLED_BYTES // min(len(self), SAMPLED_FILES) // 3
@@ -96,7 +97,7 @@ class ImageFolder(EncodedImages):
             return b"".join(parts)
 
     def stamp(self, index: int) -> bytes:
-        """Size and times of the file."""
+        """Size and times of the file, as text in bytes."""
         try:
             status = os.stat(self.root / self.paths[index])
         except OSError as error:
@@ -112,7 +113,7 @@ def _size(path: Path) -> int:
 
 
 class ListedImages(ImageFolder):
-    """Image files below `root`, listed with their labels by whoever knows the data set."""
+    """Image files below `root` whose paths and labels are given as lists."""
 
     labels: NDArray[np.int64] | None
     class_names: list[str] | None
@@ -130,20 +131,20 @@ class ListedImages(ImageFolder):
         self.description = description
 
 
-def unread(found: FileIndex) -> str:
-    """The photos of kinds that are not read, counted: "1 .dng file and 2 .heic files"; empty where there are none."""
-    return _counted({ending: count for ending, count in found.left_out.items() if ending in PHOTOS})
+def unread(index: FileIndex) -> str:
+    """Counts of photos of kinds that are not read, as text: "1 .dng file and 2 .heic files"; empty if there are none."""
+    return _counted({ending: count for ending, count in index.left_out.items() if ending in PHOTOS})
 
 
-def advice(found: FileIndex) -> str:
-    """What makes unread photos readable."""
-    if any(ending in HEIC for ending in found.left_out):
+def advice(index: FileIndex) -> str:
+    """Advice on how to make the unread photos readable."""
+    if any(ending in HEIC for ending in index.left_out):
         return "Install pillow-heif for HEIC (pip install 'byol[heic]'); convert others to JPEG."
     return "Convert them to JPEG."
 
 
 def others_left_out(left_out: Mapping[str, int]) -> str:
-    """The other files that are no images, counted; empty where there are none."""
+    """Counts of the other files that are not images, as text; empty if there are none."""
     return _counted({kind: count for kind, count in left_out.items() if count and kind not in (*PHOTOS, *CONTAINERS)})
 
 
@@ -163,27 +164,27 @@ def _counted(kinds: dict[str, int]) -> str:
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """Which sub-folders are classes."""
+    """Class folders of a folder of images."""
 
     labels: Labels | None = None
     wrapping: str = ""
-    """Relative path of the folder around the classes, with a slash; empty where they are of the first level."""
+    """Relative path, with a slash, of the folder around the classes; empty if the classes are on the first level."""
     folders: tuple[str, ...] = ()
-    """Names of the folders there that hold images."""
+    """Names of the folders in `wrapping` that hold images."""
     inside: Mapping[str, set[str]] = field(default_factory=dict)
-    """Names of the folders in each of them."""
+    """Names of the folders in each of `folders`."""
     unlabelled: str = ""
-    """Why there are no labels."""
+    """Reason why there are no labels; empty if there are."""
     notes: tuple[str, ...] = ()
-    """What was decided, for the user."""
+    """Notes for the user on how the classes were found."""
 
 
 def find_classes(paths: Names | Sequence[str], folders: Iterable[str], known: Sequence[str] = ()) -> ClassFolders:
-    """A class for each folder of the first level, or of the first level below folders that hold all images.
+    """Finds the classes: the folders of the first level, or of the first level below folders that hold all images.
 
-    There are no labels where an image lies outside of such, or one folder alone holds images and is none of the `known`
-    classes. `paths` and `folders` are relative to the root; folders without images count as classes, too, unless their
-    name tells of something else.
+    There are no labels if an image is outside of the class folders, or if only one folder holds images and its name is
+    not among the `known` classes. `paths` and `folders` are relative to the root. A folder without images counts as a class,
+    too, unless its name is one of `NO_CLASSES`.
     """
     wrapping, tops = "", _tops(paths, "")
     while len(tops) == 1 and not _is_known(tops, known) and (inner := _tops(paths, f"{wrapping}{next(iter(tops))}/")):
@@ -193,25 +194,25 @@ def find_classes(paths: Names | Sequence[str], folders: Iterable[str], known: Se
     for top, inner, *deeper in (folder.split("/") for folder in below if folder.count("/") > 1):
         if len(deeper) == 1 and top in inside:
             inside[top].add(inner)
-    found = ClassFolders(None, wrapping, tuple(tops), inside)
+    class_folders = ClassFolders(None, wrapping, tuple(tops), inside)
     counts = [end - start for start, end in tops.values()]
     if outside := len(paths) - sum(counts):
         stray = next(path for path in paths if "/" not in path.removeprefix(wrapping))
         where = (
-            f"{outside} of its images lie beside the class folders, such as {stray}"
+            f"{outside} of its images are beside the class folders, such as {stray}"
             if tops
             else "it has no sub-folders"
         )
-        return replace(found, unlabelled=where)
+        return replace(class_folders, unlabelled=where)
     if len(tops) < 2 and not _is_known(tops, known):
-        return replace(found, unlabelled=f"{next(iter(tops))} alone of its folders holds images")
+        return replace(class_folders, unlabelled=f"of its folders only {next(iter(tops))} holds images")
     empty = [name for folder in below if (name := folder[:-1]) and "/" not in name and name not in tops]
     empty = sorted(name for name in empty if name.lower() not in NO_CLASSES)
     notes = [f"the classes are the folders in {wrapping}"] if wrapping else []
-    notes += [f"no image that can be read is in the class folders {', '.join(empty)}"] if empty else []
+    notes += [f"the class folders without readable images are {', '.join(empty)}"] if empty else []
     notes += [note] if (note := several_spellings([*tops, *empty])) else []
     labels = Labels.of(np.repeat(np.arange(len(tops)), counts), [*tops, *empty])
-    return replace(found, labels=labels, notes=tuple(notes))
+    return replace(class_folders, labels=labels, notes=tuple(notes))
 
 
 def _is_known(tops: Iterable[str], known: Sequence[str]) -> bool:
@@ -219,7 +220,7 @@ def _is_known(tops: Iterable[str], known: Sequence[str]) -> bool:
 
 
 def _tops(paths: Names | Sequence[str], wrapping: str) -> dict[str, tuple[int, int]]:
-    """First and last place of the images of each folder in `wrapping`; those directly in it are in none."""
+    """Range [start, end) in `paths` of the images of each folder in `wrapping`. Images directly in `wrapping` are in no range."""
     tops, start = dict[str, tuple[int, int]](), 0
     while start < len(paths):
         top, slash, _ = paths[start].removeprefix(wrapping).partition("/")

@@ -1,4 +1,4 @@
-"""Training and test images with labels."""
+"""Labelled training and test images for evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.classes import labels_of, ordered
+from byol.data.named import named_set
 from byol.data.open import open_part, open_source, tell_choices
-from byol.data.public import named_set
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec, as_spec
 from byol.data.splits import Parts, find_parts
@@ -18,13 +18,13 @@ from byol.errors import DataError
 from byol.runtime.listener import SILENT, Listener
 
 MAX_NAMES = 12
-"""Classes in a message."""
+"""Largest number of classes in a message."""
 ADVICE = (
     "Put the images of each class into a sub-folder of its own, or, in a table, classes into a column `label` or one that "
     "--data.label-column names."
 )
 HELD_OUT = 0.2
-"""Share of every class that is the test part of images without one."""
+"""Fraction of every class that is held out as the test part, if the data has no test part."""
 
 
 def labelled_splits(
@@ -34,11 +34,11 @@ def labelled_splits(
     seed: int = 0,
     listener: Listener = SILENT,
 ) -> tuple[ImageSource, ImageSource]:
-    """(train, test) images with labels. A source without a test part of its own has a fifth of every class held out.
+    """(train, test) images with labels. A fifth of every class is held out for the test if there is no test part.
 
-    Both have the same classes, joined by name (by number where all names are numbers), and numbered without gaps in the
-    order of `data.classes`. Raises DataError where labels are missing, there is one class alone, no class has two images
-    to hold one out, or the test images have a class that is not among the training images.
+    Both have the same classes, joined by name (by number if all names are numbers), and numbered without gaps in the
+    order of `data.classes`. Raises DataError if labels are missing, there is only one class, no class has the two images
+    needed to hold one out, or the test images have a class that is not among the training images.
     """
     spec = as_spec(data)
     train, data = open_source(spec, "train", labelled=True, listener=listener), spec.data
@@ -48,21 +48,21 @@ def labelled_splits(
     own_test = bool(named_set(data)) or _parts(data) is not None
     if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
         raise DataError(
-            f"Training and test images are the same, {data}, which would count as right what was learned by heart. Leave "
-            "--test-data out to have a fifth held out, or name other images."
+            f"Training and test images are both {data}, so the test would reward memorised images. Leave "
+            "--test-data out to hold out a fifth, or name other images."
         )
     if test_data or own_test:
         test = _open_test(replace(spec, data=test_data or data), train.class_names or (), listener)
         _join(train, test, listener)
     else:
-        kept, out = held_out(_labels(train), HELD_OUT, seed)
-        if not len(out):
+        train_indices, test_indices = held_out(_labels(train), HELD_OUT, seed)
+        if not len(test_indices):
             raise DataError(
-                f"{train.description} has one image of each class, so that none can be held out as a test; name labelled "
+                f"{train.description} has one image of each class, so none can be held out as a test; name labelled "
                 f"--test-data, or give at least two images of a class."
             )
-        test = Subset(train, out, f"{train.description}, a held-out fifth")
-        train = Subset(train, kept, f"{train.description}, the other four fifths")
+        test = Subset(train, test_indices, f"{train.description}, a held-out fifth")
+        train = Subset(train, train_indices, f"{train.description}, the other four fifths")
     classes = np.unique(_labels(train))
     return renumbered(train, classes), renumbered(test, classes)
 
@@ -73,9 +73,9 @@ def _parts(data: str) -> Parts | None:
 
 
 def _open_test(spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
-    """The labelled test images of some of `classes`: of several parts for testing the first that has labels.
+    """The labelled test images; if there are several test parts, the first one with labels.
 
-    Raises DataError where none has, which names each with the reason.
+    `classes`: names of the training classes. Raises DataError if no part has labels; its message gives the reason of each.
     """
     if (parts := _parts(spec.data)) is None:
         test = open_source(spec, "test", labelled=True, classes=classes, listener=listener)
@@ -99,13 +99,13 @@ def _open_test(spec: DataSpec, classes: Sequence[str], listener: Listener) -> Im
 
 
 def _require_labels(source: ImageSource) -> None:
-    """Raises DataError where a source has no labels, which says why."""
+    """Raises DataError with the reason if a source has no labels."""
     if source.labels is None:
         raise DataError(f"{_without_labels(source)}. {ADVICE}")
 
 
 def _without_labels(source: ImageSource) -> str:
-    if "without labels" in source.description:  # which says why
+    if "without labels" in source.description:  # the description gives the reason
         return f"labels are needed, found {source.description}"
     return f"{source.description} has no labels" + (f" ({why})" if (why := getattr(source, "unlabelled", "")) else "")
 
@@ -116,16 +116,16 @@ def _labels(source: ImageSource) -> NDArray[np.int64]:
 
 
 def _join(train: ImageSource, test: ImageSource, listener: Listener) -> None:
-    """Gives the test images the class numbers of the training images, by the names of the classes.
+    """Gives the test images the class numbers of the training images, joined by the names of the classes.
 
-    Raises DataError where a test image's class is none of the training images'; classes without test images are said.
+    Raises DataError if a test image has a class that no training image has. The listener gets the classes without test images.
     """
     ours, theirs = labels_of(train), labels_of(test)
     assert ours is not None and theirs is not None
     codes = theirs.over(ours.names)
     present = [{names[code] for code in np.unique(side.codes)} for side in (ours, theirs) for names in (side.names,)]
-    seen = np.unique(ours.codes)
-    unknown = [theirs.names[code] for code in np.unique(theirs.codes[~np.isin(codes, seen)])]
+    train_codes = np.unique(ours.codes)
+    unknown = [theirs.names[code] for code in np.unique(theirs.codes[~np.isin(codes, train_codes)])]
     if unknown:
         lists = [
             f"{source.description}: {_shortened(ordered(names))}"
@@ -135,9 +135,9 @@ def _join(train: ImageSource, test: ImageSource, listener: Listener) -> None:
             f"{test.description} has classes that {train.description} has not: {_shortened(unknown)}. Classes are joined "
             f"by name; these are the classes of {'; of '.join(lists)}."
         )
-    if missing := [ours.names[code] for code in np.setdiff1d(seen, codes)]:
+    if missing := [ours.names[code] for code in np.setdiff1d(train_codes, codes)]:
         listener.say(
-            f"{test.description} has no image of {len(missing)} of the {len(seen)} classes: {_shortened(missing)}"
+            f"{test.description} has no image of {len(missing)} of the {len(train_codes)} classes: {_shortened(missing)}"
         )
     train.labels, train.class_names = ours.codes, list(ours.names)
     test.labels, test.class_names = codes, list(ours.names)

@@ -1,8 +1,8 @@
 """The order of axes of images given as arrays or tensors, by one rule.
 
-The rule: torch tensors are channels-first, numpy arrays channels-last, and the shape must agree. A reading agrees where the
-channels are 1, 3 or 4, or fewer than both sides. Where the type's reading does not agree, or the other one does too, the
-images are refused, and `layout` decides.
+Torch tensors are channels-first, numpy arrays channels-last, and the shape must fit that order. A shape fits an order if
+the channels are 1, 3 or 4, or fewer than both sides. If the shape does not fit the order of the type, or fits the other
+order too, the images are refused until the user gives `layout`.
 """
 
 from typing import Any, Literal, get_args
@@ -14,16 +14,16 @@ from byol.data.source import Image
 from byol.errors import DataError
 
 Layout = Literal["", "NHW", "NHWC", "NCHW"]
-"""Order of the axes: images, height, width, channels. Empty: by the rule."""
+"""Order of the axes: N images, H height, W width, C channels. Empty: by the rule of this module."""
 USUAL_CHANNELS = (1, 3, 4)
 SMALLEST_SIDE = 5
-"""Pixels. A side of a picture that is mistaken for a stack is at least this long."""
+"""Smallest side, in pixels, of a colour picture that could be mistaken for a stack of grey pictures."""
 
 
 def as_stack(images: Any, layout: str = "") -> Image:
-    """(N, H, W) or (N, H, W, C) uint8 array or (N, C, H, W) uint8 tensor -> (N, H, W, C) array that shares the memory.
+    """(N, H, W) or (N, H, W, C) uint8 array, or (N, C, H, W) uint8 tensor -> (N, H, W, C) array that shares the memory.
 
-    Raises DataError for another type of number, or where type and shape leave the order of the axes open.
+    Raises DataError for numbers of another type, or if type and shape leave the order of the axes open.
     """
     if layout not in get_args(Layout):
         raise DataError(f"There is no layout {layout!r}; there are {', '.join(filter(None, get_args(Layout)))}.")
@@ -37,9 +37,9 @@ def as_stack(images: Any, layout: str = "") -> Image:
 
 
 def as_picture(image: Any, layout: str = "") -> Image:
-    """One image, (H, W), (H, W, C) or, as a tensor, (C, H, W), uint8 -> (H, W, C). Raises DataError as `as_stack`."""
+    """One uint8 image, (H, W), (H, W, C) or, as a tensor, (C, H, W) -> (H, W, C). Raises DataError as `as_stack` does."""
     if not layout and getattr(image, "ndim", 0) not in (2, 3):
-        raise DataError(f"it has the shape {tuple(getattr(image, 'shape', ()))}, which is no picture")
+        raise DataError(f"it has the shape {tuple(getattr(image, 'shape', ()))}, which is not a picture")
     order = layout or ("NHW" if image.ndim == 2 else "")
     return as_stack(image[None], order)[0]
 
@@ -54,7 +54,7 @@ def _as_array(images: Any) -> Image:
 
 
 def _conversion(pixels: Any) -> str:
-    """What makes bytes of other numbers; empty where the numbers do not tell."""
+    """Advice on how to convert other numbers to uint8; empty if the numbers give no hint."""
     if pixels.dtype == bool:
         return " Give images * np.uint8(255)."
     if pixels.dtype.kind not in "iuf" or not pixels.size:
@@ -72,7 +72,7 @@ def _conversion(pixels: Any) -> str:
 
 
 def _layout(shape: tuple[int, ...], *, first: bool) -> str:
-    """The layout of images of `shape`; `first`: the type has channels first."""
+    """The layout of images of `shape`. `first`: whether the type has channels first. Raises DataError if it is not clear."""
     if len(shape) == 3:
         return _stack_of_grey(shape, first=first)
     if len(shape) != 4:
@@ -88,7 +88,7 @@ def _layout(shape: tuple[int, ...], *, first: bool) -> str:
     kind, place = ("tensors", "first") if first else ("arrays", "last")
     raise DataError(
         f"Images of shape {shape} are {b} x {c} px with {a} channels (layout NCHW) or {a} x {b} px with {c} channels "
-        f"(layout NHWC); channels come {place} in {kind}, and {'both readings fit' if fits[own] else 'the shape looks otherwise'}. "
+        f"(layout NHWC); channels come {place} in {kind}, and {'the shape fits both' if fits[own] else 'the shape does not fit that'}. "
         f"Move the axes, e.g. by {_move(first)}, or name the layout."
     )
 
@@ -102,7 +102,7 @@ def _agrees(channels: int, height: int, width: int) -> bool:
 
 
 def _stack_of_grey(shape: tuple[int, ...], *, first: bool) -> str:
-    """NHW, where the three axes cannot be one colour picture as well."""
+    """NHW. Raises DataError if the three axes could be one colour picture as well."""
     a, b, c = shape
     readings = []
     if c in USUAL_CHANNELS and min(a, b) >= SMALLEST_SIDE:

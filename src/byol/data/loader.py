@@ -1,6 +1,6 @@
 """Micro-batches for training: from memory, or decoded and cropped by worker processes.
 
-Both give the same rows of the same global batch for a (step, micro-batch), whatever the number of workers.
+Both feeds give the same rows of the same global batch for a (step, micro-batch), whatever the number of workers.
 """
 
 import multiprocessing
@@ -24,12 +24,12 @@ from byol.runtime.copies import to_device
 from byol.runtime.stopping import ignoring_stop_signals, stop_only_for
 
 Crop = Callable[[Image, int, int], Tensor]
-"""(decoded image (H, W, C), step, row of the global batch) -> its float crops as the views' `distort` takes them, (2, C, S, S) for two."""
+"""(decoded image (H, W, C), step, row of the global batch) -> float crops as the views' `distort` takes them; (2, C, S, S) for two views."""
 SHARED_MEMORY = Path("/dev/shm")
 QUICK_DRAWS = 32
-"""Replacements of a broken image that are drawn before all images are put in a random order."""
+"""Number of random replacements tried for a broken image, before all images are tried in a random order."""
 PREFETCHED = 2
-"""Micro-batches that a worker may be ahead."""
+"""Number of micro-batches that a worker may prepare ahead."""
 
 
 @dataclass
@@ -39,30 +39,30 @@ class Batch:
     step: int
     first_row: int
     images: Tensor
-    """(N, C, H, W) uint8 whole images; or (N, ...) float crops, as `Crop` gives them, where `cropped`."""
+    """(N, C, H, W) uint8 whole images; if `cropped`, (N, ...) float crops as `Crop` gives them."""
     cropped: bool
     labels: Tensor | None
 
 
 class Feed(Protocol):
-    """Where micro-batches come from."""
+    """A producer of micro-batches."""
 
     def batches(self, first_step: int, last_step: int, crop: Crop) -> Iterator[Batch]:
         """All micro-batches of the steps [first_step, last_step), in order; `crop` is for feeds that crop."""
         ...
 
     def image_indices(self, step: int) -> NDArray[np.int64]:
-        """(batch_size,) places in the source of the images of a step's global batch."""
+        """(batch_size,) indices in the source of the images of a step's global batch."""
         ...
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How global batches are cut: into micro-batches one after the other, each of these over the ranks."""
+    """Division of a global batch into micro-batches, one after the other, and of each micro-batch over the ranks."""
 
     batch_size: int
     micro_batch_size: int
-    """Images per rank and forward."""
+    """Images per rank and forward pass."""
     rank: int = 0
     num_ranks: int = 1
 
@@ -82,7 +82,7 @@ class BatchPlan:
 class ResidentFeed:
     """Micro-batches from one uint8 tensor (N, C, H, W), which stays on its device.
 
-    `places` (N,) says where in the source each image stood, where some were left out.
+    `places`: (N,) index of each image in the source, if some images of the source were left out.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class ResidentFeed:
 
     def batches(self, first_step: int, last_step: int, crop: Crop | None = None) -> Iterator[Batch]:
         for step, row, indices in self.plan.pieces(first_step, last_step, self.order):
-            chosen = to_device(torch.from_numpy(indices), self.images.device)
-            labels = None if self.labels is None else self.labels[chosen]
-            yield Batch(step, row, self.images[chosen], False, labels)
+            places = to_device(torch.from_numpy(indices), self.images.device)
+            labels = None if self.labels is None else self.labels[places]
+            yield Batch(step, row, self.images[places], False, labels)
 
     def image_indices(self, step: int) -> NDArray[np.int64]:
         return self.places[self.order.indices(step * self.plan.batch_size, self.plan.batch_size)]
@@ -112,9 +112,9 @@ class ResidentFeed:
 class DecodingFeed:
     """Micro-batches that worker processes decode and crop. A broken image is replaced by a random sound one.
 
-    Workers write into memory that this process shares with them, so that no crop is copied between processes; the
-    memory is used again, and a batch holds its images until the one after the next is asked for.
-    `short_side` > 0 lets large JPEG files be decoded smaller (`data.decode`). `pins`: for copies to a GPU.
+    Workers write into shared memory, so that no crop is copied between processes. The memory is used again: the images of
+    a batch stay valid until the batch after the next is requested. `short_side` > 0 lets large JPEG files be decoded
+    smaller (`data.decode`). `pins`: whether to pin the memory of each batch, for faster copies to a GPU.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class DecodingFeed:
     def batches(self, first_step: int, last_step: int, crop: Crop) -> Iterator[Batch]:
         if first_step >= last_step:
             return
-        num_places = 2 + PREFETCHED * self.num_workers  # the two in use, and those that workers may be at
+        num_places = 2 + PREFETCHED * self.num_workers  # two in use, and those that workers are writing
         pieces = _Pieces(self.plan, self.order, first_step, last_step, num_places)
         cropped = _CroppedImages(self.source, self.channels, crop, self.short_side, self.seed)
         crops = self._memory(cropped, next(iter(pieces)), num_places)
@@ -155,10 +155,10 @@ class DecodingFeed:
             collate_fn=_as_it_is,
             worker_init_fn=_start_worker,
         )
-        for made in _with_clear_errors(loader):
-            if isinstance(made, ByolError):
-                raise made
-            piece, labels, broken = made
+        for result in _with_clear_errors(loader):
+            if isinstance(result, ByolError):
+                raise result
+            piece, labels, broken = result
             for index, reason in broken:
                 self.skipped.add(self.source, index, reason)
             images = crops[piece.place]
@@ -167,7 +167,7 @@ class DecodingFeed:
             yield Batch(piece.step, piece.first_row, images, True, None if labels is None else torch.tensor(labels))
 
     def _memory(self, images: "_CroppedImages", piece: "_Piece", num_places: int) -> Tensor:
-        """Shared memory for so many micro-batches, of the shape that the first crop has."""
+        """Shared memory for `num_places` micro-batches of crops of the first crop's shape. Raises OutOfMemoryError if it does not fit."""
         first = images.read(int(piece.indices[0]), piece.step, piece.first_row)[0]
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         needed = num_places * len(piece.indices) * first.nbytes
@@ -185,7 +185,7 @@ class DecodingFeed:
 
 @dataclass
 class _Piece:
-    """One micro-batch to make, and its place in the shared memory."""
+    """A micro-batch to prepare, and its place in the shared memory."""
 
     place: int
     step: int
@@ -220,10 +220,10 @@ class _CroppedImages:
     known_broken: set[int] = field(default_factory=set)
 
     def read(self, index: int, step: int, row: int) -> tuple[Tensor, int | None, list[tuple[int, str]]]:
-        """(crops, label, broken images met on the way, by index with their reasons).
+        """(crops, label, (index, reason) of every broken image that was tried first).
 
-        The replacement of a broken image depends on the seed, the image and the place in training alone, so that a resumed
-        run draws the same: which images are known as broken only saves their reading.
+        The replacement of a broken image depends only on the seed, the image and the place in training, so that a resumed
+        run draws the same one. Knowing which images are broken only saves reading them again.
         """
         broken: list[tuple[int, str]] = []
         for candidate in self._candidates(index, step, row):
@@ -241,7 +241,7 @@ class _CroppedImages:
         raise DataError(f"No image of {self.source.description} can be decoded{reason}.")
 
     def _candidates(self, index: int, step: int, row: int) -> Iterator[int]:
-        """The image, then random ones, then all in a random order."""
+        """Indices to try: the image itself, then random ones, then all images in a random order."""
         yield index
         generator, count = np.random.default_rng((self.seed, index, step, row)), len(self.source)
         yield from generator.integers(count, size=QUICK_DRAWS).tolist()
@@ -249,14 +249,14 @@ class _CroppedImages:
 
 
 class _CroppedPieces(Dataset):
-    """Makes micro-batches in the shared memory; what it gives is small."""
+    """Micro-batches whose crops are written to the shared memory; only labels and reasons pass between processes."""
 
     def __init__(self, images: _CroppedImages, crops: Tensor) -> None:
         self.images = images
         self.crops = crops
 
     def __getitem__(self, piece: _Piece) -> "tuple[_Piece, list[int] | None, list[tuple[int, str]]] | ByolError":
-        """The piece, its labels, and the broken images met; an error for the user, since a worker adds its traceback to others."""
+        """The piece, its labels and the broken images. A ByolError is returned, since raising it would add the worker's traceback."""
         try:
             return self._fill(piece)
         except ByolError as error:
@@ -266,10 +266,10 @@ class _CroppedPieces(Dataset):
         labels: list[int] = []
         broken: list[tuple[int, str]] = []
         for number, index in enumerate(piece.indices):
-            crops, label, met = self.images.read(int(index), piece.step, piece.first_row + number)
+            crops, label, skipped = self.images.read(int(index), piece.step, piece.first_row + number)
             self.crops[piece.place, number] = crops
             labels += [] if label is None else [label]
-            broken += met
+            broken += skipped
         return piece, labels or None, broken
 
 
@@ -278,14 +278,14 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread; and deaf to what asks a training to stop, which the training answers for all."""
+    """Sets one thread per worker. Workers ignore the signals that stop a training; the training process handles them."""
     torch.set_num_threads(1)
     if (training := multiprocessing.parent_process()) is not None and training.pid is not None:
         stop_only_for(training.pid)
 
 
 def _with_clear_errors(loader: DataLoader) -> Iterator[Any]:
-    """Of a worker that died, most often since the memory was full, one sentence."""
+    """Yields from the loader. Raises OutOfMemoryError if a worker died, most often because the memory was full."""
     try:
         with ignoring_stop_signals():
             pieces = iter(loader)
@@ -295,6 +295,6 @@ def _with_clear_errors(loader: DataLoader) -> Iterator[Any]:
             raise
         raise OutOfMemoryError(
             f"A process that decodes images has died ({str(error).splitlines()[0]}). The memory may have been full (lower --workers "
-            f"or --micro-batch-size), or the drive of the images has gone; continue with --resume. In a script, training must stand below "
+            f"or --micro-batch-size), or the drive with the images may be gone; continue with --resume. In a script, training must stand below "
             f"`if __name__ == '__main__':`, since each process may read the script again."
         ) from error

@@ -1,4 +1,4 @@
-"""How grey values of more than 8 bits become bytes: one rule for a data set, never one per picture."""
+"""Scaling of grey values of more than 8 bits to bytes, by one rule for a whole data set, never one per picture."""
 
 import threading
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from byol.data.source import Image, ImageSource, whole
 from byol.errors import BrokenImageError
 
 INTEGER_RANGES = {255: 8, 1023: 10, 4095: 12, 16383: 14, 65535: 16}
-"""Bits by the largest value that they hold."""
+"""Number of bits by the largest value that they hold."""
 SAMPLED_HEADERS = 4096
-"""Images whose headers are read in the search for deep ones."""
+"""Largest number of images whose headers are read to find deep ones."""
 SAMPLED_IMAGES = 256
-"""Deep images whose values decide."""
+"""Largest number of deep images whose values are read to choose the rule."""
 SEED = 0
 _deciding = threading.RLock()
 
 
 @dataclass(frozen=True)
 class DeepRange:
-    """Values of one deep grey image."""
+    """Range of the values of one deep grey image."""
 
     is_float: bool
     low: float
@@ -31,15 +31,15 @@ class DeepRange:
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """The values that become 255; 0 stays 0."""
+    """The rule: the integer and the float value that become 255. 0 stays 0."""
 
     integers: int = 65535
     floats: float = 1.0
     kinds: tuple[bool, ...] = ()
-    """Whether the deep images of the sample are floats, in order; empty where it has none."""
+    """Sorted kinds of the deep images in the sample, True for floats; empty if there are none."""
 
     def as_bytes(self, values: NDArray[np.float64], *, is_float: bool) -> Image:
-        """The same values, scaled to 0 to 255 and rounded. Raises BrokenImageError where one is outside of the range."""
+        """The values, scaled to 0 to 255 and rounded. Raises BrokenImageError if one is out of the range."""
         top = self.floats if is_float else self.integers
         low, high = values.min(), values.max()
         if not (low >= 0 and high <= top):
@@ -47,7 +47,7 @@ class NumberFormat:
         return (values / (top / 255)).round().astype(np.uint8)
 
     def __str__(self) -> str:
-        """The rule in words; empty where no image needs one."""
+        """The rule in words; empty if no image needs it."""
         parts = []
         if False in self.kinds:
             bits = INTEGER_RANGES[self.integers]
@@ -58,7 +58,7 @@ class NumberFormat:
 
 
 def format_of(ranges: Iterable[DeepRange]) -> NumberFormat:
-    """The narrowest usual range that holds all values; those that fit none are left to `as_bytes`."""
+    """The narrowest usual range that holds all values. Images that fit no range are ignored here and fail in `as_bytes`."""
     fitting = [r for r in ranges if r.low >= 0 and r.high <= 65535]
     integers = max((r.high for r in fitting if not r.is_float), default=65535)
     floats = max((r.high for r in fitting if r.is_float), default=1.0)
@@ -67,22 +67,22 @@ def format_of(ranges: Iterable[DeepRange]) -> NumberFormat:
 
 
 class OneFormat:
-    """Base of sources whose images may be deep: the first deep one that is read has a sample decide for all."""
+    """Base class of sources with deep images. When the first one is read, a sample of images decides the rule for all."""
 
     known_format: NumberFormat | None = None
-    """The rule, once it was needed."""
+    """The rule, once it is known; None before the first deep image is read."""
     decided_by: "OneFormat | None" = None
-    """The training images, where these are the test images: both follow one rule."""
+    """The training images, if this source has the test images: both follow one rule."""
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def deep_range(self, index: int) -> DeepRange | None:
-        """The values of the image where it is deep grey, else None. Raises BrokenImageError."""
+        """The range of the image if it is deep grey, else None. Raises BrokenImageError."""
         raise NotImplementedError
 
     def number_format(self) -> NumberFormat:
-        """The rule of all images of the source."""
+        """The rule for all images of the source, decided by a sample of them on the first call."""
         with _deciding:
             if self.decided_by is not None:
                 return self.decided_by.number_format()

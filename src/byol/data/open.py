@@ -1,4 +1,4 @@
-"""From what `--data` names to a source of images, and what a look at some of them shows."""
+"""Opening of the images that `--data` names, or that Python code gives, as a source."""
 
 import contextlib
 import glob
@@ -20,10 +20,10 @@ from byol.data.dataset import DatasetImages
 from byol.data.decode import EncodedImages, extensions
 from byol.data.file_index import CONTAINERS, FileIndex, index_files
 from byol.data.image_folder import ImageFolder, ListedImages, advice, others_left_out, unread
+from byol.data.named import NAMES, PREFIX, named_set, open_named
 from byol.data.parquet import open_parquet, parquet_classes, parquet_files
-from byol.data.public import PREFIX, PUBLIC, SAMPLE, Split, named_set, open_public
+from byol.data.public import Split
 from byol.data.remote import expand, fetch_shards, is_remote
-from byol.data.sample import open_sample
 from byol.data.source import ImageSource, whole
 from byol.data.spec import DataSpec, as_spec
 from byol.data.splits import (
@@ -54,24 +54,24 @@ def open_source(
     classes: Sequence[str] = (),
     listener: Listener = SILENT,
 ) -> ImageSource:
-    """The images that `data` names: `sample`, a public set, a folder of images, or files of other kinds.
+    """Opens the images that `data` names: a data set by name, a folder of images, or files of other kinds.
 
-    Other kinds: parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
-    saved to disk; files by a pattern with `*` or braces. `set:NAME` is a set, `./NAME` a folder. `listener` is told of what is
-    fetched or left out (of several ranks the first one's).
+    Other kinds are parquet (a file or a folder), tar (a file, a folder, an http address), .npy, a Hugging Face data set
+    saved to disk, and files by a pattern with `*` or braces. `set:NAME` is a data set, `./NAME` a folder.
 
-    `classes`: names of known classes, by which a single folder is told to be a class.
+    If a folder has parts (`data.splits`), the part for `split` is opened; its classes are numbered over all parts. Parquet
+    and tar files outside of any part are read only if the folder holds no images; otherwise they are left out.
 
-    Of a folder with parts (`data.splits`) the one that `split` asks for is taken; its classes are numbered over all parts.
-    Parquet and tar files that no split names are read where no image lies in the folder or below; else the images are,
-    and the other files are left out. What was taken is said. Raises DataError where there is nothing, or where it is not clear what the parts are.
+    `classes`: names of known classes, which let a single folder count as a class. `listener`: gets a message on each choice,
+    and on what is fetched or left out; with several ranks only that of the first. Raises DataError if there are no
+    images, or if it is not clear what the parts are.
     """
     spec = as_spec(data)
     listener = SILENT if int(os.environ.get("RANK", "0")) else listener
     source = _open(spec, split, labelled, classes, listener)
     if (spec.image_column or spec.label_column) and split == "train" and not isinstance(source, TableImages):
         raise DataError(
-            f"{source.description} is no table: --data.image-column and --data.label-column do not apply to it."
+            f"{source.description} is not a table: --data.image-column and --data.label-column do not apply to it."
         )
     source = _limited(source, spec, listener)
     tell_choices(source, labelled, listener)
@@ -79,27 +79,24 @@ def open_source(
 
 
 def _limited(source: ImageSource, spec: DataSpec, listener: Listener) -> ImageSource:
-    """The source with the limit of pixels, and without the images that an earlier check found broken."""
+    """The source with the limit of pixels per image, without the images that an earlier check found broken."""
     inner = whole(source)[0]
     if isinstance(inner, EncodedImages):
         inner.max_pixels = int(spec.max_megapixels * 1e6)
     if isinstance(inner, TarImages) and (counted := others_left_out(inner.left_out)):
-        listener.say(f"{inner.description}: left out as no images: {counted}.")
+        listener.say(f"{inner.description}: left out, not images: {counted}.")
     return _without_broken(source, user_path(spec.checked), listener) if spec.checked else source
 
 
 def tell_choices(source: ImageSource, labelled: bool, listener: Listener) -> None:
-    """Says what was decided about a source's images and, where these matter, its labels."""
+    """Tells the listener which choices were made about the images and, if `labelled`, about the labels."""
     for note in [*getattr(source, "notes", ()), *(getattr(source, "label_notes", ()) if labelled else ())]:
         listener.say(note)
 
 
 def _open(spec: DataSpec, split: Split, labelled: bool, classes: Sequence[str], listener: Listener) -> ImageSource:
-    name = named_set(spec.data)
-    if name == SAMPLE:
-        return open_sample(split)
-    if name:
-        return open_public(replace(spec, data=name), split, labelled=labelled)
+    if named_set(spec.data):
+        return open_named(spec, split, labelled=labelled)
     if is_remote(spec.data):
         return TarImages(fetch_shards(spec.data, listener=listener), f"tar {spec.data}")
     path = user_path(spec.data.removeprefix("file://"))
@@ -122,7 +119,7 @@ def _open(spec: DataSpec, split: Split, labelled: bool, classes: Sequence[str], 
 
 
 def open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
-    """The images of one part of a data set whose other parts have `classes`. Raises DataError where there are none."""
+    """Opens one part of a data set whose other parts have `classes`. Raises DataError if it holds no images."""
     return _limited(_open_part(part, spec, classes, listener), spec, listener)
 
 
@@ -132,7 +129,7 @@ def _open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: Lis
 
 
 def _part_classes(part: Part, spec: DataSpec) -> tuple[str, ...]:
-    """The classes of a part, without what only its images need; none where it cannot be read."""
+    """The classes of a part, found without reading its images; empty if the part cannot be read."""
     with contextlib.suppress(DataError):
         if part.paths[0].suffix == ".parquet" and part.paths[0].is_file():
             return parquet_classes(part.paths, spec)
@@ -141,7 +138,7 @@ def _part_classes(part: Part, spec: DataSpec) -> tuple[str, ...]:
 
 
 def unambiguous(data: str) -> str:
-    """`data` as it can be given from any folder: `set:NAME`, an address, or an absolute path."""
+    """`data` in a form that is valid from any working folder: `set:NAME`, an address, or an absolute path."""
     if not data or is_remote(data):
         return data
     name = named_set(data)
@@ -149,17 +146,16 @@ def unambiguous(data: str) -> str:
 
 
 def _open_pattern(spec: DataSpec, path: Path) -> ImageSource:
-    """The files that a pattern stands for. Raises DataError where there are none, or they are of several kinds."""
+    """Opens the files that a pattern matches. Raises DataError if there are none, or if they are of several kinds."""
     if not re.search(r"[*?\[{]", spec.data):
         raise DataError(
-            f"{spec.data!r} is no folder or file here, and no data set by name (sample, {', '.join(PUBLIC)})."
-            f"{nearest(spec.data, ('sample', *PUBLIC))}"
+            f"{spec.data!r} is not a folder or file here, and not the name of a data set ({', '.join(NAMES)}).{nearest(spec.data, NAMES)}"
         )
     files: list[Path] = []
     for pattern in expand(str(path)):
         matches = sorted(Path(match) for match in glob.glob(pattern, recursive=True))
         if not matches:
-            raise DataError(f"No file here is called {pattern}.")
+            raise DataError(f"No file matches {pattern}.")
         files += matches
     files = list(dict.fromkeys(files))
     endings = sorted({file.suffix.lower() for file in files})
@@ -167,7 +163,7 @@ def _open_pattern(spec: DataSpec, path: Path) -> ImageSource:
         if len(files) == 1:
             return _open(replace(spec, data=str(files[0])), "train", False, (), SILENT)
         raise DataError(
-            f"{spec.data} stands for {len(files)} folders and files. Name one folder, or files ({spec.data}/*)."
+            f"{spec.data} matches {len(files)} folders and files. Name one folder, or files ({spec.data}/*)."
         )
     if endings == [".npy"] and len(files) == 1:
         return _open_file(files[0], spec)
@@ -175,7 +171,7 @@ def _open_pattern(spec: DataSpec, path: Path) -> ImageSource:
         return _open_files(files, spec, spec.data)
     images = [str(file) for file in files if file.suffix.lower() in extensions()]
     if not images:
-        raise DataError(f"{spec.data} stands for {len(files)} files of no known kind ({', '.join(endings)}).")
+        raise DataError(f"{spec.data} matches {len(files)} files of no known kind ({', '.join(endings)}).")
     return _listed(images, f"{len(images)} files {spec.data}")
 
 
@@ -213,16 +209,16 @@ def _open_folder(folder: Path, spec: DataSpec, classes: Sequence[str], listener:
         raise DataError(
             f"{inner} is a saved DatasetDict without parts for training and testing. Name one of {', '.join(places)}."
         )
-    found = index_files(folder, cache_folder("folders"))
-    if found.paths:
-        _tell_left_out(folder, found, listener)
+    index = index_files(folder, cache_folder("folders"))
+    if index.paths:
+        _tell_left_out(folder, index, listener)
     elif shards := sorted(inner.glob("[!.]*.tar")):
         _tell_lone_part(inner, require_one_part(shards, inner), listener)
         return TarImages(inner)
-    elif ".parquet" in found.left_out:
+    elif ".parquet" in index.left_out:
         _tell_lone_part(folder, require_one_part(parquet_files(folder), folder), listener)
         return open_parquet(folder, spec=spec)
-    source = ImageFolder(folder, found=found, classes=classes)
+    source = ImageFolder(folder, index=index, classes=classes)
     place, inside = folder / source.classes.wrapping, source.classes.inside
     require_no_parts(source.classes.folders, place, [name for name in inside if inside[name]])
     require_no_inner_parts(inside, place)
@@ -231,37 +227,37 @@ def _open_folder(folder: Path, spec: DataSpec, classes: Sequence[str], listener:
 
 def _tell_lone_part(folder: Path, kind: Kind | None, listener: Listener) -> None:
     if kind is not None:
-        listener.say(f"{folder} holds a {kind} part alone")
+        listener.say(f"{folder} holds only a {kind} part")
 
 
-def _tell_left_out(folder: Path, found: FileIndex, listener: Listener) -> None:
-    if counted := unread(found):
-        listener.say(f"{folder} is read without its {counted}. {advice(found)}")
-    containers = [f"{found.left_out[ending]} {ending}" for ending in CONTAINERS if ending in found.left_out]
+def _tell_left_out(folder: Path, index: FileIndex, listener: Listener) -> None:
+    if counted := unread(index):
+        listener.say(f"{folder} is read without its {counted}. {advice(index)}")
+    containers = [f"{index.left_out[ending]} {ending}" for ending in CONTAINERS if ending in index.left_out]
     if containers:
         listener.say(
             f"{folder} holds images: its {' and '.join(containers)} files are left out. To read one, name the file."
         )
-    if counted := others_left_out(found.left_out):
-        listener.say(f"{folder}: left out as no images: {counted}.")
+    if counted := others_left_out(index.left_out):
+        listener.say(f"{folder}: left out, not images: {counted}.")
 
 
 def _without_broken(source: ImageSource, report: Path, listener: Listener) -> ImageSource:
-    """The images that a report of `byol check-data --out` does not call broken. Raises DataError where it is no such report."""
+    """Leaves out the images that are broken by a report of `byol check-data --out`. Raises DataError if it is not such a report."""
     try:
         broken = set(json.loads(report.read_text())["broken"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{report} is no report of byol check-data --out ({error!r}).") from error
+        raise DataError(f"{report} is not a report of byol check-data --out ({error!r}).") from error
     sound = np.flatnonzero([source.name(index) not in broken for index in range(len(source))])
     listener.say(f"{source.description}: {len(source) - len(sound)} images that {report} calls broken are left out")
     return Subset(source, sound, source.description)
 
 
 def as_source(data: Any, layout: str = "") -> ImageSource:
-    """Images from Python: an (N, H, W[, C]) uint8 array, an (N, C, H, W) uint8 tensor, a torch data set, a list of images or of
-    files, a source. `layout`: the order of the axes where type and shape leave it open.
+    """A source of images given in Python.
 
-    Raises DataError for anything else.
+    `data`: an (N, H, W[, C]) uint8 array, an (N, C, H, W) uint8 tensor, a torch data set, a list of images or of files, or a
+    source. `layout`: order of the axes, needed if type and shape leave it open. Raises DataError for anything else.
     """
     if all(hasattr(data, name) for name in ("read", "channels", "name", "description", "__len__")):
         return data
@@ -281,7 +277,7 @@ def as_source(data: Any, layout: str = "") -> ImageSource:
 
 
 def _of_paths(paths: list[Path]) -> ImageSource:
-    """A list of image files."""
+    """A source of image files. Raises DataError if one is not a file, or is a file of many images."""
     for path in paths:
         if not path.is_file():
             what = "a folder; give one folder by its name, not in a list" if path.is_dir() else "no file here"

@@ -1,11 +1,11 @@
-"""Which image comes when: a pure function of (seed, position); every epoch is a permutation of all images."""
+"""Order of the training images: a pure function of (seed, position). Every epoch is a permutation of all images."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class Order:
-    """Indices of `num_images` images in their order of use; batches run across the borders of epochs."""
+    """Indices of `num_images` images in their order of use. A batch may cross the boundary between two epochs."""
 
     def __init__(self, num_images: int, seed: int) -> None:
         self.num_images = num_images
@@ -14,7 +14,7 @@ class Order:
         self._permutation = np.empty(0, dtype=np.int64)
 
     def indices(self, start: int, count: int) -> NDArray[np.int64]:
-        """(count,) indices of the images at positions start, start + 1, ... since the beginning of training."""
+        """(count,) indices of the images at positions start, start + 1, ..., counted from the start of training."""
         parts = [np.empty(0, dtype=np.int64)]
         while count > 0:
             epoch, place = divmod(start, self.num_images)

@@ -1,4 +1,4 @@
-"""Parquet files: one, or all below a folder, partitioned (`label=cat/0.parquet`) or not."""
+"""A source that reads parquet files: one, or all below a folder, partitioned (`label=cat/0.parquet`) or not."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from byol.runtime.locks import one_at_a_time
 from byol.runtime.paths import cache_folder
 
 MEMORY_LIMIT_BYTES = 2 * 1024**3
-"""Larger sets are written once to the cache folder as Arrow, which is mapped and not read."""
+"""Largest size of the files that is read into memory. Larger sets are written to the cache folder as Arrow and mapped."""
 
 
 def open_parquet(
@@ -24,11 +24,11 @@ def open_parquet(
     description: str = "",
     spec: DataSpec = NO_DATA,
 ) -> TableImages:
-    """The rows of one parquet file, of several in one folder, or of all below a folder in the order of their paths.
+    """Opens one parquet file, several in one folder, or all below a folder in the order of their paths.
 
-    Where the folders are partitions by label and the files have no label of their own, the partition is the label.
-    Paths in the files are relative to the folder. Raises DataError where a file cannot be read, holds no images, or has
-    an image column of another type than the first.
+    If the folders are partitions by label and the files have no label column, the partition is the label. Paths in the
+    files are relative to the folder. Raises DataError if a file cannot be read, holds no images, or has an image column of
+    another type than the first file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -57,15 +57,15 @@ def open_parquet(
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """All files of a folder that are not hidden."""
-    found = [file for file in folder.rglob("*") if file.suffix.lower() == ".parquet"]
+    """Sorted parquet files below a folder, without the hidden ones."""
+    paths = [file for file in folder.rglob("*") if file.suffix.lower() == ".parquet"]
     return sorted(
-        file for file in found if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
+        file for file in paths if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
     )
 
 
 def parquet_classes(files: list[Path], spec: DataSpec) -> tuple[str, ...]:
-    """The classes of parquet files, without a look at their images. Raises DataError where a file cannot be read."""
+    """The classes of parquet files, found without reading their images. Raises DataError if a file cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -78,7 +78,7 @@ def parquet_classes(files: list[Path], spec: DataSpec) -> tuple[str, ...]:
 
 
 def read_labels(files: list[Path], folder: Path, column: str | None) -> TableLabels:
-    """The labels of all files in turn: of their column, or of the partitions by label that they lie in."""
+    """Concatenated labels of all files, from their label column or from the partitions by label that the files are in."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -95,7 +95,7 @@ def read_labels(files: list[Path], folder: Path, column: str | None) -> TableLab
 
 
 def _partitions(files: list[Path], folder: Path) -> dict[Path, str]:
-    """Value of the partition by label that each file lies in; empty where not every file does."""
+    """Value of the partition by label of each file; empty unless every file is in one."""
     values: dict[Path, str] = {}
     for file in files:
         for part in file.relative_to(folder).parts[:-1]:
@@ -106,31 +106,31 @@ def _partitions(files: list[Path], folder: Path) -> dict[Path, str]:
 
 
 def _as_arrow(files: list[Path], column: str, kind: Any, cache: Path) -> Path:
-    """The image column of all files in one Arrow file, made by row groups; made again where a parquet file changed."""
+    """Writes the image column of all files to one Arrow file, row group by row group, unless an up-to-date one exists."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     state = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    made = cache / f"{hashlib.sha256(repr((state, column, str(kind))).encode()).hexdigest()[:32]}.arrow"
-    if made.exists():
-        return made
-    temporary = made.with_suffix(f".{os.getpid()}.part")
+    arrow_file = cache / f"{hashlib.sha256(repr((state, column, str(kind))).encode()).hexdigest()[:32]}.arrow"
+    if arrow_file.exists():
+        return arrow_file
+    temporary = arrow_file.with_suffix(f".{os.getpid()}.part")
     with one_at_a_time(cache):
-        if made.exists():  # by another rank
-            return made
+        if arrow_file.exists():  # another rank has written it meanwhile
+            return arrow_file
         try:
             writer: Any = None
             for file in files:
-                opened = pq.ParquetFile(file)
-                for group in range(opened.num_row_groups):
-                    images = opened.read_row_group(group, columns=[column]).column(0)
+                parquet_file = pq.ParquetFile(file)
+                for group in range(parquet_file.num_row_groups):
+                    images = parquet_file.read_row_group(group, columns=[column]).column(0)
                     rows = pa.table({column: images if kind is None else images.cast(kind)})
                     writer = writer or pa.ipc.new_stream(str(temporary), rows.schema)
                     writer.write_table(rows)
             if writer is None:
                 raise DataError(f"{files[0].parent} has no rows.")
             writer.close()
-            os.replace(temporary, made)
+            os.replace(temporary, arrow_file)
         finally:
             temporary.unlink(missing_ok=True)
-    return made
+    return arrow_file

@@ -1,4 +1,4 @@
-"""What a look at some of the images shows, before anything is decided from it."""
+"""Statistics of a sample of the images, from which settings of a training are derived."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,46 +17,46 @@ from byol.runtime.hardware import num_cores
 PROBED_IMAGES = 256
 PROFILED_ROWS = 256
 COUNTED_HEADERS = 20_000
-"""Encoded images whose headers are read."""
+"""Largest number of encoded images whose headers are read."""
 MIN_IMAGES = 16
 NOTED_BROKEN = 0.1
-"""Fraction of broken images above which a look at the data says so."""
+"""Fraction of broken images in the sample above which the profile has a note on them."""
 FEWEST_WIDE = 64
-"""Colour of 16 bits, read by its upper 8, reaches this value, or it holds fewer bits."""
+"""Smallest maximum of the upper 8 bits of 16-bit colour. A lower maximum means that the files hold fewer bits."""
 
 
 @dataclass(frozen=True)
 class DataProfile:
-    """What a look at some of the images shows."""
+    """Statistics of a sample of the images."""
 
     channels: int
     short_side: int
-    """Median over the images looked at, in pixels."""
+    """Median short side of the sampled images, in pixels."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Standard deviation of all pixels per channel, in [0, 1]."""
     number_format: str = ""
-    """How deep grey values become 8 bits; empty where there are none."""
+    """Rule by which deep grey values become 8 bits; empty if there are no such values."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know about these images."""
+    """Notes for the user about these images."""
 
 
 @dataclass
 class _Moments:
-    """Sums over the pixels of the images read."""
+    """Sums over the pixels of the sampled images."""
 
     sums: NDArray[np.float64]
     squares: NDArray[np.float64]
     pixels: int = 0
     sides: list[int] = field(default_factory=list)
     highest: dict[int, int] = field(default_factory=dict)
-    """Largest value of each image."""
+    """Largest value by index of the image."""
 
 
 def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
-    """Counts the channels of all encoded images, or of 20,000, and reads 256; they are drawn at random where there are more.
+    """Reads the headers of up to 20,000 encoded images and the pixels of up to 256 images, sampled at random.
 
-    Raises DataError where none can be decoded or there are too few.
+    Raises DataError if no image of the sample can be decoded, or if the source has fewer than `MIN_IMAGES`.
     """
     inner, places = whole(source)
     if isinstance(inner, ImageFolder):
@@ -99,7 +99,7 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
 
 
 def format_words(source: ImageSource) -> str:
-    """How deep grey values of the source become 8 bits; empty where it has none, or they were not looked for."""
+    """Rule, in words, by which deep grey values of the source become 8 bits; empty if there are none or it is not known yet."""
     inner = whole(source)[0]
     return str(inner.known_format or "") if isinstance(inner, OneFormat) else ""
 
@@ -111,7 +111,7 @@ def _kinds(
     places: NDArray[np.int64],
     skipped: SkippedImages,
 ) -> dict[int, tuple[int, str]]:
-    """(channels, mode) of each image whose header can be read."""
+    """(channels, mode) by index of each image whose header can be read; the others go to `skipped`."""
 
     def look(index: int) -> tuple[int, str] | BrokenImageError:
         try:
@@ -123,38 +123,40 @@ def _kinds(
         except BrokenImageError as error:
             return error
 
-    found: dict[int, tuple[int, str]] = {}
+    kinds: dict[int, tuple[int, str]] = {}
     with ThreadPoolExecutor(num_cores()) as pool:
         for index, kind in zip(indices.tolist(), pool.map(look, indices.tolist()), strict=True):
             if isinstance(kind, BrokenImageError):
                 skipped.add(source, index, str(kind))
             else:
-                found[index] = kind
-    return found
+                kinds[index] = kind
+    return kinds
 
 
 def _common_channels(kinds: dict[int, tuple[int, str]]) -> int:
-    """Channels to train with: colour where grey and colour are mixed, else the most common number."""
+    """Number of channels for training: 3 if grey and colour are mixed, else the most common number."""
     counts = Counter(channels for channels, _ in kinds.values())
     return 3 if set(counts) == {1, 3} else counts.most_common(1)[0][0] if counts else 0
 
 
 def _measure(source: ImageSource, indices: list[int], channels: int, skipped: SkippedImages) -> _Moments:
-    found = _Moments(np.zeros(channels), np.zeros(channels))
+    moments = _Moments(np.zeros(channels), np.zeros(channels))
     for index in indices:
         try:
             image = source.read(index, channels)
         except BrokenImageError as error:
             skipped.add(source, index, str(error))
             continue
-        found.sides.append(min(image.shape[:2]))
-        found.highest[index] = int(image.max())
-        for start in range(0, len(image), PROFILED_ROWS):  # a large image whole would be many times its size in memory
+        moments.sides.append(min(image.shape[:2]))
+        moments.highest[index] = int(image.max())
+        for start in range(
+            0, len(image), PROFILED_ROWS
+        ):  # in blocks, since the floats of a large image take many times its size
             rows = image[start : start + PROFILED_ROWS] / 255
-            found.sums += rows.sum(axis=(0, 1))
-            found.squares += np.square(rows).sum(axis=(0, 1))
-        found.pixels += image.shape[0] * image.shape[1]
-    return found
+            moments.sums += rows.sum(axis=(0, 1))
+            moments.squares += np.square(rows).sum(axis=(0, 1))
+        moments.pixels += image.shape[0] * image.shape[1]
+    return moments
 
 
 def _kinds_note(kinds: dict[int, tuple[int, str]], channels: int, total: int) -> str:
@@ -170,14 +172,14 @@ def _kinds_note(kinds: dict[int, tuple[int, str]], channels: int, total: int) ->
 
 
 def _wide_note(kinds: dict[int, tuple[int, str]], moments: _Moments) -> str:
-    """What is lost of colour with 16 bits."""
+    """A note on the loss of bits in 16-bit colour; empty if there is no such image."""
     wide = [index for index, (_, mode) in kinds.items() if mode.endswith(";16") and mode[0] != "I"]
     if not wide:
         return ""
     highest = max((moments.highest[index] for index in wide if index in moments.highest), default=255)
     few = (
-        f", and they reach {highest} of 255 alone, so they hold fewer bits: scale them to 16 bits, or store 8"
+        f", with a maximum of only {highest} of 255, so the files hold fewer bits: scale them to 16 bits, or store 8"
         if highest < FEWEST_WIDE
         else ""
     )
-    return f"{len(wide)} images have colour of 16 bits, of which the upper 8 are read{few}"
+    return f"{len(wide)} images have 16-bit colour, of which the upper 8 bits are read{few}"

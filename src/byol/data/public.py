@@ -1,4 +1,4 @@
-"""Public data sets by name, as torchvision stores and downloads them."""
+"""Public data sets for pretraining by name, as torchvision stores and downloads them."""
 
 import contextlib
 from pathlib import Path
@@ -22,37 +22,14 @@ PUBLIC: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "imagenette": ("Imagenette", {"split": "train", "size": "160px"}, {"split": "val", "size": "160px"}),
     "imagenet": ("ImageNet", {"split": "train"}, {"split": "val"}),
 }
-"""Name -> torchvision's class, and its arguments for train and for test."""
-
-
-SAMPLE = "sample"
-PREFIX = "set:"
-"""Says that a name is that of a data set, and of no folder."""
-
-
-def named_set(data: str) -> str:
-    """The bundled or public data set that `data` names; empty where it names something else.
-
-    Raises DataError where a file or folder here has the same name, or no set has the name after PREFIX.
-    """
-    name = data.removeprefix(PREFIX)
-    if name not in (SAMPLE, *PUBLIC):
-        if data.startswith(PREFIX):
-            raise DataError(f"There is no data set {name!r}; there are {', '.join((SAMPLE, *PUBLIC))}.")
-        return ""
-    if name == data and Path(name).exists():
-        raise DataError(
-            f"{name} is the name of a data set and of {Path(name).resolve()}. Write ./{name} for what lies here, {PREFIX}{name} "
-            f"for the data set."
-        )
-    return name
+"""torchvision's class and its arguments for train and for test, by name of the data set."""
 
 
 def open_public(spec: DataSpec, split: Split, *, labelled: bool = False) -> ImageSource:
-    """A split of the data set called `spec.data` below `spec.folder`.
+    """A split of the data set called `spec.data`, one of `PUBLIC`, below `spec.folder`.
 
-    `labelled` matters for stl10 alone: its unlabelled images are the ones to pretrain on. Raises DataError where
-    the files are missing and `spec.download` is off, or where torchvision cannot download them.
+    `labelled` matters only for stl10, which has separate unlabelled images for pretraining. Raises DataError if the
+    files are missing and `spec.download` is off, or if torchvision cannot download them.
     """
     with one_at_a_time(spec.folder) if spec.download else contextlib.nullcontext():
         dataset = _dataset(spec, split, labelled)
@@ -60,12 +37,12 @@ def open_public(spec: DataSpec, split: Split, *, labelled: bool = False) -> Imag
 
 
 def _dataset(spec: DataSpec, split: Split, labelled: bool) -> Any:
-    """What torchvision reads or fetches."""
+    """The data set as torchvision opens or downloads it. Raises DataError as `open_public` does."""
     from torchvision import datasets
 
     name, root, download = spec.data, spec.folder, spec.download
-    kind, of_train, of_test = PUBLIC[name]
-    arguments = dict(of_train if split == "train" else of_test)
+    kind, train_arguments, test_arguments = PUBLIC[name]
+    arguments = dict(train_arguments if split == "train" else test_arguments)
     if name == "stl10" and split == "train" and labelled:
         arguments["split"] = "train"
     if name != "imagenet":

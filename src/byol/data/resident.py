@@ -1,4 +1,4 @@
-"""A small set of equal images as one uint8 tensor."""
+"""Small sets of images of equal size, as one uint8 tensor in memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,9 +16,9 @@ MEMORY_LIMIT_BYTES = 2 * 1024**3
 def load_resident(
     source: ImageSource, channels: int, skipped: SkippedImages, limit_bytes: int = MEMORY_LIMIT_BYTES
 ) -> tuple[Tensor, Tensor] | None:
-    """(images (M, C, H, W) uint8, their (M,) indices in the source), without the broken ones.
+    """(images (M, C, H, W) uint8, their (M,) indices in the source), without the broken images.
 
-    None where the images differ in size or take more than `limit_bytes`.
+    The result is None if the images differ in size, take more than `limit_bytes`, or are all broken.
     """
     if isinstance(source, ArrayImages) and source.pixels.shape[3] == channels:
         if source.pixels.nbytes > limit_bytes:

@@ -1,6 +1,6 @@
 """The bundled sample: 12,000 training and 2,000 test images of Fashion-MNIST, 28x28 grey, ten classes.
 
-Origin and licence stand in `sample_files/`; `tools/make_sample.py` makes it from the original files.
+Origin and licence are in `sample_files/`; `tools/make_sample.py` makes the sample from the original files.
 """
 
 from importlib import resources
@@ -25,7 +25,7 @@ CLASS_NAMES = [
 
 
 def open_sample(split: Split) -> ArrayImages:
-    """The training or the test images with their labels."""
+    """The training or test images with their labels."""
     file = resources.files("byol.data") / "sample_files" / "fashion_mnist_sample.npz"
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         pixels, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]

@@ -1,4 +1,4 @@
-"""What every kind of data is to the rest: N images by index, some with labels."""
+"""The interface of all kinds of data: N images by index, with or without labels."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -16,39 +16,39 @@ class ImageSource(Protocol):
     """N images by index. Implementations can be pickled, so that worker processes can read them."""
 
     description: str
-    """What it is and where it lies, for messages and records."""
+    """Kind and place of the images, for messages and records."""
     labels: NDArray[np.int64] | None
     """(N,) class numbers, or None."""
     class_names: list[str] | None
-    """Name of each class number, where there are names."""
+    """Name by class number, or None if the classes have no names."""
 
     def __len__(self) -> int: ...
 
     def read(self, index: int, channels: int, short_side: int = 0) -> Image:
-        """(H, W, channels) uint8. Raises BrokenImageError where the image cannot be decoded.
+        """(H, W, channels) uint8 pixels. Raises BrokenImageError if the image cannot be decoded.
 
-        With `short_side` it may be decoded smaller, with its short side at least so long (`data.decode`).
+        With `short_side`, in pixels, the image may be decoded smaller, as long as its short side is at least that (`data.decode`).
         """
         ...
 
     def name(self, index: int) -> str:
-        """Where the image comes from, e.g. a path."""
+        """Name of the image in messages and reports, e.g. its path."""
         ...
 
     def channels(self, index: int) -> int:
-        """Channels of the image as stored: 1 for grey, 3 for colour. Raises BrokenImageError."""
+        """Number of channels of the image as stored: 1 for grey, 3 for colour. Raises BrokenImageError."""
         ...
 
 
 @runtime_checkable
 class Stored(Protocol):
-    """A source that can tell whether its images are others than before."""
+    """A source whose images have content for a fingerprint, which shows whether they changed."""
 
     most_fingerprinted: int | None
-    """Images whose bytes count; None: all."""
+    """Largest number of images whose bytes enter a fingerprint; None for all."""
 
     def stored(self, index: int) -> bytes:
-        """The bytes that hold the image, or those of a large file that stand for it. Raises BrokenImageError."""
+        """The bytes of the image, or a sample of them if its file is large. Raises BrokenImageError."""
         ...
 
     def stamp(self, index: int) -> bytes:
@@ -58,51 +58,52 @@ class Stored(Protocol):
 
 @runtime_checkable
 class Sized(Protocol):
-    """A source that knows how many bytes hold an image."""
+    """A source that knows the size of each image in bytes."""
 
     def sizes(self, indices: NDArray[np.int64]) -> list[int]:
-        """Bytes of each image; -1 where it is missing."""
+        """Size of each image in bytes; -1 if it is missing."""
         ...
 
 
 @runtime_checkable
 class Part(Protocol):
-    """A source of some images of another one, which stand at `indices` there (`data.subset`)."""
+    """A source of the images of another source at `indices` (`data.subset`)."""
 
     source: ImageSource
     indices: NDArray[np.int64]
 
 
 LUMA = np.array((19595, 38470, 7471))
-"""Pillow's weights of red, green and blue in grey, in parts of 65536."""
+"""Pillow's weights of red, green and blue for grey, in units of 1/65536."""
 
 
 def with_channels(pixels: Image, channels: int) -> Image:
-    """(H, W, C) pixels as (H, W, channels): grey is repeated, colour becomes Pillow's grey. Else BrokenImageError."""
-    found = pixels.shape[2]
-    if found == channels:
+    """(H, W, C) -> (H, W, channels): grey is repeated, colour becomes Pillow's grey. Raises BrokenImageError for other numbers."""
+    stored = pixels.shape[2]
+    if stored == channels:
         return pixels
-    if found == 1:
+    if stored == 1:
         return np.repeat(pixels, channels, axis=2)
-    if (found, channels) == (3, 1):
+    if (stored, channels) == (3, 1):
         return ((pixels @ LUMA + 0x8000) >> 16).astype(np.uint8)[..., None]
-    raise BrokenImageError(f"it has {found} channels where {channels} were expected")
+    raise BrokenImageError(f"it has {stored} channels where {channels} were expected")
 
 
 FINGERPRINTED_NAMES = 1000
+"""Largest number of images whose names enter a fingerprint."""
 FINGERPRINTED_SIZES = 2**16
-"""Images whose sizes in bytes count."""
+"""Largest number of images whose sizes in bytes enter a fingerprint."""
 FINGERPRINTED_BYTES = 2**28
-"""Bytes that count, where the source does not say how many images."""
+"""Number of bytes after which no further image enters a fingerprint."""
 VERSION = "2:"
-"""Prefix of fingerprints of content. Earlier ones, of names alone, have none."""
+"""Prefix of fingerprints that include content. Fingerprints of an earlier version, of names only, have no prefix."""
 
 
 def fingerprint(source: ImageSource) -> str:
     """18 characters that change with the number of images, their names, sizes and pixels.
 
-    A random sample of the bytes counts where there are many, always the same one: some of each of a thousand files, the rows
-    of arrays and tables up to 256 MB.
+    Large sources enter by a fixed random sample: parts of about a thousand files, or up to 256 MB of the rows of arrays and
+    tables.
     """
     digest = hashlib.sha256(earlier_fingerprint(source).encode())
     order = np.random.default_rng(0).permutation(len(source))
@@ -110,33 +111,33 @@ def fingerprint(source: ImageSource) -> str:
     if isinstance(inner, Sized):
         digest.update(repr(inner.sizes(places[np.sort(order[:FINGERPRINTED_SIZES])])).encode())
     if isinstance(inner, Stored):
-        left = FINGERPRINTED_BYTES
+        remaining = FINGERPRINTED_BYTES
         for index in order[: inner.most_fingerprinted]:
             try:
                 content = inner.stored(int(places[index]))
             except BrokenImageError as error:
                 content = str(error).encode(errors="replace")
             digest.update(hashlib.sha256(content).digest())
-            left -= len(content)
-            if left < 0:
+            remaining -= len(content)
+            if remaining < 0:
                 break
     return VERSION + digest.hexdigest()[:16]
 
 
 def earlier_fingerprint(source: ImageSource) -> str:
-    """16 hexadecimal digits that change with the number of images and, of up to a thousand evenly spread, the names."""
-    chosen = np.unique(np.linspace(0, len(source) - 1, FINGERPRINTED_NAMES).astype(int))
-    names = [source.name(int(index)) for index in chosen]
+    """16 hexadecimal digits that change with the number of images and the names of up to a thousand evenly spaced ones."""
+    sample = np.unique(np.linspace(0, len(source) - 1, FINGERPRINTED_NAMES).astype(int))
+    names = [source.name(int(index)) for index in sample]
     return hashlib.sha256("\n".join([str(len(source)), *names]).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def has_fingerprint(source: ImageSource, known: str) -> bool:
-    """Whether `known`, of this version or an earlier one, is the source's; an empty one is everyone's."""
+    """Whether `known`, a fingerprint of this or an earlier version, is that of the source. An empty one fits every source."""
     return known in ("", fingerprint(source) if known.startswith(VERSION) else earlier_fingerprint(source))
 
 
 def whole(source: ImageSource) -> tuple[ImageSource, NDArray[np.int64]]:
-    """The source that `source` is a part of, and where in it each image stands."""
+    """(whole source, (N,) index in it of each image of `source`). A source that is not a part is its own whole."""
     places = np.arange(len(source))
     while isinstance(source, Part):
         source, places = source.source, source.indices[places]
@@ -145,25 +146,25 @@ def whole(source: ImageSource) -> tuple[ImageSource, NDArray[np.int64]]:
 
 @dataclass
 class SkippedImages:
-    """Images that could not be decoded: counted once each, with the reason."""
+    """Images that could not be decoded, each counted once, with the reason."""
 
     images: dict[tuple[str, int | str], tuple[str, str]] = field(default_factory=dict)
-    """(name, reason) by what is skipped: images may share a name, so the source's description and the place in it."""
+    """(name, reason) by source description and index or folder name: two images may have the same name."""
 
     def add(self, source: ImageSource, index: int, reason: str) -> None:
-        """An image; one of a part of a source is that of the whole."""
+        """Adds an image. An image of a part counts as that of the whole source."""
         name = source.name(index)
         while isinstance(source, Part):
             source, index = source.source, int(source.indices[index])
         self.images.setdefault((source.description, index), (name, reason))
 
     def add_folder(self, source: ImageSource, name: str, reason: str) -> None:
-        """A folder that cannot be looked into."""
+        """Adds a folder that cannot be read."""
         self.images.setdefault((source.description, name), (name, reason))
 
     @property
     def reasons(self) -> list[tuple[str, str]]:
-        """(name, reason) of each."""
+        """(name, reason) of each skipped image or folder."""
         return list(self.images.values())
 
     def __len__(self) -> int:

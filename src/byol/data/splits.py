@@ -1,4 +1,4 @@
-"""Which folders or files of a data set are its training part and its test part."""
+"""Training and test parts of a data set, found by the names of its folders or files."""
 
 import contextlib
 import os
@@ -20,22 +20,22 @@ KINDS: dict[Kind, str] = {
     "test": "test|testing|tst",
     "validation": "val|valid|validation|validate|dev|devel|eval|evaluation",
 }
-"""Lower-case names of a part. The test part is preferred to the validation part for testing."""
+"""Lower-case names of each part, as a regular expression. The test part is preferred to the validation part for testing."""
 FILLER = (
     *("images", "image", "imgs", "img", "data", "dataset", "set", "photos", "pictures", "pics"),
     *("split", "splits", "folder", "of", "part", "shard", "batch", "files", "full"),
 )
-"""Words that tell nothing about a part."""
+"""Words in names that say nothing about a part."""
 CONTAINERS_AND_ARRAYS = (*CONTAINERS, ".arrow", ".npy")
 MAX_NAMES = 8
-"""Names in a message."""
+"""Largest number of names in a message."""
 MAX_DEPTH = 8
-"""Folders that are looked through, one in the other."""
+"""Largest depth of nested folders that are searched for parts."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One folder, or several files."""
+    """A part of a data set: one folder, or several files."""
 
     name: str
     kind: Kind
@@ -47,12 +47,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a data set; those for testing in the order of preference."""
+    """The parts of a data set, with the test parts in the order of preference."""
 
     train: Part
     tests: list[Part]
     left_out: list[str]
-    """Names of folders beside the parts that belong to none."""
+    """Names of folders or files beside the parts that belong to no part."""
 
     @property
     def all(self) -> list[Part]:
@@ -60,10 +60,10 @@ class Parts:
 
 
 def find_parts(path: Path) -> Parts | None:
-    """The training and test parts of a folder; None where there are not both.
+    """The training and test parts of a folder; None unless there are both.
 
-    They are folders, parquet files or tar files, with names such as `train`, `Testing`, `seg_test`, `val-00000.parquet`. They
-    lie in `path`, in the one folder that it holds, or in `data` below that; or a data set's card names them.
+    Parts are folders, parquet files or tar files with names such as `train`, `Testing`, `seg_test`, `val-00000.parquet`. They
+    are in `path`, in the only folder in it, or in `data` below that; or a data set's card names them.
     """
     inner = unwrap(path)
     for folder in dict.fromkeys((path, inner)):
@@ -81,7 +81,7 @@ def find_parts(path: Path) -> Parts | None:
 
 
 def unwrap(path: Path) -> Path:
-    """The first folder below `path` that holds more than one folder, or images or other data."""
+    """The first folder, from `path` downwards, that holds more than one folder, or images or other data."""
     for _ in range(MAX_DEPTH):
         content = _list(path)
         folders = [name for name in content.folders if name.lower() not in NO_CLASSES] or content.folders
@@ -95,13 +95,13 @@ def unwrap(path: Path) -> Path:
 class _Content:
     folders: list[str] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
-    """Files of many images."""
+    """Names of files that hold many images."""
     has_data: bool = False
-    """Whether there are such files, or images."""
+    """Whether the folder holds such files, or images."""
 
 
 def _list(place: Path) -> _Content:
-    """What is in a folder, sorted; nothing where it cannot be read. Hidden entries are left out."""
+    """The sorted content of a folder without hidden entries; empty if the folder cannot be read."""
     content = _Content()
     with contextlib.suppress(OSError), os.scandir(place) as entries:
         for entry in entries:
@@ -119,30 +119,30 @@ def _list(place: Path) -> _Content:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle
+    except OSError:  # such as a link to itself
         return False
 
 
 def kind_of(name: str) -> tuple[Kind | None, str, tuple[str, ...]]:
-    """(the part that a name tells of, by which word, the other words); where it tells of two parts, the first."""
+    """(part that a name stands for, the word that says so, the other words). The first word counts if two name a part."""
     kind: Kind | None = None
-    said, others = "", list[str]()
+    part_word, others = "", list[str]()
     for word in map(str.lower, re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+", name)):
         part: Kind | None = next(
             (part for part in KINDS if re.fullmatch(f"({KINDS[part]})(set|data|images|imgs)?", word)), None
         )
         if part and kind is None:
-            kind, said = part, word
+            kind, part_word = part, word
         elif word not in FILLER:
             others.append(word)
-    return kind, said, tuple(others)
+    return kind, part_word, tuple(others)
 
 
 def _choose(entries: list[tuple[str, Path]]) -> Parts | None:
-    """The parts among named folders or files; None where they are not clear.
+    """The parts among (name, path) folders or files; None if they are not clear.
 
-    Names that differ in the part's word alone belong together; a plain `train` and `test` come first. Others are parts
-    where each kind is there once, and (of folders) nothing else is.
+    Names that differ only in the word of the part belong together; a plain `train` and `test` come first. Other names are
+    parts if each kind occurs once and, for folders, if there is nothing else.
     """
     groups: dict[tuple[Kind, tuple[str, ...]], Part] = {}
     words: dict[tuple[Kind, tuple[str, ...]], str] = {}
@@ -173,16 +173,16 @@ def _choose(entries: list[tuple[str, Path]]) -> Parts | None:
 
 
 def lone_part(names: Iterable[str]) -> Kind | None:
-    """The part that all names tell of; None where they tell of several, or one tells of none."""
+    """The part that all names stand for; None if they stand for several, or if one stands for no part."""
     kinds: set[Kind | None] = {kind_of(name)[0] for name in names}
     return kinds.pop() if len(kinds) == 1 else None
 
 
 def require_no_parts(names: Iterable[str], place: Path, suspicious: Iterable[str] = ()) -> None:
-    """Raises DataError where folders or files look like parts of a data set, though they are not read as such.
+    """Raises DataError if folders or files look like parts of a data set, though they are not read as such.
 
-    They do where all names tell of parts, and not of the same one, or where a name of those that are `suspicious` does:
-    a folder of folders that is called `train` is hardly a class.
+    They look like parts if all names stand for parts, and not for the same one, or if a `suspicious` name stands for a part:
+    a folder of folders called `train` is hardly a class.
     """
     kinds = {name: kind_of(name)[0] for name in names}
     parts = sorted(name for name, kind in kinds.items() if kind)
@@ -192,12 +192,14 @@ def require_no_parts(names: Iterable[str], place: Path, suspicious: Iterable[str
 
 
 def require_no_inner_parts(folders: Mapping[str, Collection[str]], place: Path) -> None:
-    """Raises DataError where some class folders hold parts for training and testing, and others do not.
+    """Raises DataError if some class folders hold parts for training and testing, and others do not.
 
-    `folders`: names of the folders in each class folder.
+    `folders`: names of the inner folders by class folder.
     """
     kinds = {name: {kind_of(inner)[0] for inner in inside} for name, inside in folders.items()}
-    parts = [name for name, found in kinds.items() if "train" in found and found & {"test", "validation"}]
+    parts = [
+        name for name, inner_kinds in kinds.items() if "train" in inner_kinds and inner_kinds & {"test", "validation"}
+    ]
     if 0 < len(parts) < len(folders):
         raise _unclear(place / sorted(parts)[0], folders[sorted(parts)[0]])
 
@@ -211,7 +213,7 @@ def _unclear(place: Path, names: Collection[str]) -> DataError:
 
 
 def require_one_part(files: Iterable[Path], place: Path) -> Kind | None:
-    """The part that all files of many images in a folder belong to, if any. Raises DataError where some belong to a part and others do not."""
+    """The part that all files belong to, if any. Raises DataError if some files belong to a part and others do not."""
     names = [file.relative_to(place).with_suffix("").as_posix() for file in files]
     part = lone_part(names)
     require_no_parts(names, place, () if part else names)

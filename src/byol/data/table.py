@@ -1,4 +1,4 @@
-"""Tables with an image column: bytes, or struct of bytes and path, as the Hugging Face Hub stores them, or paths."""
+"""A source that reads tables with a column of images: bytes, structs of bytes and path as on the Hugging Face Hub, or paths."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,37 +18,38 @@ PATH_COLUMNS = ("image", "img", "path", "image_path", "file", "file_name", "file
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls")
 MAX_PATH_LENGTH = 1024
 ENCODED_TEXT = ("data:", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
-"""Beginnings of images as text: a data address, and PNG, JPEG, GIF and WebP in base64."""
+"""First characters of images stored as text: a data address, and PNG, JPEG, GIF and WebP in base64."""
 
 
 @dataclass(frozen=True)
 class TableLabels:
-    """What a table's label column holds."""
+    """Labels from the label column of a table."""
 
     labels: Labels | None = None
     trouble: str = ""
-    """Why a column holds no labels that can be used."""
+    """Reason why the column holds no usable labels; empty if there is none."""
     note: str = ""
-    """What was decided about the labels, for the user."""
+    """Note for the user on how the labels were read."""
     bare: bool = False
-    """Whether they are numbers to which the file gives no names."""
+    """Whether the labels are numbers without names in the file."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table are read."""
+    """Names of the columns of a table that are read."""
 
     image: str
     label: str | None
     label_note: str = ""
-    """Which column was taken, where several could be."""
+    """Note on the choice of the label column, if several fit."""
     image_note: str = ""
+    """Note on the choice of the image column, if several fit."""
 
 
 class TableImages(EncodedImages):
-    """The rows of an Arrow column of images: bytes, structs of bytes and path, or paths that lead to files below `folder`.
+    """The rows of an Arrow column of images: bytes, structs of bytes and path, or paths of files below `folder`.
 
-    Where labels cannot be used the description says why.
+    The description gives the reason if the labels cannot be used. Raises DataError if there are no rows.
     """
 
     def __init__(self, images: Any, folder: Path, description: str, columns: Columns, labels: TableLabels) -> None:
@@ -83,7 +84,7 @@ class TableImages(EncodedImages):
             raise BrokenImageError(getattr(error, "strerror", "") or str(error)) from error
 
     def sizes(self, indices: NDArray[np.int64]) -> list[int]:
-        """Bytes of each image, or of its path; -1 where there is none."""
+        """Size in bytes of each image, or of its path; -1 if there is none. Empty if the column type has no lengths."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -97,7 +98,7 @@ class TableImages(EncodedImages):
         return lengths.to_numpy()[indices].tolist()
 
     def _path(self, index: int) -> str | None:
-        """Without a copy of the image."""
+        """Path of an image, read without copying the image; None if there is none."""
         row = self.images[index]
         fields = [field.name for field in row.type] if hasattr(row, "keys") else []
         return row["path"].as_py() if "path" in fields else None if fields else self._entry(index)[1]
@@ -110,7 +111,7 @@ class TableImages(EncodedImages):
 
 
 def plain(kind: Any) -> Any:
-    """An Arrow type without what only tells how it is stored: dictionaries, views and 64-bit offsets."""
+    """An Arrow type without details of its storage: dictionaries, views and 64-bit offsets."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
@@ -123,17 +124,17 @@ def plain(kind: Any) -> Any:
 
 
 def _views(name: str) -> tuple[Any, ...]:
-    """The view type of that name; none where pyarrow is older than it."""
+    """The view type of that name; empty if this version of pyarrow lacks it."""
     import pyarrow as pa
 
     return (getattr(pa, name)(),) if hasattr(pa, name) else ()
 
 
 def find_columns(schemas: Sequence[Any], description: str, spec: DataSpec) -> Columns:
-    """The image column of the first file, and the label column of any: those that `spec` names, or those that fit by type and name.
+    """The image column of the first file and the label column of any file, as `spec` names them or else by type and name.
 
-    Image columns are `image` or `img`, else the first that holds bytes, else strings called `path` or the like. Raises
-    DataError where there is no image column, or none of the name that `spec` gives.
+    The image column is `image` or `img`, else the first that holds bytes, else strings called `path` or similar. Raises
+    DataError if there is no image column, or no column of the name that `spec` gives.
     """
     schema, names = schemas[0], list(dict.fromkeys(name for schema in schemas for name in schema.names))
     kinds = {name: _kind(schemas, name) for name in schema.names}
@@ -143,7 +144,7 @@ def find_columns(schemas: Sequence[Any], description: str, spec: DataSpec) -> Co
     if image is None:
         raise DataError(
             f"{description} has no image column (bytes, struct of bytes and path, or strings called "
-            f"{', '.join(PATH_COLUMNS)}); it has {', '.join(kinds)}. To read another of strings, name it with --data.image-column."
+            f"{', '.join(PATH_COLUMNS)}); it has {', '.join(kinds)}. To read another column of strings, name it with --data.image-column."
         )
     if not (_holds_images(kinds[image]) or _holds_paths(kinds[image])):
         raise DataError(f"Column {image!r} of {description} holds {kinds[image]}, neither images nor paths.")
@@ -152,7 +153,7 @@ def find_columns(schemas: Sequence[Any], description: str, spec: DataSpec) -> Co
 
 
 def _kind(schemas: Sequence[Any], column: str) -> Any:
-    """The type of a column in the first file that has values in it."""
+    """Type of a column in the first file in which it has values."""
     import pyarrow as pa
 
     kinds = [schema.field(column).type for schema in schemas if column in schema.names]
@@ -162,7 +163,7 @@ def _kind(schemas: Sequence[Any], column: str) -> Any:
 def _choose(
     what: str, fit: list[str], first: tuple[str, ...], named: str, names: list[str], description: str
 ) -> tuple[str | None, str]:
-    """(column, a note where several fit). Raises DataError where the named one is not there."""
+    """(column, a note if several fit). Raises DataError if the table lacks the named column."""
     option = f"--data.{what}-column"
     if named:
         if named not in names:
@@ -191,20 +192,20 @@ def _holds_paths(kind: Any) -> bool:
 
 
 def _require_paths(images: Any, column: str, description: str) -> None:
-    """Raises DataError where strings are images as text, not paths."""
+    """Raises DataError if strings are images as text instead of paths."""
     if not _holds_paths(images.type):
         return
     text = next((row.as_py() for row in images if row.is_valid), "")
     if len(text) > MAX_PATH_LENGTH or text.startswith(ENCODED_TEXT):
         raise DataError(
-            f"Column {column!r} of {description} holds images as text (base64?), where bytes or paths are read. Decode them to bytes."
+            f"Column {column!r} of {description} holds images as text (base64?), but only bytes and paths are read. Decode them to bytes."
         )
 
 
 def same_kind(schemas: Sequence[tuple[Path, Any]], column: str) -> Any:
-    """The type to which all files' image columns can be cast; None where all are alike.
+    """The type to which the image columns of all files can be cast; None if all have the same type.
 
-    Raises DataError where a file lacks the column, or holds another type than the first.
+    Raises DataError if a file lacks the column, or holds another type than the first file.
     """
     import pyarrow as pa
 
@@ -224,22 +225,22 @@ def same_kind(schemas: Sequence[tuple[Path, Any]], column: str) -> Any:
 
 
 def shard_labels(shards: Iterable[tuple[Path, Any]], name: str) -> TableLabels:
-    """The labels of all files of a table in turn, each by its own class names.
+    """Concatenated labels of all files of a table, joined by class name.
 
-    `shards`: each file with a table that holds its label column, called `name`, if it has one.
+    `shards`: each file with a table that holds its label column, called `name`, if the file has one.
     """
     parts: list[tuple[Path, Labels, bool]] = []
     notes: dict[str, None] = {}
     for file, table in shards:
         if name not in table.schema.names:
-            return TableLabels(trouble=f"{file} has no column {name!r}, others of its files do")
+            return TableLabels(trouble=f"{file} has no column {name!r}, but other files have it")
         if not len(table.column(name)):
             continue
-        found = _labels(table.column(name), table.schema, name)
-        if found.labels is None:
-            return TableLabels(trouble=found.trouble + (f", in {file}" if parts else ""))
-        notes |= {found.note: None} if found.note else {}
-        parts.append((file, found.labels, found.bare))
+        shard = _labels(table.column(name), table.schema, name)
+        if shard.labels is None:
+            return TableLabels(trouble=shard.trouble + (f", in {file}" if parts else ""))
+        notes |= {shard.note: None} if shard.note else {}
+        parts.append((file, shard.labels, shard.bare))
     if not parts:
         return TableLabels()
     bare = next((file for file, _, bare in parts if bare), None)
@@ -250,7 +251,7 @@ def shard_labels(shards: Iterable[tuple[Path, Any]], name: str) -> TableLabels:
 
 
 def _labels(column: Any, schema: Any, name: str) -> TableLabels:
-    """The labels of one file."""
+    """Labels of one file, from its label column."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -273,13 +274,13 @@ def _labels(column: Any, schema: Any, name: str) -> TableLabels:
         numbers = values.astype(np.int64)
     if wrong := int(((numbers != values) | (numbers < 0)).sum()):
         return TableLabels(
-            trouble=f"{wrong} rows of its column {name!r} are no whole numbers from 0: number the classes so"
+            trouble=f"{wrong} rows of its column {name!r} are not whole numbers of 0 or more: number the classes from 0"
         )
     return _numbered(numbers, _class_names(schema, name), name)
 
 
 def _numbered(numbers: Any, names: list[str] | None, column: str) -> TableLabels:
-    """Labels from whole numbers, and the names that the file gives to them, if it does."""
+    """Labels from whole numbers, with the class names of the file if it has any."""
     if bare := names is None:
         classes, places = np.unique(numbers, return_inverse=True)
         labels = Labels.of(places.astype(np.int64), [str(number) for number in classes.tolist()])

@@ -1,6 +1,6 @@
-"""Tar files of images, as WebDataset lays them out: `KEY.jpg` and, where there are labels, `KEY.cls` beside it.
+"""A source that reads tar files in WebDataset's layout: `KEY.jpg` and, for labels, `KEY.cls` beside it.
 
-The headers are read once; afterwards an image is read from its place in the tar, so that any order costs the same.
+The headers are read once. Images are then read from their places in the tar, so that every order is equally fast.
 """
 
 import os
@@ -19,14 +19,14 @@ from byol.errors import BrokenImageError, DataError
 MAX_LABEL_BYTES = 64
 LABEL = ".cls"
 LINK, MASK = "link", "further image of a sample (x.mask.png beside x.png)"
-"""Kinds of what is left out, beside endings."""
+"""Kinds of left-out files that are not told by their ending."""
 
 
 class TarImages(EncodedImages):
-    """The images of one tar file, of several, or of all in a folder in the order of their names. Nothing is unpacked.
+    """Images of one tar file, of several, or of all in a folder in the order of their names. Nothing is unpacked.
 
-    Labels are integers or names in `.cls` files, where every image has one. Raises DataError where a tar cannot be
-    read or no image is found.
+    Labels are integers or names in `.cls` files; there are none unless every image has one. Raises DataError if a tar
+    cannot be read or holds no image.
     """
 
     def __init__(self, path: Path | list[Path], description: str = "") -> None:
@@ -39,7 +39,9 @@ class TarImages(EncodedImages):
         for number, file in enumerate(self.files):
             _read_headers(file, number, names, places, labels, self.left_out)
         if not names:
-            raise DataError(f"{self.description} holds no image (JPEG, PNG, WebP, TIFF and what else Pillow reads).")
+            raise DataError(
+                f"{self.description} holds no image (JPEG, PNG, WebP, TIFF or another format that Pillow reads)."
+            )
         self.names = names
         self.places = np.asarray(places, np.int64)
         self.labels, self.class_names, self.label_notes = None, None, []
@@ -48,8 +50,8 @@ class TarImages(EncodedImages):
         )
         if not missing:
             spelled, numbers = np.unique(np.asarray(labels), return_inverse=True)
-            found = Labels.of(numbers.astype(np.int64), spelled.tolist())
-            self.labels, self.class_names = found.codes, list(found.names)
+            known_labels = Labels.of(numbers.astype(np.int64), spelled.tolist())
+            self.labels, self.class_names = known_labels.codes, list(known_labels.names)
             self.label_notes = [note] if (note := several_spellings(spelled.tolist())) else []
 
     def __len__(self) -> int:
@@ -59,7 +61,7 @@ class TarImages(EncodedImages):
         return f"{self.files[self.places[index, 0]].name}/{self.names[index]}"
 
     def sizes(self, indices: NDArray[np.int64]) -> list[int]:
-        """Bytes of each image."""
+        """Size of each image in bytes."""
         return self.places[indices, 2].tolist()
 
     def content(self, index: int) -> bytes:
@@ -113,15 +115,17 @@ def _read_headers(
 
 
 def _require_end(file: Path, offset: int) -> None:
-    """tarfile takes a header that it cannot read for the end, and nothing after the end's zeros for more. Raises ReadError."""
+    """Raises ReadError unless the tar ends at `offset`. tarfile stops silently at a damaged header or between joined tars."""
     with file.open("rb") as stream:
         stream.seek(offset)
         block = stream.read(tarfile.BLOCKSIZE)
         ends = not block.strip(b"\0")
         while block and not block.strip(b"\0"):
             block = stream.read(tarfile.BLOCKSIZE)
-    if block and (not ends or _is_header(block)):  # other leavings of a writer behind the end do not matter
-        raise tarfile.ReadError(f"damaged, or several in one, at byte {offset}; make it again, or cut it there")
+    if block and (not ends or _is_header(block)):  # other bytes behind the end are harmless
+        raise tarfile.ReadError(
+            f"it is damaged, or several tars are joined, at byte {offset}; make it again, or cut it there"
+        )
 
 
 def _is_header(block: bytes) -> bool:
@@ -133,18 +137,18 @@ def _is_header(block: bytes) -> bool:
 
 
 def _leave_parts_out(names: list[str], places: list[tuple[int, int, int]], first: int) -> None:
-    """Of `0001.jpg` and `0001.seg.png`, which WebDataset takes for parts of one sample, the first is the image."""
+    """Removes further images of a sample: WebDataset takes `0001.jpg` and `0001.seg.png` as one sample, whose image is the first."""
     whole = {key for key in (_key(name) for name in names[first:]) if key}
-    kept = [i for i in range(first, len(names)) if _key(names[i]) or _sample(names[i]) not in whole]
-    names[first:], places[first:] = [names[i] for i in kept], [places[i] for i in kept]
+    indices = [i for i in range(first, len(names)) if _key(names[i]) or _sample(names[i]) not in whole]
+    names[first:], places[first:] = [names[i] for i in indices], [places[i] for i in indices]
 
 
 def _sample(name: str) -> str:
-    """Up to the first dot of the file's own name."""
+    """Key of the sample that a file belongs to: its path up to the first dot of the file name."""
     folder, own = os.path.split(name)
     return f"{folder}/{own.partition('.')[0]}"
 
 
 def _key(name: str) -> str:
-    """The same where there is no further dot before the ending; else empty."""
+    """Key of a file whose name has no further dot before the ending; empty for other files."""
     return _sample(name) if os.path.basename(name).count(".") == 1 else ""

@@ -1,4 +1,4 @@
-"""Labelled data sets as torchvision stores and downloads them, with their published parts."""
+"""Labelled data sets in their published parts, as torchvision stores and downloads them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from byol.errors import DataError
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set's parts."""
+    """The parts of a labelled data set."""
 
     train: ImageSource
-    """With the validation images."""
+    """Training images, including the validation images."""
     test: ImageSource
     validation: NDArray[np.int64] | None = None
-    """Indices in `train` of the published validation part, where there is one."""
+    """Indices in `train` of the published validation part; None if there is none."""
     label_sets: tuple[NDArray[np.int8], NDArray[np.int8]] | None = None
-    """(N, C) of train and test where an image has several labels: 1, -1, or 0 where it is too difficult to tell."""
+    """(N, C) labels of train and test if an image has several: 1 yes, -1 no, 0 too difficult to tell. None for one label per image."""
 
 
 def open_torchvision(spec: DataSpec, seed: int = 0) -> Splits:
-    """The parts of one of `TORCHVISION_SETS` below `spec.folder`; `seed` draws those that are not published.
+    """Opens the parts of one of `TORCHVISION_SETS` below `spec.folder`. `seed` draws the parts that are not published.
 
-    Raises DataError where the files are missing and `spec.download` is off, or where torchvision cannot download them.
+    Raises DataError if the files are missing and `spec.download` is off, or if torchvision cannot download them.
     """
     name, root, download = spec.data, spec.folder, spec.download
     try:
@@ -58,7 +58,7 @@ def _cifar(name: str) -> Callable[[Path, bool, int], Splits]:
 def _by_split(
     kind: str, train: tuple[str, ...], files: str = "_image_files", **settings: Any
 ) -> Callable[[Path, bool, int], Splits]:
-    """torchvision's class `kind`, whose split `test` is the test part; two splits in `train` are train and validation."""
+    """Opener of torchvision's class `kind`. Its split `test` is the test part; two splits in `train` are train and validation."""
 
     def opened(root: Path, download: bool, seed: int) -> Splits:
         from torchvision import datasets
@@ -85,34 +85,38 @@ def _cars(root: Path, download: bool, seed: int) -> Splits:
     from torchvision import datasets
 
     def part(split: str) -> ListedImages:
-        found: Any = datasets.StanfordCars(str(root), split=split, download=download)
-        paths = [Path(file).relative_to(root).as_posix() for file, _ in found._samples]
-        return ListedImages(root, paths, [n for _, n in found._samples], list(found.classes), f"StanfordCars {split}")
+        dataset: Any = datasets.StanfordCars(str(root), split=split, download=download)
+        paths = [Path(file).relative_to(root).as_posix() for file, _ in dataset._samples]
+        return ListedImages(
+            root, paths, [n for _, n in dataset._samples], list(dataset.classes), f"StanfordCars {split}"
+        )
 
     return Splits(part("train"), part("test"))
 
 
 def _caltech(root: Path, download: bool, seed: int) -> Splits:
-    """30 images of each class to train on, the rest to test on; without the background class, which torchvision drops."""
+    """Draws 30 training images per class; the rest are test images. torchvision drops the background class."""
     from torchvision import datasets
 
-    found: Any = datasets.Caltech101(str(root), download=download)
+    dataset: Any = datasets.Caltech101(str(root), download=download)
     folder = "caltech101/101_ObjectCategories"
-    paths = [f"{folder}/{found.categories[y]}/image_{i:04d}.jpg" for y, i in zip(found.y, found.index, strict=True)]
-    everything = ListedImages(root, paths, found.y, list(found.categories), "Caltech101")
-    train = per_class(np.asarray(found.y), 30, seed)
+    paths = [
+        f"{folder}/{dataset.categories[y]}/image_{i:04d}.jpg" for y, i in zip(dataset.y, dataset.index, strict=True)
+    ]
+    everything = ListedImages(root, paths, dataset.y, list(dataset.categories), "Caltech101")
+    train = per_class(np.asarray(dataset.y), 30, seed)
     test = np.setdiff1d(np.arange(len(paths)), train)
     return Splits(Subset(everything, train, "Caltech101, 30 per class"), Subset(everything, test, "Caltech101, the rest"))  # fmt: skip
 
 
 def _voc(root: Path, download: bool, seed: int) -> Splits:
-    """Which of 20 kinds of object are in a picture, by VOC2007's own lists of images for each kind."""
+    """Opens VOC2007 with a label for each of 20 kinds of object, from its lists of images per kind."""
     from torchvision import datasets
 
     parts = {}
     for split in ("train", "val", "test"):
-        found: Any = datasets.VOCDetection(str(root), year="2007", image_set=split, download=download)
-        files = [Path(file) for file in found.images]
+        dataset: Any = datasets.VOCDetection(str(root), year="2007", image_set=split, download=download)
+        files = [Path(file) for file in dataset.images]
         lists = files[0].parent.parent / "ImageSets" / "Main"
         names = sorted(file.name.removesuffix(f"_{split}.txt") for file in lists.glob(f"*_{split}.txt"))
         columns = [_voc_list(lists / f"{name}_{split}.txt") for name in names]
@@ -120,8 +124,10 @@ def _voc(root: Path, download: bool, seed: int) -> Splits:
         parts[split] = ([file.relative_to(root).as_posix() for file in files], sets, names)
     (train, train_sets, names), (validation, validation_sets, _) = parts["train"], parts["val"]
     test, test_sets, _ = parts["test"]
+    trainval = ListedImages(root, train + validation, None, names, "VOC2007 trainval")
+    trainval.unlabelled = "its images have several classes each, which only byol transfer reads"
     return Splits(
-        ListedImages(root, train + validation, None, names, "VOC2007 trainval"),
+        trainval,
         ListedImages(root, test, None, names, "VOC2007 test"),
         np.arange(len(train), len(train) + len(validation)),
         (np.concatenate((train_sets, validation_sets)), test_sets),

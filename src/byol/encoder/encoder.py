@@ -64,16 +64,16 @@ class Encoder(nn.Module):
         """
         if not isinstance(images, Tensor) or images.ndim != 4:
             shape = getattr(images, "shape", None)
-            found = type(images).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
+            actual = type(images).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
             raise EncoderError(
-                f"An encoder takes a tensor of images, (N, C, H, W), uint8 or float in [0, 1]; found {found}. byol.embed "
+                f"An encoder takes a tensor of images, (N, C, H, W), uint8 or float in [0, 1]; found {actual}. byol.embed "
                 "reads folders and files."
             )
         self._require_images(images.shape)
         return self.encode_preprocessed(self.preprocess(images))
 
     def _require_images(self, shape: tuple[int, ...]) -> None:
-        """Raises EncoderError where a tensor of this shape holds no images with the encoder's channels."""
+        """Raises EncoderError unless a tensor of this shape holds images with the encoder's number of channels."""
         _, channels, height, width = shape
         wanted = self.description.in_channels
         if channels != wanted:

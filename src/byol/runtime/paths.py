@@ -1,4 +1,4 @@
-"""Paths that users give, and the folder of what is kept between runs."""
+"""Paths given by the user, and the cache folder that is shared between runs."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from byol.errors import RunError
 
 
 def user_path(text: str | Path) -> Path:
-    """The path with `~` expanded. Raises RunError where there is no such home folder."""
+    """The path with `~` expanded. Raises RunError if there is no such home folder."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -18,7 +18,7 @@ def user_path(text: str | Path) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """~/.cache/byol/`name`; without a home folder, a folder of this user among the temporary files."""
+    """Path ~/.cache/byol/`name`; if there is no home folder, a path in a temporary folder of this user."""
     try:
         return Path.home() / ".cache" / "byol" / name
     except RuntimeError:
@@ -27,7 +27,7 @@ def cache_folder(name: str) -> Path:
 
 @cache
 def _temporary_home() -> Path:
-    """A folder that nobody else can write to: compiled code is loaded from it."""
+    """Temporary folder that no other user can write to, since compiled code is loaded from it."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"byol-{user}"
     try:
@@ -41,9 +41,9 @@ def _temporary_home() -> Path:
 
 
 def require_outside(out: Path, data: str) -> None:
-    """Raises RunError where `out` lies in the folder `data`, which would hold other images from then on."""
+    """Raises RunError if `out` is in the folder `data`, because its images would be read as data later."""
     folder = user_path(data) if data else None
     if folder is not None and folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise RunError(
-            f"{out} lies in the folder of the images, {folder}, where it would be taken for data later. Choose another --out."
+            f"{out} is in the folder of the images, {folder}, where it would be read as data later. Choose another --out."
         )

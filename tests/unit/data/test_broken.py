@@ -101,7 +101,7 @@ def test_findings_of_check_data_are_kept_and_used(few_left: ImageFolder, tmp_pat
     assert "57 images that" in said[-1]
     for content in ("{}", "junk", json.dumps({"broken": 3})):
         (tmp_path / "report.json").write_text(content)
-        with pytest.raises(DataError, match="no report of byol check-data --out"):
+        with pytest.raises(DataError, match="not a report of byol check-data --out"):
             open_source(spec)
 
 

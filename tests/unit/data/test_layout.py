@@ -135,7 +135,7 @@ def test_other_numbers_than_bytes_are_refused_with_what_makes_bytes(images: Any,
         (lambda a: (3, a), "int, not an image"),
         (lambda a: "a.png", "str, not an image"),
         (lambda a: {"pixels": a.tolist()}, "dict of pixels"),
-        (lambda a: a[0, 0], "no picture"),
+        (lambda a: a[0, 0], "not a picture"),
     ],
 )
 def test_items_that_are_not_clear_are_broken_with_the_reason(give: Callable[[np.ndarray], Any], said: str) -> None:

@@ -67,7 +67,7 @@ def test_everything_left_out_is_counted_and_said(tmp_path: Path) -> None:
     counted = "1 .json file, 2 .txt files, 1 hidden file, 1 file without an ending and 2 pipe, socket or device"
     assert said == [
         f"{tmp_path} is read without its 1 .heic file. Install pillow-heif for HEIC (pip install 'byol[heic]'); convert others to JPEG.",
-        f"{tmp_path}: left out as no images: {counted}.",
+        f"{tmp_path}: left out, not images: {counted}.",
     ]
     assert any(counted in line for line in check_data(source).lines())
 
@@ -143,7 +143,7 @@ def test_very_deep_folders_end_in_a_sentence(tmp_path: Path) -> None:
     os.close(here)
     found = index_files(tmp_path, None)
     assert list(found.paths) == ["a.png"]
-    assert list(found.unreadable.values()) == ["more than 100 folders deep, so it is not looked into"]
+    assert list(found.unreadable.values()) == ["more than 100 folders deep, so it is not read"]
 
 
 def test_pipe_is_never_waited_for(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_pipe_is_never_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     os.mkfifo(tmp_path / "a.png")
     for look in (lambda: source.read(0, 3), lambda: source.channels(0)):
-        with pytest.raises(BrokenImageError, match="no regular file"):
+        with pytest.raises(BrokenImageError, match="not a regular file"):
             look()
 
 
@@ -168,8 +168,8 @@ def test_shards_and_patterns_of_files_are_read_by_braces_and_stars(
     assert len(open_source("p-{001..002}.tar")) == 2
     assert len(open_source(f"file://{tmp_path}/p-000.tar")) == 1
     for data, said in (
-        ("p-{000..004}.tar", r"No file here is called .*p-003\.tar"),
-        ("q-*.tar", "No file here"),
+        ("p-{000..004}.tar", r"No file matches .*p-003\.tar"),
+        ("q-*.tar", "No file matches"),
         ("p-{x}.tar", "not a range"),
     ):
         with pytest.raises(DataError, match=said):

@@ -102,7 +102,8 @@ def test_colour_of_16_bits_that_is_nearly_black_is_said(tmp_path: Path) -> None:
         (tmp_path / f"{i}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
     notes = profile(ImageFolder(tmp_path), SkippedImages()).notes
     assert any(
-        "20 images have colour of 16 bits, of which the upper 8 are read, and they reach 15 of 255" in n for n in notes
+        "20 images have 16-bit colour, of which the upper 8 bits are read, with a maximum of only 15 of 255" in n
+        for n in notes
     )
 
 

@@ -184,12 +184,12 @@ def test_folders_around_the_classes_are_looked_through_and_said(tmp_path: Path, 
     assert named(source) == [source.name(i).split("/")[-2] for i in range(8)]
     assert source.name(0).startswith(f"{around}/ant")  # as before: names are what a run's fingerprint holds
     assert any(line.endswith(f"the classes are the folders in {around}/") for line in said)
-    assert (around == "train") == any(line.endswith("holds a train part alone") for line in said)
+    assert (around == "train") == any(line.endswith("holds only a train part") for line in said)
 
 
 def test_single_class_folder_is_no_folder_around_classes(tmp_path: Path) -> None:
     as_folder(tmp_path / "d", rows(["ant"]))
-    with pytest.raises(DataError, match=r"has no labels \(ant alone of its folders holds images\)"):
+    with pytest.raises(DataError, match=r"has no labels \(of its folders only ant holds images\)"):
         labelled_splits(str(tmp_path / "d"))
 
 
@@ -227,7 +227,7 @@ def test_card_of_a_data_set_names_its_parts(carded: Path) -> None:
 
 def test_card_of_several_configurations_without_a_default_is_refused(carded: Path) -> None:
     (carded / "README.md").write_text(CARD.replace("  default: true\n", ""))
-    with pytest.raises(DataError, match=r"2 configurations \(small, large\), none as the default"):
+    with pytest.raises(DataError, match=r"2 configurations \(small, large\), and none is the default"):
         open_source(carded)
 
 
@@ -266,7 +266,7 @@ def test_saved_dict_of_data_sets(tmp_path: Path) -> None:
     (tmp_path / "one" / "dataset_dict.json").write_text('{"splits": ["train"]}')
     said: list[str] = []
     assert len(open_source(tmp_path / "one", listener=Listener(say=said.append))) == 8
-    assert said == [f"{tmp_path / 'one'} holds a train part alone"]
+    assert said == [f"{tmp_path / 'one'} holds only a train part"]
     for split in ("here", "there"):
         saved(tmp_path / "odd" / split, CLASSES)
     (tmp_path / "odd" / "dataset_dict.json").write_text("{}")

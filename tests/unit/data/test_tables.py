@@ -157,7 +157,7 @@ def test_columns_that_are_not_there_or_hold_no_images_are_refused(tmp_path: Path
             open_source(spec)
     with pytest.raises(DataError, match=r"Column 'kind' of .* holds int64, neither images nor paths"):
         open_source(DataSpec(path, image_column="kind"))
-    with pytest.raises(DataError, match="is no table"):
+    with pytest.raises(DataError, match="is not a table"):
         open_source(DataSpec(str(photos), label_column="kind"))
 
 
