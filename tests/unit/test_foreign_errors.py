@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import nn
 
+import byol
 from byol.cli.main import main, parse
 from byol.data.arrays import ArrayImages
 from byol.encoder.encoder import Encoder, EncoderDescription
@@ -19,7 +20,7 @@ from byol.errors import ByolError, ConfigError, DataError, EncoderError
 from byol.evaluate.protocols.options import SemiOptions
 from byol.evaluate.protocols.semi import labelled_part
 from byol.nets.encoder import create_encoder, find_num_features
-from tests.conftest import picture
+from tests.conftest import SMALL, picture
 
 
 class Gives(nn.Module):
@@ -164,3 +165,21 @@ def test_lists_in_any_encoding_are_read_or_refused_in_a_sentence(content: bytes,
     readable = content.startswith(b"\xff\xfe")  # one image, by UTF-16
     with pytest.raises(DataError, match="are of one class" if readable else "are no image of"):
         labelled_part(source, options, 0)
+
+
+class HeadsInTraining(nn.Module):
+    """An encoder that gives a tuple in train mode alone, as GoogLeNet with its auxiliary heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        vectors = self.layer(images.mean(dim=(2, 3)))
+        return (vectors, vectors) if self.training else vectors
+
+
+def test_encoder_that_gives_more_in_training_is_one_sentence(tmp_path: Path) -> None:
+    pictures = np.stack([picture(number, 24, 24) for number in range(16)])
+    with pytest.raises(EncoderError, match="gives tuple in train mode, not a tensor"):
+        byol.pretrain(pictures, out=tmp_path / "run", encoder=HeadsInTraining(), overrides=SMALL, say=lambda line: None)

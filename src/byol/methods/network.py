@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from byol.errors import EncoderError
 from byol.methods.losses import at_least_float32
 
 Branch = Literal["online", "target"]
@@ -48,8 +49,17 @@ class Network(nn.Module):
         self.projector = projector
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, S, S) -> representation y (N, F) and projection z (N, D)."""
+        """(N, C, S, S) -> representation y (N, F) and projection z (N, D).
+
+        Raises EncoderError if the encoder gives something other than a tensor, as some do in train mode alone.
+        """
         representation = self.encoder(images)
+        if not isinstance(representation, Tensor):
+            mode = "train" if self.training else "eval"
+            raise EncoderError(
+                f"The encoder {type(self.encoder).__name__} gives {type(representation).__name__} in {mode} mode, not a "
+                "tensor. Wrap it in a module that returns the one tensor of vectors, (N, D)."
+            )
         return representation, self.projector(representation)
 
 
