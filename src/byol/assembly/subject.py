@@ -68,6 +68,10 @@ def trained_images(
     if spec.data:
         return open_source(spec, listener=listener)
     folder = run_of(name)
+    if not (folder.exists() or name in WITHOUT_WEIGHTS or name.startswith(TIMM)):
+        raise RunError(
+            f"There is no folder {folder}. Name a run directory, an encoder folder, or {TIMM}MODEL:pretrained."
+        )
     trained_on = TrainedRun.open(folder).data if (folder / "run.json").exists() else DataSpec("")
     if not trained_on.data:
         raise DataError(f"{name} does not record which images it was trained on. Give them with --data.")

@@ -225,7 +225,7 @@ class Config:
     method: MethodConfig = MethodConfig()
     """Settings of the method."""
     asymmetry: AsymmetryConfig = AsymmetryConfig()
-    """Different treatment of source and target."""
+    """Different treatment of source (online branch) and target (EMA branch)."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Settings of the optimizer."""
 

@@ -43,7 +43,7 @@ def measure_encodings(views: Tensor) -> dict[str, float]:
 
 
 def measure_step(projection: Tensor, target: Tensor) -> dict[str, float]:
-    """Measures beside the collapse watch, of (N, D) online projections of one view and target projections of the other.
+    """Measures logged in training beside those of the collapse check, from (N, D) online projections of one view and target projections of the other.
 
     They are logged during training; `measure_encodings` has those that need more than two views. Empty if a projection
     is not finite.

@@ -147,6 +147,6 @@ class Log:
 
 
 def pixels(areas: Sequence[int], first_step: int, last_step: int, total_steps: int) -> int:
-    """Cost of the steps [first_step, last_step): the sum of their view areas in pixels, one area per stage of equal length."""
+    """Sum of the view areas, in pixels, of the steps [first_step, last_step): their cost. Stages have equal lengths."""
     parts = zip(areas, bounds(len(areas), total_steps), strict=True)
     return sum(area * max(0, min(last, last_step) - max(first, first_step)) for area, (first, last) in parts)

@@ -33,7 +33,8 @@ CONTRASTIVE = {
 }
 """SimCLR as in `tonight`, which is ahead of BYOL early on; two more views of half the side (MultiCrop) per image."""
 MEASURED = (
-    "on photos nothing; 5,000 CIFAR-10 images, 20 passes of the smallest size of --minutes: kNN 52.0, linear 56.3 on the test "
+    "20 minutes of --minutes 20 on two cores: 5,000 photos of Imagenette kNN 73.5, linear 77.5, 3,667 of flowers 74.5, 78.7 "
+    "(a held-out fifth, 1 seed); 5,000 CIFAR-10 images, 20 passes of the smallest size of --minutes: kNN 52.0, linear 56.3 on the test "
     "images; 2,000 images, 50 passes: 50.3, 54.1; 10 passes on from ImageNet weights (EfficientNet-Lite0): 5,000 images linear "
     "66.2 to 72.7, 2,000 63.2 to 65.4 (3 seeds; docs/results.md)"
 )

@@ -131,7 +131,7 @@ def _paper(variant: Variant) -> str:
 
 
 def _collapses(outcomes: list[Mapping[str, Any]]) -> str:
-    """Number of collapsed seeds among those that did not diverge."""
+    """Number of seeds whose run collapsed, without those that diverged."""
     collapsed = [has_collapsed(outcome) for outcome in outcomes if "collapse" in outcome]
     return f"{sum(collapsed)} of {len(collapsed)}" if collapsed else ""
 
