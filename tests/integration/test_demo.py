@@ -13,7 +13,7 @@ from byol.assembly.settings import Asked
 from byol.cli.main import main
 from byol.commands import demo as demo_module
 from byol.commands.pretrain import Request
-from byol.data import open as data_open
+from byol.data import named as data_open
 from byol.data.arrays import ArrayImages
 from byol.data.profile import profile
 from byol.data.public import Split

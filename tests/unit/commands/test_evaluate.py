@@ -163,7 +163,7 @@ def test_unknown_names_and_the_same_images_twice_are_refused(encoder: Path, colo
     with pytest.raises(ConfigError, match="There is no network 'Target'; there are online, target"):
         evaluate(encoder, str(colours), "knn", network="Target")  # pyright: ignore[reportArgumentType]
     train = str(colours / "train")
-    with pytest.raises(DataError, match="Training and test images are the same"):
+    with pytest.raises(DataError, match="Training and test images are both"):
         evaluate(encoder, train, "knn", test_data=f"{train}/")
 
 
