@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from byol.cli.main import COMMANDS, Recipes, main
+from byol.cli.main import COMMANDS, main
+from byol.cli.pretrain import Recipes
 from tests.conftest import encoded, picture
 from tests.processes import Command
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from byol.cli.options import DataPlace, Device, Place
+from byol.cli.options import Commands, DataPlace, Device, Place
 from byol.errors import ByolError
 from byol.evaluate.protocols.options import (
     PROTOCOLS,
@@ -203,3 +203,10 @@ def run_transfer(options: Transfer) -> int:
         if row.record and row.record.get("caution"):  # earlier versions recorded none
             print(f"  {row.name}: {row.record['caution']}")
     return 1 if any(row.failure for row in rows) else 0
+
+
+COMMANDS: Commands = {
+    "evaluate": (Evaluate, run_evaluate),
+    "transfer": (Transfer, run_transfer),
+    "embed": (Embed, run_embed),
+}

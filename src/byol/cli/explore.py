@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from byol.cli.options import DataPlace, Device, Place
+from byol.cli.options import Commands, DataPlace, Device, Place
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,8 @@ def run_explore(options: Explore) -> int:
 
     serve(library, options.port, ready)
     return 0
+
+
+COMMANDS: Commands = {
+    "explore": (Explore, run_explore),
+}

@@ -5,6 +5,8 @@ from typing import Literal
 
 import tyro
 
+from byol.cli.options import Commands
+
 
 @dataclass(frozen=True)
 class Export:
@@ -82,3 +84,10 @@ def run_import_timm(options: ImportTimm) -> int:
     print(f"{d.name}, {d.num_features} features, written to {options.out}")
     print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.init {options.out}")
     return 0
+
+
+COMMANDS: Commands = {
+    "export": (Export, run_export),
+    "import-deepmind": (ImportDeepmind, run_import_deepmind),
+    "import-timm": (ImportTimm, run_import_timm),
+}

@@ -5,28 +5,14 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import tyro
 
+from byol.cli import evaluate, explore, export, prepare, pretrain, report, study
 from byol.cli.completion import Completion, script
-from byol.cli.evaluate import (
-    Embed,
-    Evaluate,
-    Transfer,
-    run_embed,
-    run_evaluate,
-    run_transfer,
-)
-from byol.cli.explore import Explore, run_explore
-from byol.cli.export import Export, ImportDeepmind, ImportTimm, run_export, run_import_deepmind, run_import_timm
-from byol.cli.options import USAGE_ERROR
-from byol.cli.prepare import CheckData, Doctor, Preview, run_check_data, run_doctor, run_preview
-from byol.cli.pretrain import Demo, Pretrain, Recipes, run_demo, run_pretrain, run_recipes
-from byol.cli.report import Diagnose, Report, run_diagnose, run_report
-from byol.cli.study import RunStudy, run_study
+from byol.cli.options import USAGE_ERROR, Commands
 from byol.config import settings_on_command_line
 from byol.errors import ByolError, ConfigError, nearest
 from byol.recipes import recipe
@@ -131,18 +117,19 @@ def _run(arguments: list[str]) -> int:
 def parse(name: str, arguments: list[str]) -> Any:
     """The options of the command `name`. Exits with a message if they cannot be parsed, and after `--help`."""
     kind, _ = COMMANDS[name]
-    if kind in (Pretrain, Preview, Doctor):
+    if kind in (pretrain.Pretrain, prepare.Preview, prepare.Doctor):
         if arguments and not arguments[0].startswith("-"):
             print(f"byol: {name} needs an option for its images: --data {arguments[0]}", file=sys.stderr)
             sys.exit(USAGE_ERROR)
         default = kind(
-            config=recipe(_chosen_recipe(arguments)).config, **({"data": tyro.MISSING} if kind is Preview else {})
+            config=recipe(_chosen_recipe(arguments)).config,
+            **({"data": tyro.MISSING} if kind is prepare.Preview else {}),
         )
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments, default=default)
     else:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
     _require_numbers(options)
-    if kind in (Pretrain, Demo, Doctor, Preview):
+    if kind in (pretrain.Pretrain, pretrain.Demo, prepare.Doctor, prepare.Preview):
         options = replace(options, given=settings_on_command_line(arguments))
     return options
 
@@ -180,22 +167,13 @@ def run_completion(options: Completion) -> int:
     return 0
 
 
-COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
-    "demo": (Demo, run_demo),
-    "pretrain": (Pretrain, run_pretrain),
-    "evaluate": (Evaluate, run_evaluate),
-    "transfer": (Transfer, run_transfer),
-    "diagnose": (Diagnose, run_diagnose),
-    "embed": (Embed, run_embed),
-    "export": (Export, run_export),
-    "import-deepmind": (ImportDeepmind, run_import_deepmind),
-    "import-timm": (ImportTimm, run_import_timm),
-    "explore": (Explore, run_explore),
-    "report": (Report, run_report),
-    "preview": (Preview, run_preview),
-    "doctor": (Doctor, run_doctor),
-    "check-data": (CheckData, run_check_data),
-    "study": (RunStudy, run_study),
-    "recipes": (Recipes, run_recipes),
+COMMANDS: Commands = {
+    **pretrain.COMMANDS,
+    **evaluate.COMMANDS,
+    **report.COMMANDS,
+    **explore.COMMANDS,
+    **export.COMMANDS,
+    **prepare.COMMANDS,
+    **study.COMMANDS,
     "completion": (Completion, run_completion),
 }

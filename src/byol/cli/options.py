@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -47,3 +48,5 @@ Place = Annotated[DataPlace, tyro.conf.arg(name="")]
 Device = Annotated[
     str, tyro.conf.arg(help="Torch device, such as cuda:1. auto: cuda if available, else mps, else cpu.")
 ]
+Commands = dict[str, tuple[type, Callable[[Any], int]]]
+"""Options and function of each command, by its word on the command line."""

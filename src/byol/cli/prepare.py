@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from byol.cli.options import DataPlace, Place
+from byol.cli.options import Commands, DataPlace, Place
 from byol.config import Config
 from byol.recipes import recipe
 from byol.runtime.listener import Listener
@@ -119,3 +119,10 @@ def run_check_data(options: CheckData) -> int:
     encoding = sys.stdout.encoding or "utf-8"
     print("\n".join(report.lines()).encode(encoding, "replace").decode(encoding))
     return 0
+
+
+COMMANDS: Commands = {
+    "check-data": (CheckData, run_check_data),
+    "preview": (Preview, run_preview),
+    "doctor": (Doctor, run_doctor),
+}

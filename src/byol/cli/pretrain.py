@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from byol.cli.options import USAGE_ERROR, DataPlace, Place
+from byol.cli.options import USAGE_ERROR, Commands, DataPlace, Place
 from byol.config import Config, changed_settings, pick
 from byol.errors import ByolError
 from byol.recipes import RECIPES, recipe
@@ -155,3 +155,10 @@ def run_recipes(options: Recipes) -> int:
         entry = recipe(name)
         print(f"{name}\n  source    {entry.source}\n  expected  {entry.expected}\n  measured  {entry.measured}")
     return 0
+
+
+COMMANDS: Commands = {
+    "demo": (Demo, run_demo),
+    "pretrain": (Pretrain, run_pretrain),
+    "recipes": (Recipes, run_recipes),
+}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import tyro
 
-from byol.cli.options import DataPlace, Device, Place
+from byol.cli.options import Commands, DataPlace, Device, Place
 
 
 @dataclass(frozen=True)
@@ -94,3 +94,9 @@ def run_diagnose(options: Diagnose) -> int:
     print(diagnosis.verdict)
     print(f"  written to {write_diagnosis(options.run, diagnosis)}")
     return 0
+
+
+COMMANDS: Commands = {
+    "report": (Report, run_report),
+    "diagnose": (Diagnose, run_diagnose),
+}

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from byol.cli.options import DataPlace, Place
+from byol.cli.options import Commands, DataPlace, Place
 from byol.errors import ConfigError
 from byol.runtime.listener import Listener
 from byol.studies import STUDIES
@@ -69,3 +69,8 @@ def run_study(options: RunStudy) -> int:
     console.table(*table(result))
     print("\n".join(lines(result)))
     return 0
+
+
+COMMANDS: Commands = {
+    "study": (RunStudy, run_study),
+}
