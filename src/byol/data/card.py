@@ -42,7 +42,7 @@ def _configurations(folder: Path) -> dict[str, Named]:
                 for path in _matching(folder / str(entry.get("data_dir") or ""), str(pattern))
                 if path.resolve().is_relative_to(folder.resolve())
             ]
-        except (AttributeError, KeyError, TypeError, ValueError, NotImplementedError):
+        except (AttributeError, KeyError, TypeError, ValueError, NotImplementedError):  # pathlib: an absolute pattern
             continue
     return configurations
 

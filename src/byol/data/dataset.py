@@ -53,7 +53,7 @@ class DatasetImages(OneFormat):
         return {name: value for name, value in vars(self).items() if name != "lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, lock=threading.Lock())
+        vars(self).update(state, lock=threading.Lock())
 
     def __len__(self) -> int:
         return len(self.dataset)

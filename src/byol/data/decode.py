@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -62,9 +63,9 @@ class EncodedImages(OneFormat):
         """Attributes that were set after the source was opened, for its copy in a worker process."""
         return {n: getattr(self, n) for n in ("max_pixels", "known_format", "decided_by")}
 
+    @abstractmethod
     def content(self, index: int) -> bytes:
         """The bytes of the file. Raises BrokenImageError if it cannot be read."""
-        raise NotImplementedError
 
     def stream(self, index: int) -> BinaryIO:
         """The opened file, from which the header alone can be read. Raises BrokenImageError."""

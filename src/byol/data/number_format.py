@@ -1,6 +1,7 @@
 """Scaling of grey values of more than 8 bits to bytes, by one rule for a whole data set, never one per picture."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ def format_of(ranges: Iterable[DeepRange]) -> NumberFormat:
     return NumberFormat(min(top for top in INTEGER_RANGES if top >= integers), 1.0 if floats <= 1 else 255.0, kinds)
 
 
-class OneFormat:
+class OneFormat(ABC):
     """Base class of sources with deep images. When the first one is read, a sample of images decides the rule for all."""
 
     known_format: NumberFormat | None = None
@@ -74,12 +75,12 @@ class OneFormat:
     decided_by: "OneFormat | None" = None
     """The training images, if this source has the test images: both follow one rule."""
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
+    @abstractmethod
     def deep_range(self, index: int) -> DeepRange | None:
         """The range of the image if it is deep grey, else None. Raises BrokenImageError."""
-        raise NotImplementedError
 
     def number_format(self) -> NumberFormat:
         """The rule for all images of the source, decided by a sample of them on the first call."""

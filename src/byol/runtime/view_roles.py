@@ -49,7 +49,7 @@ class Roles(Generic[Kind]):
         return Roles(**{field.name: tuple(map(change, getattr(self, field.name))) for field in fields(self)})
 
     def swapped(self) -> "Roles[Kind]":
-        """The same views with the roles of views 1 and 2 exchanged."""
+        """Roles with views 1 and 2 exchanged."""
         return Roles(self.sources2, self.sources1, self.targets2, self.targets1, self.small)
 
 
