@@ -40,11 +40,13 @@ def embed(
     path = user_path(out)
     check_format(path)
     require_outside(path, as_spec(data).data)
-    chosen, listener = choose_device(device), Listener(say, show)
+    torch_device, listener = choose_device(device), Listener(say, show)
     source = open_source(with_trained_columns(str(run), data), split, labelled=True, listener=listener)
-    encoder = open_subject(str(user_path(run)), source).encoder.to(chosen)
+    encoder = open_subject(str(user_path(run)), source).encoder.to(torch_device)
     skipped = SkippedImages()
-    features = extract(encoder, source, encoder.description.in_channels, chosen, skipped=skipped, listener=listener)
+    features = extract(
+        encoder, source, encoder.description.in_channels, torch_device, skipped=skipped, listener=listener
+    )
     write_embedding(path, features, source)
     return len(features.vectors), skipped.reasons
 

@@ -46,17 +46,18 @@ def write_description(folder: Path, description: EncoderDescription) -> None:
 
 def read_description(folder: str | Path) -> EncoderDescription:
     """Reads `encoder.json` in `folder`. Raises RunError if it is missing or damaged."""
-    if Path(folder).is_file():
+    folder = user_path(folder)
+    if folder.is_file():
         raise RunError(
             f"{folder} is a file, not the folder of an encoder. `byol import-timm NAME --weights FILE --out FOLDER` makes one "
             "from a file of timm's weights."
         )
     try:
-        content = json.loads((Path(folder) / DESCRIPTION).read_text())
+        content = json.loads((folder / DESCRIPTION).read_text())
         content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
         return EncoderDescription(**content)
     except FileNotFoundError:
-        inside = sorted(path.parent.name for path in Path(folder).glob(f"*/{DESCRIPTION}"))
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
         if inside:
             reason = f"it holds runs; give one of them, {inside[0]} for example"
         elif Path(folder).exists():

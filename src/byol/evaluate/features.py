@@ -87,9 +87,9 @@ def extract(
     if not indices:
         name, reason = next(iter(broken.reasons), ("", "it is empty"))
         raise DataError(f"No image of {source.description} can be decoded; {name}: {reason}.")
-    chosen = torch.tensor(indices).sort().values
-    labels = None if source.labels is None else torch.from_numpy(source.labels)[chosen]
-    return Features(vectors if len(chosen) == len(source) else vectors[chosen], labels, chosen)
+    places = torch.tensor(indices).sort().values
+    labels = None if source.labels is None else torch.from_numpy(source.labels)[places]
+    return Features(vectors if len(places) == len(source) else vectors[places], labels, places)
 
 
 def _encoded(

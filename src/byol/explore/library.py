@@ -71,8 +71,8 @@ class Library:
 
     def __post_init__(self) -> None:
         slow = len(self) <= MOST_FOR_SLOW_MAPS
-        found = maps(self.unit, spectrum(self.unit)[1], slow=slow, listener=self.listener)
-        self.plane = {name: np.round(points.T, 4).tolist() for name, points in found.items()}
+        points_by_map = maps(self.unit, spectrum(self.unit)[1], slow=slow, listener=self.listener)
+        self.plane = {name: np.round(points.T, 4).tolist() for name, points in points_by_map.items()}
         self.regroup(min(12, max(1, len(self.indices) // 8)))
 
     def __len__(self) -> int:
@@ -106,11 +106,11 @@ class Library:
                 self._closest = nearest(self.unit, self.unit, min(NEAREST_OF_EACH + 1, len(self)))
         cosine, place = self._closest
         first = torch.arange(len(self))[:, None].expand_as(place)
-        found = (first != place) & (cosine >= least)
-        order = cosine[found].argsort(descending=True, stable=True)[: 2 * most]
+        is_pair = (first != place) & (cosine >= least)
+        order = cosine[is_pair].argsort(descending=True, stable=True)[: 2 * most]
         pairs: dict[tuple[int, int], float] = {}  # each pair may occur twice, once from each side
         for one, other, similarity in zip(
-            first[found][order].tolist(), place[found][order].tolist(), cosine[found][order].tolist(), strict=True
+            first[is_pair][order].tolist(), place[is_pair][order].tolist(), cosine[is_pair][order].tolist(), strict=True
         ):
             pairs.setdefault((min(one, other), max(one, other)), similarity)
         return [(a, b, similarity, self._same_pixels(a, b)) for (a, b), similarity in list(pairs.items())[:most]]
@@ -126,12 +126,12 @@ class Library:
 
     def clusters(self) -> list[dict[str, Any]]:
         """Number, name, size and the images nearest to the centre, for each cluster that is not empty."""
-        found = []
+        described = []
         for number, centre in enumerate(self._centres):
             inside = (self.cluster == number).nonzero()[:, 0]
             if len(inside):
                 nearest_first = inside[(self.unit[inside] @ centre).argsort(descending=True)]
-                found.append(
+                described.append(
                     {
                         "number": number,
                         "name": self.names_of_clusters.get(number, ""),
@@ -139,7 +139,7 @@ class Library:
                         "shown": nearest_first[:SHOWN_OF_CLUSTER].tolist(),
                     }
                 )
-        return found
+        return described
 
     def members(self, number: int) -> list[int]:
         """Images of the cluster `number`."""
@@ -228,9 +228,9 @@ def open_library(
     if len(indices) < 2:
         raise DataError(f"Only {len(indices)} image of {source.description} can be read; exploring needs two at least.")
     listener.say(f"drawing the map of {len(indices):,} images")
-    found = torch.from_numpy(vectors[is_known])
-    mean = found.mean(dim=0)
-    unit = functional.normalize(found - mean, dim=1)
+    known = torch.from_numpy(vectors[is_known])
+    mean = known.mean(dim=0)
+    unit = functional.normalize(known - mean, dim=1)
     return Library(source, encoder, device, indices, mean, unit, out, listener=listener), skipped
 
 

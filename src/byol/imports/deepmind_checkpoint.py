@@ -40,12 +40,12 @@ class DeepMindCheckpoint:
 
     def everything(self) -> dict[str, Tensor]:
         """All tensors under the names of `byol.methods.byol.BYOL`; the target's unused heads start with `target_`."""
-        found = {}
+        renamed = {}
         for network, tensors in self.networks.items():
             for name, tensor in tensors.items():
                 inner = name.startswith(("encoder.", "projector."))
-                found[f"{network}.{name}" if inner else name if network == "online" else f"target_{name}"] = tensor
-        return found
+                renamed[f"{network}.{name}" if inner else name if network == "online" else f"target_{name}"] = tensor
+        return renamed
 
 
 def read_checkpoint(path: Path) -> DeepMindCheckpoint:
@@ -91,18 +91,18 @@ def resnet_settings(encoder: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
 
 
 def _network(params: dict[str, dict[str, Array]], averages: dict[str, dict[str, Array]]) -> dict[str, Tensor]:
-    found = {}
+    state = {}
     for module, arrays in params.items():
         for name, array in arrays.items():
-            found[f"{our_module(module)}.{KINDS[name]}"] = _tensor(array, module, is_weight=name == "w")
+            state[f"{our_module(module)}.{KINDS[name]}"] = _tensor(array, module, is_weight=name == "w")
     for module, arrays in averages.items():
         owner, _, kind = module.rpartition("/~/")
         kind = {"mean_ema": "mean", "var_ema": "var"}[kind]
         place = our_module(owner)
-        found[f"{place}.running_{kind}"] = _tensor(arrays["average"], module)
-        found[f"{place}.hidden_{kind}"] = _tensor(arrays["hidden"], module)
-        found[f"{place}.num_batches_tracked"] = torch.tensor(int(_value(arrays["counter"], module)))
-    return found
+        state[f"{place}.running_{kind}"] = _tensor(arrays["average"], module)
+        state[f"{place}.hidden_{kind}"] = _tensor(arrays["hidden"], module)
+        state[f"{place}.num_batches_tracked"] = torch.tensor(int(_value(arrays["counter"], module)))
+    return state
 
 
 def our_module(module: str) -> str:

@@ -216,10 +216,10 @@ class _Reader:
     def _name(self, module: Any, name: Any) -> Name:
         if len(_typed(module, str)) + len(_typed(name, str)) > 200:
             raise _RefusedError("it refers to something by a name of more than 200 characters")
-        found = Name(module.replace("numpy._core", "numpy.core"), name)
-        if str(found) not in self.names and not _of_jax(found):
-            raise _RefusedError(f"it refers to {_short(found)}, which is no array, number, text or plain container")
-        return found
+        path = Name(module.replace("numpy._core", "numpy.core"), name)
+        if str(path) not in self.names and not _of_jax(path):
+            raise _RefusedError(f"it refers to {_short(path)}, which is no array, number, text or plain container")
+        return path
 
     def _make(self, kind: Any, arguments: Any) -> Any:
         arguments = _typed(arguments, tuple)

@@ -73,13 +73,13 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about the pickle protocol of a foreign file
-            found = load_state_dict(str(file), weights_only=True)
+            tensors = load_state_dict(str(file), weights_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         cause = type(error).__name__ if isinstance(error, KeyError) else (str(error).splitlines() or ["?"])[0]
         raise CheckpointError(f"{file} is no file of weights ({cause}). It takes .safetensors, .pth or .pt.") from error
-    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise CheckpointError(f"{file} holds something other than named tensors.")
-    return found
+    return tensors
 
 
 def _classifier(model: str) -> tuple[str, ...]:

@@ -45,13 +45,13 @@ def describe_groups(modules: Iterable[tuple[str, nn.Module]], *, decay_all: bool
 
 def _without_decay(module: nn.Module) -> set[int]:
     """Identities of the parameters that the networks in `module` name in timm's `no_weight_decay()`."""
-    found: set[int] = set()
+    identities: set[int] = set()
     for part in module.modules():
         names = getattr(part, "no_weight_decay", None)
         if callable(names):
             listed = set(names())  # pyright: ignore[reportArgumentType]
-            found |= {id(parameter) for name, parameter in part.named_parameters() if name in listed}
-    return found
+            identities |= {id(parameter) for name, parameter in part.named_parameters() if name in listed}
+    return identities
 
 
 def _is_vector(name: str, parameter: Parameter) -> bool:
@@ -81,8 +81,8 @@ def create_optimizer(
     groups = []
     for prefix in (None, *(rates or {})):
         for parameters, decay, adapt in ((weights, weight_decay, True), (excluded, rest_decay, False)):
-            chosen = [p for n, p in parameters.items() if _prefix(n, rates or {}) == prefix]
-            group: dict[str, Any] = {"params": chosen, "weight_decay": decay}
+            of_group = [p for n, p in parameters.items() if _prefix(n, rates or {}) == prefix]
+            group: dict[str, Any] = {"params": of_group, "weight_decay": decay}
             if prefix is not None:
                 group["rate_multiplier"] = (rates or {})[prefix]
             if name == "lars":

@@ -1,5 +1,6 @@
 """Random data sets: the same images, classes and order whichever container holds them."""
 
+import io
 import json
 import tempfile
 import unicodedata
@@ -9,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from byol.data.labelled import labelled_splits
+from byol.data.open import as_source, open_source
 from byol.data.source import ImageSource
+from byol.data.spec import DataSpec
 from tests.unit.data.test_labels import Rows, as_folder, as_tar, of_class, rows
 
 PLAIN = st.text("abé文Z09 -_().", min_size=1, max_size=6)
@@ -96,3 +101,72 @@ def test_data_sets_are_the_same_in_every_container(
     assert found[0][0][0] == found[0][1][0] == names
     for (_, images), given_rows in zip(found[1], (train, test), strict=True):
         assert [label for label, _ in images] == [names.index(name) for _, name in given_rows]
+
+
+DEEP = st.sampled_from([8, 10, 12, 14, 16])
+SIDES = st.integers(8, 20)
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def sources_of(folder: Path, images: list[np.ndarray]) -> dict[str, ImageSource]:
+    """The same (H, W, C) images in every container of files."""
+    rows = [(as_png(pixels), "a") for pixels in images]
+    (folder / "flat").mkdir()
+    for number, (image, _) in enumerate(rows):
+        (folder / "flat" / f"{number:03d}.png").write_bytes(image)
+    pq.write_table(pa.table({"image": [image for image, _ in rows]}), folder / "images.parquet")
+    as_tar(folder / "images.tar", rows)
+    files = sorted((folder / "flat").iterdir())
+    return {
+        "folder": open_source(folder / "flat"),
+        "pattern": open_source(f"{folder}/flat/*.png"),
+        "list of files": as_source([str(file) for file in files]),
+        "parquet": open_source(folder / "images.parquet"),
+        "tar": open_source(folder / "images.tar"),
+    }
+
+
+def pixels_of(source: ImageSource, channels: int) -> list[bytes]:
+    return [source.read(index, channels).tobytes() for index in range(len(source))]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 6), SIDES, SIDES, st.sampled_from([1, 3]))
+def test_pixels_are_the_same_in_every_container_and_layout(
+    seed: int, count: int, height: int, width: int, channels: int
+) -> None:
+    images = np.random.default_rng(seed).integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+    first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "last.npy", images)
+        np.save(folder / "first.npy", first)
+        sources = sources_of(folder, list(images)) | {
+            "array": as_source(images, "NHWC"),
+            "array with channels first": as_source(first, "NCHW"),
+            "tensor": as_source(torch.from_numpy(first)),
+            "list of arrays": as_source(list(images)),
+            "npy": open_source(DataSpec(str(folder / "last.npy"), layout="NHWC")),
+            "npy with channels first": open_source(DataSpec(str(folder / "first.npy"), layout="NCHW")),
+        }
+        wanted = [pixels.tobytes() for pixels in images]
+        assert {kind for kind, source in sources.items() if pixels_of(source, channels) != wanted} == set()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 6), SIDES, DEEP)
+def test_deep_grey_is_scaled_alike_in_every_container(seed: int, count: int, side: int, bits: int) -> None:
+    """The largest value is in some image, so that all containers have to find the same bits; a dark image follows the rule of all."""
+    top = 2**bits - 1
+    values = np.random.default_rng(seed).integers(0, top, (count, side, side, 1), endpoint=True).astype(np.uint16)
+    values[-1, 0, 0] = top
+    values[0] //= 16
+    with tempfile.TemporaryDirectory() as name:
+        sources = sources_of(Path(name), list(values))
+        wanted = [(pixels.astype(float) * 255 / top).round().astype(np.uint8).tobytes() for pixels in values]
+        assert {kind for kind, source in sources.items() if pixels_of(source, 1) != wanted} == set()

@@ -14,6 +14,7 @@ from byol.evaluate.metrics import top_5, top_k
 from byol.evaluate.protocols import training
 from byol.evaluate.protocols.options import SemiOptions
 from byol.evaluate.protocols.protocol import TRAINING_IMAGES, Job, Outcome
+from byol.runtime.paths import user_path
 
 RATES = {"paper": (0.01, 0.02, 0.05, 0.1, 0.005), "default": (0.02, 0.1, 0.5), "smoke": (0.05,)}
 EPOCHS = {"paper": (30, 50), "default": (10,), "smoke": (1,)}
@@ -49,10 +50,10 @@ def semi(job: Job) -> Outcome:
         return job.untrained(job.seed) if options.from_scratch else job.trainable()
 
     best, classifier, tried = training.search(job, start, labelled, validation, cells)
-    found = training.scores(job, classifier, job.test)
-    labels = labels_of(found)
+    predictions = training.scores(job, classifier, job.test)
+    labels = labels_of(predictions)
     return Outcome(
-        metrics={"top-1": top_k(found.vectors, labels, 1), **top_5(found.vectors, labels)},
+        metrics={"top-1": top_k(predictions.vectors, labels, 1), **top_5(predictions.vectors, labels)},
         settings={
             "labelled_images": len(labelled),
             "labels": _words(options),
@@ -86,16 +87,16 @@ def _with_validation(job: Job, labelled: Subset) -> tuple[Subset, Subset]:
         share = min(share, limit / 5 / len(indices))
     labels = job.train.labels[indices]
     if all_labelled:
-        kept, out = (indices[part] for part in held_out(labels, share, job.seed))
-        labelled = Subset(job.train, kept, labelled.description)
+        trained_on, held = (indices[part] for part in held_out(labels, share, job.seed))
+        labelled = Subset(job.train, trained_on, labelled.description)
     else:
-        out = indices[share_of_each(labels, share, job.seed)]
-    if not len(out):
+        held = indices[share_of_each(labels, share, job.seed)]
+    if not len(held):
         raise DataError(
             f"{job.train.description} has one image of each class, all of them labelled, so that none is left to choose the "
             f"rate on. Give at least two images of a class."
         )
-    return labelled, Subset(job.train, out, f"{job.train.description}, {len(out)} for validation")
+    return labelled, Subset(job.train, held, f"{job.train.description}, {len(held)} for validation")
 
 
 def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subset:
@@ -107,19 +108,19 @@ def labelled_part(source: ImageSource, options: SemiOptions, seed: int) -> Subse
     labels = source.labels
     assert labels is not None
     if options.subset:
-        chosen = _named(source, Path(options.subset))
+        indices = _named(source, user_path(options.subset))
     elif options.per_class < 0:
         raise ConfigError(f"semi.per_class must be 0 (semi.fraction instead) or more; found {options.per_class}.")
     elif options.per_class:
-        chosen = per_class(labels, options.per_class, seed)
+        indices = per_class(labels, options.per_class, seed)
     else:
         if not 0 < options.fraction <= 1:
             raise ConfigError(f"semi.fraction must be above 0 and at most 1; found {options.fraction:g}.")
-        chosen = share_of_each(labels, options.fraction, seed)
-    found = Subset(source, chosen, f"{source.description}, {len(chosen)} labelled")
-    if len(np.unique(labels[chosen])) < 2:
-        raise DataError(f"The {len(chosen)} labelled images are of one class; fine-tuning needs at least two.")
-    return found
+        indices = share_of_each(labels, options.fraction, seed)
+    part = Subset(source, indices, f"{source.description}, {len(indices)} labelled")
+    if len(np.unique(labels[indices])) < 2:
+        raise DataError(f"The {len(indices)} labelled images are of one class; fine-tuning needs at least two.")
+    return part
 
 
 def _named(source: ImageSource, file: Path) -> np.ndarray:
