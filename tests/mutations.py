@@ -73,7 +73,7 @@ MUTATIONS = [
     Mutation("fused norm drops the mean's gradient", "nets/compiled/fused_norm.cpp", "(along * mean[c] - sums[c] / count)", "(along * mean[c])", FUSED_NORM),
     Mutation("fused norm counts wrongly", "nets/compiled/fused_norm.cpp", "sums[channels + c] / rows - average * average", "sums[channels + c] / rows", FUSED_NORM),
     Mutation("fused norm eats NaN", "nets/compiled/fused_norm.cpp", "(value > 0) | (value != value)", "value > 0", FUSED_NORM),
-    Mutation("fused norm truncates bf16", "nets/compiled/matrix_conv.cpp", "0x7fffu + ((bits >> 16) & 1u)", "0u", FUSED_NORM),
+    Mutation("fused norm truncates bf16", "nets/compiled/maps.h", "0x7fffu + ((bits >> 16) & 1u)", "0u", FUSED_NORM),
     Mutation("fused norm keeps no averages", "nets/compiled/fused_norm.py", "        self._update_averages(mean, var, count)\n", "", FUSED_NORM),
     Mutation("fused norm gives no residual gradient", "nets/compiled/fused_norm.py", "return to_input, to_residual, to_weight, to_bias", "return to_input, None, to_weight, to_bias", FUSED_NORM),
     Mutation("fused norm adds in the order in which threads end", "nets/compiled/fused_norm.cpp", "#pragma omp for ordered schedule(static, 1)\n        for (int thread = 0; thread < omp_get_num_threads(); ++thread) {\n#pragma omp ordered", "        {\n#pragma omp critical", FUSED_NORM),
