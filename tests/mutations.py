@@ -244,7 +244,7 @@ MUTATIONS = [
     Mutation("timm preprocessing", "export/writers.py", '"mean": list(description.mean)', '"mean": [0.5, 0.5, 0.5]', EXPORT),
     Mutation("kernel turned", "imports/deepmind_checkpoint.py", "(3, 2, 0, 1)", "(3, 2, 1, 0)", CHECKPOINTS),
     Mutation("hidden for average", "imports/deepmind_checkpoint.py", 'arrays["average"]', 'arrays["hidden"]', CHECKPOINTS),
-    Mutation("any name", "imports/foreign_pickle.py", "if str(found) not in self.names and not _of_jax(found):", "if False:", PICKLES),
+    Mutation("any name", "imports/foreign_pickle.py", "if str(path) not in self.names and not _of_jax(path):", "if False:", PICKLES),
     Mutation("any length", "imports/foreign_pickle.py", "if count > left:", "if False:", PICKLES),
     Mutation("copies without end", "imports/foreign_pickle.py", "if self.spent > self.size:", "if False:", PICKLES),
     Mutation("fortran order", "imports/foreign_pickle.py", 'order="F" if fortran else "C"', 'order="C"', PICKLES),
