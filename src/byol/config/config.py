@@ -198,6 +198,8 @@ class Config:
     """Use the channels-last memory layout for images and convolutions."""
     workers: int = -1
     """Number of processes that decode images. -1: one per core minus one, at most 8. Small data sets of equal images are decoded once and kept in memory instead."""
+    threads: int = 0
+    """Number of CPU threads that train. 0: the fastest number, measured during the training, since fewer are faster beside other busy processes. Results of different numbers differ by rounding."""
     log_interval_steps: int = 10
     """Steps between two lines in metrics.jsonl. The loss is checked for non-finite values as often."""
     collapse_interval_steps: int = 50
@@ -236,6 +238,7 @@ RUN_SETTINGS = frozenset(
         "kernels",
         "channels_last",
         "workers",
+        "threads",
         "log_interval_steps",
         "collapse_interval_steps",
         "online_probe_epochs",

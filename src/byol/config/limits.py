@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MOST_VIEW_SIZE = 4096
 """Largest `views.size` in pixels. A larger value is probably a typing error, and a batch would not fit into memory."""
+MOST_THREADS = 1024
+"""Largest `threads`. A larger value is probably a typing error."""
 MOST_OF_VIEW = {"hue": 0.5, "crop_aspect": inf, "blur_sigma": inf}
 """Largest value of a view's setting, where it is not 1."""
 
@@ -34,6 +36,7 @@ def validate(config: "Config") -> None:
     )
     _require(c.seed >= 0, "seed", c.seed, "0 or more")
     _require(c.workers >= -1, "workers", c.workers, "-1 or more")
+    _require(0 <= c.threads <= MOST_THREADS, "threads", c.threads, f"within [0, {MOST_THREADS}]")
     _require(c.log_interval_steps >= 1, "log_interval_steps", c.log_interval_steps, "at least 1")
     _require(c.collapse_interval_steps >= 1, "collapse_interval_steps", c.collapse_interval_steps, "at least 1")
     _require(

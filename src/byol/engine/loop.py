@@ -28,6 +28,7 @@ from byol.runtime import checkpoint
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.runtime.stopping import StopRequest
+from byol.runtime.threads import tuned_threads
 from byol.views.views import Views
 
 COLLAPSED_CHECKS_BEFORE_STOPPING = 3
@@ -86,9 +87,11 @@ class Loop:
         state, settings = self.state, self.settings
         saved_at, stopped_by, result = time.monotonic(), 0, None
         batches = self._batches()
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+        forked = torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+        with forked, tuned_threads(self.device, self._fixed_threads, self.listener) as tuner:
             while not (self._is_finished or stopped_by or self._is_stopped_by_collapse):
                 result = self._step(batches)
+                tuner.check()
                 collapsed = self._check_collapse(result)
                 self._write_log()
                 due = self.ranks.is_first and time.monotonic() - saved_at > settings.checkpoint_interval_seconds
@@ -108,6 +111,11 @@ class Loop:
     @property
     def _is_finished(self) -> bool:
         return self.state.step >= self.schedule.total_steps
+
+    @property
+    def _fixed_threads(self) -> int:
+        """Fixed number of threads; 0: chosen by the speed. Ranks keep theirs, since each waits for the slowest."""
+        return self.settings.threads or (torch.get_num_threads() if self.ranks.size > 1 else 0)
 
     @property
     def _is_stopped_by_collapse(self) -> bool:

@@ -104,7 +104,7 @@ class Log:
         is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
         if self.metrics is not None and (probed or not is_extra):
             skipped = {"num_skipped_steps": state.num_skipped_steps} if self.settings.skip_non_finite else {}
-            timing = {"images_per_second": rate, "elapsed_seconds": now - self.started}
+            timing = {"images_per_second": rate, "elapsed_seconds": now - self.started, "threads": torch.get_num_threads()}
             self.metrics.write({"step": step, **row, **measures, **(probed or {}), **skipped, **timing})
         self.listener.step(
             Progress(

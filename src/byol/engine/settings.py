@@ -18,3 +18,5 @@ class LoopSettings:
     probe_steps: int = 0
     skip_non_finite: bool = False
     stop_on_collapse: bool = False
+    threads: int = 0
+    """Number of CPU threads; 0: chosen by the speed."""

@@ -16,6 +16,7 @@ from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, EncoderError
 from byol.runtime.hardware import keep_freed_memory
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.threads import tuned_threads
 
 LARGEST = 1e15
 """Largest absolute value of a feature: sums of squares stay finite in float32."""
@@ -101,6 +102,20 @@ def _encoded(
     skipped: SkippedImages,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of (indices in the source, features by `encode`) that cover all images."""
+    with tuned_threads(device) as tuner:
+        for batch in _encoded_batches(encode, source, channels, device, batch_size, skipped):
+            yield batch
+            tuner.check()
+
+
+def _encoded_batches(
+    encode: Callable[[Tensor], Tensor],
+    source: ImageSource,
+    channels: int,
+    device: torch.device,
+    batch_size: int,
+    skipped: SkippedImages,
+) -> Iterator[tuple[list[int], Tensor]]:
     batches = _batches(source, channels, batch_size, skipped)
     if not isinstance(encode, Encoder):
         for numbers, images in batches:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from byol.data.subset import held_out
 from byol.evaluate.metrics import mean_average_precision_11_point
+from byol.runtime.threads import tuned_threads
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(0, -5, -1))
 """L2 strengths to try, strong to weak; each fit starts from the previous one's weights."""
@@ -123,9 +124,11 @@ def path(
     columns = inputs.T.contiguous()
     loss = _cross_entropy(labels) if labels.dim() == 1 else _logistic(labels)
     weight, weights = torch.zeros(num_classes, len(columns), device=inputs.device), []
-    for strength in strengths:
-        weight = _fit(columns, loss, weight, strength, variance)
-        weights.append(weight.T)
+    with tuned_threads(inputs.device) as tuner:
+        for strength in strengths:
+            weight = _fit(columns, loss, weight, strength, variance)
+            weights.append(weight.T)
+            tuner.check()
     return weights
 
 

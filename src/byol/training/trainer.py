@@ -207,6 +207,7 @@ class Trainer:
             probe_steps=max(1, total_steps(c.online_probe_epochs, self.num_images, c.batch_size)),
             skip_non_finite=c.on_non_finite == "skip",
             stop_on_collapse=c.stop_on_collapse,
+            threads=c.threads,
         )
 
     def _record_correction(self, run: RunDirectory) -> None:

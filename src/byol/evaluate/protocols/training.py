@@ -21,6 +21,7 @@ from byol.evaluate.features import Features, extract, labels_of
 from byol.evaluate.protocols.protocol import TRAINING_IMAGES, Job
 from byol.nets.compiled.fused_operators import use_fused_operators
 from byol.runtime.hardware import choose_channels_last, choose_kernels, choose_precision, keep_freed_memory
+from byol.runtime.threads import tuned_threads
 from byol.views.evaluation import centre_view
 from byol.views.policy import CROP_AND_FLIP, ViewPolicy
 from byol.views.views import Views, single
@@ -111,11 +112,13 @@ def batches(
         images, places = resident
         labels = torch.from_numpy(source.labels)[places].to(job.device)
         feed = ResidentFeed(images.to(job.device), labels, plan, job.seed)
-    for batch in feed.batches(0, steps, views.crop):
-        make = views.finish if batch.cropped else views
-        assert batch.labels is not None
-        view_batch = make(batch.images.to(job.device), batch.step, batch.first_row)
-        yield view_batch.view1, batch.labels.to(job.device)
+    with tuned_threads(job.device) as tuner:
+        for batch in feed.batches(0, steps, views.crop):
+            make = views.finish if batch.cropped else views
+            assert batch.labels is not None
+            view_batch = make(batch.images.to(job.device), batch.step, batch.first_row)
+            yield view_batch.view1, batch.labels.to(job.device)
+            tuner.check()
 
 
 def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Cell, what: str) -> Classifier:
