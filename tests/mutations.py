@@ -57,6 +57,8 @@ TRANSFER = "tests/integration/test_transfer.py"
 PICKLES = "tests/unit/imports/test_foreign_pickle.py"
 GROWING = "tests/integration/test_growing_views.py"
 MINUTES = "tests/integration/test_minutes.py"
+PACE = "tests/unit/engine/test_pace.py"
+THREADS = "tests/unit/runtime/test_threads.py"
 LABELS = "tests/unit/data/test_labels.py"
 SPLITS = "tests/unit/data/test_splits.py"
 TABLES = "tests/unit/data/test_tables.py"
@@ -88,8 +90,8 @@ MUTATIONS = [
     Mutation("fused norm of ranks sums its own rows", "nets/compiled/fused_norm.py", "distributed.all_reduce(sums)", "pass", "tests/integration/test_ranks.py"),
     Mutation("compilers go on after a failure", "runtime/kernels.py", "            process.kill()\n            process.wait()\n", "", BUILDING),
     Mutation("a failed build leaves its files", "runtime/kernels.py", "            temporary.unlink(missing_ok=True)\n", "", BUILDING),
-    Mutation("a plan is never corrected", "engine/loop.py", "self.state.planned_steps = total = self.ranks", "self.state.planned_steps = self.ranks", "tests/integration/test_minutes.py"),
-    Mutation("a corrected plan is forgotten", "engine/state.py", 'saved.get("planned_steps", 0)', "0", "tests/integration/test_minutes.py"),
+    Mutation("a moved end is forgotten by the state", "engine/loop.py", "        self.state.segments = self.schedule.segments\n", "", "tests/integration/test_minutes.py"),
+    Mutation("a moved end is forgotten by a resume", "engine/state.py", "tuple(Segment(**segment) for segment in saved.get(\"segments\", ()))", "()", "tests/integration/test_minutes.py"),
     Mutation("gradients are not clipped", "evaluate/handcrafted.py", "_unit(_unit(blocks).clamp(max=0.2))", "_unit(blocks).clamp(max=0.2)", "tests/unit/evaluate/test_handcrafted.py"),
     Mutation("a study's jobs are not counted", "studies/budget.py", "min(1.0, (num_cores() if on_cpu else 1) / jobs)", "1.0", "tests/unit/studies/test_budget.py"),
     Mutation("a study that goes on measures again", "studies/budget.py", "    recorded = _recorded_budget(folder)", "    recorded = None", "tests/unit/studies/test_budget.py"),
@@ -97,7 +99,7 @@ MUTATIONS = [
     Mutation("a study's time left counts earlier passes", "studies/runs.py", "share - self._first.setdefault(task.path, share)", "share", "tests/unit/studies/test_runs.py"),
     Mutation("scale paper judges kNN", "studies/study.py", "tuple(map(_by_linear_probe, shapes)) if", "shapes if", "tests/unit/studies/test_study.py"),
     Mutation("a study's linear probe is kNN", "studies/runs.py", "fit_linear(bank.vectors, labels).predict(queries.vectors)", "knn_predict(bank.vectors, labels, queries.vectors)", "tests/unit/studies/test_runs.py"),
-    Mutation("the first step tells the time left", "engine/progress.py", "            self.lines[0] = (now, done)\n", "", GROWING),
+    Mutation("time left after one step", "engine/pace.py", "else math.nan", "else 1.0", PACE),
     Mutation("heads of other methods are cautioned", "assembly/cautions.py", "config.method.name == \"byol\" and h", "h", "tests/unit/assembly/test_cautions.py"),
     Mutation("scale paper probes cached features", "studies/runs.py", "if task.probe == \"sgd\":", "if False:", "tests/unit/studies/test_runs.py"),
     Mutation("one seed is enough for a collapse", "studies/judge.py", "if len(collapsed) == 1:", "if False:", "tests/unit/studies/test_judge.py"),
@@ -261,7 +263,7 @@ MUTATIONS = [
     Mutation("clip without penalty", "evaluate/protocols/linear_sgd.py", "clipped.square().mean()", "clipped.mean()", "tests/unit/evaluate/protocols/test_linear_sgd.py"),
     Mutation("decay not divided", "evaluate/protocols/finetune.py", "decay / rate)", "decay)", "tests/unit/evaluate/protocols/test_training.py"),
     # views that grow
-    Mutation("views grow from the step of a resume", "engine/micro_batches.py", "bounds(len(parts), total_steps)", "bounds(len(parts), total_steps - first_step)", GROWING),
+    Mutation("views grow from the step of a resume", "engine/micro_batches.py", "max(first, first_step)) < last", "first) < last", GROWING),
     Mutation("workers crop to the last size", "engine/micro_batches.py", "feed.batches(first, last, views.crop)", "feed.batches(first, last, parts[-1].crop)", GROWING),
     Mutation("small crops stay large", "assembly/views.py", "small_size=shrunk(config.asymmetry.small_size, scale)", "small_size=config.asymmetry.small_size", GROWING),
     Mutation("a whole config names nothing", "commands/pretrain.py", "frozenset(dotted_names(named))", "frozenset(named)", RESUME),
@@ -270,9 +272,15 @@ MUTATIONS = [
     Mutation("a second training forgets the averages", "assembly/encoder.py", "{\"averages\": KEPT_AVERAGES} if is_frozen else {}", "{}", "tests/unit/assembly/test_starts.py"),
     Mutation("a resume compares with what was asked", "commands/resume.py", "changes = changed_settings(before.config, config)", "changes = named", RESUME),
     Mutation("a resumed run keeps its workers", "config/config.py", '        "workers",\n', "", RESUME),
-    Mutation("pace looks into the second part", "engine/pace.py", "min(CORRECTION, 1 / len(self.tested))", "CORRECTION", MINUTES),
-    Mutation("nothing kept back for slowing", "training/plan.py", "minutes * (1 - SLOWING)", "minutes", MINUTES),
-    Mutation("pace thinks that all parts cost the same", "engine/pace.py", "sum(self.tested) / len(self.tested) - self.tested[0]", "0", MINUTES),
+    Mutation("time left by the whole run", "engine/pace.py", "self._samples[1][0] <= now - WINDOW_SECONDS", "False", PACE),
+    Mutation("a fitting plan is changed", "engine/pace.py", "abs(remaining - seconds_left) <= TOLERANCE * remaining", "False", PACE),
+    Mutation("a moved end jumps", "engine/schedule.py", "Segment(step, last_step, self.position(step))", "Segment(step, last_step, step)", "tests/unit/engine/test_schedule.py"),
+    Mutation("an extended training starts at its full rate", "engine/schedule.py", "if segment and step < segment.first_step + segment.warmup_steps:", "if False:", "tests/unit/engine/test_schedule.py"),
+    Mutation("threads rise at once", "runtime/threads.py", "if self._rises == CHECKS_TO_RAISE:", "if self._rises:", THREADS),
+    Mutation("threads never fall", "runtime/threads.py", "if gains and max(gains) > GAIN:", "if False:", THREADS),
+    Mutation("threads by the best moment", "runtime/threads.py", "min(map(truediv, others[-1], present))", "max(map(truediv, others[-1], present))", THREADS),
+    Mutation("nothing reserved for the report", "training/plan.py", "max(60 * self.minutes - END_SECONDS, 30 * self.minutes)", "60 * self.minutes", MINUTES),
+    Mutation("time left takes all stages for equal", "engine/pace.py", "schedule.cost(self.costs, last, schedule.last_step)", "(schedule.last_step - last)", PACE),
     Mutation("pace of averages", "evaluate/protocols/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", "tests/unit/evaluate/protocols/test_finetune.py"),
     Mutation("averages start again", "nets/norm.py", "self.hidden_mean.copy_(self.running_mean * self._debias())", "pass", "tests/unit/nets/test_norm.py"),
     Mutation("validation trained on", "evaluate/protocols/protocol.py", "np.setdiff1d(np.arange(len(self.train)), self.validation)", "np.arange(len(self.train))", "tests/unit/evaluate/protocols/test_training.py"),

@@ -18,7 +18,8 @@ from byol.data.arrays import ArrayImages
 from byol.data.loader import Batch, ResidentFeed
 from byol.data.source import SkippedImages
 from byol.engine.micro_batches import ahead, micro_batches
-from byol.engine.step import Schedule, train_step
+from byol.engine.schedule import Schedule
+from byol.engine.step import train_step
 from byol.engine.wrap import wrap
 from byol.evaluate.protocols import training
 from byol.recipes import recipe

@@ -1,10 +1,6 @@
 """Views that grow during the training (progressive resizing)."""
 
-import math
-import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,16 +18,12 @@ from byol.data.image_folder import ImageFolder
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
 from byol.data.source import SkippedImages
 from byol.engine.metrics import read_metrics
-from byol.engine.micro_batches import bounds, views_by_part
-from byol.engine.pace import Pace
-from byol.engine.progress import Log, Progress, pixels
-from byol.engine.settings import LoopSettings
-from byol.engine.step import Schedule
+from byol.engine.micro_batches import views_by_part
+from byol.engine.pace import Deadline
+from byol.engine.schedule import Schedule
 from byol.errors import ConfigError, EncoderError
 from byol.methods.siamese import PairMethod
 from byol.recipes import recipe
-from byol.runtime.listener import Listener
-from byol.runtime.ranks import Ranks
 from byol.runtime.view_roles import ViewBatch
 from byol.views.asymmetric import Asymmetry, asymmetric
 from byol.views.policy import T_PRIME, T
@@ -41,6 +33,7 @@ from tests.integration.small_runs import stop_at
 
 PICTURES = np.stack([picture(i, 32, 32) for i in range(64)])
 CPU = torch.device("cpu")
+FIVE_STEPS = Schedule(0.1, 16, 5, 0, 0.99)
 GROWING = {**SMALL, "views.growth": (0.5, 0.75), "asymmetry.small_crops": 1, "asymmetry.small_size": 16}
 
 
@@ -64,34 +57,6 @@ def test_parts_of_a_config() -> None:
     assert all(part.views.growth == () for part in parts)
 
 
-def test_parts_are_as_long_as_each_other() -> None:
-    assert bounds(1, 10) == [(0, 10)]
-    assert bounds(3, 10) == [(0, 3), (3, 6), (6, 10)]
-    assert bounds(3, 2) == [(0, 0), (0, 1), (1, 2)]
-
-
-def test_time_left_counts_larger_views_by_their_area() -> None:
-    assert pixels([1024], 3, 10, 10) == 7 * 1024
-    assert pixels([256, 1024], 3, 10, 10) == 2 * 256 + 5 * 1024
-    assert pixels([256, 1024], 4, 6, 10) == 256 + 1024
-    assert pixels([256, 1024], 10, 10, 10) == 0
-
-
-def test_time_left_follows_the_newest_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 100 steps: 20 s for the first, which does not count, 2 s for the second, then 1 s each."""
-    now = iter([0.0, 20.0, *(22.0 + step for step in range(98))])
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    left: list[float] = []
-    settings = LoopSettings(1, 1, 1, 60.0)
-    listener = Listener(step=lambda p: left.append(p.remaining_seconds))
-    log = Log(0, Schedule(0.1, 16, 100, 0, 0.99), [1024], settings, None, listener, Ranks())
-    for step in range(1, 9):
-        state: Any = SimpleNamespace(step=step, method=SimpleNamespace(has_average=False), collapse=None)
-        log.write(state)
-    assert math.isnan(left[0])
-    assert left[1:] == pytest.approx([2 * 98, 3 / 2 * 97, 4 / 3 * 96, 5 / 4 * 95, 6 / 5 * 94, 93, 92])
-
-
 @pytest.mark.parametrize("kind", ["two views", "small crops"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_feeds_give_the_same_growing_views(photos: Path, kind: str, workers: int) -> None:
@@ -106,7 +71,7 @@ def test_feeds_give_the_same_growing_views(photos: Path, kind: str, workers: int
     resident = ResidentFeed(torch.from_numpy(images).permute(0, 3, 1, 2), None, plan, seed=5)
     decoding = DecodingFeed(source, 3, plan, 5, workers, SkippedImages())
     feeds: tuple[Feed, ...] = (resident, decoding)
-    resident_made, decoded = (list(views_by_part(feed, parts, 1, 5, CPU)) for feed in feeds)
+    resident_made, decoded = (list(views_by_part(feed, parts, 1, FIVE_STEPS, CPU)) for feed in feeds)
     assert [made.views.view1.shape[-1] for made in resident_made] == [16] * 2 + [24] * 6  # steps 1, and 2 to 4
     for a, b in zip(resident_made, decoded, strict=True):
         assert len(a.views.small) == crops
@@ -116,19 +81,12 @@ def test_feeds_give_the_same_growing_views(photos: Path, kind: str, workers: int
 
 def test_views_grow_and_resuming_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = seen_sizes(monkeypatch)
-    left: list[float] = []
-
-    def show(progress: Progress) -> None:
-        left.append(progress.remaining_seconds * progress.images_per_second / 16)
-
     settings = {**GROWING, "epochs": 3}
     said: list[str] = []
-    byol.pretrain(PICTURES, "small", out=tmp_path / "whole", overrides=settings, say=said.append, show=show)
+    byol.pretrain(PICTURES, "small", out=tmp_path / "whole", overrides=settings, say=said.append)
     expected = [(16, 16, 8)] * 4 + [(24, 24, 12)] * 4 + [(32, 32, 16)] * 4
     assert sizes == expected
     assert any("views of 16, then 24, then 32 px" in line for line in said)
-    assert left[1] == pytest.approx(2 + 4 * (24 / 16) ** 2 + 4 * (32 / 16) ** 2)
-    assert left[-1] == 0
     sizes.clear()
     with monkeypatch.context() as patch:
         stop_at(6, patch)
@@ -142,12 +100,14 @@ def test_views_grow_and_resuming_is_exact(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_corrected_plan_moves_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pace, "corrected", lambda pace, step: 6 if step == 2 else None)
+    monkeypatch.setattr(Deadline, "fitting_steps", lambda _, step, total, left: 6 if step == 2 else 0)
     monkeypatch.setattr("byol.training.plan.train_a_little", lambda *_: (20.0, 16, 0))
     settings = {**GROWING, "views.growth": (0.5,)}
     sizes = seen_sizes(monkeypatch)
     run = byol.pretrain(PICTURES, "small", out=tmp_path / "run", overrides=settings, minutes=1, say=lambda line: None)
-    assert sizes == [(16, 16, 8)] * 3 + [(32, 32, 16)] * 3
+    assert (
+        sizes == [(16, 16, 8)] * 4 + [(32, 32, 16)] * 2
+    )  # the second step was far before the middle of the first plan
     assert read_metrics(run.path / "metrics.jsonl")[-1]["step"] == 5
 
 

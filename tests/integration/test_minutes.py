@@ -2,8 +2,8 @@
 
 import itertools
 import json
+import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,16 @@ from byol.data.profile import profile
 from byol.data.source import SkippedImages
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import write_description
-from byol.engine.pace import Pace
+from byol.engine.pace import Deadline
 from byol.errors import ConfigError
 from byol.recipes.recipe import Recipe, Size
 from byol.runtime import checkpoint
-from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
 from byol.training import plan as plan_module
 from byol.training.plan import TimeLimit, plan_by_time
 from byol.views.views import Views
 from tests.conftest import SMALL
+from tests.integration.small_runs import stop_at
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8)
 PICTURES = ArrayImages(PIXELS)
@@ -39,53 +39,6 @@ SIZES = (
     Size("middle", {"encoder.name": "resnet18", "views.size": 16}, least_images=10_000),
     Size("small", {"encoder.name": "resnet10"}),
 )
-
-
-def clock(*times: float) -> Any:
-    ticks: Iterator[float] = iter(times)
-    return lambda: next(ticks)
-
-
-def test_pace_measures_between_two_early_steps_and_corrects_once() -> None:
-    said: list[str] = []
-    # looked at after 3 and 19 of 100 steps: 16 steps in 32 s, 40 s are left
-    pace = Pace(deadline=100, planned_steps=100, listener=Listener(said.append), now=clock(28, 60, 60))
-    assert [pace.corrected(step) for step in range(1, 19)] == [None] * 18
-    assert pace.corrected(19) == 19 + 20
-    assert said == ["  after 19 steps: 39 steps fit the time instead of 100"]
-    assert [pace.corrected(step) for step in range(20, 39)] == [None] * 19
-
-
-def test_pace_of_a_training_out_of_time_ends_with_the_next_step() -> None:
-    pace = Pace(deadline=50, planned_steps=100, listener=SILENT, now=clock(28, 60, 60))
-    pace.corrected(3)
-    assert pace.corrected(19) == 20
-
-
-@pytest.mark.parametrize(("most_steps", "corrected"), [(28, 28), (50, 39)])
-def test_pace_takes_no_more_steps_than_wanted(most_steps: int, corrected: int) -> None:
-    pace = Pace(100, 100, SILENT, most_steps, now=clock(28, 60, 60))  # 40 s are left, 2 s a step
-    pace.corrected(3)
-    assert pace.corrected(19) == corrected
-
-
-def test_pace_knows_that_later_parts_cost_more() -> None:
-    # 2 s a step of the first third, one more than in the test, so 3 and 4 of the others; 90 s in all: 20 + 30 + 40
-    pace = Pace(112, 100, SILENT, tested=(1.0, 2.0, 3.0), now=clock(28, 60, 60))
-    pace.corrected(3)
-    assert pace.corrected(19) == 30
-
-
-def test_pace_looks_at_the_first_part_alone() -> None:
-    # eight parts of 12 steps; 9 steps in 18 s, 2 s a step; those of the others take a second more
-    pace = Pace(112, 100, SILENT, tested=(1.0,) + 7 * (2.0,), now=clock(42, 60, 60))
-    assert [pace.corrected(step) for step in range(1, 12)] == [None] * 11
-    assert pace.corrected(12) == int((12 * 2 + 52) / (2 + 7 / 8))
-
-
-def test_pace_of_few_steps_corrects_nothing() -> None:
-    pace = Pace(deadline=50, planned_steps=9, listener=SILENT, now=clock(1.0))
-    assert [pace.corrected(step) for step in range(1, 9)] == [None] * 8
 
 
 @pytest.mark.parametrize(
@@ -108,8 +61,8 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     began = time.monotonic()
     seen = profile(PICTURES, SkippedImages())
     found = plan_by_time(
-        TimeLimit(66 / 60 / 0.97, began), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
-    )  # 60 s are left for training: 6 go to the end, 3 % of the time are kept back
+        TimeLimit(66 / 60, began), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
+    )  # 60 s are left for training: 6 go to the end
     assert (found.config.encoder.name, found.config.views.size) == expected
     assert found.deadline == pytest.approx(began + 60)
     steps = found.config.epochs * len(PICTURES) / 16
@@ -127,7 +80,7 @@ def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatc
     found = plan_by_time(
         TimeLimit(1.1, began), Asked(config, Recipe(config, "", "", "")), PICTURES, seen, Ranks()
     )  # 66 s, of which 60 are left for training
-    assert found.tested == pytest.approx((16 / 400, 16 / 200, 16 / 100))
+    assert found.stage_costs == pytest.approx((16 / 400, 16 / 200, 16 / 100))
     per_image = (1 / 400 + 1 / 200 + 1 / 100) / 3
     assert found.config.epochs * len(PICTURES) == pytest.approx(60 / per_image, rel=0.05)
 
@@ -280,61 +233,84 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     refused(0.1, r"6 seconds are too few")
 
 
-def test_training_by_minutes_corrects_and_records_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (16 * 100 / 54, 16, 0))  # 100 steps in 54 s
+def moved_end(monkeypatch: pytest.MonkeyPatch, at: int, last_step: int) -> None:
+    """Moves the end of trainings by time: after `at` steps the plan becomes `last_step`."""
+    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (16 * 100 / 54, 16, 0))  # about 100 steps in 54 s
+    monkeypatch.setattr(Deadline, "fitting_steps", lambda _, step, total, left: last_step if step == at else 0)
 
-    def pace(
-        deadline: float, planned_steps: int, listener: Listener, most_steps: int | None, tested: tuple[float, ...]
-    ) -> Pace:
-        assert 90 <= planned_steps <= 100 and most_steps is None and len(tested) == 1
-        return Pace(100, 100, listener, now=clock(28, 60, 60))  # steps take 2 s, and 40 s are left after the 19th
 
-    monkeypatch.setattr("byol.commands.pretrain.Pace", pace)
-    said: list[str] = []
+def test_training_by_minutes_moves_its_end_and_records_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved_end(monkeypatch, 19, 39)
     overrides = {**SMALL, "method.name": "byol"}
-    run = byol.pretrain(PIXELS, out=tmp_path / "run", overrides=overrides, minutes=1, say=said.append)
+    run = byol.pretrain(PIXELS, out=tmp_path / "run", overrides=overrides, minutes=1, say=lambda line: None)
     assert run.finished
     record = json.loads((run.path / "run.json").read_text())
     assert record["plan"]["minutes"] == 1
-    assert ": 9" in record["plan"]["notes"][-1] or ": 100" in record["plan"]["notes"][-1]
     assert record["derived"]["total_steps"] == 39
-    assert record["config"]["epochs"] == 39 * 16 / 64
     state = checkpoint.load_newest(run.path / "checkpoints", print)[1]
-    assert state["planned_steps"] == state["step"] == 39
-    assert "  after 19 steps: 39 steps fit the time instead of 100" in said
+    assert state["step"] == 39
+    (segment,) = state["segments"]
+    assert (segment["first_step"], segment["last_step"], segment["position"]) == (19, 39, 19)
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 38
-    assert rows[-1]["learning_rate"] < rows[15]["learning_rate"] / 10  # the schedule ends where the steps do
+    assert rows[-1]["learning_rate"] < rows[18]["learning_rate"] / 10  # the schedule ends where the steps do
+    assert rows[19]["learning_rate"] == pytest.approx(rows[18]["learning_rate"], rel=0.1)  # without a jump
     assert rows[-1]["tau"] > 0.9999
 
 
-def test_resumed_training_keeps_the_corrected_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pace, "corrected", lambda pace, step: 24 if step == 5 else None)
-    monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (20.0, 16, 0))
-    whole = byol.pretrain(PIXELS, out=tmp_path / "run", overrides=SMALL, minutes=1.0, say=lambda line: None)
-    folder = tmp_path / "run" / "checkpoints"
-    assert checkpoint.load_newest(folder, print)[1]["step"] == 24
-    before = (whole.path / "metrics.jsonl").read_text()
-
-    record = json.loads((whole.path / "run.json").read_text())
-    assert record["derived"]["total_steps"] == 24
-    newest = max(folder.glob("*"), key=lambda path: path.stat().st_mtime)
-    state = checkpoint.load_newest(folder, print)[1]
-    assert state["planned_steps"] == 24
-    record["config"]["epochs"], record["derived"]["total_steps"] = 60 * 16 / 64, 60  # as a killed run leaves it
-    (whole.path / "run.json").write_text(json.dumps(record))
+def test_resumed_training_keeps_its_moved_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved_end(monkeypatch, 5, 24)
+    with monkeypatch.context() as patch:
+        stop_at(11, patch)
+        settings: dict[str, Any] = {"overrides": SMALL, "minutes": 1.0, "say": lambda line: None}
+        assert not byol.pretrain(PIXELS, out=tmp_path / "whole", **settings).finished
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     said: list[str] = []
-    again = byol.resume(whole.path, source=PIXELS, say=said.append)
+    assert byol.resume(tmp_path / "whole", source=PIXELS, say=said.append).finished
+    assert any("at step 11 of 24" in line for line in said)
+    with monkeypatch.context() as patch:
+        stop_at(6, patch)
+        assert not byol.resume(tmp_path / "parts", source=PIXELS, say=said.append).finished
+    assert byol.resume(tmp_path / "parts", source=PIXELS, say=said.append).finished
+    whole, parts = (checkpoint.load_newest(tmp_path / n / "checkpoints", print)[1] for n in ("whole", "parts"))
+    assert whole["step"] == parts["step"] == 24
+    assert all(torch.equal(whole["method"][name], parts["method"][name]) for name in whole["method"])
+
+
+def test_resume_of_a_finished_run_with_minutes_trains_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = byol.pretrain(PIXELS, out=tmp_path / "run", overrides={**SMALL, "epochs": 3}, say=lambda line: None)
+    monkeypatch.setattr(Deadline, "fitting_steps", lambda _, step, total, left: 30 if step == 13 else 0)
+    again = byol.resume(run.path, source=PIXELS, minutes=1, say=lambda line: None)
     assert again.finished
-    assert newest.exists()
-    assert (whole.path / "metrics.jsonl").read_text() == before
-    assert any("at step 24 of 24" in line for line in said)
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(30))
+    rates = [row["learning_rate"] for row in rows]
+    assert rates[11] < 0.1 * rates[0] or rates[11] < 0.1 * max(rates)
+    assert max(rates[13:]) > 3 * rates[11]  # the rate rises again
+    assert rates[-1] < 0.1 * max(rates[13:])  # and falls to the end
+    with pytest.raises(ConfigError, match="above 0"):
+        byol.resume(run.path, source=PIXELS, minutes=0)
+
+
+def test_command_adds_minutes_to_a_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items()]
+    out = str(tmp_path / "run")
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "--data", str(photos), "--out", out, "--epochs", "2", *settings])
+    assert ended.value.code == 0
+    monkeypatch.setattr(Deadline, "fitting_steps", lambda _, step, total, left: 9 if step == 6 else 0)
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "--resume", out, "--minutes", "1"])
+    assert ended.value.code == 0, capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 9
 
 
 def test_command_by_minutes_trains_and_says_what_it_chose(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Pace, "corrected", lambda pace, step: 8 if step == 4 else None)
+    monkeypatch.setattr(Deadline, "fitting_steps", lambda _, step, total, left: 8 if step == 4 else 0)
     settings = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items()]
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", "--data", str(photos), "--out", str(tmp_path / "run"), "--minutes", "10", *settings])
@@ -343,13 +319,6 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
     assert "planned for 10 min with a short speed test" in said
     assert "as asked: " in said
     assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 8
-
-
-def test_command_by_minutes_refuses_a_run_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["pretrain", "--resume", str(tmp_path), "--minutes", "5"])
-    assert ended.value.code == 2
-    assert "--minutes is for a new run" in capsys.readouterr().err
 
 
 def test_time_limit_of_an_own_encoder_is_one_sentence(tmp_path: Path) -> None:

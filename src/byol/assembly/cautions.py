@@ -6,7 +6,7 @@ from collections.abc import Collection
 from byol.assembly.networks import method_parts
 from byol.assembly.starts import starts_elsewhere
 from byol.config import Config
-from byol.engine.step import Schedule
+from byol.engine.schedule import Schedule
 from byol.optim.schedules import scale_tau
 from byol.recipes.recipe import Recipe
 

@@ -10,7 +10,7 @@ from byol.assembly.starts import network_of_start, starts_elsewhere
 from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, replaced
 from byol.data.profile import DataProfile
 from byol.encoder.encoder_file import read_description
-from byol.engine.step import Schedule
+from byol.engine.schedule import Schedule
 from byol.errors import ConfigError
 from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, pretrained_normalization
 from byol.optim.schedules import total_steps

@@ -31,7 +31,7 @@ class Pretrain:
     out: str = ""
     """Run directory to write. It must not exist yet. Default: runs/NAME-1, runs/NAME-2, ..."""
     minutes: float | None = None
-    """Time in minutes from this command to its report, in place of epochs. A short speed test decides the number of steps and, if the recipe has several sizes, the size. The number of steps is corrected at most once, in the first fifth of the training."""
+    """Time in minutes from this command to its report, in place of epochs. A short speed test decides the number of steps and, if the recipe has several sizes, the size. The number of steps is adapted as the speed changes. With --resume: time until the end; a finished run is trained further."""
     resume: str = ""
     """Run directory to continue. `auto`: continue the run in --out, or start it if there is none (for batch queues)."""
     accept_changes: bool = False
@@ -83,8 +83,6 @@ def _usage_problem(options: Pretrain) -> str:
     """A message about missing or contradictory options; empty if there is no problem."""
     if options.resume == "auto" and not options.out:
         return "--resume auto needs --out, the run directory to continue or create"
-    if options.resume not in ("", "auto") and options.minutes is not None:
-        return "--minutes is for a new run; a continued run keeps its plan"
     continues = options.resume and (options.resume != "auto" or (Path(options.out) / "run.json").exists())
     if not options.data and not continues:
         return "name the images with --data (or a run to continue with --resume). See byol pretrain --help"
@@ -94,13 +92,15 @@ def _usage_problem(options: Pretrain) -> str:
 def _continue(options: Pretrain, path: str, console: "Console") -> "Run":
     from byol.commands.resume import resume
 
-    if options.minutes is not None:
-        console.say(f"{path} continues with its own plan; --minutes has no effect")
+    adds_time = options.resume != "auto"
+    if options.minutes is not None and not adds_time:
+        console.say(f"{path} continues with its own plan; --minutes has no effect with --resume auto")
     changed = changed_settings(recipe(options.recipe).config, options.config)
     return resume(
         path,
         overrides=changed | pick(options.config, options.given),  # also settings given with the recipe's value
         accept_changes=options.accept_changes,
+        minutes=options.minutes if adds_time else None,
         data=options.place.spec(options.data) if options.data else None,
         say=console.say,
         show=console.show,

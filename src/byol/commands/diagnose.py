@@ -22,6 +22,7 @@ from byol.diagnostics.collapse import verdict_of_measures
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.encoder.encoder import Encoder
 from byol.encoder.encoder_file import load_encoder
+from byol.engine.state import saved_segments
 from byol.errors import ConfigError, DataError, EncoderError, RunError
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
 from byol.methods.network import Method
@@ -175,7 +176,8 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
             f"{run} was started with a module of your own as encoder, which cannot be rebuilt from its name."
         )
     method, saved = trained.method_and_state()
-    total = saved.get("planned_steps") or build_schedule(trained.config, trained.num_images).total_steps
+    segments = saved_segments(saved)
+    total = segments[-1].last_step if segments else build_schedule(trained.config, trained.num_images).total_steps
     batch, encode = min(trained.images_per_norm, num_images // 2), _both_modes(method.to(device))
     return _Subject(encode, trained.config, trained.channels, batch, [], saved["step"], total)
 

@@ -19,7 +19,7 @@ from byol.data.open import as_source, open_source, unambiguous
 from byol.data.profile import DataProfile, profile
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec, as_spec
-from byol.engine.pace import Pace
+from byol.engine.pace import Deadline
 from byol.engine.progress import Progress
 from byol.errors import ConfigError
 from byol.recipes import recipe as find_recipe
@@ -126,8 +126,8 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     for line in trainer.summary():
         listener.say(line)
     if planned:
-        steps = trainer.schedule.total_steps
-        trainer.pace = Pace(planned.deadline, steps, listener.unfailing(), planned.most_steps, planned.tested)
+        trainer.deadline = Deadline(planned.deadline, listener.unfailing(), planned.most_steps)
+        trainer.stage_costs = planned.stage_costs
     listener.say(f"  run directory {run.path}")
     with run.lock() if ranks.is_first else contextlib.nullcontext():
         return trainer.run(run, listener)

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from byol.config import RUN_SETTINGS, Config, changed_settings, differences, rep
 from byol.data.open import as_source, open_source, unambiguous
 from byol.data.source import ImageSource, SkippedImages, fingerprint, has_fingerprint
 from byol.data.spec import DataSpec
+from byol.engine.metrics import read_metrics
+from byol.engine.pace import Deadline
 from byol.engine.progress import Progress
 from byol.errors import CheckpointError, ConfigError, DataError, RunError
 from byol.runtime import checkpoint
@@ -21,8 +25,12 @@ from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import user_path
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import RunDirectory
+from byol.training.plan import TimeLimit
 from byol.training.run import Run
 from byol.training.trainer import DIFFERENT_IMAGES, DIFFERENT_STARTS, Trainer
+
+NEWEST_ROWS = 20
+"""Number of rows of metrics from which the speed of a run is estimated."""
 
 
 def resume(
@@ -30,6 +38,7 @@ def resume(
     *,
     overrides: Mapping[str, Any] | None = None,
     accept_changes: bool = False,
+    minutes: float | None = None,
     data: DataSpec | None = None,
     source: Any = None,
     encoder: nn.Module | None = None,
@@ -40,10 +49,12 @@ def resume(
     """Continues a run from its newest checkpoint, with the same results as without the stop.
 
     `data`: location of the images, if they have moved. `source` and `encoder` are required if the run was started with such
-    objects. `overrides` may change `config.RUN_SETTINGS` (workers, device, ...); other changes need `accept_changes`. If the
+    objects. `minutes`: time until the end of the training, in place of its planned number of steps; a finished run goes on with
+    a new warm-up and decay of the learning rate (`Schedule.extended`). `overrides` may change `config.RUN_SETTINGS` (workers, device, ...); other changes need `accept_changes`. If the
     number of ranks differs, the ranks share the same micro-batches. Raises RunError if the images are not those of the run,
     ConfigError for changes that are not allowed.
     """
+    limit = None if minutes is None else TimeLimit(minutes, time.monotonic())
     directory = RunDirectory.open(user_path(path))
     record = directory.record()
     before = TrainedRun.of(directory, record)
@@ -66,13 +77,15 @@ def resume(
             record["data"] |= {**dataclasses.asdict(data), "path": unambiguous(data.data)}
         trainer = _create(run, images, encoder, ranks)
         _restore(trainer, run, "epochs" not in changes, listener)
+        if limit:
+            _set_end(trainer, directory, limit, listener, ranks)
         ranks.require_same(
             trainer.state.step, f"The processes have different checkpoints. {path} must be on a shared disk."
         )
         if ranks.is_first:
             record["commands"].append(list(command) or sys.argv)
             directory.write("run.json", record)
-        steps = f"step {trainer.state.step} of {trainer.schedule.total_steps}"
+        steps = f"step {trainer.state.step} of {trainer.schedule.last_step}"
         listener.say(f"{images.description}: {len(images)} images; resuming {directory.path} at {steps}")
         return trainer.run(directory, listener)
 
@@ -148,10 +161,17 @@ def _restore(trainer: Trainer, run: TrainedRun, keeps_plan: bool, listener: List
             f"{newest} does not fit the run's config ({str(error).splitlines()[-1].strip()})."
         ) from error
     if not keeps_plan:
-        trainer.state.planned_steps = 0
-    elif steps := trainer.state.planned_steps:
-        trainer.schedule = dataclasses.replace(trainer.schedule, total_steps=steps)
-    elif run.record.get("plan"):
-        listener.say(
-            "  stopped before its number of steps was corrected, so the first plan stays and the time may differ"
-        )
+        trainer.state.segments = ()
+    trainer.schedule = dataclasses.replace(trainer.schedule, segments=trainer.state.segments)
+
+
+def _set_end(trainer: Trainer, directory: RunDirectory, limit: TimeLimit, listener: Listener, ranks: Ranks) -> None:
+    """Moves the end of the training to the `limit`. The first estimate uses the speed of the run's newest steps."""
+    rates = [row["images_per_second"] for row in read_metrics(directory.metrics)[-NEWEST_ROWS:]]
+    images = limit.minutes * 60 * (statistics.median(rates) if rates else 1.0)
+    state, schedule = trainer.state, trainer.schedule
+    last_step = ranks.from_first(state.step + max(1, int(images / trainer.config.batch_size)))
+    change = schedule.with_end if state.step < schedule.last_step else schedule.extended
+    trainer.schedule = change(state.step, last_step)
+    state.segments = trainer.schedule.segments
+    trainer.deadline = Deadline(limit.deadline, listener.unfailing())

@@ -1,7 +1,6 @@
 """The training loop: runs steps on batches, checks for collapse, and writes metrics and checkpoints."""
 
 import contextlib
-import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +16,12 @@ from byol.diagnostics.collapse import CollapseWatch, is_collapsed, watch
 from byol.diagnostics.measures import measure_step
 from byol.engine.metrics import MetricsFile
 from byol.engine.micro_batches import MicroBatch, views_by_part
-from byol.engine.pace import Pace
+from byol.engine.pace import Deadline, Pace
 from byol.engine.progress import Log
+from byol.engine.schedule import Schedule
 from byol.engine.settings import LoopSettings
 from byol.engine.state import State
-from byol.engine.step import ComputeLoss, Schedule, StepResult, train_step
+from byol.engine.step import ComputeLoss, StepResult, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
 from byol.methods.network import MethodOutput
 from byol.runtime import checkpoint
@@ -54,7 +54,7 @@ class LoopEnd:
 
 @dataclass
 class Loop:
-    """Trains from `state` until `schedule.total_steps`, or until any rank gets a stop signal.
+    """Trains from `state` until `schedule.last_step`, or until any rank gets a stop signal.
 
     The first rank saves checkpoints at intervals and at the end; on the other ranks `metrics` is None.
     """
@@ -62,7 +62,7 @@ class Loop:
     state: State
     feed: Feed
     views: Sequence[Views]
-    """Views of each stage of the training; all stages have equally many steps."""
+    """Views of each stage of the schedule."""
     compute_loss: ComputeLoss
     schedule: Schedule
     settings: LoopSettings
@@ -73,13 +73,16 @@ class Loop:
     listener: Listener = SILENT
     probe: Callable[[nn.Module], dict[str, float]] | None = None
     """Function that scores the encoder, every `settings.probe_steps` steps and at the end; scores by name."""
-    pace: Pace | None = None
-    """Correction of the number of steps, for a training with a deadline."""
+    deadline: Deadline | None = None
+    stage_costs: Sequence[float] = ()
+    """Relative cost of a step in each stage; empty: the views' areas."""
     ranks: Ranks = field(default_factory=Ranks)
 
     def __post_init__(self) -> None:
-        areas = [part.size**2 for part in self.views]
-        self._log = Log(self.state.step, self.schedule, areas, self.settings, self.metrics, self.listener, self.ranks)
+        self._pace = Pace(self.stage_costs or [part.size**2 for part in self.views])
+        self._log = Log(
+            self.state.step, self.schedule, self._pace, self.settings, self.metrics, self.listener, self.ranks
+        )
         self._collapsed_checks = 0
 
     def run(self) -> LoopEnd:
@@ -91,16 +94,20 @@ class Loop:
         with forked, tuned_threads(self.device, self._fixed_threads, self.listener) as tuner:
             while not (self._is_finished or stopped_by or self._is_stopped_by_collapse):
                 result = self._step(batches)
-                tuner.check()
+                self._pace.add(time.monotonic(), state.step)
+                if tuner.check():
+                    self._pace.restart()
                 collapsed = self._check_collapse(result)
                 self._write_log()
                 due = self.ranks.is_first and time.monotonic() - saved_at > settings.checkpoint_interval_seconds
-                stopped_by, saves, collapsed = self.ranks.maximum(self.stop.signal_number or 0, int(due), collapsed)
+                stopped_by, saves, collapsed, last_step = self.ranks.maximum(
+                    self.stop.signal_number or 0, int(due), collapsed, self._fitting_steps()
+                )
                 if settings.stop_on_collapse and collapsed:
                     self._collapsed_checks = self._collapsed_checks + 1 if collapsed == COLLAPSED else 0
-                if self.pace and (steps := self.pace.corrected(state.step)):
-                    self._correct_plan(steps)
-                    batches = self._batches()
+                if last_step:
+                    self._move_end(last_step)
+                    batches = self._batches() if len(self.views) > 1 else batches
                 if saves or (settings.milestone_steps and state.step % settings.milestone_steps == 0):
                     self._save()
                     saved_at = time.monotonic()
@@ -110,7 +117,7 @@ class Loop:
 
     @property
     def _is_finished(self) -> bool:
-        return self.state.step >= self.schedule.total_steps
+        return self.state.step >= self.schedule.last_step
 
     @property
     def _fixed_threads(self) -> int:
@@ -122,7 +129,9 @@ class Loop:
         return self._collapsed_checks >= COLLAPSED_CHECKS_BEFORE_STOPPING
 
     def _batches(self) -> Iterator[MicroBatch]:
-        return views_by_part(self.feed, self.views, self.state.step, self.schedule.total_steps, self.device)
+        return views_by_part(
+            self.feed, self.views, self.state.step, self.schedule, self.device, has_open_end=self.deadline is not None
+        )
 
     def _step(self, batches: Iterator[MicroBatch]) -> StepResult:
         settings, count = self.settings, self.settings.num_micro_batches
@@ -159,10 +168,18 @@ class Loop:
         ):
             self._log.write(state)
 
-    def _correct_plan(self, steps: int) -> None:
-        """Replaces the total number of steps; the state records it, so that a resumed run uses it too."""
-        self.state.planned_steps = total = self.ranks.from_first(steps)
-        self.schedule = self._log.schedule = dataclasses.replace(self.schedule, total_steps=total)
+    def _fitting_steps(self) -> int:
+        """Number of steps that fits until the deadline, by the first rank, if it is not that of the plan; else 0."""
+        if self.deadline is None or self._is_finished or not self.ranks.is_first:
+            return 0
+        return self.deadline.fitting_steps(
+            self.state.step, self.schedule.last_step, self._pace.seconds_left(self.schedule)
+        )
+
+    def _move_end(self, last_step: int) -> None:
+        """Changes the number of steps; the state records it, so that a resumed run has it too."""
+        self.schedule = self._log.schedule = self.schedule.with_end(self.state.step, last_step)
+        self.state.segments = self.schedule.segments
 
     def _save(self) -> None:
         self._log.newest_loss()  # raises for a non-finite loss before anything is written

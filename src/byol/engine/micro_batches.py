@@ -5,15 +5,18 @@ On a GPU the views are made one micro-batch ahead on a separate stream, in paral
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from byol.data.loader import Batch, Feed
+from byol.engine.schedule import Schedule
 from byol.runtime.copies import to_device
 from byol.runtime.view_roles import ViewBatch
 from byol.views.views import Views
+
+NEVER = 2**40
+"""A step that no training reaches."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +37,24 @@ def make_views(batch: Batch, views: Views, device: torch.device) -> MicroBatch:
 
 
 def views_by_part(
-    feed: Feed, parts: Sequence[Views], first_step: int, total_steps: int, device: torch.device
+    feed: Feed,
+    parts: Sequence[Views],
+    first_step: int,
+    schedule: Schedule,
+    device: torch.device,
+    *,
+    has_open_end: bool = False,
 ) -> Iterator[MicroBatch]:
-    """Micro-batches of the steps [first_step, total_steps); `parts` are the views of stages of equal length."""
-    for views, (first, last) in zip(parts, bounds(len(parts), total_steps), strict=True):
+    """Micro-batches from `first_step` to the end of the schedule; `parts` are the views of its stages.
+
+    With `has_open_end` the last stage never ends, since the number of steps may still change.
+    """
+    stages = schedule.stages(len(parts))
+    if has_open_end:
+        stages[-1] = (stages[-1][0], NEVER)
+    for views, (first, last) in zip(parts, stages, strict=True):
         if (first := max(first, first_step)) < last:
             yield from micro_batches(feed.batches(first, last, views.crop), views, device)
-
-
-def bounds(num_parts: int, total_steps: int) -> list[tuple[int, int]]:
-    """(first step, step after the last) of each of `num_parts` equal stages."""
-    return list(pairwise(total_steps * number // num_parts for number in range(num_parts + 1)))
 
 
 def micro_batches(batches: Iterator[Batch], views: Views, device: torch.device) -> Iterator[MicroBatch]:

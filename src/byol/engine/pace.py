@@ -1,47 +1,94 @@
-"""The pace of a training with a deadline: its number of steps is corrected once, early in the training."""
+"""The pace of a training: the time left, and the number of steps that fit until a deadline."""
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from byol.engine.schedule import Schedule
 from byol.runtime.listener import Listener
 
-MEASUREMENT, CORRECTION = 0.03, 0.19
-"""Fractions of the steps: the speed measurement starts at the first, the correction happens at the second.
+WINDOW_SECONDS = 60.0
+"""Time over which the pace is measured."""
+SHORTEST_CHECK, LONGEST_CHECK = 2.0, 15.0
+"""Range of the time between two checks of a plan, in seconds."""
+CHECKS = 40
+"""Number of checks in a training of medium length."""
+TOLERANCE = 0.03
+"""A plan is kept while its end is within this fraction of the remaining time."""
+NOTABLE_CHANGE = 0.25
+"""Smallest relative change of the number of steps, since the last one that was reported, that is reported."""
 
-A correction after a fifth of the steps would distort the learning-rate schedule.
-"""
+
+class Pace:
+    """Seconds per unit of cost, measured over the last minute. `costs`: relative cost of a step in each stage."""
+
+    def __init__(self, costs: Sequence[float]) -> None:
+        self.costs = costs
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, step: int) -> None:
+        """Records that `step` steps are finished at the time `now`, in seconds."""
+        self._samples.append((now, step))
+        while len(self._samples) > 2 and self._samples[1][0] <= now - WINDOW_SECONDS:
+            self._samples.popleft()
+
+    def restart(self) -> None:
+        """Forgets the past, because the speed has changed for a known reason."""
+        while len(self._samples) > 1:
+            self._samples.popleft()
+
+    def seconds_left(self, schedule: Schedule) -> float:
+        """Seconds from the newest step to the end of the schedule; NaN before the second step."""
+        (first_time, first), (last_time, last) = self._samples[0], self._samples[-1]
+        if first == last:
+            return 0.0 if last >= schedule.last_step else math.nan
+        seconds_per_cost = (last_time - first_time) / max(schedule.cost(self.costs, first, last), 1e-9)
+        return seconds_per_cost * schedule.cost(self.costs, last, schedule.last_step)
 
 
 @dataclass
-class Pace:
-    """Measures the speed between two early steps and computes how many steps fit until `deadline`."""
+class Deadline:
+    """Time at which a training should end, and the number of steps that fit until then."""
 
-    deadline: float
+    at: float
     """Time at which the last step should end, in seconds of time.monotonic()."""
-    planned_steps: int
     listener: Listener
     most_steps: int | None = None
-    """Upper limit for the corrected number of steps; None: no limit."""
-    tested: Sequence[float] = (0.0,)
-    """Seconds per step measured by the speed test, one value per stage of equal length. Overhead beyond these is assumed
-    equal in all stages."""
+    """Largest number of steps, even if there is time for more; None: no limit."""
     now: Callable[[], float] = time.monotonic
-    _started: float | None = field(default=None, init=False)
+    _next_check: float = field(init=False)
+    _reported: int = field(default=0, init=False)
 
-    def corrected(self, step: int) -> int | None:
-        """The corrected total number of steps if the correction is due after `step` steps, else None."""
-        within_first_stage = min(CORRECTION, 1 / len(self.tested))
-        first, last = (max(1, int(fraction * self.planned_steps)) for fraction in (MEASUREMENT, within_first_stage))
-        if step == first:
-            self._started = self.now()
-        if step != last or last <= first or self._started is None:
-            return None
-        seconds_per_step = (self.now() - self._started) / (last - first)
-        mean = seconds_per_step + sum(self.tested) / len(self.tested) - self.tested[0]
-        remaining = self.deadline - self.now()
-        steps = max(step + 1, int((step * seconds_per_step + remaining) / max(mean, 1e-9)))
-        steps = min(steps, self.most_steps or steps)
-        if steps != self.planned_steps:
-            self.listener.say(f"  after {step} steps: {steps} steps fit the time instead of {self.planned_steps}")
+    def __post_init__(self) -> None:
+        start_time = self.now()
+        self._interval = min(max((self.at - start_time) / CHECKS, SHORTEST_CHECK), LONGEST_CHECK)
+        self._next_check = start_time + 2 * self._interval
+
+    def fitting_steps(self, step: int, total_steps: int, seconds_left: float) -> int:
+        """The total number of steps that fits, if a check is due and the plan does not fit; else 0.
+
+        `seconds_left`: expected time to the end of the present plan after `step` of `total_steps`.
+        """
+        now = self.now()
+        if now < self._next_check or not seconds_left > 0:
+            return 0
+        self._next_check = now + self._interval
+        remaining = max(self.at - now, 0.0)
+        if abs(remaining - seconds_left) <= TOLERANCE * remaining:
+            return 0
+        steps = step + max(1, int((total_steps - step) * remaining / seconds_left))
+        steps = min(steps, max(self.most_steps or steps, step + 1))
+        if steps == total_steps:
+            return 0
+        self._report(step, steps, total_steps)
         return steps
+
+    def _report(self, step: int, steps: int, total_steps: int) -> None:
+        self._reported = self._reported or total_steps
+        if abs(steps - self._reported) > NOTABLE_CHANGE * self._reported:
+            self.listener.say(
+                f"  after {step:,} steps: {steps:,} steps fit into the time instead of {self._reported:,}"
+            )
+            self._reported = steps

@@ -2,8 +2,6 @@
 
 import math
 import time
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,17 +10,14 @@ from torch import Tensor
 
 from byol.diagnostics.collapse import Health, health
 from byol.engine.metrics import MetricsFile
-from byol.engine.micro_batches import bounds
+from byol.engine.pace import Pace
+from byol.engine.schedule import Schedule
 from byol.engine.settings import LoopSettings
 from byol.engine.state import State
-from byol.engine.step import Schedule
 from byol.errors import NonFiniteError
 from byol.methods.network import MethodOutput
 from byol.runtime.listener import Listener
 from byol.runtime.ranks import Ranks
-
-LINES_FOR_SPEED = 5
-"""Number of newest progress lines from which the remaining time is estimated."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Log:
         self,
         first_step: int,
         schedule: Schedule,
-        areas: Sequence[int],
+        pace: Pace,
         settings: LoopSettings,
         metrics: MetricsFile | None,
         listener: Listener,
@@ -63,9 +58,8 @@ class Log:
             listener,
             ranks,
         )
-        self.areas = areas
+        self.pace = pace
         self.started = self.logged_at = time.monotonic()
-        self.lines = deque([(self.started, first_step)], LINES_FOR_SPEED)
         self.losses: list[Tensor] = []
         self.output: MethodOutput | None = None
         self.last_loss = math.nan
@@ -94,6 +88,7 @@ class Log:
         `probed`: the online probe's scores by name, if there are new ones.
         """
         loss, now, done, s = self.newest_loss(), time.monotonic(), state.step, self.schedule
+        total_steps = s.last_step
         step = done - 1
         rate = (done - self.logged_step) * s.batch_size / max(now - self.logged_at, 1e-9)
         row = {"loss": loss, "learning_rate": s.learning_rate(step)}
@@ -101,39 +96,32 @@ class Log:
             row["tau"] = s.tau(step)
         measures = state.collapse.as_dict() | state.measures if state.collapse is not None else {}
         measures |= self._classifier()
-        is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < s.total_steps
+        is_extra = step == self.first_step > 0 and done % self.settings.log_interval_steps and done < total_steps
         if self.metrics is not None and (probed or not is_extra):
             skipped = {"num_skipped_steps": state.num_skipped_steps} if self.settings.skip_non_finite else {}
-            timing = {"images_per_second": rate, "elapsed_seconds": now - self.started, "threads": torch.get_num_threads()}
+            timing = {
+                "images_per_second": rate,
+                "elapsed_seconds": now - self.started,
+                "threads": torch.get_num_threads(),
+            }
             self.metrics.write({"step": step, **row, **measures, **(probed or {}), **skipped, **timing})
         self.listener.step(
             Progress(
                 **row,
                 health=self._health(state),
                 step=done,
-                total_steps=s.total_steps,
+                total_steps=total_steps,
                 images_per_second=rate,
-                remaining_seconds=self._remaining_seconds(now, done),
+                remaining_seconds=self.pace.seconds_left(s),
             )
         )
         self.logged_at, self.logged_step = now, done
-
-    def _remaining_seconds(self, now: float, done: int) -> float:
-        """Estimate from the newest lines, so that one slow interval changes it little; the slower first step is excluded."""
-        total = self.schedule.total_steps
-        if done == self.first_step + 1 < total:
-            self.lines[0] = (now, done)
-            return math.nan
-        since, since_step = self.lines[0]
-        self.lines.append((now, done))
-        seconds_per_pixel = (now - since) / max(pixels(self.areas, since_step, done, total), 1)
-        return seconds_per_pixel * pixels(self.areas, done, total, total)
 
     def _health(self, state: State) -> Health | Literal["starting"]:
         """Health by the newest collapse check; "starting" if that check was during warm-up and training continues."""
         step = state.step - 1
         checked_at = step - step % self.settings.collapse_interval_steps
-        if checked_at < max(1, self.schedule.warmup_steps) and state.step < self.schedule.total_steps:
+        if checked_at < max(1, self.schedule.warmup_steps) and state.step < self.schedule.last_step:
             return "starting"
         return "unknown" if state.collapse is None else health(state.collapse)
 
@@ -144,9 +132,3 @@ class Log:
             return {}
         loss, accuracy = self.ranks.mean(torch.stack((o.classifier_loss, o.classifier_accuracy))).tolist()
         return {"classifier_loss": loss, "classifier_accuracy": accuracy}
-
-
-def pixels(areas: Sequence[int], first_step: int, last_step: int, total_steps: int) -> int:
-    """Sum of the view areas, in pixels, of the steps [first_step, last_step): their cost. Stages have equal lengths."""
-    parts = zip(areas, bounds(len(areas), total_steps), strict=True)
-    return sum(area * max(0, min(last, last_step) - max(first, first_step)) for area, (first, last) in parts)

@@ -1,4 +1,4 @@
-"""The training step and its schedules."""
+"""The training step."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,39 +7,13 @@ import torch
 from torch import Tensor
 
 from byol.engine.micro_batches import MicroBatch
+from byol.engine.schedule import Schedule
 from byol.engine.state import State
 from byol.methods.network import MethodOutput
-from byol.optim.schedules import learning_rate, scale_tau, target_tau
 from byol.runtime.view_roles import ViewBatch
 
 ComputeLoss = Callable[[ViewBatch, Tensor | None, bool], MethodOutput]
 """Function (views, labels, whether the micro-batch is the step's last) -> output: `state.method` wrapped by `engine.wrap`."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning rate and target decay rate tau as functions of the step (BYOL sections 3.2 and 3.3)."""
-
-    base_learning_rate: float
-    batch_size: int
-    total_steps: int
-    warmup_steps: int
-    tau_base: float
-    tau_constant: bool = False
-    tau_reference_batch: int = 0
-
-    def learning_rate(self, step: int) -> float:
-        return learning_rate(
-            step,
-            base=self.base_learning_rate,
-            batch_size=self.batch_size,
-            total=self.total_steps,
-            warmup=self.warmup_steps,
-        )
-
-    def tau(self, step: int) -> float:
-        tau = self.tau_base if self.tau_constant else target_tau(step, base=self.tau_base, total=self.total_steps)
-        return scale_tau(tau, self.batch_size, self.tau_reference_batch) if self.tau_reference_batch else tau
 
 
 @dataclass

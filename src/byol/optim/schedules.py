@@ -11,7 +11,7 @@ def total_steps(epochs: float, num_images: int, batch_size: int) -> int:
     return int(epochs * num_images / batch_size + 1e-9)
 
 
-def learning_rate(step: int, *, base: float, batch_size: int, total: int, warmup: int) -> float:
+def learning_rate(step: float, *, base: float, batch_size: int, total: int, warmup: int) -> float:
     """Rate of 0-based `step`: linear from 0 over `warmup` steps to base * batch_size / 256, then cosine to 0."""
     peak = base * batch_size / 256
     if step < warmup:
@@ -20,7 +20,7 @@ def learning_rate(step: int, *, base: float, batch_size: int, total: int, warmup
     return peak * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def target_tau(step: int, *, base: float, total: int) -> float:
+def target_tau(step: float, *, base: float, total: int) -> float:
     """Target decay 1 - (1 - base) (cos(pi k / K) + 1) / 2, from base to 1 (BYOL section 3.2)."""
     return 1 - (1 - base) * (math.cos(math.pi * min(step, total) / total) + 1) / 2
 

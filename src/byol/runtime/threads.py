@@ -8,8 +8,9 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import truediv
 
 import torch
 
@@ -38,12 +39,12 @@ def possible_threads(most: int) -> list[int]:
     return sorted({n for n in (*powers, *(3 * power // 2 for power in powers), most - 1, most) if 1 <= n <= most})
 
 
-def speed_ratios(threads: int, fewer: int) -> list[float]:
-    """Speed of short parallel regions with `threads` threads over that with `fewer`, measured `NUM_PULSES` times.
+def region_speeds(counts: Sequence[int]) -> list[list[float]]:
+    """Short parallel regions per second with each number of threads, measured `NUM_PULSES` times, alternating.
 
     Changes torch's number of threads.
     """
-    values = torch.zeros(threads * REGION_ELEMENTS)
+    values = torch.zeros(max(counts) * REGION_ELEMENTS)
 
     def speed(count: int) -> float:
         torch.set_num_threads(count)
@@ -54,7 +55,9 @@ def speed_ratios(threads: int, fewer: int) -> list[float]:
             regions += 1
         return regions / elapsed
 
-    return [speed(threads) / speed(fewer) for _ in range(NUM_PULSES)]
+    return [
+        list(pulses) for pulses in zip(*([speed(count) for count in counts] for _ in range(NUM_PULSES)), strict=True)
+    ]
 
 
 @dataclass
@@ -68,7 +71,7 @@ class ThreadTuner:
     adapts: bool = True
     listener: Listener = SILENT
     now: Callable[[], float] = time.monotonic
-    measure: Callable[[int, int], list[float]] = speed_ratios
+    measure: Callable[[Sequence[int]], list[list[float]]] = region_speeds
     threads: int = field(init=False)
     """Number of threads in use."""
 
@@ -79,32 +82,37 @@ class ThreadTuner:
         self._rises = 0
         self._has_told = False
 
-    def check(self) -> None:
-        """Measures whether fewer or more threads are faster now, and sets the number; at most once in `INTERVAL_SECONDS`."""
+    def check(self) -> bool:
+        """Measures whether fewer or more threads are faster now, and sets the number; at most once in `INTERVAL_SECONDS`.
+
+        Returns whether the number has changed.
+        """
         if not self.adapts or self.most == 1 or (start_time := self.now()) < self._due:
-            return
-        place = self._counts.index(self.threads)
-        while place > 0 and statistics.median(self.measure(self._counts[place], self._counts[place - 1])) < 1 / GAIN:
-            place -= 1
-        if place < self._counts.index(self.threads):
+            return False
+        before, place = self.threads, self._counts.index(self.threads)
+        fewer = sorted({1, self.threads // 2, self._counts[max(place - 1, 0)]} & set(self._counts) - {self.threads})
+        more = self._counts[place + 1 : place + 2]
+        present, *others = self.measure([self.threads, *fewer, *more])
+        gains = [statistics.median(map(truediv, other, present)) for other in others[: len(fewer)]]
+        if gains and max(gains) > GAIN:
+            self.threads = fewer[gains.index(max(gains))]
             self._rises = 0
-            self._tell(self._counts[place])
-            self.threads = self._counts[place]
-        elif place + 1 < len(self._counts):
-            more = self._counts[place + 1]
-            self._rises = self._rises + 1 if min(self.measure(more, self.threads)) > GAIN else 0
+            self._tell()
+        elif more:
+            self._rises = self._rises + 1 if min(map(truediv, others[-1], present)) > GAIN else 0
             if self._rises == CHECKS_TO_RAISE:
-                self.threads, self._rises = more, 0
+                self.threads, self._rises = more[0], 0
         torch.set_num_threads(self.threads)
         end_time = self.now()
         self._due = end_time + max(INTERVAL_SECONDS, (end_time - start_time) / MOST_OVERHEAD)
+        return self.threads != before
 
-    def _tell(self, fewer: int) -> None:
+    def _tell(self) -> None:
         if not self._has_told:
             self._has_told = True
             self.listener.say(
-                f"  other processes are busy: {fewer} of {self.most} threads are faster now. The number is adapted all the "
-                f"time; --threads fixes it"
+                f"  other processes are busy: {self.threads} of {self.most} threads are faster now. The number is adapted "
+                f"all the time; --threads fixes it"
             )
 
 

@@ -18,8 +18,6 @@ from byol.training.speed import are_equal, decode_some, train_a_little
 
 END_SECONDS = 6.0
 """Seconds reserved for writing the last checkpoint, the encoder and the report."""
-SLOWING = 0.03
-"""Fraction of the time that is reserved: machines get slower during a long training, and the number of steps is only corrected early on."""
 FEWEST_STEPS = 40
 """Smallest number of steps that is planned."""
 
@@ -39,6 +37,11 @@ class TimeLimit:
         if not (isinstance(minutes, int | float) and 0 < minutes < float("inf")):
             raise ConfigError(f"minutes must be a number above 0; found {minutes}.")
 
+    @property
+    def deadline(self) -> float:
+        """Time at which the last step should end, by time.monotonic()."""
+        return self.start_time + max(60 * self.minutes - END_SECONDS, 30 * self.minutes)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -52,7 +55,7 @@ class Plan:
     """One line per size that was tested."""
     most_steps: int | None = None
     """Number of steps in the limit's largest number of epochs."""
-    tested: tuple[float, ...] = (0.0,)
+    stage_costs: tuple[float, ...] = (1.0,)
     """Seconds per step measured by the speed test, one value per stage of equal length."""
 
 
@@ -84,7 +87,7 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
         raise ConfigError(
             f"Minutes ({minutes:g}) and epochs ({config.epochs:g}) are both given. Give only one of them."
         )
-    deadline = limit.start_time + 60 * minutes * (1 - SLOWING) - END_SECONDS
+    deadline = limit.deadline
 
     def resolved_trial(trial: Config) -> Config:
         resolved = resolve(asked, profile, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=False)
@@ -131,8 +134,8 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
             notes[-1] = (
                 f"{_measured(best, len(source))}: enough for {epochs:g} epochs, {most_steps:,} steps of {best.batch_size}"
             )
-    tested = tuple(cost * best.batch_size for cost in best.costs)
-    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, tested)
+    costs = tuple(cost * best.batch_size for cost in best.costs)
+    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, costs)
 
 
 def _sizes(asked: Asked) -> list[tuple[Size, Config]]:

@@ -19,6 +19,7 @@ from byol.engine.micro_batches import make_views
 from byol.engine.step import train_step
 from byol.errors import BrokenImageError, DataError
 from byol.runtime.hardware import fuses_views, num_cores
+from byol.runtime.threads import tuned_threads
 from byol.views.views import Views
 
 DECODED_IMAGES = 64
@@ -87,6 +88,7 @@ def train_a_little(
     until = time.perf_counter() + TRIAL_SECONDS
 
     def step() -> float:
+        tuner.check()
         batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
         start_time = time.perf_counter()
         views_of_step = (make_views(batch, views, device) for _ in range(num_micro_batches))
@@ -95,18 +97,19 @@ def train_a_little(
             torch.cuda.synchronize(device)
         return time.perf_counter() - start_time
 
-    while True:
-        step()  # the first step of a size is slower
-        times = [step(), step()]
-        larger, more = min(4 * size, largest), num_micro_batches
-        if size == largest:  # then more micro-batches, up to those of one optimizer step
-            more = min(4 * num_micro_batches, most)
-        growth = larger * more / (size * num_micro_batches)
-        if growth == 1 or time.perf_counter() + 3 * min(times) * growth > until:
-            break
-        size, num_micro_batches = larger, more
-    while len(times) < MOST_STEPS and time.perf_counter() + times[-1] < until:
-        times.append(step())
+    with tuned_threads(device, config.threads or (torch.get_num_threads() if num_ranks > 1 else 0)) as tuner:
+        while True:
+            step()  # the first step of a size is slower
+            times = [step(), step()]
+            larger, more = min(4 * size, largest), num_micro_batches
+            if size == largest:  # then more micro-batches, up to those of one optimizer step
+                more = min(4 * num_micro_batches, most)
+            growth = larger * more / (size * num_micro_batches)
+            if growth == 1 or time.perf_counter() + 3 * min(times) * growth > until:
+                break
+            size, num_micro_batches = larger, more
+        while len(times) < MOST_STEPS and time.perf_counter() + times[-1] < until:
+            times.append(step())
     trained_images = size * num_micro_batches
     weights = sum(t.numel() * t.element_size() for t in state.method.state_dict().values())
     trained = sum(p.numel() * p.element_size() for group in state.optimizer.param_groups for p in group["params"])

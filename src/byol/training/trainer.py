@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,10 @@ from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import save_encoder, write_description
 from byol.engine.loop import Loop, LoopEnd
 from byol.engine.metrics import MetricsFile
-from byol.engine.pace import Pace
+from byol.engine.pace import Deadline
+from byol.engine.schedule import Schedule
 from byol.engine.settings import LoopSettings
 from byol.engine.state import State
-from byol.engine.step import Schedule
 from byol.errors import CollapseError, ConfigError, NonFiniteError, RunError
 from byol.evaluate.online import OnlineProbe
 from byol.nets.encoder import find_num_features
@@ -60,7 +61,9 @@ class Trainer:
     skipped: SkippedImages
     ranks: Ranks
     probe: OnlineProbe | None = None
-    pace: Pace | None = None
+    deadline: Deadline | None = None
+    stage_costs: Sequence[float] = ()
+    """Relative cost of a step in each stage; empty: the views' areas."""
 
     @property
     def state(self) -> State:
@@ -105,7 +108,7 @@ class Trainer:
         """Values for run.json that follow from the config, the data and the machine."""
         s = self.schedule
         return {
-            "total_steps": s.total_steps,
+            "total_steps": s.last_step,
             "warmup_steps": s.warmup_steps,
             "peak_learning_rate": s.base_learning_rate * s.batch_size / 256,
             "precision": self.assembly.precision,
@@ -189,7 +192,8 @@ class Trainer:
                 metrics=MetricsFile(run.metrics, self.state.step, tracker) if ranks.is_first else None,
                 listener=listener,
                 probe=self.probe,
-                pace=self.pace,
+                deadline=self.deadline,
+                stage_costs=self.stage_costs,
                 ranks=ranks,
             )
             return loop.run()
@@ -211,11 +215,11 @@ class Trainer:
         )
 
     def _record_correction(self, run: RunDirectory) -> None:
-        """Replaces the number of steps in run.json if a plan by time was corrected."""
-        if steps := self.state.planned_steps:
+        """Replaces the number of steps in run.json if it has changed."""
+        if self.state.segments:
+            steps = self.state.segments[-1].last_step
             record = run.record()
             record["derived"]["total_steps"] = steps
-            record["config"]["epochs"] = steps * self.config.batch_size / self.num_images
             run.write("run.json", record)
 
     def _save_fault(self, run: RunDirectory, step: int) -> None:

@@ -9,8 +9,9 @@ from byol.assembly.training import build_state
 from byol.config import Config, replaced
 from byol.data.loader import Batch, BatchPlan, ResidentFeed
 from byol.engine.micro_batches import make_views, micro_batches
+from byol.engine.schedule import Schedule
 from byol.engine.state import State
-from byol.engine.step import Schedule, train_step
+from byol.engine.step import train_step
 from byol.engine.wrap import wrap
 from byol.methods.byol import MethodOutput
 from byol.recipes import recipe

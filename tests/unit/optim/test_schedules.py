@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byol.engine.step import Schedule
+from byol.engine.schedule import Schedule
 from byol.optim.schedules import learning_rate, scale_tau, target_tau, total_steps
 
 
