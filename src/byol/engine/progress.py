@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from byol.diagnostics.collapse import Health, health
+from byol.diagnostics.collapse import Health, can_judge, health
 from byol.engine.metrics import MetricsFile
 from byol.engine.micro_batches import bounds
 from byol.engine.settings import LoopSettings
@@ -33,7 +33,7 @@ class Progress:
     total_steps: int
     loss: float
     health: Health | Literal["starting"]
-    """Result of the newest collapse check; starting: no check counts yet."""
+    """Result of the newest collapse check; starting: too few steps for a verdict."""
     learning_rate: float
     images_per_second: float
     remaining_seconds: float
@@ -130,10 +130,11 @@ class Log:
         return seconds_per_pixel * pixels(self.areas, done, total, total)
 
     def _health(self, state: State) -> Health | Literal["starting"]:
-        """Health by the newest collapse check; "starting" if that check was during warm-up and training continues."""
+        """Health by the newest collapse check; "starting" if that check came too early for a verdict."""
         step = state.step - 1
-        checked_at = step - step % self.settings.collapse_interval_steps
-        if checked_at < max(1, self.schedule.warmup_steps) and state.step < self.schedule.total_steps:
+        is_finished = state.step >= self.schedule.total_steps
+        checked_at = step if is_finished else step - step % self.settings.collapse_interval_steps
+        if not can_judge(checked_at + 1, self.schedule.warmup_steps):
             return "starting"
         return "unknown" if state.collapse is None else health(state.collapse)
 
