@@ -60,8 +60,8 @@ class DataReport:
         if self.unreadable_folders:
             lines.append(f"  folders that cannot be read: {len(self.unreadable_folders)}")
             lines += _some([f"    {name}: {reason}" for name, reason in self.unreadable_folders.items()])
-        if counted := others_left_out(self.left_out):
-            lines.append(f"  left out, not images: {counted}")
+        if others := others_left_out(self.left_out):
+            lines.append(f"  left out, not images: {others}")
         if self.number_format:
             lines.append(f"  {self.number_format}")
         if len(self.channels) > 1:

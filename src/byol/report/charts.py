@@ -9,7 +9,16 @@ from byol.diagnostics.collapse import LIMITS
 MOST_ROWS = 2000
 """Approximate largest number of points in a curve."""
 CHECKED = frozenset(
-    ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine", "rankme", "alpha_req", "alignment", "uniformity")
+    (
+        "std_ratio",
+        "effective_rank",
+        "positive_cosine",
+        "negative_cosine",
+        "rankme",
+        "alpha_req",
+        "alignment",
+        "uniformity",
+    )
 )
 """Metrics of the collapse checks. Rows between two checks repeat the values of the last one."""
 NOT_DRAWN = ("step", "elapsed_seconds")
@@ -123,7 +132,9 @@ def charts(metrics: Iterable[str]) -> list[dict[str, Any]]:
     known = {key for chart in CHARTS for key in chart.keys}
     shown = [chart for chart in CHARTS if set(chart.keys) & set(found)]
     shown += [
-        Chart(name.replace("_", " "), (name,), f"The values of {name} in metrics.jsonl. Their meaning is not known here.")
+        Chart(
+            name.replace("_", " "), (name,), f"The values of {name} in metrics.jsonl. Their meaning is not known here."
+        )
         for name in found
         if name not in known
     ]

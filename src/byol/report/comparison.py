@@ -1,5 +1,6 @@
 """Accuracy of an encoder beside that of the same encoder untrained and of handcrafted features, on the images shown."""
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,9 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """Words on the trained encoder beside each baseline."""
-        parts = [f"{_against(gain)} {name} ({gain.low:+.1f} to {gain.high:+.1f} points)" for name, gain in self.gains.items()]
+        parts = [
+            f"{_against(gain)} {name} ({gain.low:+.1f} to {gain.high:+.1f} points)" for name, gain in self.gains.items()
+        ]
         return f"{TRAINED.capitalize()} is {' and '.join(parts)}."
 
 
@@ -67,7 +70,9 @@ def compare(
 
     correct = {TRAINED: is_correct(vectors[:count])}
     for name, baseline in _baselines(encoder, images, seed).items():
-        correct[name] = is_correct(extract(baseline.to(device), images, baseline.description.in_channels, device).vectors)
+        correct[name] = is_correct(
+            extract(baseline.to(device), images, baseline.description.in_channels, device).vectors
+        )
     trained = correct[TRAINED]
     gains = {name: paired_difference(trained, other) for name, other in correct.items() if name != TRAINED}
     return Comparison({name: accuracy(found) for name, found in correct.items()}, gains, count, len(classes))
@@ -76,14 +81,10 @@ def compare(
 def _baselines(encoder: Encoder, images: Subset, seed: int) -> dict[str, Encoder]:
     """The baselines that exist: a module of the user's own cannot be built anew, and hog needs at most four channels."""
     baselines: dict[str, Encoder] = {}
-    try:
+    with contextlib.suppress(EncoderError):
         baselines[UNTRAINED] = Encoder(subject_of("", encoder).untrained(seed), encoder.description)
-    except EncoderError:
-        pass
-    try:
+    with contextlib.suppress(EncoderError):
         baselines[HANDCRAFTED] = open_subject(HOG, images).encoder
-    except EncoderError:
-        pass
     return baselines
 
 
