@@ -57,7 +57,9 @@ def test_a_short_training_gets_no_verdict_at_its_end(tmp_path: Path) -> None:
         PICTURES, "small", out=tmp_path / "run", overrides=overrides, say=lambda line: None, show=seen.append
     )
     assert {p.health for p in seen} == {"starting"}
-    assert ended.verdict.startswith("too short to tell: 20 steps, and a verdict needs 300 after the warm-up of 4 (so far: cosine ")
+    assert ended.verdict.startswith(
+        "too short to tell: 20 steps, and a verdict needs 300 after the warm-up of 4 (so far: cosine "
+    )
     assert json.loads((ended.path / "result.json").read_text())["verdict"] == ended.verdict
 
 

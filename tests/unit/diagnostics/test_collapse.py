@@ -57,7 +57,9 @@ def test_verdict_names_its_evidence_against_the_limits() -> None:
 @pytest.mark.parametrize("measured", [(0.02, 1.7, 0.998, 0.996), (0.9, 20.0, 0.9, 0.1)])
 def test_a_short_training_gets_its_numbers_and_no_verdict(measured: tuple[float, float, float, float]) -> None:
     said = verdict(CollapseWatch(*measured), FEWEST_STEPS + 9, 10)
-    assert said.startswith(f"too short to tell: {FEWEST_STEPS + 9} steps, and a verdict needs {FEWEST_STEPS} after the warm-up of 10")
+    assert said.startswith(
+        f"too short to tell: {FEWEST_STEPS + 9} steps, and a verdict needs {FEWEST_STEPS} after the warm-up of 10"
+    )
     assert f"effective rank {measured[1]:.1f}" in said
     assert "collapsed" not in said and "healthy" not in said
     assert [can_judge(FEWEST_STEPS + 9, 10), can_judge(FEWEST_STEPS + 10, 10)] == [False, True]
