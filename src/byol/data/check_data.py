@@ -69,11 +69,10 @@ class DataReport:
         return lines
 
     def _duplicates(self) -> str:
-        spare = sum(len(group) - 1 for group in self.duplicates)
-        if not spare:
-            return "none"
-        groups = f", in {len(self.duplicates)} groups" if len(self.duplicates) > 1 else ""
-        return f"{counted(spare, 'copy', 'copies')} of other images{groups}"
+        copies = sum(len(group) - 1 for group in self.duplicates)
+        if copies < 2:
+            return "1 copy of another image" if copies else "none"
+        return f"{copies} copies of {counted(len(self.duplicates), 'image')}"
 
 
 def check_data(source: ImageSource, *, out: str | Path | None = None, listener: Listener = SILENT) -> DataReport:

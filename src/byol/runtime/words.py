@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """The count with its noun: `1 channel`, `3 channels`, `1,200 images`. `plural`: default `noun` with an s."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+def counted(count: int, noun: str) -> str:
+    """The count with its noun: `1 channel`, `3 channels`, `1,200 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def command(*words: object) -> str:

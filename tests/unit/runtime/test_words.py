@@ -16,10 +16,6 @@ def test_counted_nouns_have_their_number(count: int, words: str) -> None:
     assert counted(count, "channel") == words
 
 
-def test_counted_nouns_may_have_a_plural_of_their_own() -> None:
-    assert counted(2, "copy", "copies") == "2 copies"
-
-
 @pytest.mark.parametrize(
     ("started", "found", "words"),
     [
