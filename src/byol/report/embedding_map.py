@@ -17,6 +17,8 @@ Plane = NDArray[np.float32]
 TSNE = "t-SNE"
 FEWEST_POINTS, MOST_POINTS = 20, 2000
 """Smallest and default largest number of images on the t-SNE map. Of more images, only the first are laid out."""
+QUICK_POINTS = 1000
+"""Largest number of images on the t-SNE map of the report at the end of a training, which has a few seconds."""
 ITERATIONS = 500
 """Iterations of t-SNE: 2,000 images take 4 s on one core, and more keep hardly more neighbours (docs/decisions.md)."""
 FEWEST_FOR_SLOW = 100

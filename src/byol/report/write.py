@@ -155,13 +155,16 @@ def _fill(
             if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
                 raise DataError("too few of the images can be decoded.")
             looks.runs[number] = look(looks.sample, vectors, slow=slow, listener=Listener(say=looks.notes.append))
-            seed = int(run.record["config"]["seed"])
-            comparison = compare(encoder, looks.sample, vectors, torch_device, seconds / 2, rate, seed)
-            if comparison is not None:
-                looks.comparisons[number] = comparison
-            looks.branches[number] = branches(run, source, torch_device, seconds / 2, rate)
         except ByolError as error:
             looks.notes.append(f"The images of {run.name} are not shown: {error}")
+            continue
+        try:
+            seed = int(run.record["config"]["seed"])
+            comparison = compare(encoder, looks.sample, vectors, torch_device, seconds / 2, rate, seed)
+            looks.comparisons |= {} if comparison is None else {number: comparison}
+            looks.branches[number] = branches(run, source, torch_device, seconds / 2, rate)
+        except ByolError as error:
+            looks.notes.append(f"The accuracy and the variance over views of {run.name} are not shown: {error}")
 
 
 def _encoder(run: RunSummary) -> Encoder:
