@@ -339,6 +339,8 @@ def test_summary_says_what_to_do_next(
     run = RunSummary.read(tmp_path / "run")
     assert run.state == word
     assert told_command in advice(run)[1][-1]
+    if word != "healthy":
+        assert "--views.size 32" in advice(run)[1][-1]  # as the user gave it
     assert run.best is not None and run.best.score.value == 80.0
     assert ("time", "1 min 0 s") in run.facts()
 

@@ -1,8 +1,11 @@
 """Advice for the step after a training: a sentence, and commands to paste."""
 
 import math
+from typing import Any
 
+from byol.config import as_options, changed_settings
 from byol.diagnostics.collapse import FEWEST_STEPS, TOO_SHORT
+from byol.recipes import recipe
 from byol.report.comparison import Comparison
 from byol.report.summary import RunSummary
 from byol.runtime.words import command
@@ -17,7 +20,7 @@ def advice(run: RunSummary, comparison: Comparison | None = None) -> Advice:
     if run.state == "collapsed":
         half = float(run.record["config"]["optimizer"]["base_learning_rate"]) / 2
         return "Train again with half the learning rate; with BYOL, a higher --method.tau-base may help, too.", _again(
-            run, 1, "--optimizer.base-learning-rate", f"{half:g}"
+            run, 1, {"optimizer.base_learning_rate": half}
         )
     if run.result is None:
         again = command("report", run.path)
@@ -48,11 +51,14 @@ def _use(run: RunSummary) -> Advice:
     ]
 
 
-def _again(run: RunSummary, factor: int, *more: str) -> list[str]:
-    """The command of the same training with `factor` times its length, without other settings that the user gave."""
-    data, plan = run.record["data"]["data"], run.record.get("plan")
-    if not data:
+def _again(run: RunSummary, factor: int, settings: dict[str, Any] | None = None) -> list[str]:
+    """The command of the same training with `factor` times its length, and with `settings` changed."""
+    data, plan, trained = run.record["data"]["data"], run.record.get("plan"), run.trained
+    if not data or trained.own_encoder:
         return []
-    name, length = ("--minutes", plan["minutes"]) if plan else ("--epochs", run.record["config"]["epochs"])
-    start = ["pretrain", "--data", data, "--recipe", run.record["recipe"], name, f"{factor * float(length):g}"]
-    return [command(*start, *more)]
+    length = (
+        ["--minutes", f"{factor * plan['minutes']:g}"] if plan else ["--epochs", f"{factor * trained.config.epochs:g}"]
+    )
+    asked = changed_settings(recipe(trained.recipe).config, trained.asked) | (settings or {})
+    asked.pop("epochs", None)
+    return [command("pretrain", "--data", data, "--recipe", trained.recipe, *length, *as_options(asked))]
