@@ -12,7 +12,6 @@ These parts can be used on their own: byol.views, byol.nets, byol.methods, byol.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from byol.errors import DependencyError
 from byol.runtime.version import VERSION
 
 __version__ = VERSION
@@ -73,22 +72,10 @@ def __getattr__(name: str) -> Any:
     """Imports public names and submodules on first use, so that `import byol` is quick and loads no torch."""
     if name in _LAZY:
         module, attribute = _LAZY[name]
-        try:
-            return getattr(import_module(module), attribute)
-        except DependencyError as error:
-            return _missing(name, error)
+        return getattr(import_module(module), attribute)
     try:
         return import_module(f"byol.{name}")
     except ModuleNotFoundError as error:
         if error.name != f"byol.{name}":
             raise
         raise AttributeError(f"module 'byol' has no attribute {name!r}") from None
-
-
-def _missing(name: str, error: DependencyError) -> type:
-    """A placeholder for a class whose library is not installed. It can be imported; creating an instance raises `error`."""
-
-    def refuse(self: object, *_: Any, **__: Any) -> None:
-        raise error
-
-    return type(name, (), {"__init__": refuse})

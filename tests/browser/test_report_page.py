@@ -165,7 +165,35 @@ def test_map_buttons_change_run_kind_colours_and_groups(browser: Browser, page_f
             True,
         ]
         page.locator("#map-colour .chip").nth(1).click()
-        assert page.locator("#map-legend .chip").first.inner_text() == "cluster 1"
+        assert page.locator("#map-legend .chip").first.inner_text() == "group 1"
+
+
+def test_map_shows_pictures_that_do_not_overlap(browser: Browser, page_file: Path) -> None:
+    boxes = """[...document.querySelectorAll("#map-pictures .thumb")].map((one) => {
+      const { left, top, width } = one.getBoundingClientRect();
+      return [left, top, width];
+    })"""
+    with opened(browser, page_file) as page:
+        page.locator("#map-plot").scroll_into_view_if_needed()
+        shown = page.evaluate(boxes)
+        assert len(shown) > 10
+        for number, (left, top, width) in enumerate(shown):
+            assert all(max(abs(left - x), abs(top - y)) >= width for x, y, _ in shown[:number])
+        page.evaluate("Plotly.relayout('map-plot', { 'xaxis.range': [5, 6] })")  # a part of the plane without images
+        page.wait_for_function("document.querySelectorAll('#map-pictures .thumb').length === 0")
+        page.evaluate("Plotly.relayout('map-plot', { 'xaxis.range': [-1, 1] })")
+        page.wait_for_function("document.querySelectorAll('#map-pictures .thumb').length > 5")
+        page.locator("#map-shown .chip").click()
+        assert page.evaluate(boxes) == []
+
+
+def test_every_chart_has_a_caption(browser: Browser, page_file: Path) -> None:
+    with opened(browser, page_file) as page:
+        captions = page.locator(".chart p").all_inner_texts()
+        assert len(captions) == page.locator(".chart").count() >= 7
+        assert all(captions)
+        assert page.locator("#map-caption").inner_text().startswith("t-SNE keeps neighbours")
+        assert page.locator("main h1, main h2").first.inner_text().startswith("The training was too short to tell")
 
 
 def test_study_of_a_run_is_drawn(browser: Browser, page_file: Path, tmp_path: Path) -> None:

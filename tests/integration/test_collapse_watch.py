@@ -35,9 +35,10 @@ def test_collapse_stops_a_run_where_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("warmup_epochs", "interval", "first"), [(1.0, 3, 7), (0.0, 5, 6), (0.0, 50, 20)])
 def test_progress_gives_no_verdict_before_a_look_after_the_warm_up(
-    tmp_path: Path, warmup_epochs: float, interval: int, first: int
+    tmp_path: Path, warmup_epochs: float, interval: int, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """20 steps, of which an epoch is 4: `first` is the number of the step whose look may be judged. Metrics hold all."""
+    monkeypatch.setattr("byol.diagnostics.collapse.FEWEST_STEPS", 2)
     seen: list[Progress] = []
     own = {"epochs": 5, "optimizer.warmup_epochs": warmup_epochs, "collapse_interval_steps": interval}
     byol.pretrain(
@@ -47,6 +48,19 @@ def test_progress_gives_no_verdict_before_a_look_after_the_warm_up(
     assert {p.health for p in seen[: first - 1]} == {"starting"}
     assert {p.health for p in seen[first - 1 :]} <= {"healthy", "partially collapsed", "collapsed"}
     assert "std_ratio" in read_metrics(tmp_path / "run" / "metrics.jsonl")[0]
+
+
+def test_a_short_training_gets_no_verdict_at_its_end(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    overrides = {**SMALL, "epochs": 5, "optimizer.warmup_epochs": 1.0}
+    ended = byol.pretrain(
+        PICTURES, "small", out=tmp_path / "run", overrides=overrides, say=lambda line: None, show=seen.append
+    )
+    assert {p.health for p in seen} == {"starting"}
+    assert ended.verdict.startswith(
+        "too short to tell: 20 steps, and a verdict needs 300 after the warm-up of 4 (so far: cosine "
+    )
+    assert json.loads((ended.path / "result.json").read_text())["verdict"] == ended.verdict
 
 
 def test_collapse_watch_sees_all_micro_batches(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_check_data_finds_what_is_broken_and_what_is_twice(photos: Path, tmp_pat
     assert "44 images, 2 labelled classes" in said
     assert "readable: 43 (1 with 1 channel, 42 with 3 channels), short side 40 to 48 px" in said
     assert "cat/torn.jpg: " in said
+    assert "duplicates: 1 copy of another image" in said
     assert "cat/once.png = dog/again.png" in said
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["duplicates"] == [["cat/once.png", "dog/again.png"]]

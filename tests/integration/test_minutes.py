@@ -318,6 +318,9 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
     said = capsys.readouterr().out
     assert "planned for 10 min with a short speed test" in said
     assert "as asked: " in said
+    lines = said.splitlines()
+    assert len(lines) <= 12, said
+    assert lines[-1] == f"report {tmp_path / 'run' / 'report.html'}: open it in a browser"
     assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 8
 
 

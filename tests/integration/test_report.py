@@ -21,7 +21,9 @@ from byol.config import Config, from_dict
 from byol.data.open import open_source
 from byol.errors import DataError, RunError
 from byol.evaluate.branch_measures import measure_branches
-from byol.report.summary import WATCHED, RunSummary, config_differences, read_runs
+from byol.report.advice import advice
+from byol.report.differences import config_differences
+from byol.report.summary import WATCHED, RunSummary, read_runs
 from byol.report.write import report_after, write_report
 from byol.runtime.listener import Listener
 from byol.runtime.run_directory import RunDirectory
@@ -116,6 +118,59 @@ def test_report_of_other_images_and_fewer(runs: Path, tmp_path: Path) -> None:
     assert "could be embedded" not in page.read_text()
 
 
+def headings(page: Path) -> list[str]:
+    return re.findall(r"<h[12][^>]*>(.*?)</h[12]>", page.read_text(), re.DOTALL)
+
+
+def test_report_opens_with_the_verdict_and_the_images(runs: Path, tmp_path: Path) -> None:
+    page = write_report(runs / "a", data="sample", num_images=70, out=tmp_path / "page.html")
+    verdict, *others = headings(page)
+    assert "The training was too short to tell whether it is sound:" in verdict
+    assert "5 steps, and a verdict needs 300" in verdict
+    order = [
+        "Your images, as the encoder sees them",
+        "Groups",
+        "Odd ones",
+        "Typical ones",
+        "Duplicates and near-duplicates",
+    ]
+    order += ["Most similar images", "How good it is", "What to do next", "For researchers", "Curves"]
+    assert others[: len(order)] == order
+    text = page.read_text()
+    assert "byol pretrain --data" in text[text.index('id="next"') : text.index('id="research"')]
+
+
+def test_report_shows_the_accuracy_beside_the_baselines(runs: Path, tmp_path: Path) -> None:
+    page = write_report(runs / "a", data="sample", num_images=70, out=tmp_path / "page.html").read_text()
+    quality = page[page.index('id="quality"') : page.index('id="next"')]
+    names = re.findall(r'<div class="bar-row[^>]*><span>(.*?)</span>', quality)
+    assert names == ["this encoder", "the same encoder, untrained", "gradients and colours alone (hog)"]
+    assert "n = 70 images in 10 classes" in quality
+    assert 'id="quality"' not in write_report(runs / "a", out=tmp_path / "few.html").read_text()  # 41 images
+
+
+def test_every_chart_of_a_run_has_a_caption_and_no_stairs(runs: Path, tmp_path: Path) -> None:
+    overrides = {**SMALL, "epochs": 4, "collapse_interval_steps": 4, "method.online_classifier": True}
+    run = byol.pretrain(
+        runs / "photos",
+        out=tmp_path / "run",
+        overrides={**overrides, "on_non_finite": "skip", "online_probe_epochs": 1},
+        say=lambda line: None,
+    )
+    content = content_of(write_report(run.path))
+    metrics = content["runs"][0]["metrics"]
+    assert set(metrics) - {"step", "elapsed_seconds"} == {
+        key for c in content["charts"] for key in c["keys"] if key in metrics
+    }
+    for chart in content["charts"]:
+        assert 1 <= len(re.findall(r"[.!](?= |$)", chart["caption"])) <= 3, chart
+        assert "not known" not in chart["caption"], chart
+    for key in ("rankme", "alpha_req", "alignment", "uniformity", "std_ratio", "effective_rank"):
+        measured = [step for step, value in zip(metrics["step"], metrics[key], strict=True) if value is not None]
+        assert measured == [0, 4, 8, 9]
+    assert None not in metrics["learning_rate"]
+
+
 def test_report_stops_embedding_when_time_is_up(runs: Path, tmp_path: Path) -> None:
     page = write_report(runs / "a", data="sample", seconds=0, out=tmp_path / "page.html")
     assert len(content_of(page)["points"]["names"]) == 64
@@ -150,7 +205,7 @@ def test_report_while_a_run_goes_on_shows_what_there_is(runs: Path, tmp_path: Pa
     run = RunSummary.read(tmp_path / "run")
     assert (run.step, run.finished, run.total_steps) == (5, False, 5)
     assert run.verdict == RunSummary.read(runs / "a").verdict
-    assert "still training" in run.next_step()[0]
+    assert "still training" in advice(run)[0]
     page = write_report(tmp_path / "run")
     seen, finished = (content_of(p)["looks"]["0"] for p in (page, write_report(runs / "a", out=tmp_path / "a.html")))
     assert seen["neighbours"] == finished["neighbours"]  # by the newest checkpoint, which is the last one here
@@ -166,7 +221,7 @@ def test_summary_of_a_run_that_went_on_after_a_stop_is_not_the_stops(runs: Path,
     (tmp_path / "run/result.json").write_text(json.dumps({**result, "finished": False, "step": 3}))
     run = RunSummary.read(tmp_path / "run")
     assert run.step == 5
-    assert "still training" in run.next_step()[0]
+    assert "still training" in advice(run)[0]
 
 
 def test_report_tells_the_variance_over_views_of_both_networks(runs: Path, tmp_path: Path) -> None:
@@ -252,16 +307,22 @@ def test_report_says_that_a_study_is_unfinished(runs: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("collapse", "word", "advice"),
+    ("collapse", "word", "told_command"),
     [
-        ((0.01, 1.1, 1.0, 0.999), "collapsed", "0.15"),
+        ((0.01, 1.1, 1.0, 0.999), "collapsed", "--optimizer.base-learning-rate 0.15"),
         ((0.2, 6.0, 0.9, 0.5), "partially collapsed", "--epochs 4"),
-        ((0.9, 20.0, 0.9, 0.1), "healthy", "one feature vector"),
+        ((0.9, 20.0, 0.9, 0.1), "healthy", "--out vectors.parquet"),
     ],
 )
 def test_summary_says_what_to_do_next(
-    runs: Path, tmp_path: Path, collapse: tuple[float, ...], word: str, advice: str
+    runs: Path,
+    tmp_path: Path,
+    collapse: tuple[float, ...],
+    word: str,
+    told_command: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("byol.diagnostics.collapse.FEWEST_STEPS", 1)
     shutil.copytree(runs / "a", tmp_path / "run")
     (tmp_path / "run/result.json").unlink()
     names = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
@@ -277,7 +338,9 @@ def test_summary_says_what_to_do_next(
     (tmp_path / "run/evaluation/knn.json").write_text(json.dumps({**record, "metrics": {"top-1": score}}))
     run = RunSummary.read(tmp_path / "run")
     assert run.state == word
-    assert advice in run.next_step()[0]
+    assert told_command in advice(run)[1][-1]
+    if word != "healthy":
+        assert "--views.size 32" in advice(run)[1][-1]  # as the user gave it
     assert run.best is not None and run.best.score.value == 80.0
     assert ("time", "1 min 0 s") in run.facts()
 
@@ -359,7 +422,7 @@ def test_pretraining_ends_with_a_report(runs: Path, tmp_path: Path, capsys: pyte
     command = ["pretrain", "--data", runs / "photos", "--epochs", 1, "--out", tmp_path / "run", *settings]
     assert run_command(*command) == 0
     assert f"report {tmp_path / 'run/report.html'}" in capsys.readouterr().out
-    assert content_of(tmp_path / "run/report.html")["looks"]["0"]["maps"].keys() == {"PCA"}
+    assert content_of(tmp_path / "run/report.html")["looks"]["0"]["maps"].keys() == {"t-SNE", "PCA"}
 
 
 def test_pictures_in_terminals_that_show_them() -> None:

@@ -15,6 +15,7 @@ from byol.errors import ConfigError
 from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, pretrained_normalization
 from byol.optim.schedules import total_steps
 from byol.recipes.recipe import Recipe
+from byol.runtime.words import counted
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -46,9 +47,9 @@ class Resolved:
     config: Config
     schedule: Schedule
     notes: list[str]
-    """One line per setting that the data or the initial weights decided."""
+    """One line per setting that the data decided."""
     cautions: list[str]
-    """Warnings about the training, one line each."""
+    """Warnings about the training and settings that the initial weights replaced, one line each."""
 
 
 def resolve(
@@ -67,15 +68,16 @@ def resolve(
     not the folder of an encoder.
     """
     notes: list[str] = []
-    config = _fit_to_weights(asked.config if trial is None else trial, asked, notes)
-    views = _fit_views(config, profile, notes)
+    warnings: list[str] = []
+    config = _fit_to_weights(asked.config if trial is None else trial, asked, warnings)
+    views = _fit_views(config, profile, notes, warnings)
     encoder = dataclasses.replace(config.encoder, stem=_stem(config.encoder, views.size))
     asymmetry = config.asymmetry
     if asymmetry.small_size == 0:
         asymmetry = dataclasses.replace(asymmetry, small_size=max(8, views.size // 2))
     if asymmetry.strong_augmentation != "none" and profile.channels != 3:
         raise ConfigError(
-            f"asymmetry.strong_augmentation needs RGB images; these have {profile.channels} channel{'s' * (profile.channels > 1)}. Remove this setting."
+            f"asymmetry.strong_augmentation needs RGB images; these have {counted(profile.channels, 'channel')}. Remove this setting."
         )
     batch_size = _fit_batch(config, num_images, asked.adapts_batch, notes)
     micro_batch_size = _fit_micro_batch(config, batch_size, num_ranks)
@@ -90,7 +92,8 @@ def resolve(
         micro_batch_size=micro_batch_size,
     )
     schedule = build_schedule(config, num_images)
-    return Resolved(config, schedule, notes, cautions(config, asked.recipe, asked.given, schedule, num_ranks))
+    warnings += cautions(config, asked.recipe, asked.given, schedule, num_ranks)
+    return Resolved(config, schedule, notes, warnings)
 
 
 def build_schedule(config: Config, num_images: int) -> Schedule:
@@ -106,7 +109,7 @@ def build_schedule(config: Config, num_images: int) -> Schedule:
     )
 
 
-def _fit_to_weights(config: Config, asked: Asked, notes: list[str]) -> Config:
+def _fit_to_weights(config: Config, asked: Asked, warnings: list[str]) -> Config:
     """The config with the architecture of encoder.init, and with the recipe's settings for weights trained elsewhere."""
     for settings, why in (
         (network_of_start(config.encoder), f"architecture of the encoder in {config.encoder.init}"),
@@ -118,18 +121,18 @@ def _fit_to_weights(config: Config, asked: Asked, notes: list[str]) -> Config:
         before = config
         config = replaced(config, {name: value for name, value in settings.items() if name not in asked.given})
         if changed := differences(before, config):
-            notes.append(f"{why}: {'; '.join(changed)}")
+            warnings.append(f"{why}: {'; '.join(changed)}")
     return config
 
 
-def _fit_views(config: Config, profile: DataProfile, notes: list[str]) -> ViewsConfig:
+def _fit_views(config: Config, profile: DataProfile, notes: list[str], warnings: list[str]) -> ViewsConfig:
     views = config.views
     if views.size == 0:
         size = profile.short_side if profile.short_side <= SMALL_IMAGE else min(224, profile.short_side)
         views = dataclasses.replace(views, size=max(8, size))
         notes.append(f"views of {views.size} px, chosen from the images (median short side {profile.short_side} px)")
     elif views.size <= SMALL_IMAGE and profile.short_side >= 4 * views.size:
-        notes.append(
+        warnings.append(
             f"views of {views.size} px lose most detail of images of {profile.short_side} px; --views.size 0 chooses a suitable size"
         )
     if not views.mean:
@@ -138,7 +141,7 @@ def _fit_views(config: Config, profile: DataProfile, notes: list[str]) -> ViewsC
         notes += [note] if note else []
     if len(views.mean) not in (1, profile.channels):
         raise ConfigError(
-            f"views.mean has {len(views.mean)} values, but the images have {profile.channels} channels. Give one value per channel."
+            f"views.mean has {len(views.mean)} values, but the images have {counted(profile.channels, 'channel')}. Give one value per channel."
         )
     return views
 
@@ -184,7 +187,7 @@ def _fit_warmup(config: Config, batch_size: int, num_images: int, cuts: bool, no
         )
     warmup = total_steps(config.optimizer.warmup_epochs, num_images, batch_size)
     if cuts and warmup > total // 10:
-        notes.append(f"warm-up of {total // 10} steps in place of {warmup}: a tenth of the {total} steps")
+        notes.append(f"warm-up of {counted(total // 10, 'step')} in place of {warmup}: a tenth of the {total} steps")
         return dataclasses.replace(config.optimizer, warmup_epochs=(total // 10) * batch_size / num_images)
     if warmup >= total:
         raise ConfigError(
@@ -216,7 +219,7 @@ def _normalization(encoder: EncoderConfig, profile: DataProfile) -> tuple[tuple[
         return (
             profile.mean,
             profile.std,
-            f"mean {profile.mean} and std {profile.std} measured on the images ({profile.channels} channels); {left_out}",
+            f"mean {profile.mean} and std {profile.std} measured on the images ({counted(profile.channels, 'channel')}); {left_out}",
         )
     known = pretrained_normalization(encoder.name) if encoder.pretrained else None
     if known and known != (IMAGENET_MEAN, IMAGENET_STD):

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from byol.engine.progress import Progress
 
 
-PLAIN_INTERVAL_SECONDS = 15
+PLAIN_INTERVAL_SECONDS = 600
+"""Longest time between two lines of progress where there is no live line."""
+PLAIN_LINES = 4
+"""Number of equal parts of a training; each but the last ends with a line of progress where there is no live line."""
+WORK_INTERVAL_SECONDS = 15
+"""Time between two lines of progress of any other task."""
 SHORTEST_BAR, LONGEST_BAR = 8, 40
 WORDS_WIDTH = 70
 """Largest width of the text beside the progress bar, in columns."""
@@ -51,6 +56,7 @@ class Console:
         )
         self._task = None
         self._shown_at = 0.0
+        self._shown_part = 0
 
     def __enter__(self) -> "Console":
         if self._live:
@@ -75,9 +81,7 @@ class Console:
             colour = COLOURS.get(p.health, "default")
             self._update(f"[{colour}]{p.health}[/]", p.step, p.total_steps, f"loss {p.loss:.3f}, {speed}")
         else:
-            tau = "" if p.tau is None else f"tau {p.tau:.4f}, "
-            note = f"loss {p.loss:.3f}, {p.health}, rate {p.learning_rate:.3g}, {tau}{speed}"
-            self._update("pretraining", p.step, p.total_steps, note)
+            self._show_plain(p, f"loss {p.loss:.3f}, {p.health}, {speed}")
 
     def work(self, what: str, done: int, total: int) -> None:
         """Shows that `done` of `total` items of the task `what` are finished."""
@@ -105,9 +109,17 @@ class Console:
             self._live.update(
                 self._task, description=what, completed=done, total=total, note=note, visible=done < total
             )
-        elif done >= total or time.monotonic() - self._shown_at > PLAIN_INTERVAL_SECONDS:
+        elif done >= total or time.monotonic() - self._shown_at > WORK_INTERVAL_SECONDS:
             self._shown_at = time.monotonic()
-            self.say(f"{what} {done}/{total}: {note}" if what == "pretraining" else f"{what}: {note}")
+            self.say(f"{what}: {note}")
+
+    def _show_plain(self, progress: "Progress", note: str) -> None:
+        step, total, now = progress.step, progress.total_steps, time.monotonic()
+        part = PLAIN_LINES * step // total
+        self._shown_at = self._shown_at or now
+        if step < total and (part != self._shown_part or now - self._shown_at > PLAIN_INTERVAL_SECONDS):
+            self._shown_part, self._shown_at = part, now
+            self.say(f"pretraining {step}/{total}: {note}")
 
 
 def show_picture(path: Path) -> bool:

@@ -6,6 +6,7 @@ from typing import Literal
 import tyro
 
 from byol.cli.options import Commands
+from byol.runtime.words import command
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def run_import_deepmind(options: ImportDeepmind) -> int:
     width = "its own number of channels" if d.settings.get("channels") else f"width {d.settings['width']:g}"
     print(f"{d.name}, {width}, {d.num_features} features, the {options.network} network, written to {options.out}")
     print(f"  licence of the weights: {options.licence}")
-    print(f"Next: byol embed {options.out} --data YOUR_FOLDER --out vectors.parquet")
+    print(f"Next: {command('embed', options.out, '--data', 'YOUR_FOLDER', '--out', 'vectors.parquet')}")
     return 0
 
 
@@ -82,7 +83,7 @@ def run_import_timm(options: ImportTimm) -> int:
     encoder = import_timm(options.model, options.out, weights=options.weights, image_size=options.image_size)
     d = encoder.description
     print(f"{d.name}, {d.num_features} features, written to {options.out}")
-    print(f"Next: byol pretrain --data YOUR_FOLDER --encoder.init {options.out}")
+    print(f"Next: {command('pretrain', '--data', 'YOUR_FOLDER', '--encoder.init', options.out)}")
     return 0
 
 

@@ -12,6 +12,7 @@ from byol.cli.options import USAGE_ERROR, Commands, DataPlace, Place
 from byol.config import Config, changed_settings, pick
 from byol.errors import ByolError
 from byol.recipes import RECIPES, recipe
+from byol.runtime.words import command
 
 if TYPE_CHECKING:
     from byol.cli.console import Console
@@ -145,7 +146,7 @@ def run_demo(options: Demo) -> int:
         f"finished in {result.elapsed_seconds:.0f} s. The run is in {options.out}: metrics.jsonl, encoder.safetensors, result.json, demo.json"
     )
     print(
-        f"Next: byol pretrain --data YOUR_FOLDER, or byol embed {result.runs[0].path} --data sample --out vectors.parquet"
+        f"Next: {command('pretrain', '--data', 'YOUR_FOLDER')}, or {command('embed', result.runs[0].path, '--data', 'sample', '--out', 'vectors.parquet')}"
     )
     return 0
 

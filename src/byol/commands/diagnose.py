@@ -72,6 +72,7 @@ class _Subject:
     """Step of the checkpoint; None without one."""
     total_steps: int | None = None
     """Number of steps in the whole training; None if unknown."""
+    warmup_steps: int = 0
 
 
 def diagnose(
@@ -105,7 +106,7 @@ def diagnose(
     encoded, skipped = _encode(subject, source, num_images, num_views, seed, torch_device, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
-    verdict = verdict_of_measures(measures)
+    verdict = verdict_of_measures(measures, subject.step or 0, subject.warmup_steps)
     record = {
         "run": str(run),
         "step": subject.step,
@@ -176,10 +177,10 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
             f"{run} was started with a module of your own as encoder, which cannot be rebuilt from its name."
         )
     method, saved = trained.method_and_state()
-    segments = saved_segments(saved)
-    total = segments[-1].last_step if segments else build_schedule(trained.config, trained.num_images).total_steps
+    segments, schedule = saved_segments(saved), build_schedule(trained.config, trained.num_images)
+    total = segments[-1].last_step if segments else schedule.total_steps
     batch, encode = min(trained.images_per_norm, num_images // 2), _both_modes(method.to(device))
-    return _Subject(encode, trained.config, trained.channels, batch, [], saved["step"], total)
+    return _Subject(encode, trained.config, trained.channels, batch, [], saved["step"], total, schedule.warmup_steps)
 
 
 def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:

@@ -6,23 +6,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from byol.commands.pretrain import pretrain
 from byol.data.open import as_source, open_source
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec, as_spec
-from byol.errors import ConfigError, DataError, DependencyError
+from byol.errors import ConfigError, DataError
 from byol.evaluate.features import extract
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT
-
-try:
-    from sklearn.base import BaseEstimator, TransformerMixin
-    from sklearn.utils.validation import check_is_fitted
-except ImportError as error:
-    raise DependencyError(
-        "byol.Estimator needs scikit-learn, which is not installed: pip install scikit-learn."
-    ) from error
 
 
 class Estimator(TransformerMixin, BaseEstimator):

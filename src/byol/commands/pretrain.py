@@ -28,6 +28,7 @@ from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import FORMAT_VERSION, RunDirectory
+from byol.runtime.words import counted
 from byol.training.plan import Plan, TimeLimit, plan_by_time
 from byol.training.run import Run
 from byol.training.trainer import DIFFERENT_IMAGES, DIFFERENT_STARTS, Trainer
@@ -111,24 +112,23 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     skipped = SkippedImages()
     data = profile(source, skipped)
     listener.say(
-        f"{source.description}: {len(source)} images, {data.channels} channel{'s' if data.channels > 1 else ''}, median short side {data.short_side} px"
+        f"{source.description}: {counted(len(source), 'image')}, {counted(data.channels, 'channel')}, median short side {data.short_side} px"
     )
     planned = _plan(request, data, listener, ranks)
     trial = planned.config if planned else None
     resolved = resolve(asked, data, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=planned is None)
-    for note in [*data.notes, *resolved.notes, *resolved.cautions]:
-        listener.say(f"  {note}")
+    for line in [*data.notes, *resolved.cautions]:
+        listener.say(f"  {line}")
     trainer = Trainer.create(resolved.config, source, data.channels, encoder, skipped, ranks)
     path = out or _free_directory(request.data.data or "array")  # another training may have started since
     if ranks.is_first:
         RunDirectory.create(path).write("run.json", _record(request, resolved, data, images, trainer, planned))
     run = RunDirectory(ranks.from_first(path))
-    for line in trainer.summary():
-        listener.say(line)
+    for line in trainer.summary(run.path):
+        listener.say(f"  {line}")
     if planned:
         trainer.deadline = Deadline(planned.deadline, listener.unfailing(), planned.most_steps)
         trainer.stage_costs = planned.stage_costs
-    listener.say(f"  run directory {run.path}")
     with run.lock() if ranks.is_first else contextlib.nullcontext():
         return trainer.run(run, listener)
 
@@ -141,9 +141,8 @@ def _plan(request: Request, data: DataProfile, listener: Listener, ranks: Ranks)
     if request.encoder is not None:
         raise ConfigError("A training with a module of your own as encoder needs epochs: leave minutes out.")
     planned = plan_by_time(limit, request.asked, request.source, data, ranks)
-    listener.say(f"  planned for {limit.minutes:g} min with a short speed test")
-    for note in planned.notes:
-        listener.say(f"  {note}")
+    larger = "; larger sizes would have too few passes" if len(planned.notes) > 1 else ""
+    listener.say(f"  planned for {limit.minutes:g} min with a short speed test: {planned.notes[-1]}{larger}")
     return planned
 
 
@@ -168,6 +167,7 @@ def _record(
         },
         "derived": trainer.derived(),
         "own_encoder": request.encoder is not None,
+        "notes": [*resolved.notes, *trainer.details()],
         "plan": {"minutes": request.limit.minutes, "notes": planned.notes} if request.limit and planned else None,
         "machine": describe_machine(trainer.assembly.device),
         "commands": [list(request.command) or sys.argv],

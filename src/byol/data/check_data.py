@@ -17,6 +17,7 @@ from byol.runtime.files import write_json
 from byol.runtime.hardware import num_cores
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import user_path
+from byol.runtime.words import counted
 
 BLOCK = 512
 
@@ -46,27 +47,32 @@ class DataReport:
     def lines(self) -> list[str]:
         """The report as text."""
         low, median, high = self.short_side
-        kinds = ", ".join(f"{count} with {n} channel{'s' if n > 1 else ''}" for n, count in self.channels.items())
-        spare = sum(len(group) - 1 for group in self.duplicates)
+        kinds = ", ".join(f"{count} with {counted(n, 'channel')}" for n, count in self.channels.items())
         readable = sum(self.channels.values())
         lines = [
             f"{self.description}: {self.num_images} images, {self.num_labelled_classes or 'no'} labelled classes",
             f"  readable: {readable} ({kinds}), short side {low} to {high} px, median {median}",
             f"  broken: {self.num_images - readable}",
             *_some([f"    {name}: {reason}" for name, reason in self.broken.items()]),
-            f"  duplicates: {spare} images equal another one, in {len(self.duplicates)} groups",
+            f"  duplicates: {self._duplicates()}",
             *_some([f"    {' = '.join(group[:4])}{' = ...' if len(group) > 4 else ''}" for group in self.duplicates]),
         ]
         if self.unreadable_folders:
             lines.append(f"  folders that cannot be read: {len(self.unreadable_folders)}")
             lines += _some([f"    {name}: {reason}" for name, reason in self.unreadable_folders.items()])
-        if counted := others_left_out(self.left_out):
-            lines.append(f"  left out, not images: {counted}")
+        if others := others_left_out(self.left_out):
+            lines.append(f"  left out, not images: {others}")
         if self.number_format:
             lines.append(f"  {self.number_format}")
         if len(self.channels) > 1:
             lines.append("  grey and colour are mixed: training reads all as colour")
         return lines
+
+    def _duplicates(self) -> str:
+        copies = sum(len(group) - 1 for group in self.duplicates)
+        if copies < 2:
+            return "1 copy of another image" if copies else "none"
+        return f"{copies} copies of {counted(len(self.duplicates), 'image')}"
 
 
 def check_data(source: ImageSource, *, out: str | Path | None = None, listener: Listener = SILENT) -> DataReport:

@@ -13,6 +13,7 @@ from byol.data.number_format import OneFormat
 from byol.data.source import ImageSource, SkippedImages, whole
 from byol.errors import BrokenImageError, DataError
 from byol.runtime.hardware import num_cores
+from byol.runtime.words import counted
 
 PROBED_IMAGES = 256
 PROFILED_ROWS = 256
@@ -119,7 +120,7 @@ def _kinds(
                 mode = inner.mode(int(places[index]))
                 return (1 if mode in GREY_MODES else 3), mode
             channels = source.channels(index)
-            return channels, f"with {channels} channel{'s' if channels > 1 else ''}"
+            return channels, f"with {counted(channels, 'channel')}"
         except BrokenImageError as error:
             return error
 
@@ -167,7 +168,7 @@ def _kinds_note(kinds: dict[int, tuple[int, str]], channels: int, total: int) ->
     sample = "" if len(kinds) == total else f" (of {len(kinds):,} looked at)"
     several = len({c for c, _ in kinds.values()}) > 1
     return f"the images differ in kind: {numbers}{sample}" + (
-        f"; all are read with {channels} channel{'s' if channels > 1 else ''}" if several else ""
+        f"; all are read with {counted(channels, 'channel')}" if several else ""
     )
 
 

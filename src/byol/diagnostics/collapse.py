@@ -10,8 +10,13 @@ from torch import Tensor
 
 from byol.diagnostics.similarity import cosines, std_ratio, unit
 from byol.diagnostics.spectrum import effective_rank
+from byol.runtime.words import counted
 
 Health = Literal["unknown", "healthy", "partially collapsed", "collapsed"]
+TOO_SHORT = "too short to tell"
+"""First words of the verdict on a training with too few steps."""
+FEWEST_STEPS = 300
+"""Smallest number of steps after the warm-up for a verdict: sound trainings pass through a partial collapse before (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +80,41 @@ def is_collapsed(measured: CollapseWatch) -> bool:
     return health(measured) == "collapsed"
 
 
-def verdict(measured: CollapseWatch) -> str:
-    """Health in one sentence, which starts with its name and gives the numbers and limits it rests on."""
+def can_judge(step: int, warmup_steps: int) -> bool:
+    """Whether `step` steps, of which `warmup_steps` are warm-up, are enough for a verdict."""
+    return step >= warmup_steps + FEWEST_STEPS
+
+
+def verdict(measured: CollapseWatch, step: int, warmup_steps: int) -> str:
+    """Health after `step` steps in one sentence, which starts with its name and gives the numbers and limits it rests on.
+
+    A training of too few steps (`can_judge`) gets no verdict, only the numbers.
+    """
     word = health(measured)
     if word == "unknown":
         return "unknown: the last projections are not finite numbers."
+    if not can_judge(step, warmup_steps):
+        return f"{TOO_SHORT}: {_too_few(step, warmup_steps)} (so far: {_evidence(measured)})."
+    return MEANINGS[word].format(_evidence(measured))
+
+
+def _too_few(step: int, warmup_steps: int) -> str:
+    after = f" after the warm-up of {warmup_steps:,}" if warmup_steps else ""
+    return f"{counted(step, 'step')}, and a verdict needs {FEWEST_STEPS}{after}"
+
+
+def _evidence(measured: CollapseWatch) -> str:
+    """The measures, each beside its limit."""
 
     def against(value: float, limit: float, digits: int) -> str:
         return f"{value:.{digits}f} {'<' if value < limit else '>='} {limit:g}"
 
-    evidence = (
+    return (
         f"cosine {measured.positive_cosine:.2f} between views of one image and {measured.negative_cosine:.2f} between images, "
         f"gap {against(measured.cosine_gap, LIMITS.cosine_gap, 2)}; effective rank "
         f"{against(measured.effective_rank, LIMITS.effective_rank, 1)}; std "
         f"{against(measured.std_ratio, LIMITS.std_ratio, 2)} of isotropic"
     )
-    return MEANINGS[word].format(evidence)
 
 
 ADVICE = "lower the rate or the weight decay; in BYOL keep the predictor and the heads' batch norm, or raise tau."
@@ -104,7 +128,9 @@ MEANINGS = {
 """Meaning of each health, for users; {} is the evidence."""
 
 
-def verdict_of_measures(measures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def verdict_of_measures(
+    measures: Mapping[str, Mapping[str, Mapping[str, float]]], step: int = 0, warmup_steps: int = 0
+) -> str:
     """The verdict on the measures of `byol diagnose`, by mode, encoding and name; in train mode if it was measured.
 
     In eval mode batch norm uses averages, which may hide or cause a collapse: if the two modes disagree, the verdict
@@ -116,7 +142,7 @@ def verdict_of_measures(measures: Mapping[str, Mapping[str, Mapping[str, float]]
             f"unknown: collapse shows in the projections, which an encoder alone does not have (its representation: std "
             f"{representation['std_ratio']:.2f} of isotropic, effective rank {representation['effective_rank']:.1f})."
         )
-    sentences = {mode: verdict(_as_watch(measures[mode])) for mode in ("train", "eval")}
+    sentences = {mode: verdict(_as_watch(measures[mode]), step, warmup_steps) for mode in ("train", "eval")}
     words = {mode: sentence.partition(":")[0] for mode, sentence in sentences.items()}
     if words["train"] == words["eval"]:
         return sentences["train"]

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from byol.diagnostics.collapse import Health, health
+from byol.diagnostics.collapse import Health, can_judge, health
 from byol.engine.metrics import MetricsFile
 from byol.engine.pace import Pace
 from byol.engine.schedule import Schedule
@@ -28,7 +28,7 @@ class Progress:
     total_steps: int
     loss: float
     health: Health | Literal["starting"]
-    """Result of the newest collapse check; starting: no check counts yet."""
+    """Result of the newest collapse check; starting: too few steps for a verdict."""
     learning_rate: float
     images_per_second: float
     remaining_seconds: float
@@ -118,10 +118,11 @@ class Log:
         self.logged_at, self.logged_step = now, done
 
     def _health(self, state: State) -> Health | Literal["starting"]:
-        """Health by the newest collapse check; "starting" if that check was during warm-up and training continues."""
+        """Health by the newest collapse check; "starting" if that check came too early for a verdict."""
         step = state.step - 1
-        checked_at = step - step % self.settings.collapse_interval_steps
-        if checked_at < max(1, self.schedule.warmup_steps) and state.step < self.schedule.last_step:
+        is_finished = state.step >= self.schedule.last_step
+        checked_at = step if is_finished else step - step % self.settings.collapse_interval_steps
+        if not can_judge(checked_at + 1, self.schedule.warmup_steps):
             return "starting"
         return "unknown" if state.collapse is None else health(state.collapse)
 

@@ -71,7 +71,8 @@ class Library:
 
     def __post_init__(self) -> None:
         slow = len(self) <= MOST_FOR_SLOW_MAPS
-        points_by_map = maps(self.unit, spectrum(self.unit)[1], slow=slow, listener=self.listener)
+        plane, most_points = spectrum(self.unit)[1], len(self) if slow else 0
+        points_by_map = maps(self.unit, plane, slow=slow, most_points=most_points, listener=self.listener)
         self.plane = {name: np.round(points.T, 4).tolist() for name, points in points_by_map.items()}
         self.regroup(min(12, max(1, len(self.indices) // 8)))
 

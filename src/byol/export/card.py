@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from byol.encoder.encoder import EncoderDescription
+from byol.runtime.words import counted
 
 NOT_CHOSEN = "not chosen"
 """Licence of weights for which none was set."""
@@ -57,7 +58,7 @@ def _summary(d: EncoderDescription) -> str:
     name = f"{d.name or 'A module of its own'}{' (' + ', '.join(special) + ')' if special else ''}"
     return (
         f"An image encoder {d.provenance.get('how', PRETRAINED)}: {name}, "
-        f"{d.in_channels} channel{'s' if d.in_channels > 1 else ''}, {d.image_size} x {d.image_size} pixels, "
+        f"{counted(d.in_channels, 'channel')}, {d.image_size} x {d.image_size} pixels, "
         f"{d.num_features} features per image. No classifier."
     )
 

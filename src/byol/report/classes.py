@@ -27,13 +27,18 @@ class ClassTable:
     """Precision of each row's class in percent; 0 if the class was never predicted."""
 
 
+def leave_one_out(unit: Tensor, labels: Tensor) -> Tensor:
+    """(N,) class of each image by its nearest neighbours among the other images. Labels are 0 to C - 1; N >= 2."""
+    cosines = (unit @ unit.T).fill_diagonal_(-2)
+    similarity, index = cosines.topk(min(NEIGHBOURS, len(unit) - 1), dim=1)
+    return votes(similarity, labels[index], TEMPERATURE, int(labels.max()) + 1).argmax(dim=1)
+
+
 def class_table(unit: Tensor, labels: Tensor) -> ClassTable:
     """The table for (N, D) unit vectors with (N,) labels, N >= 2."""
     classes, labels = labels.unique(return_inverse=True)
     count = len(classes)
-    cosines = (unit @ unit.T).fill_diagonal_(-2)
-    similarity, index = cosines.topk(min(NEIGHBOURS, len(unit) - 1), dim=1)
-    predicted = votes(similarity, labels[index], TEMPERATURE, count).argmax(dim=1)
+    predicted = leave_one_out(unit, labels)
     counts = torch.bincount(labels * count + predicted, minlength=count**2).view(count, count)
     shown = counts.sum(dim=1).argsort(descending=True, stable=True)[:MOST_CLASSES].sort().values
     return ClassTable(

@@ -14,6 +14,13 @@ from byol.runtime.listener import SILENT, Listener
 
 Plane = NDArray[np.float32]
 """Points of a map, (N, 2) within [-1, 1]."""
+TSNE = "t-SNE"
+FEWEST_POINTS, MOST_POINTS = 20, 2000
+"""Smallest and default largest number of images on the t-SNE map. Of more images, only the first are laid out."""
+QUICK_POINTS = 1000
+"""Largest number of images on the t-SNE map of the report at the end of a training, which has a few seconds."""
+ITERATIONS = 500
+"""Iterations of t-SNE: 2,000 images take 4 s on one core, and more keep hardly more neighbours (docs/decisions.md)."""
 FEWEST_FOR_SLOW = 100
 """Smallest number of images for the slow maps."""
 Drawing = Callable[[NDArray, int], NDArray]
@@ -37,22 +44,33 @@ def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return values / values.sum().clamp_min(1e-30), plane
 
 
-def maps(unit: Tensor, plane: Tensor, *, slow: bool, seed: int = 0, listener: Listener = SILENT) -> dict[str, Plane]:
+def maps(
+    unit: Tensor,
+    plane: Tensor,
+    *,
+    slow: bool,
+    most_points: int = MOST_POINTS,
+    seed: int = 0,
+    listener: Listener = SILENT,
+) -> dict[str, Plane]:
     """Maps of (N, D) unit vectors by name, the best first. `plane`: their first two principal coordinates.
 
-    `slow` adds the SLOW_MAPS whose library is installed; if one fails, it is left out and the listener receives a line. The
-    two axes of PCA are scaled separately, to fill the plane.
+    The first is t-SNE, of at most the first `most_points` vectors. `slow` adds the SLOW_MAPS whose library is installed. A map that
+    fails is left out, and the listener receives a line. The two axes of PCA are scaled separately, to fill the plane.
     """
     points_by_map: dict[str, Plane] = {}
-    for name, (library, draw) in SLOW_MAPS.items() if slow and len(unit) >= FEWEST_FOR_SLOW else ():
+    wanted = {TSNE: ("sklearn", _tsne)} if len(unit) >= FEWEST_POINTS and most_points else {}
+    wanted |= {name: entry for name, entry in SLOW_MAPS.items() if slow and len(unit) >= FEWEST_FOR_SLOW}
+    for name, (library, draw) in wanted.items():
         if find_spec(library) is None:
             continue
+        vectors = unit[:most_points] if name == TSNE else unit
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore"
                 )  # they concern the library, and the reader of the page cannot change them
-                points = _centred(draw(unit.numpy(), seed))
+                points = _centred(draw(vectors.numpy(), seed))
             if not np.isfinite(points).all():
                 raise ValueError("its points are not finite, perhaps because all vectors are equal")
             points_by_map[name] = points / np.abs(points).max().clip(min=1e-12)
@@ -64,8 +82,12 @@ def maps(unit: Tensor, plane: Tensor, *, slow: bool, seed: int = 0, listener: Li
 
 def _tsne(unit: NDArray, seed: int) -> NDArray:
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
-    return TSNE(init="pca", random_state=seed).fit_transform(unit)
+    perplexity = min(30.0, (len(unit) - 1) / 3)
+    with threadpool_limits(1):  # its threads wait for each other in every iteration, which is slow beside other work
+        drawing = TSNE(init="pca", perplexity=perplexity, max_iter=ITERATIONS, random_state=seed)
+        return drawing.fit_transform(unit)
 
 
 def _umap(unit: NDArray, seed: int) -> NDArray:
@@ -82,11 +104,10 @@ def _pacmap(unit: NDArray, seed: int) -> NDArray:
 
 
 SLOW_MAPS: dict[str, tuple[str, Drawing]] = {
-    "t-SNE": ("sklearn", _tsne),
     "UMAP": ("umap", _umap),
     "PaCMAP": ("pacmap", _pacmap),
 }
-"""(library, function) by name of the map."""
+"""(library, function) by name of the map, for maps that take minutes or come with large libraries."""
 
 
 def _centred(points: NDArray) -> Plane:

@@ -16,7 +16,7 @@ from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError
 from byol.evaluate.features import extract
 from byol.report.classes import class_table
-from byol.report.embedding_map import maps, spectrum
+from byol.report.embedding_map import MOST_POINTS, QUICK_POINTS, maps, spectrum
 from byol.report.gallery import gallery
 from byol.report.tile import tile
 from byol.runtime.listener import SILENT, Listener
@@ -119,12 +119,15 @@ def look(sample: Sample, vectors: Tensor, *, slow: bool, seed: int = 0, listener
     labels, tiles = sample.labels, sample.thumbnails
     num_classes = 0 if labels is None else len(labels.unique())
     num_clusters = num_classes if 2 <= num_classes <= MOST_CLUSTERS else MOST_CLUSTERS
+    most_points = MOST_POINTS if slow else QUICK_POINTS
     galleries = gallery(shown, num_clusters=max(1, min(num_clusters, len(shown) // 8)), seed=seed)
     first = [members[len(members) // 2] for members in galleries.members][:NUM_QUERIES]
     return {
         "maps": {
             name: np.round(points.T, 4).tolist()
-            for name, points in maps(unit, plane, slow=slow, seed=seed, listener=listener).items()
+            for name, points in maps(
+                unit, plane, slow=slow, most_points=most_points, seed=seed, listener=listener
+            ).items()
         },
         "cluster": galleries.cluster.tolist(),
         "clusters": [

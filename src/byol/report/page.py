@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 FILES = resources.files("byol.report") / "page_files"
+SCRIPTS = ("start.js", "curves.js", "study.js", "views.js", "map.js", "galleries.js", "classes.js")
 
 
 def render(**content: Any) -> str:
     """The HTML of the page. The template escapes names; scripts receive them only as JSON."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
-    template = environment.from_string(_text("page.html"))
-    return template.render(
+    return environment.get_template("page.html").render(
         style=Markup(_text("style.css")),
-        scripts=Markup("".join(_text(name) for name in ("start.js", "curves.js", "study.js", "looks.js"))),
+        scripts=Markup("".join(map(_text, SCRIPTS))),
         library=Markup(plotting_library()),
         **content,
     )

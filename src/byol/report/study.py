@@ -1,12 +1,12 @@
 """Summary of the study that a run belongs to, from the files beside the run."""
 
 import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from byol.runtime.files import finite, read_json
+from byol.runtime.words import command
 
 TITLE = re.compile(r"study (?P<name>\S+), scale (?P<scale>\S+): (?P<question>.*)")
 """First line of a study's protocol.txt."""
@@ -49,10 +49,10 @@ class StudySummary:
     @property
     def command(self) -> str:
         """Command that continues the study."""
-        words = ["byol", "study", self.name, "--scale", self.scale, "--seeds", str(self.num_seeds), "--data", self.data]
+        words = ["study", self.name, "--scale", self.scale, "--seeds", str(self.num_seeds), "--data", self.data]
         if self.folder.name != f"{self.name}-{self.scale}":
             words += ["--out", str(self.folder)]
-        return shlex.join(words)
+        return command(*words)
 
 
 def studies_of(runs: list[Path]) -> list[StudySummary]:

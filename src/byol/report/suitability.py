@@ -4,6 +4,7 @@ import torch
 
 from byol.config import Config, ViewConfig
 from byol.data.profile import DataProfile
+from byol.runtime.words import counted
 from byol.views.blur import gaussian_kernel, kernel_radius
 
 MOST_BLUR = 0.02
@@ -31,7 +32,7 @@ def view_warnings(config: Config, profile: DataProfile) -> list[str]:
     colours = any(v.grayscale_probability or (v.jitter_probability and (v.hue or v.saturation)) for v in sides.values())
     if colours and profile.channels != 3:
         warnings.append(
-            f"The images have {profile.channels} channel{'s' if profile.channels > 1 else ''}: saturation, hue and grayscale "
+            f"The images have {counted(profile.channels, 'channel')}: saturation, hue and grayscale "
             f"have no effect. Views differ only in brightness, contrast, blur, solarization and crops."
         )
     if colours and profile.channels == 3 and _is_grey(profile):

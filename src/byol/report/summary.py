@@ -5,31 +5,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from byol.assembly.trained_run import TrainedRun
-from byol.diagnostics.collapse import CollapseWatch, verdict
+from byol.diagnostics.collapse import TOO_SHORT, CollapseWatch, verdict
 from byol.engine.metrics import read_metrics
-from byol.evaluate.probes import PROBES
-from byol.evaluate.results import read_results
-from byol.evaluate.scores import Score
+from byol.report.measured import Measured, measured
 from byol.runtime.duration import in_words
 from byol.runtime.files import read_json
 from byol.runtime.run_directory import RunDirectory
 
-State = Literal["healthy", "partially collapsed", "collapsed", "unknown"]
+State = Literal["healthy", "partially collapsed", "collapsed", "too short to tell", "unknown"]
+SENTENCES: dict[str, str] = {
+    "healthy": "The training is sound: the encoder sees what two views of one image share, and tells different images apart.",
+    "partially collapsed": "The training is only partly sound: the encoder tells different images apart less well than in sound trainings.",
+    "collapsed": "The training has failed: the encoder gives nearly the same answer for every image.",
+    TOO_SHORT: "The training was too short to tell whether it is sound:",
+    "unknown": "Nothing can be said about the training yet:",
+}
+"""The verdict for a reader who is new to the field, by state."""
 WATCHED = ("std_ratio", "effective_rank", "positive_cosine", "negative_cosine")
-FEATURES = {"byol": "BYOL", "random": "the same encoder, untrained", "pixels": "raw pixels"}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One accuracy from the run directory."""
-
-    what: str
-    """Protocol and metric."""
-    score: Score
-    of: str
-    """Test images."""
-    is_baseline: bool = False
-    """Whether it was measured without the trained encoder."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,7 @@ class RunSummary:
             run.record(),
             metrics,
             result,
-            _protocols(path) + _demo(path),
+            measured(path),
         )
 
     @property
@@ -89,12 +81,19 @@ class RunSummary:
         row = next((row for row in reversed(self.metrics) if row.get("std_ratio") is not None), None)
         if row is None:
             return "unknown: nothing has been logged yet."
-        return verdict(CollapseWatch(**{name: float(row[name]) for name in WATCHED}))
+        watch = CollapseWatch(**{name: float(row[name]) for name in WATCHED})
+        return verdict(watch, int(row["step"]) + 1, int(self.record["derived"]["warmup_steps"]))
 
     @property
     def state(self) -> State:
         word = self.verdict.partition(":")[0]
-        return word if word in ("healthy", "partially collapsed", "collapsed") else "unknown"  # pyright: ignore[reportReturnType]
+        return word if word in SENTENCES else "unknown"  # pyright: ignore[reportReturnType]
+
+    @property
+    def sentence(self) -> tuple[str, str]:
+        """The verdict in one sentence for a reader who is new to the field: (start up to the colon, rest)."""
+        start, _, rest = SENTENCES[self.state].partition(":")
+        return f"{start}:", rest.strip() or self.why.partition(" (so far")[0]
 
     @property
     def best(self) -> Measured | None:
@@ -121,37 +120,7 @@ class RunSummary:
     @property
     def why(self) -> str:
         """Evidence of the verdict: the sentence without the state."""
-        evidence = self.verdict.partition(": ")[2]
-        return evidence[:1].upper() + evidence[1:]
-
-    def next_step(self) -> tuple[str, list[str]]:
-        """Advice for the next step: (sentence, commands)."""
-        embed = f"byol embed {self.path} --data {self.record['data']['data'] or 'IMAGES'} --out vectors.parquet"
-        resume = f"byol pretrain --resume {self.path}"
-        if self.state == "collapsed":
-            half = float(self.record["config"]["optimizer"]["base_learning_rate"]) / 2
-            return (
-                f"Start again with half the learning rate (--optimizer.base-learning-rate {half:g}) or, with BYOL, a higher tau.",
-                [],
-            )
-        if self.result is None:
-            return "The run is still training, or was killed. Look again later, or continue it.", [
-                f"byol report {self.path}",
-                resume,
-            ]
-        if not self.finished:
-            return "The run was stopped before its end. Continue it.", [resume]
-        if self.state == "partially collapsed":
-            epochs = 2 * float(self.record["config"]["epochs"])
-            return f"Train longer (--epochs {epochs:g}), and check that the views still show the objects.", []
-        if not self.measured:
-            return "Evaluate the encoder on labelled images, or use it.", [
-                f"byol evaluate {self.path} --data LABELLED",
-                embed,
-            ]
-        return "Use the encoder: it gives one feature vector for each of your images.", [
-            embed.replace(f"--data {self.record['data']['data']} ", "--data YOUR_IMAGES ")
-        ]
+        return self.verdict.partition(": ")[2]
 
     def _time_and_speed(self) -> tuple[float, float]:
         if self.result is not None:
@@ -174,26 +143,6 @@ def read_runs(paths: list[Path]) -> list[RunSummary]:
     return [_renamed(run, "/".join(name[-depth:])) for run, name in zip(runs, names, strict=True)]
 
 
-def config_differences(runs: list[RunSummary]) -> list[tuple[str, list[str]]]:
-    """Settings that differ between the runs, as (name, value in each run)."""
-    flat = [_flat({"recipe": run.record["recipe"], "data": run.record["data"], **run.record["config"]}) for run in runs]
-    names = list(dict.fromkeys(name for settings in flat for name in settings))
-    rows = [(name, [plain(settings.get(name, "–")) for settings in flat]) for name in names]
-    return [(name, values) for name, values in rows if len(set(values)) > 1]
-
-
-def settings(run: RunSummary) -> list[tuple[str, str]]:
-    """Every resolved setting as (name, value)."""
-    return [(name, plain(value)) for name, value in _flat(run.record["config"]).items()]
-
-
-def plain(value: Any) -> str:
-    """The value of a setting as text."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return " to ".join(map(plain, value)) if isinstance(value, list) and len(value) == 2 else str(value)
-
-
 def _renamed(run: RunSummary, name: str) -> RunSummary:
     return RunSummary(name, run.path, run.record, run.metrics, run.result, run.measured)
 
@@ -203,41 +152,3 @@ def _runs_at(path: Path) -> list[Path]:
         below = sorted(file.parent for file in path.glob("*/run.json"))
         return below or [path]
     return [path]
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
-def _protocols(path: Path) -> list[Measured]:
-    measured = []
-    for record in read_results(path):
-        metric, values = next(iter(record["metrics"].items()))
-        score = Score(*(float(values[name]) for name in ("value", "low", "high")))
-        of = f"{record['test']['num_images']:,} images of {record['test']['images']}, {record['network']}"
-        name = " ".join(part for part in (record["protocol"], record["variant"], metric) if part)
-        measured.append(Measured(name, score, of, record["protocol"] == "supervised"))
-    return measured
-
-
-def _demo(path: Path) -> list[Measured]:
-    """Accuracies in demo.json, which is one folder higher for several seeds."""
-    content = read_json(path / "demo.json")
-    if content is None and path.name.startswith("seed-"):
-        content = read_json(path.parent / "demo.json")
-    scores, num_seeds = (content or {}).get("scores", {}), (content or {}).get("num_seeds", 1)
-    of = "2,000 test images" + (f", mean over {num_seeds} seeds" if num_seeds > 1 else "")
-    return [
-        Measured(
-            f"{PROBES.get(probe, probe)}, {FEATURES.get(features, features)}",
-            Score(**score),
-            of,
-            features != "byol",
-        )
-        for probe in PROBES
-        for features in FEATURES
-        if (score := scores.get(features, {}).get(probe))
-    ]

@@ -14,17 +14,23 @@ from byol.data.spec import DataSpec, as_spec
 from byol.encoder.encoder import Encoder
 from byol.encoder.encoder_file import load_encoder
 from byol.errors import ByolError, DataError, EncoderError, RunError
+from byol.report.advice import advice
 from byol.report.branches import Branches, branches
+from byol.report.charts import STUDY_CAPTIONS, charts, columns
+from byol.report.comparison import Comparison, compare
+from byol.report.differences import config_differences, settings
+from byol.report.embedding_map import TSNE
 from byol.report.look import MOST_THUMBNAILS, Sample, draw_sample, embed_sample, look
 from byol.report.page import render
 from byol.report.study import studies_of
-from byol.report.summary import RunSummary, config_differences, read_runs, settings
+from byol.report.summary import RunSummary, read_runs
 from byol.report.tile import Sheet, sheet
 from byol.report.view_grid import readable, view_grid
 from byol.runtime.files import write_atomically
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import user_path
+from byol.runtime.words import command
 
 REPORT = "report.html"
 MOST_IMAGES = 10_000
@@ -32,10 +38,8 @@ MOST_IMAGES = 10_000
 GRID_IMAGES = 6
 GRID_SIDE = 112
 """Largest side of a view in the grid, in pixels."""
-MOST_ROWS = 2000
-"""Approximate largest number of points in a curve."""
-EMBEDDING_SECONDS = 4.0
-"""Time for embedding images in the report at the end of a training."""
+EMBEDDING_SECONDS = 3.0
+"""Time for embedding images in the report at the end of a training, and for measuring them further."""
 
 
 @dataclass
@@ -44,7 +48,8 @@ class _Looks:
 
     sample: Sample | None = None
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Content of `look`, by number of the run. The next two have the same keys."""
+    """Content of `look`, by number of the run. The next three have the same keys."""
+    comparisons: dict[int, Comparison] = field(default_factory=dict)
     branches: dict[int, Branches] = field(default_factory=dict)
     grids: dict[int, tuple[Sheet, list[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -91,14 +96,15 @@ def write_report(
 def report_after(run: Path, source: ImageSource | None, listener: Listener) -> None:
     """Writes the report at the end of a training, with the images that can be embedded in a few seconds.
 
-    An error is only reported in a line. With several ranks, only the first writes.
+    The last line names the page, or the error. With several ranks, only the first writes.
     """
     if int(os.environ.get("RANK", "0")):
         return
     try:
-        listener.say(f"report {write_report(run, source=source, seconds=EMBEDDING_SECONDS, slow_maps=False)}")
+        path = write_report(run, source=source, seconds=EMBEDDING_SECONDS, slow_maps=False)
+        listener.say(f"report {path}: open it in a browser")
     except Exception as error:
-        listener.say(f"no report was written ({error}); to write it: byol report {run}")
+        listener.say(f"no report was written ({error}); to write it: {command('report', run)}")
 
 
 def _place(run: Path, out: str | Path | None) -> Path:
@@ -149,9 +155,16 @@ def _fill(
             if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
                 raise DataError("too few of the images can be decoded.")
             looks.runs[number] = look(looks.sample, vectors, slow=slow, listener=Listener(say=looks.notes.append))
-            looks.branches[number] = branches(run, source, torch_device, seconds, rate)
         except ByolError as error:
             looks.notes.append(f"The images of {run.name} are not shown: {error}")
+            continue
+        try:
+            seed = int(run.record["config"]["seed"])
+            comparison = compare(encoder, looks.sample, vectors, torch_device, seconds / 2, rate, seed)
+            looks.comparisons |= {} if comparison is None else {number: comparison}
+            looks.branches[number] = branches(run, source, torch_device, seconds / 2, rate)
+        except ByolError as error:
+            looks.notes.append(f"The accuracy and the variance over views of {run.name} are not shown: {error}")
 
 
 def _encoder(run: RunSummary) -> Encoder:
@@ -176,8 +189,11 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
     thumbnails = None if sample is None else sheet(sample.thumbnails)
     studies = studies_of([run.path for run in runs])
     shown_studies = [study for study in studies if study.result is not None]
+    metrics_of_runs = [columns(run.metrics) for run in runs]
     content = {
-        "runs": [{"name": run.name, "metrics": _columns(run.metrics)} for run in runs],
+        "runs": [{"name": run.name, "metrics": metrics} for run, metrics in zip(runs, metrics_of_runs, strict=True)],
+        "charts": charts(name for metrics in metrics_of_runs for name in metrics),
+        "study_captions": STUDY_CAPTIONS,
         "looks": looks.runs,
         "studies": [study.result for study in shown_studies],
         "grids": {number: {"words": words, **place.place()} for number, (place, words) in looks.grids.items()},
@@ -186,6 +202,10 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
     }
     return render(
         runs=runs,
+        advice=[advice(run, looks.comparisons.get(number)) for number, run in enumerate(runs)],
+        comparisons=looks.comparisons,
+        num_laid_out=min((len(c["maps"][TSNE][0]) for c in looks.runs.values() if TSNE in c["maps"]), default=0),
+        report_command=command("report", runs[0].path),
         differences=config_differences(runs) if len(runs) > 1 else [],
         settings=[settings(run) for run in runs],
         notes=looks.notes,
@@ -216,15 +236,3 @@ def _points(sample: Sample) -> dict[str, Any]:
         "classes": classes,
         "num_thumbnails": len(sample.thumbnails),
     }
-
-
-def _columns(rows: list[dict[str, Any]]) -> dict[str, list[float | None]]:
-    """Columns of numbers by name. Of many rows, only every k-th and the last are used."""
-    stride = max(1, -(-len(rows) // MOST_ROWS))
-    shown_rows = rows[::stride] if not rows or (len(rows) - 1) % stride == 0 else [*rows[::stride], rows[-1]]
-    names = dict.fromkeys(name for row in shown_rows for name, value in row.items() if isinstance(value, int | float))
-    return {name: [_short(row.get(name)) for row in shown_rows] for name in names}
-
-
-def _short(value: Any) -> float | None:
-    return float(f"{value:.6g}") if isinstance(value, int | float) else None

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from byol.config import Config, to_dict
 from byol.data.loader import Feed
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.subset import renumbered
-from byol.diagnostics.collapse import verdict
+from byol.diagnostics.collapse import FEWEST_STEPS, verdict
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import save_encoder, write_description
 from byol.engine.loop import Loop, LoopEnd
@@ -38,6 +39,7 @@ from byol.runtime.ranks import Ranks, means_lost_rank
 from byol.runtime.run_directory import RunDirectory
 from byol.runtime.stopping import StopRequest
 from byol.runtime.track import open_tracker
+from byol.runtime.words import command, counted
 from byol.training.run import Run
 
 DIFFERENT_STARTS = (
@@ -117,22 +119,25 @@ class Trainer:
             "num_features": find_num_features(self.state.method.encoder, self.channels, self.config.views.size),
         }
 
-    def summary(self) -> list[str]:
-        """Lines that describe the training before it starts."""
-        c, d = self.config, self.derived()
+    def summary(self, path: Path) -> list[str]:
+        """Lines that describe the training before it starts. `path`: the run directory."""
+        c, kernels = self.config, self.assembly.kernels
         parameters = sum(p.numel() for p in self.state.method.encoder.parameters()) / 1e6
-        ranks = f" on {self.ranks.size} ranks" if self.ranks.size > 1 else ""
-        whole = c.micro_batch_size * self.ranks.size == c.batch_size
-        notice = f" ({self.assembly.kernels.notice})" if self.assembly.kernels.notice else ""
-        micro = ranks if whole else f"{ranks} in micro-batches of {c.micro_batch_size}"
         sizes = ", then ".join(str(views.size) for views in self.assembly.views)
-        tau = f", tau from {self.schedule.tau(0):.4g}" if self.state.method.has_average else ""
-        return [
-            f"  {c.encoder.name}, {parameters:.1f} M parameters, {d['num_features']} features, views of {sizes} px",
-            f"  {d['total_steps']} steps of {c.batch_size} images{micro}, warm-up {d['warmup_steps']}, {c.optimizer.name} peak learning rate {d['peak_learning_rate']:g}{tau}",
-            f"  {describe_groups(self.state.method.trained_modules(), decay_all=c.optimizer.decay_all)}",
-            f"  {self.assembly.device.type}, {self.assembly.precision}, {self.assembly.kernels.kind} operators{notice}",
-        ]
+        ranks = f" on {self.ranks.size} ranks" if self.ranks.size > 1 else ""
+        steps = f"{counted(self.schedule.total_steps, 'step')} of {counted(c.batch_size, 'image')}"
+        line = (
+            f"training {c.encoder.name} ({parameters:.1f} M parameters) with {c.method.name} on views of {sizes} px: {steps} on "
+            f"{self.assembly.device.type}{ranks}; run directory {path}"
+        )
+        return [line, *([f"{kernels.kind} operators: {kernels.notice}"] if kernels.notice else [])]
+
+    def details(self) -> list[str]:
+        """Notes for researchers about the optimizer's groups and the micro-batches."""
+        c, ranks = self.config, self.ranks.size
+        groups = describe_groups(self.state.method.trained_modules(), decay_all=c.optimizer.decay_all)
+        has_parts = c.micro_batch_size * ranks < c.batch_size
+        return [groups, *([f"micro-batches of {counted(c.micro_batch_size, 'image')}"] if has_parts else [])]
 
     def run(self, run: RunDirectory, listener: Listener) -> Run:
         """Trains until the last step or until a signal, then writes the encoder and the result.
@@ -157,7 +162,7 @@ class Trainer:
                 run.write_skipped(self.skipped.images)
         for images in self.ranks.gather(self.skipped.images):
             self.skipped.images.update(images)
-        collapse_verdict = verdict(end.collapse) if end.collapse is not None else "not measured: there was no step"
+        collapse_verdict = self._verdict(end)
         if self.ranks.is_first:
             run.write_skipped(self.skipped.images)
             save_encoder(run.path, self.state.method.encoder, self.description())
@@ -214,6 +219,13 @@ class Trainer:
             threads=c.threads,
         )
 
+    def _verdict(self, end: LoopEnd) -> str:
+        """The verdict on the end of the training. A training that a collapse stopped is collapsed, however short."""
+        if end.collapse is None:
+            return "not measured: there was no step"
+        step = max(self.state.step, self.schedule.warmup_steps + FEWEST_STEPS) if end.collapsed else self.state.step
+        return verdict(end.collapse, step, self.schedule.warmup_steps)
+
     def _record_correction(self, run: RunDirectory) -> None:
         """Replaces the number of steps in run.json if it has changed."""
         if self.state.segments:
@@ -236,9 +248,9 @@ class Trainer:
         """Lines that describe the end of the training."""
         lines = []
         if num := len(self.skipped):
-            lines.append(f"{num} broken image{'s' if num > 1 else ''} skipped; listed in {run.skipped}")
+            lines.append(f"{counted(num, 'broken image')} skipped; listed in {run.skipped}")
         if num := self.state.num_skipped_steps:
-            lines.append(f"{num} step{'s' if num > 1 else ''} skipped because the gradient was not finite")
+            lines.append(f"{counted(num, 'step')} skipped because the gradient was not finite")
         state = "finished" if end.finished else f"stopped at step {self.state.step}"
         if end.finished and not num_steps:
             lines.append(f"already finished; to train further, start a new run with --encoder.init {run.path}")
@@ -247,7 +259,7 @@ class Trainer:
         if not end.collapsed:
             lines.append(collapse_verdict)
         if end.signal_number:
-            lines.append(f"continue with: byol pretrain --resume {run.path}")
+            lines.append(f"continue with: {command('pretrain', '--resume', run.path)}")
         return lines
 
 

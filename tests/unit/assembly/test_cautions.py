@@ -42,8 +42,8 @@ def test_named_settings_stay_where_others_are_fitted() -> None:
 @pytest.mark.parametrize(("size", "told"), [(32, True), (64, False), (0, False)])
 def test_views_that_show_little_of_photos_are_told(size: int, told: bool) -> None:
     config = replaced(SMALL.config, {"views.size": size})
-    notes = resolve(Asked(config, SMALL), SEEN, 300, epochs_are_final=False).notes
-    assert any("lose most detail of images of 224 px" in note for note in notes) == told
+    warnings = resolve(Asked(config, SMALL), SEEN, 300, epochs_are_final=False).cautions
+    assert any("lose most detail of images of 224 px" in line for line in warnings) == told
 
 
 @pytest.mark.parametrize("epochs", [3, 30])

@@ -25,10 +25,10 @@ IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 64, 6
 
 
 def fitted(config: Config, recipe: Recipe, *given: str) -> tuple[Config, list[str]]:
-    """The settings and notes of a training on 10,000 images of 224 px."""
+    """The settings and warnings of a training on 10,000 images of 224 px."""
     profile = DataProfile(3, 224, (0.5,) * 3, (0.2,) * 3)
     resolved = resolve(Asked(config, recipe, frozenset(given)), profile, 10_000)
-    return resolved.config, resolved.notes
+    return resolved.config, resolved.cautions
 
 
 def test_training_starts_from_them_with_their_normalisation(tmp_path: Path) -> None:
@@ -36,7 +36,6 @@ def test_training_starts_from_them_with_their_normalisation(tmp_path: Path) -> N
     file = tmp_path / "model.safetensors"
     save_file(timm.create_model("test_vit").state_dict(), file)
     started = byol.import_timm("test_vit", tmp_path / "start", weights=file, image_size=160)
-    said: list[str] = []
     run = byol.pretrain(
         PICTURES,
         epochs=1,
@@ -50,12 +49,13 @@ def test_training_starts_from_them_with_their_normalisation(tmp_path: Path) -> N
             "heads.projector_hidden": 8,
             "heads.predictor_hidden": 8,
         },
-        say=said.append,
+        say=lambda line: None,
     )
     trained = byol.load(run.path)
     assert torch.equal(trained(IMAGES), started(IMAGES))
     assert trained.description.mean == started.description.mean
-    assert any("as for the encoder in" in line for line in said)
+    notes = json.loads((run.path / "run.json").read_text())["notes"]
+    assert any("as for the encoder in" in note for note in notes)
     shutil.rmtree(tmp_path / "start")  # the run does not need it any more
     target = open_subject(str(run.path), ArrayImages(PICTURES), network="target").encoder
     assert torch.equal(target(IMAGES), started(IMAGES))

@@ -38,21 +38,32 @@ def test_live_line_of_a_terminal_holds_verdict_and_time_left_in_80_columns(
         )
 
 
-def test_plain_line_holds_the_same_and_the_schedules(
+def test_plain_lines_hold_the_same_at_each_quarter_but_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     with Console() as console:
-        console.show(STATE)
-    with Console() as console:
-        console.show(replace(STATE, tau=None))  # no target network
-    with Console() as console:
-        console.show(replace(STATE, tau=None, remaining_seconds=math.nan))
+        for step in range(1, 101):
+            console.show(replace(STATE, step=step, remaining_seconds=754 if step < 75 else math.nan))
     assert capsys.readouterr().out == (
-        "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, tau 0.9812, 512 images/s, 12 min 34 s left\n"
-        "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, 512 images/s, 12 min 34 s left\n"
-        "pretraining 50/100: loss 3.213, partially collapsed, rate 0.0312, 512 images/s\n"
+        "pretraining 25/100: loss 3.213, partially collapsed, 512 images/s, 12 min 34 s left\n"
+        "pretraining 50/100: loss 3.213, partially collapsed, 512 images/s, 12 min 34 s left\n"
+        "pretraining 75/100: loss 3.213, partially collapsed, 512 images/s\n"
     )
+
+
+def test_plain_lines_of_a_long_training_are_ten_minutes_apart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    now = 0.0
+    monkeypatch.setattr("byol.cli.console.time.monotonic", lambda: now)
+    with Console() as console:
+        for step in range(1, 200):
+            now += 60.0
+            console.show(replace(STATE, step=step, total_steps=100_000))
+    steps = [int(line.split()[1].split("/")[0]) for line in capsys.readouterr().out.splitlines()]
+    assert steps[:3] == [12, 23, 34]
 
 
 def test_runs_side_by_side_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

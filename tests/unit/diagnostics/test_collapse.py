@@ -7,12 +7,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from byol.diagnostics.collapse import LIMITS, CollapseWatch, Limits, health, verdict, verdict_of_measures, watch
+from byol.diagnostics.collapse import (
+    FEWEST_STEPS,
+    LIMITS,
+    CollapseWatch,
+    Limits,
+    can_judge,
+    health,
+    verdict,
+    verdict_of_measures,
+    watch,
+)
+
+LONG = (FEWEST_STEPS, 0)
+"""Steps and warm-up of a training that is long enough for a verdict."""
 
 
 def test_watch_collapsed_vectors_say_collapsed() -> None:
     vectors = torch.ones(32, 16) + 1e-4 * torch.randn(32, 16)
-    assert verdict(watch(vectors, vectors)).startswith("collapsed")
+    assert verdict(watch(vectors, vectors), *LONG).startswith("collapsed")
 
 
 def test_watch_isotropic_vectors_say_healthy() -> None:
@@ -21,7 +34,7 @@ def test_watch_isotropic_vectors_say_healthy() -> None:
     assert seen.std_ratio == pytest.approx(1.0, abs=0.02)
     assert seen.positive_cosine == pytest.approx(1.0, abs=1e-5)
     assert abs(seen.negative_cosine) < 0.01
-    assert verdict(seen).startswith("healthy")
+    assert verdict(seen, *LONG).startswith("healthy")
 
 
 def test_watch_hand_values() -> None:
@@ -34,11 +47,23 @@ def test_watch_hand_values() -> None:
 
 
 def test_verdict_names_its_evidence_against_the_limits() -> None:
-    said = verdict(CollapseWatch(0.02, 1.7, 0.998, 0.996))
+    said = verdict(CollapseWatch(0.02, 1.7, 0.998, 0.996), *LONG)
     assert said.startswith("collapsed")
     for limit, number in ((LIMITS.cosine_gap, "gap 0.00"), (LIMITS.effective_rank, "1.7"), (LIMITS.std_ratio, "0.02")):
         assert f"{number} < {limit:g}" in said
     assert "1.00 between views of one image and 1.00 between images" in said
+
+
+@pytest.mark.parametrize("measured", [(0.02, 1.7, 0.998, 0.996), (0.9, 20.0, 0.9, 0.1)])
+def test_a_short_training_gets_its_numbers_and_no_verdict(measured: tuple[float, float, float, float]) -> None:
+    said = verdict(CollapseWatch(*measured), FEWEST_STEPS + 9, 10)
+    assert said.startswith(
+        f"too short to tell: {FEWEST_STEPS + 9} steps, and a verdict needs {FEWEST_STEPS} after the warm-up of 10"
+    )
+    assert f"effective rank {measured[1]:.1f}" in said
+    assert "collapsed" not in said and "healthy" not in said
+    assert [can_judge(FEWEST_STEPS + 9, 10), can_judge(FEWEST_STEPS + 10, 10)] == [False, True]
+    assert verdict_of_measures(measures(0.0, 0.98), 1).startswith("too short to tell: 1 step, and a verdict needs")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +88,7 @@ def test_limits_are_the_fitted_ones() -> None:
 
 
 def test_watch_of_infinite_projections_is_unknown() -> None:
-    assert verdict(watch(torch.full((4, 3), torch.inf), torch.ones(4, 3))).startswith("unknown")
+    assert verdict(watch(torch.full((4, 3), torch.inf), torch.ones(4, 3)), *LONG).startswith("unknown")
 
 
 def measures(train_negative: float, eval_negative: float) -> dict:
@@ -79,11 +104,11 @@ def measures(train_negative: float, eval_negative: float) -> dict:
 
 
 def test_judge_agreeing_modes_give_one_sentence() -> None:
-    assert verdict_of_measures(measures(0.0, 0.1)) == verdict(CollapseWatch(1.1, 10.0, 0.99, 0.0))
+    assert verdict_of_measures(measures(0.0, 0.1), *LONG) == verdict(CollapseWatch(1.1, 10.0, 0.99, 0.0), *LONG)
 
 
 def test_judge_says_where_eval_mode_differs() -> None:
-    said = verdict_of_measures(measures(0.0, 0.98))
+    said = verdict_of_measures(measures(0.0, 0.98), *LONG)
     assert said.startswith("healthy") and "In eval mode collapsed" in said
 
 

@@ -55,7 +55,26 @@ def test_maps_are_within_one_and_tsne_keeps_blobs_together(monkeypatch: pytest.M
         assert points.shape == (120, 2)
         assert np.abs(points).max() == pytest.approx(1)
     assert are_kept_together(found["t-SNE"], labels)
-    assert list(maps(unit, spectrum(unit)[1], slow=False)) == ["PCA"]
+    assert list(maps(unit, spectrum(unit)[1], slow=False)) == ["t-SNE", "PCA"]
+    assert list(maps(unit[:19], spectrum(unit[:19])[1], slow=False)) == ["PCA"]
+    assert maps(unit, spectrum(unit)[1], slow=False, most_points=50)["t-SNE"].shape == (50, 2)
+
+
+def kept_neighbours(vectors: torch.Tensor, points: np.ndarray, count: int = 10) -> float:
+    """Fraction of each vector's nearest neighbours that are among its nearest neighbours on the map."""
+    plane = torch.from_numpy(points)
+    near, shown = (torch.cdist(x, x).fill_diagonal_(9).topk(count, largest=False).indices for x in (vectors, plane))
+    return float((near[:, :, None] == shown[:, None, :]).any(dim=2).float().mean())
+
+
+def test_tsne_keeps_more_neighbours_than_pca() -> None:
+    """The points of a closed curve in 16 dimensions, whose first two principal axes fold it onto itself."""
+    angle = torch.linspace(0, 2 * torch.pi, 401)[:-1]
+    waves = torch.stack([f(k * angle) for k in range(1, 9) for f in (torch.sin, torch.cos)], dim=1)
+    unit = torch.nn.functional.normalize(waves[torch.randperm(400, generator=torch.Generator().manual_seed(0))])
+    drawn = maps(unit, spectrum(unit)[1], slow=False)
+    assert kept_neighbours(unit, drawn["t-SNE"]) > 0.7
+    assert kept_neighbours(unit, drawn["t-SNE"]) > kept_neighbours(unit, drawn["PCA"]) + 0.1
 
 
 def test_libraries_of_maps_may_warn_or_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ async function startLibrary() {
 }
 
 addEventListener("DOMContentLoaded", async () => {
-  document.querySelectorAll(".verdict").forEach((card) => card.style.setProperty("--run", colour(Number(card.dataset.run))));
+  document.querySelectorAll("[data-run]").forEach((card) => card.style.setProperty("--run", colour(Number(card.dataset.run))));
   if (content.sheet !== null) startLooks();
   startGrids();
   try {

@@ -1,5 +1,7 @@
 // A study: one chart per measure, a line per variant: each seed, the mean with its interval, and the paper's number.
 
+const STUDY_LEGEND = "Gray: each seed; blue: their mean with its 95 % interval; dotted: the untrained encoder.";
+
 function startStudies() {
   content.studies.forEach((study, number) => {
     const { measures, paper, paper_metric: metric } = study;
@@ -9,7 +11,7 @@ function startStudies() {
       const card = make("div", "card chart");
       const element = make("div", "plot");
       element.style.height = `${46 + 26 * variants(study).length}px`;
-      card.append(make("h3", "", title), element);
+      card.append(make("h3", "", title), make("p", "", `${content.study_captions[key ?? "paper"] ?? ""} ${key === null ? "" : STUDY_LEGEND}`), element);
       byId(`study-charts-${number}`).append(card);
       const draw = () => Plotly.react(element, key === null ? paperTraces(study) : measureTraces(study, key), layout({
         hovermode: "closest", xaxis: { nticks: 5, zeroline: false }, shapes: untrainedLine(study, key),
