@@ -16,6 +16,16 @@ class DataError(ByolError):
     """The data is missing, empty, too small, unreadable, or of the wrong kind for the command."""
 
 
+class AmbiguousDataError(DataError):
+    """A name stands for a data set and for a folder or file here."""
+
+    def __init__(self, message: str, name: str, choices: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.name = name
+        self.choices = choices
+        """Clear names to write instead."""
+
+
 class BrokenImageError(ByolError):
     """One image cannot be decoded; the caller skips and counts it."""
 

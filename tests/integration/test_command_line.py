@@ -104,7 +104,7 @@ def test_check_data_finds_what_is_broken_and_what_is_twice(photos: Path, tmp_pat
     (photos / "dog" / "again.png").write_bytes(encoded(picture(3)))
     (photos / "cat" / "once.png").write_bytes(encoded(picture(3)))
     (photos / "cat" / "grey.png").write_bytes(encoded(picture(3)[..., 0]))
-    said = byol("check-data", photos, "--out", tmp_path / "report.json")
+    said = byol("check-data", "--data", photos, "--out", tmp_path / "report.json")
     assert "44 images, 2 labelled classes" in said
     assert "readable: 43 (1 with 1 channel, 42 with 3 channels), short side 40 to 48 px" in said
     assert "cat/torn.jpg: " in said
@@ -208,7 +208,8 @@ def _resume_briefly(run: Path) -> str:
         (["pretrain"], 2, "--data"),
         (["pretrain", "--data", "nowhere"], 1, "not a folder or file here"),
         (["pretrain", "--data", "nowhere", "--minutes", "0"], 1, "minutes must be a number above 0; found 0"),
-        (["pretrain", "photos/"], 2, "byol: pretrain needs an option for its images: --data photos/"),
+        (["pretrain", "photos/"], 2, "byol: pretrain needs an option for its images: byol pretrain --data photos/\n"),
+        (["check-data", "my photos", "--out", "x"], 2, "images: byol check-data --data 'my photos' --out x\n"),
         (["pretrain", "--data", "sample", "--recipe", "cifr10"], 1, "Did you mean 'cifar10'"),
         (["pretrain", "--data", "sample", "--optimizer.nam", "sgd"], 2, "--optimizer.name"),
         (["pretrain", "--data", "sample", "--epochs", "-1"], 1, "epochs must be above 0"),

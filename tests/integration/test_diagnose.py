@@ -86,6 +86,15 @@ def test_diagnose_same_seed_gives_the_same_numbers(run: Run, images: Path) -> No
     assert first.measures["eval"]["projection"]["std_ratio"] != other.measures["eval"]["projection"]["std_ratio"]
 
 
+def test_diagnose_takes_the_images_of_the_run(run: Run, images: Path, tmp_path: Path) -> None:
+    record = diagnose(run.path, num_images=32, num_views=2).record
+    assert record == diagnose(run.path, str(images), num_images=32, num_views=2).record
+    shutil.copy(run.path / "encoder.json", tmp_path)
+    shutil.copy(run.path / "encoder.safetensors", tmp_path)
+    with pytest.raises(DataError, match=r"does not record which images it was trained on\. Give them with --data"):
+        diagnose(tmp_path)
+
+
 def test_diagnose_of_a_folder_sorted_by_class_mixes_them_in_its_batches(tmp_path: Path) -> None:
     """Else batch norm, in train mode, would take away what tells the classes apart."""
     source = ArrayImages(np.arange(64, dtype=np.uint8).repeat(192).reshape(64, 8, 8, 3))

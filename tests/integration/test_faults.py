@@ -15,7 +15,7 @@ import byol
 from byol.commands.resume import resume
 from byol.data.arrays import ArrayImages
 from byol.data.order import Order
-from byol.errors import ConfigError, NonFiniteError, RunError
+from byol.errors import ConfigError, NonFiniteError, OutOfMemoryError, RunError
 from byol.methods.byol import BYOL
 from byol.runtime import checkpoint
 from tests.conftest import SMALL
@@ -83,6 +83,19 @@ def test_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path: Path, monke
     assert not list((tmp_path / "run" / "checkpoints").glob("*.part"))
     assert resume(tmp_path / "run", source=ArrayImages(PICTURES), say=lambda line: None).finished
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)  # fmt: skip
+def test_full_memory_stops_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def forward(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(BYOL, "forward", forward)
+    with pytest.raises(OutOfMemoryError, match=r"too little memory for the batch\. Set a smaller --micro-batch-size"):
+        run(tmp_path / "run")
 
 
 def test_weights_that_are_not_finite_never_replace_a_sound_checkpoint(

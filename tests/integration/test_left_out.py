@@ -42,7 +42,7 @@ def line(folder: Path) -> str:
 @pytest.mark.parametrize(
     "arguments",
     [
-        "check-data {folder}",
+        "check-data --data {folder}",
         "preview --data {folder} --out {out}/preview.png --no-terminal",
         "doctor --data {folder} --encoder.width 0.125",
         "embed {run} --data {folder} --out {out}/vectors.npz",

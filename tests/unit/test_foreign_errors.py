@@ -137,7 +137,7 @@ def test_closed_output_is_no_traceback() -> None:
 
 def test_home_that_nobody_has_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["check-data", "~no-such-user/photos"])
+        main(["check-data", "--data", "~no-such-user/photos"])
     assert ended.value.code == 1 and "Give the whole path" in capsys.readouterr().err
 
 

@@ -1,5 +1,6 @@
 """Paths that users give: home folders, names that mean two things, outputs beside inputs."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,19 @@ def test_name_of_a_set_and_of_a_folder_is_asked_for_by_its_form(
         open_source("set:x")
 
 
+def test_name_of_a_set_and_of_a_folder_shows_both_commands(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos.rename("sample")
+    for data in (["--data", "sample"], ["--data=sample"]):
+        with pytest.raises(SystemExit, match="1"):
+            main(["pretrain", "--recipe", "sample", *data])
+        folder, data_set = (shlex.join(data).replace("sample", name) for name in ("./sample", "set:sample"))
+        lines = capsys.readouterr().err.splitlines()[1:]
+        assert lines == [f"  byol pretrain --recipe sample {choice}" for choice in (folder, data_set)]
+
+
 def test_outputs_do_not_land_among_the_images(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,7 +100,7 @@ def test_outputs_do_not_land_among_the_images(
         ["preview", "--data", "."],
         ["embed", "pixels", "--data", ".", "--out", "v.npz"],
         ["evaluate", "pixels", "--data", ".", "--protocol", "knn"],
-        ["check-data", ".", "--out", "cat/report.json"],
+        ["check-data", "--data", ".", "--out", "cat/report.json"],
         ["pretrain", "--data", str(photos), "--out", "run"],
         ["pretrain", "--data", "."],
     ):

@@ -17,7 +17,11 @@ from byol.studies import STUDIES
 Shell = Literal["bash", "zsh", "fish"]
 VALUES: dict[str, Sequence[str]] = {"--recipe": tuple(RECIPES), "--protocol": (*PROTOCOLS, "all")}
 """Values of options whose type does not list them."""
-POSITIONAL: dict[str, Sequence[str]] = {"study": tuple(STUDIES), "completion": get_args(Shell)}
+POSITIONAL: dict[str, Sequence[str]] = {
+    "study": tuple(STUDIES),
+    "recipes": tuple(RECIPES),
+    "completion": get_args(Shell),
+}
 """Values of the positional argument, by command. The other commands take file names."""
 NO_OPTION = {get_args(tyro.conf.Positional[str])[1], get_args(tyro.conf.Suppress[str])[1]}
 

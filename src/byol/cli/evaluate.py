@@ -2,11 +2,11 @@
 
 import sys
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from byol.cli.options import Commands, DataPlace, Device, Place
+from byol.cli.options import Commands, DataPlace, Device, EncoderName, Place
 from byol.errors import ByolError
 from byol.evaluate.protocols.options import (
     PROTOCOLS,
@@ -16,12 +16,15 @@ from byol.evaluate.protocols.options import (
     ProtocolOptions,
 )
 
+if TYPE_CHECKING:
+    from byol.commands.evaluate import Result
+
 
 @dataclass(frozen=True)
 class Evaluate:
     """Evaluate an encoder on labelled images with the papers' protocols."""
 
-    run: tyro.conf.Positional[str]
+    run: EncoderName
     """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, or hog (gradients and colours)."""
     data: str
     """Labelled images, in any form that pretrain takes. If they have no test part, a fifth of each class is held out for testing."""
@@ -48,7 +51,7 @@ class Evaluate:
 class Embed:
     """Write the feature vector of every image to a file."""
 
-    run: tyro.conf.Positional[str]
+    run: EncoderName
     """Encoder: a run directory, an encoder folder, timm:MODEL, timm:MODEL:pretrained, pixels or hog."""
     data: str
     """Images, in any form that pretrain takes; labels are not needed."""
@@ -98,6 +101,22 @@ def run_evaluate(options: Evaluate) -> int:
     print(
         f"{first['encoder']} ({first['network']}), {first['test']['num_images']:,} test images of {first['test']['images']}"
     )
+    console.table(["protocol", "metric", "%, 95 % interval", "settings"], _rows(results))
+    if any("hog" in result.record for result in results):
+        print("  by hog: gradients and colours with nothing learned, on the same images")
+    for result in results:
+        for line in filter(None, (result.record["differs"], result.record["caution"])):
+            print(f"  {result.protocol}: {line}")
+    if broken := max(result.record["skipped_images"] for result in results):
+        print(f"  left out of training and test: {broken} image{'s' if broken > 1 else ''} that could not be decoded")
+    print("  written to " + ", ".join(str(result.path) for result in results))
+    return int(failed)
+
+
+def _rows(results: "list[Result]") -> list[list[str]]:
+    """Rows of the table of results, those by `hog` last."""
+    from byol.evaluate.scores import Score
+
     rows = [
         [
             f"{result.protocol} {result.record['variant']}".strip(),
@@ -108,14 +127,11 @@ def run_evaluate(options: Evaluate) -> int:
         for result in results
         for metric, score in result.metrics.items()
     ]
-    console.table(["protocol", "metric", "%, 95 % interval", "settings"], rows)
-    for result in results:
-        for line in filter(None, (result.record["differs"], result.record["caution"])):
-            print(f"  {result.protocol}: {line}")
-    if broken := max(result.record["skipped_images"] for result in results):
-        print(f"  left out of training and test: {broken} image{'s' if broken > 1 else ''} that could not be decoded")
-    print("  written to " + ", ".join(str(result.path) for result in results))
-    return int(failed)
+    return rows + [
+        [f"{result.protocol} by hog", metric, str(Score(**score)), ""]
+        for result in results
+        for metric, score in result.record.get("hog", {}).items()
+    ]
 
 
 def _protocols(options: Evaluate) -> tuple[str, ...]:
@@ -159,7 +175,7 @@ def run_embed(options: Embed) -> int:
 class Transfer:
     """Evaluate an encoder on many labelled data sets and compare with the paper's numbers."""
 
-    run: tyro.conf.Positional[str]
+    run: EncoderName
     """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, or hog (gradients and colours)."""
     sets: tuple[str, ...] = ()
     """Data sets: food101, cifar10, cifar100, cars, aircraft, voc2007, dtd, pets, caltech101, flowers; others as NAME=PATH.

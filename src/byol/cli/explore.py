@@ -4,16 +4,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tyro
-
-from byol.cli.options import Commands, DataPlace, Device, Place
+from byol.cli.options import Commands, DataPlace, Device, EncoderName, Place
 
 
 @dataclass(frozen=True)
 class Explore:
     """Explore your own images on a local page: search by example, browse a map, find duplicates, name and export groups."""
 
-    run: tyro.conf.Positional[str]
+    run: EncoderName
     """Encoder: a run directory, an encoder folder, or timm:MODEL:pretrained."""
     data: str = ""
     """Images, in any form that pretrain takes. Default: the images that the run was trained on."""

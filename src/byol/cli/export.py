@@ -1,11 +1,11 @@
 """The commands `byol export`, `byol import-deepmind` and `byol import-timm`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from byol.cli.options import Commands
+from byol.cli.options import Commands, EncoderName
 from byol.runtime.words import command
 
 
@@ -13,7 +13,7 @@ from byol.runtime.words import command
 class Export:
     """Export the encoder for another tool, with a model card and Python code that loads it; the result is checked."""
 
-    run: tyro.conf.Positional[str]
+    run: EncoderName
     """Encoder: a run directory, or any folder that byol.load reads."""
     to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
     """Format. timm, torchvision: weights under the names of that library; hub: a folder in timm's layout, for Hugging Face; safetensors: byol's own layout; onnx: an ONNX graph."""
@@ -27,7 +27,7 @@ class Export:
 class ImportDeepmind:
     """Convert a checkpoint published by DeepMind to an encoder folder. No code in the pickle file is run."""
 
-    file: tyro.conf.Positional[str]
+    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
     """The .pkl file of a pretraining or of a linear evaluation."""
     out: str
     """Folder to write. It must be empty or not exist yet."""
@@ -43,7 +43,7 @@ class ImportDeepmind:
 class ImportTimm:
     """Convert pretrained weights of a timm model to an encoder folder, as initial weights or for comparison."""
 
-    model: tyro.conf.Positional[str]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """Name of the model in timm (resnet18, vit_small_patch16_224, ...)."""
     out: str
     """Folder to write. It must be empty or not exist yet."""

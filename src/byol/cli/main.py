@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shlex
 import shutil
 import sys
 from dataclasses import fields, is_dataclass, replace
@@ -14,13 +15,17 @@ from byol.cli import evaluate, explore, export, prepare, pretrain, report, study
 from byol.cli.completion import Completion, script
 from byol.cli.options import USAGE_ERROR, Commands
 from byol.config import settings_on_command_line
-from byol.errors import ByolError, ConfigError, nearest
+from byol.errors import AmbiguousDataError, ByolError, ConfigError, nearest
 from byol.recipes import recipe
 from byol.runtime.paths import user_path
 from byol.runtime.version import VERSION
 
 SHARED = ("pretrain", "study")
 """Commands that may run under torchrun. `study` prints its own message there."""
+WITH_RECIPE = (pretrain.Pretrain, prepare.Preview, prepare.Doctor)
+"""Options whose defaults are the settings of a recipe."""
+WITHOUT_POSITIONAL = (*WITH_RECIPE, prepare.CheckData)
+"""Options of commands that take their images by --data alone."""
 FLAT = ("config", "options", "place")
 """Groups of options that have no prefix."""
 NARROWEST = 40
@@ -55,6 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code)
     except ByolError as error:
         print(f"byol: {error}", file=sys.stderr)
+        if isinstance(error, AmbiguousDataError):
+            for choice in error.choices:
+                print(f"  {_with_data(arguments, error.name, choice)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("byol: interrupted", file=sys.stderr)
@@ -78,6 +86,17 @@ def _with_home(argument: str) -> str:
     """The argument with `~` expanded at the start of a path, which a shell leaves as it is in --out=~/x."""
     option, path = re.fullmatch(r"(-?[-\w.]*=)?(.*)", argument, re.DOTALL).groups("")  # pyright: ignore[reportOptionalMemberAccess]
     return f"{option}{user_path(path)}" if path.startswith("~") else argument
+
+
+def _with_data(arguments: list[str], name: str, data: str) -> str:
+    """The command to paste that has `data` where the arguments have the images `name`."""
+    words = ["byol"]
+    for argument in arguments:
+        option = re.fullmatch(r"(--(?:test-)?data=)?(.*)", argument, re.DOTALL)
+        prefix, value = option.groups("") if option else ("", argument)
+        is_data = value == name and (prefix or words[-1] in ("--data", "--test-data"))
+        words.append(f"{prefix}{data}" if is_data else argument)
+    return shlex.join(words)
 
 
 def _environment_error(error: BaseException) -> str:
@@ -117,10 +136,11 @@ def _run(arguments: list[str]) -> int:
 def parse(name: str, arguments: list[str]) -> Any:
     """The options of the command `name`. Exits with a message if they cannot be parsed, and after `--help`."""
     kind, _ = COMMANDS[name]
-    if kind in (pretrain.Pretrain, prepare.Preview, prepare.Doctor):
-        if arguments and not arguments[0].startswith("-"):
-            print(f"byol: {name} needs an option for its images: --data {arguments[0]}", file=sys.stderr)
-            sys.exit(USAGE_ERROR)
+    if kind in WITHOUT_POSITIONAL and arguments and not arguments[0].startswith("-"):
+        command = shlex.join(["byol", name, "--data", *arguments])
+        print(f"byol: {name} needs an option for its images: {command}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    if kind in WITH_RECIPE:
         default = kind(
             config=recipe(_chosen_recipe(arguments)).config,
             **({"data": tyro.MISSING} if kind is prepare.Preview else {}),

@@ -48,5 +48,7 @@ Place = Annotated[DataPlace, tyro.conf.arg(name="")]
 Device = Annotated[
     str, tyro.conf.arg(help="Torch device, such as cuda:1. auto: cuda if available, else mps, else cpu.")
 ]
+EncoderName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENCODER")]
+RunName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
 Commands = dict[str, tuple[type, Callable[[Any], int]]]
 """Options and function of each command, by its word on the command line."""

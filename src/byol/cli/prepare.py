@@ -56,7 +56,7 @@ class Doctor:
 class CheckData:
     """Read every image once and report broken files, image sizes and duplicates."""
 
-    data: tyro.conf.Positional[str]
+    data: str
     """Images, in any form that pretrain takes."""
     out: str = ""
     """JSON file for the whole report. The printed report names ten images of each kind."""

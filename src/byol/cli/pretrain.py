@@ -1,5 +1,6 @@
 """The commands `byol pretrain`, `byol demo` and `byol recipes`."""
 
+import shlex
 import sys
 import time
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from byol.cli.options import USAGE_ERROR, Commands, DataPlace, Place
-from byol.config import Config, changed_settings, pick
+from byol.config import Config, as_options, changed_settings, pick
 from byol.errors import ByolError
 from byol.recipes import RECIPES, recipe
 from byol.runtime.words import command
@@ -57,7 +58,10 @@ class Demo:
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes, with the sources of their settings and the measured results."""
+    """List the recipes, with the sources of their settings and the measured results; show all settings of one."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[RECIPE]")] = ""
+    """Recipe to show alone, with every setting that differs from the default."""
 
 
 def run_pretrain(options: Pretrain) -> int:
@@ -152,9 +156,14 @@ def run_demo(options: Demo) -> int:
 
 
 def run_recipes(options: Recipes) -> int:
-    for name in RECIPES:
+    for name in [options.name] if options.name else RECIPES:
         entry = recipe(name)
         print(f"{name}\n  source    {entry.source}\n  expected  {entry.expected}\n  measured  {entry.measured}")
+    if options.name:
+        settings = changed_settings(Config(), recipe(options.name).config)
+        print("settings that differ from the defaults" if settings else "all settings have their defaults")
+        for name, value in settings.items():
+            print(f"  {shlex.join(as_options({name: value}))}")
     return 0
 
 

@@ -1,17 +1,18 @@
 """The commands `byol report` and `byol diagnose`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import tyro
 
-from byol.cli.options import Commands, DataPlace, Device, Place
+from byol.cli.options import Commands, DataPlace, Device, Place, RunName
 
 
 @dataclass(frozen=True)
 class Report:
     """Write one HTML page about one or several runs: verdict, curves, views, map, neighbours, clusters."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]]
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run directories. Several runs are compared on the same page."""
     data: str = ""
     """Images to show, in any form that pretrain takes. Default: the images of the first run."""
@@ -29,10 +30,10 @@ class Report:
 class Diagnose:
     """Check whether a run collapsed: measures of its encodings and a verdict with its evidence."""
 
-    run: tyro.conf.Positional[str]
+    run: RunName
     """A run directory, or an encoder folder, which allows fewer measures."""
-    data: str
-    """Images, in any form that pretrain takes; labels are not needed."""
+    data: str = ""
+    """Images, in any form that pretrain takes; labels are not needed. Default: the images that the run was trained on."""
     images: int = 1000
     """Number of images that are measured, spread over the data."""
     views: int = 8

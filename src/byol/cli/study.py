@@ -17,7 +17,7 @@ from byol.studies import STUDIES
 class RunStudy:
     """Compare variants of the method under equal conditions: a table, a plot, and the expectations that held."""
 
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of {', '.join(STUDIES)}.")]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY", help=f"One of {', '.join(STUDIES)}.")]
     scale: Literal["tiny", "small", "paper"] = "tiny"
     """Size of the study. tiny: at most six variants, about one hour in total; small: every variant, several hours; paper: every variant with the recipe imagenet-300."""
     seeds: int = 3

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from byol.assembly.settings import build_schedule
+from byol.assembly.subject import trained_images
 from byol.assembly.trained_run import TrainedRun
 from byol.assembly.views import plain_views
 from byol.config import Config
-from byol.data.open import open_source
 from byol.data.profile import MIN_IMAGES
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec
@@ -77,7 +77,7 @@ class _Subject:
 
 def diagnose(
     run: str | Path,
-    data: str | DataSpec,
+    data: str | DataSpec = "",
     *,
     num_images: int = 1000,
     num_views: int = 8,
@@ -89,7 +89,7 @@ def diagnose(
 ) -> Diagnosis:
     """Measures a run, or an encoder without a run, on `num_views` views of up to `num_images` images.
 
-    The views are those of the run; for an encoder without a run they are those of `recipe`. The computation uses float32
+    `data`: the images; empty for those that the run was trained on. The views are those of the run; for an encoder without a run they are those of `recipe`. The computation uses float32
     and changes no weights. Batch norm sees the run's batch, or half of the images if that is smaller. `say` receives a
     line about files that are left out. Raises ConfigError for fewer than 2 views, an odd number of views, or fewer than
     16 images.
@@ -99,7 +99,7 @@ def diagnose(
             f"diagnose needs an even number of views, at least 2, and at least {MIN_IMAGES} images; found {num_views} views and {num_images} images."
         )
     torch_device, listener = choose_device(device), Listener(say, show)
-    source = open_source(data, listener=listener)
+    source = trained_images(str(user_path(run)), data, listener=listener)
     if len(source) < MIN_IMAGES:
         raise DataError(f"{source.description} has {len(source)} images; diagnose needs at least {MIN_IMAGES}.")
     subject = _open(user_path(run), recipe, torch_device, min(num_images, len(source)))

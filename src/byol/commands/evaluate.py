@@ -14,9 +14,10 @@ from byol.data.labelled import labelled_splits
 from byol.data.number_format import share_format
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec
-from byol.errors import ByolError, ConfigError, OutOfMemoryError, nearest
+from byol.errors import ByolError, ConfigError, EncoderError, OutOfMemoryError, nearest
 from byol.evaluate.features import Features, extract
-from byol.evaluate.protocols.options import PROTOCOLS, Budget, ProtocolOptions
+from byol.evaluate.protocols.neighbours import knn
+from byol.evaluate.protocols.options import HOG, PROTOCOLS, WITHOUT_WEIGHTS, Budget, ProtocolOptions
 from byol.evaluate.protocols.protocol import Job, Outcome, Protocol
 from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
@@ -26,6 +27,9 @@ from byol.runtime.hardware import choose_device, choose_workers, describe_machin
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.notebook import html_table
 from byol.runtime.paths import require_outside, user_path
+
+MOST_COMPARED = 20_000
+"""Largest number of training and test images for which `knn` is run with `hog`, too: all of them are read once more."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,10 @@ def evaluate(
     """Runs one or several protocols one after the other, on shared features.
 
     `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels` or `hog`. `done` is called
-    with each result, `say` with a line about files that are left out. Results are written to evaluation/PROTOCOL.json in
+    with each result, `say` with a line about files that are left out or moved. Results are written to evaluation/PROTOCOL.json in
     `out`; by default in the run directory, or in runs/NAME/DATA if the encoder is not a folder. An earlier result of the same
-    name is moved to evaluation/earlier. No setting is chosen on the test images.
+    name is moved to evaluation/earlier. No setting is chosen on the test images. The record of `knn` has the metrics of
+    `hog` on the same images, for comparison, unless these are more than `MOST_COMPARED`.
 
     If a protocol fails, the others still run; then its error is raised. Raises ConfigError for an unknown protocol, budget or
     network, DataError if the labels do not suit the protocol, EncoderError, and RunError if results cannot be written.
@@ -120,23 +125,46 @@ def _run(name: str, function: Protocol, subject: Subject, job: Job, folder: Path
     start_time = time.monotonic()
     outcome = function(job)
     record = evaluate_record(name, subject, job, outcome, time.monotonic() - start_time)
+    if function is knn and subject.name not in WITHOUT_WEIGHTS and (hog := _by_hog(job)):
+        record["hog"] = {metric: asdict(score) for metric, score in hog.metrics.items()}
     parts = [name, outcome.variant, "target" if record["network"].startswith("target") else ""]
     path = folder / f"{'-'.join(part for part in parts if part)}.json"
-    keep_earlier(path)
+    if earlier := keep_earlier(path):
+        job.listener.say(f"the earlier {path.name} is now {earlier}")
     write_json(path, record)
     return Result(name, outcome.metrics, record, path)
 
 
-def keep_earlier(path: Path) -> None:
-    """Moves an existing file at `path` to the folder `earlier` beside it, with the next free number in its name."""
+def _by_hog(job: Job) -> Outcome | None:
+    """The outcome of `knn` by `hog`, with nothing learned, on the same images; None if there are too many, or too many channels."""
+    if len(job.train) + len(job.test) > MOST_COMPARED:
+        job.listener.say(
+            f"knn by hog is left out: there are more than {MOST_COMPARED:,} images. byol evaluate hog does it"
+        )
+        return None
+    try:
+        subject = open_subject(HOG, job.train)
+    except EncoderError as error:
+        job.listener.say(f"knn by hog is left out: {error}")
+        return None
+    device, listener = str(job.device), Listener(work=job.listener.work)
+    return knn(make_job(subject, job.train, job.test, job.budget, job.options, job.seed, device, job.workers, listener))
+
+
+def keep_earlier(path: Path) -> Path | None:
+    """Moves an existing file at `path` to the folder `earlier` beside it, with the next free number in its name.
+
+    Returns its new path; None if there was no file.
+    """
     if not path.exists():
-        return
+        return None
     folder = path.parent / "earlier"
     make_folder(folder)
     number = 1
     while (earlier := folder / f"{path.stem}-{number}.json").exists():
         number += 1
     path.rename(earlier)
+    return earlier
 
 
 def require_known(budget: str, network: str = "online") -> None:

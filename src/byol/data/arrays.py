@@ -1,5 +1,6 @@
 """A source whose images are one array in memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ class ArrayImages:
     `layout`: order of the axes, needed if type and shape leave it open (`data.layout`).
     """
 
+    notes: Sequence[str] = ()
+    label_notes: Sequence[str] = ()
+    unlabelled: str = ""
     path: Path | None = None
     """File that `open` mapped into memory."""
     most_fingerprinted: int | None = None

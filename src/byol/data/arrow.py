@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from byol.data.spec import DataSpec
-from byol.data.table import Columns, TableImages, TableLabels, find_columns, same_kind, shard_labels
+from byol.data.table import SAMPLED_ROWS, Columns, TableImages, TableLabels, find_columns, same_kind, shard_labels
 from byol.errors import DataError
 
 
@@ -55,7 +55,12 @@ def open_saved_dataset(folder: Path, spec: DataSpec) -> ArrowImages:
         )
     description = f"Hugging Face data set {folder}"
     tables = _mapped(files, description)
-    columns = find_columns([table.schema for table in tables], description, spec)
+    columns = find_columns(
+        [table.schema for table in tables],
+        description,
+        spec,
+        lambda column: tables[0].column(column).slice(0, SAMPLED_ROWS).to_pylist(),
+    )
     labels = TableLabels()
     if columns.label is not None:
         labels = shard_labels(zip(files, tables, strict=True), columns.label)

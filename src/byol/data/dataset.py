@@ -1,6 +1,7 @@
 """A source that reads from any map-style `torch.utils.data.Dataset`."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ class DatasetImages(OneFormat):
 
     labels: NDArray[np.int64] | None = None
     class_names: list[str] | None = None
+    notes: Sequence[str] = ()
+    label_notes: Sequence[str] = ()
+    unlabelled: str = ""
     most_fingerprinted: int | None = SAMPLED_ITEMS
 
     def __init__(self, dataset: Any, description: str = "data set", layout: str = "") -> None:

@@ -11,7 +11,7 @@ import re
 import stat
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,6 +56,9 @@ def extensions() -> frozenset[str]:
 class EncodedImages(OneFormat):
     """Base class of sources of encoded files: a subclass gives the `content` of an image, and this class decodes it."""
 
+    notes: Sequence[str] = ()
+    label_notes: Sequence[str] = ()
+    unlabelled: str = ""
     max_pixels: int = MOST_PIXELS
     most_fingerprinted: int | None = None
 
@@ -170,11 +173,6 @@ def stored_mode(stream: BinaryIO) -> str:
     with _broken_with_reason(), PillowImage.open(stream) as opened:
         raw = str(opened.tile[0].args) if getattr(opened, "tile", None) else ""
         return f"{opened.mode};16" if opened.mode not in GREY_MODES and ";16" in raw else opened.mode
-
-
-def stored_channels(content: bytes) -> int:
-    """1 if the file stores only grey values, else 3. Raises BrokenImageError."""
-    return 1 if stored_mode(io.BytesIO(content)) in GREY_MODES else 3
 
 
 def pillow_pixels(

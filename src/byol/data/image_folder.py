@@ -65,7 +65,8 @@ class ImageFolder(EncodedImages):
         labels = self.classes.labels
         self.labels = labels.codes if labels else None
         self.class_names = list(labels.names) if labels else None
-        self.unlabelled, self.label_notes = self.classes.unlabelled, [f"{root}: {note}" for note in self.classes.notes]
+        self.unlabelled = self.classes.unlabelled
+        self.label_notes: Sequence[str] = [f"{root}: {note}" for note in self.classes.notes]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -124,7 +125,7 @@ class ListedImages(ImageFolder):
         self.root = root
         self.paths = paths
         self.unreadable = {}
-        self.classes, self.unlabelled, self.label_notes = ClassFolders(), "", []
+        self.classes = ClassFolders()
         self.left_out: dict[str, int] = {}
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.class_names = class_names

@@ -107,7 +107,7 @@ def _require_labels(source: ImageSource) -> None:
 def _without_labels(source: ImageSource) -> str:
     if "without labels" in source.description:  # the description gives the reason
         return f"labels are needed, found {source.description}"
-    return f"{source.description} has no labels" + (f" ({why})" if (why := getattr(source, "unlabelled", "")) else "")
+    return f"{source.description} has no labels" + (f" ({source.unlabelled})" if source.unlabelled else "")
 
 
 def _labels(source: ImageSource) -> NDArray[np.int64]:

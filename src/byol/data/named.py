@@ -9,7 +9,7 @@ from byol.data.sample import open_sample
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec
 from byol.data.torchvision_sets import TORCHVISION_SETS, open_torchvision
-from byol.errors import DataError
+from byol.errors import AmbiguousDataError, DataError
 from byol.runtime.locks import one_at_a_time
 
 SAMPLE = "sample"
@@ -21,7 +21,7 @@ PREFIX = "set:"
 def named_set(data: str) -> str:
     """The name, one of `NAMES`, of the data set that `data` stands for; empty if it stands for something else.
 
-    Raises DataError if a file or folder here has the same name, or if no data set has the name after PREFIX.
+    Raises AmbiguousDataError if a file or folder here has the same name, DataError if no data set has the name after PREFIX.
     """
     name = data.removeprefix(PREFIX)
     if name not in NAMES:
@@ -29,9 +29,12 @@ def named_set(data: str) -> str:
             raise DataError(f"There is no data set {name!r}; there are {', '.join(NAMES)}.")
         return ""
     if name == data and Path(name).exists():
-        raise DataError(
-            f"{name} is the name of a data set and of {Path(name).resolve()}. Write ./{name} for the folder or file, {PREFIX}{name} "
-            f"for the data set."
+        folder, data_set = f"./{name}", f"{PREFIX}{name}"
+        raise AmbiguousDataError(
+            f"{name} is the name of a data set and of {Path(name).resolve()}. Write {folder} for the folder or file, {data_set} "
+            f"for the data set.",
+            name,
+            (folder, data_set),
         )
     return name
 

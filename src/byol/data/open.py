@@ -18,7 +18,7 @@ from byol.data.arrow import is_saved_dataset, open_saved_dataset
 from byol.data.classes import relabel, union
 from byol.data.dataset import DatasetImages
 from byol.data.decode import EncodedImages, extensions
-from byol.data.file_index import CONTAINERS, FileIndex, index_files
+from byol.data.file_index import CONTAINERS, FileIndex, Names, index_files
 from byol.data.image_folder import ImageFolder, ListedImages, advice, others_left_out, unread
 from byol.data.named import NAMES, PREFIX, named_set, open_named
 from byol.data.parquet import open_parquet, parquet_classes, parquet_files
@@ -90,7 +90,7 @@ def _limited(source: ImageSource, spec: DataSpec, listener: Listener) -> ImageSo
 
 def tell_choices(source: ImageSource, labelled: bool, listener: Listener) -> None:
     """Tells the listener which choices were made about the images and, if `labelled`, about the labels."""
-    for note in [*getattr(source, "notes", ()), *(getattr(source, "label_notes", ()) if labelled else ())]:
+    for note in [*source.notes, *(source.label_notes if labelled else ())]:
         listener.say(note)
 
 
@@ -125,7 +125,21 @@ def open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: List
 
 def _open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
     first = part.paths[0]
+    if part.is_by_class:
+        return _open_by_class(part, classes, listener)
     return _open_files(part.paths, spec) if first.is_file() else _open_folder(first, spec, classes, listener)
+
+
+def _open_by_class(part: Part, classes: Sequence[str], listener: Listener) -> ImageFolder:
+    """The images of a part that is one folder in each class folder."""
+    place = part.paths[0].parent.parent
+    index = index_files(place, cache_folder("folders"))
+    _tell_left_out(place, index, listener)
+    folders = tuple(f"{path.relative_to(place).as_posix()}/" for path in part.paths)
+    paths = Names.of(path for path in index.paths if path.startswith(folders))
+    source = ImageFolder(place, index=replace(index, paths=paths), classes=classes)
+    source.description = f"folder {place}, {part.name} of each class"
+    return source
 
 
 def _part_classes(part: Part, spec: DataSpec) -> tuple[str, ...]:

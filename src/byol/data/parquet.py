@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from byol.data.arrow import ArrowImages
 from byol.data.spec import NO_DATA, DataSpec
-from byol.data.table import LABEL_COLUMNS, TableImages, TableLabels, find_columns, same_kind, shard_labels
+from byol.data.table import LABEL_COLUMNS, SAMPLED_ROWS, TableImages, TableLabels, find_columns, same_kind, shard_labels
 from byol.errors import DataError
 from byol.runtime.locks import one_at_a_time
 from byol.runtime.paths import cache_folder
@@ -42,7 +43,7 @@ def open_parquet(
     description = description or f"parquet {path}"
     try:
         schemas = [(file, pq.read_schema(file)) for file in files]
-        columns = find_columns([schema for _, schema in schemas], str(files[0]), spec)
+        columns = find_columns([schema for _, schema in schemas], str(files[0]), spec, _first_rows(files[0]))
         kind = same_kind(schemas, columns.image)
         labels = read_labels(files, folder, columns.label)
         if sum(file.stat().st_size for file in files) <= limit_bytes:
@@ -70,11 +71,23 @@ def parquet_classes(files: list[Path], spec: DataSpec) -> tuple[str, ...]:
     import pyarrow.parquet as pq
 
     try:
-        columns = find_columns([pq.read_schema(file) for file in files], str(files[0]), spec)
+        columns = find_columns([pq.read_schema(file) for file in files], str(files[0]), spec, _first_rows(files[0]))
         labels = read_labels(files, files[0].parent, columns.label).labels
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{files[0]} cannot be read as parquet ({str(error).splitlines()[0]}).") from error
     return labels.names if labels else ()
+
+
+def _first_rows(file: Path) -> Callable[[str], list[Any]]:
+    """A function that reads the first values of a column."""
+
+    def rows(column: str) -> list[Any]:
+        import pyarrow.parquet as pq
+
+        batch = next(pq.ParquetFile(file).iter_batches(SAMPLED_ROWS, columns=[column]), None)
+        return batch.column(0).to_pylist() if batch else []
+
+    return rows
 
 
 def read_labels(files: list[Path], folder: Path, column: str | None) -> TableLabels:

@@ -1,6 +1,7 @@
 """The interface of all kinds of data: N images by index, with or without labels."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +22,12 @@ class ImageSource(Protocol):
     """(N,) class numbers, or None."""
     class_names: list[str] | None
     """Name by class number, or None if the classes have no names."""
+    notes: Sequence[str]
+    """Notes for the user on how the images were found."""
+    label_notes: Sequence[str]
+    """Notes for the user on how the labels were found."""
+    unlabelled: str
+    """Reason why there are no labels; empty if there are labels, or if no more is known."""
 
     def __len__(self) -> int: ...
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,13 +35,20 @@ MAX_DEPTH = 8
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a data set: one folder, or several files."""
+    """A part of a data set: one folder, several files, or one folder in each class folder."""
 
     name: str
     kind: Kind
     paths: list[Path]
 
+    @property
+    def is_by_class(self) -> bool:
+        """Whether the part is one folder in each class folder."""
+        return len(self.paths) > 1 and self.paths[0].is_dir()
+
     def __str__(self) -> str:
+        if self.is_by_class:
+            return f"{self.name} in each of {len(self.paths)} class folders of {self.paths[0].parent.parent}"
         return str(self.paths[0]) + (f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else "")
 
 
@@ -58,12 +65,17 @@ class Parts:
     def all(self) -> list[Part]:
         return [self.train, *self.tests]
 
+    @property
+    def kinds(self) -> list[Kind]:
+        return [part.kind for part in self.all]
+
 
 def find_parts(path: Path) -> Parts | None:
     """The training and test parts of a folder; None unless there are both.
 
     Parts are folders, parquet files or tar files with names such as `train`, `Testing`, `seg_test`, `val-00000.parquet`. They
-    are in `path`, in the only folder in it, or in `data` below that; or a data set's card names them.
+    are in `path`, in the only folder in it, or in `data` below that; or every class folder has them; or a data set's card
+    names them.
     """
     inner = unwrap(path)
     for folder in dict.fromkeys((path, inner)):
@@ -77,7 +89,27 @@ def find_parts(path: Path) -> Parts | None:
             parts = parts or _choose([(name.removesuffix(suffix), place / name) for name in files])
         if parts:
             return parts
-    return None
+    return _parts_by_class(inner)
+
+
+def _parts_by_class(place: Path) -> Parts | None:
+    """Parts in every class folder: `cat/train`, `cat/test`, `dog/train`, `dog/test`. None unless all class folders have the same."""
+    content = _list(place)
+    classes = [place / name for name in content.folders if name.lower() not in NO_CLASSES]
+    if content.has_data or len(classes) < 2:
+        return None
+    parts_by_class: list[Parts] = []
+    for folder in classes:  # up to the first without parts: folders of many images take long to list
+        inner = _list(folder)
+        parts = None if inner.has_data else _choose([(name, folder / name) for name in inner.folders])
+        if parts is None or (parts_by_class and parts.kinds != parts_by_class[0].kinds):
+            return None
+        parts_by_class.append(parts)
+    joined = [
+        replace(same[0], paths=[path for part in same for path in part.paths])
+        for same in zip(*(parts.all for parts in parts_by_class), strict=True)
+    ]
+    return Parts(joined[0], joined[1:], sorted({name for parts in parts_by_class for name in parts.left_out}))
 
 
 def unwrap(path: Path) -> Path:
@@ -192,7 +224,7 @@ def require_no_parts(names: Iterable[str], place: Path, suspicious: Iterable[str
 
 
 def require_no_inner_parts(folders: Mapping[str, Collection[str]], place: Path) -> None:
-    """Raises DataError if some class folders hold parts for training and testing, and others do not.
+    """Raises DataError if a class folder holds parts for training and testing, though the data is not read by them.
 
     `folders`: names of the inner folders by class folder.
     """
@@ -200,8 +232,13 @@ def require_no_inner_parts(folders: Mapping[str, Collection[str]], place: Path) 
     parts = [
         name for name, inner_kinds in kinds.items() if "train" in inner_kinds and inner_kinds & {"test", "validation"}
     ]
-    if 0 < len(parts) < len(folders):
-        raise _unclear(place / sorted(parts)[0], folders[sorted(parts)[0]])
+    if parts:
+        first = sorted(parts)[0]
+        names = ", ".join(sorted(folders[first])[:MAX_NAMES])
+        raise DataError(
+            f"It is not clear which images in {place / first} are for training and which for testing: it holds {names}, "
+            f"but not every folder in {place} holds these and no images beside them. Give all class folders the same parts."
+        )
 
 
 def _unclear(place: Path, names: Collection[str]) -> DataError:

@@ -14,6 +14,7 @@ class Subset:
         self.indices = indices
         self.labels = None if source.labels is None else source.labels[indices]
         self.class_names = source.class_names
+        self.notes, self.label_notes, self.unlabelled = source.notes, source.label_notes, source.unlabelled
         self.description = description
 
     def __len__(self) -> int:

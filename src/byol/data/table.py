@@ -1,7 +1,9 @@
 """A source that reads tables with a column of images: bytes, structs of bytes and path as on the Hugging Face Hub, or paths."""
 
+import io
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.classes import Labels, canonical, is_number, several_spellings
-from byol.data.decode import EncodedImages
+from byol.data.decode import EncodedImages, extensions, stored_mode
 from byol.data.spec import DataSpec
 from byol.errors import BrokenImageError, DataError
 
-PATH_COLUMNS = ("image", "img", "path", "image_path", "file", "file_name", "filename", "filepath")
+IMAGE_COLUMNS = ("image", "img")
+"""Names that come first among several columns of bytes."""
+PATH_COLUMNS = (*IMAGE_COLUMNS, "path", "image_path", "file", "file_name", "filename", "filepath")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "cls")
 MAX_PATH_LENGTH = 1024
+SAMPLED_ROWS = 16
+"""Number of rows that are looked at to tell which column holds the images."""
 ENCODED_TEXT = ("data:", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
 """First characters of images stored as text: a data address, and PNG, JPEG, GIF and WebP in base64."""
 
@@ -60,8 +66,8 @@ class TableImages(EncodedImages):
         self.labels = labels.labels.codes if labels.labels else None
         self.class_names = list(labels.labels.names) if labels.labels else None
         self.description = description + (f" without labels ({labels.trouble})" if labels.trouble else "")
-        self.notes = [columns.image_note] if columns.image_note else []
-        self.label_notes = [note for note in (columns.label_note, labels.note) if note]
+        self.notes: Sequence[str] = [columns.image_note] if columns.image_note else []
+        self.label_notes: Sequence[str] = [note for note in (columns.label_note, labels.note) if note]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -104,10 +110,7 @@ class TableImages(EncodedImages):
         return row["path"].as_py() if "path" in fields else None if fields else self._entry(index)[1]
 
     def _entry(self, index: int) -> tuple[bytes | None, str | None]:
-        row = self.images[index].as_py()
-        if isinstance(row, dict):
-            return row.get("bytes"), row.get("path")
-        return (None, row) if isinstance(row, str) else (row, None)
+        return _content_and_path(self.images[index].as_py())
 
 
 def plain(kind: Any) -> Any:
@@ -130,17 +133,23 @@ def _views(name: str) -> tuple[Any, ...]:
     return (getattr(pa, name)(),) if hasattr(pa, name) else ()
 
 
-def find_columns(schemas: Sequence[Any], description: str, spec: DataSpec) -> Columns:
+def find_columns(
+    schemas: Sequence[Any], description: str, spec: DataSpec, rows: Callable[[str], Sequence[Any]]
+) -> Columns:
     """The image column of the first file and the label column of any file, as `spec` names them or else by type and name.
 
-    The image column is `image` or `img`, else the first that holds bytes, else strings called `path` or similar. Raises
-    DataError if there is no image column, or no column of the name that `spec` gives.
+    The image column is `image` or `img`, else the first that holds bytes, else strings called `path` or similar. Among
+    several, columns whose first values are images come first; `rows` gives these values. Raises DataError if there is no
+    image column, or no column of the name that `spec` gives.
     """
     schema, names = schemas[0], list(dict.fromkeys(name for schema in schemas for name in schema.names))
     kinds = {name: _kind(schemas, name) for name in schema.names}
-    fit = [name for name in kinds if _holds_images(kinds[name])]
-    fit = fit or [name for name in PATH_COLUMNS if name in kinds and _holds_paths(kinds[name])]
-    image, note = _choose("image", fit, ("image", "img"), spec.image_column, list(kinds), description)
+    fit = [name for name in dict.fromkeys((*IMAGE_COLUMNS, *kinds)) if name in kinds and _holds_images(kinds[name])]
+    paths = [name for name in PATH_COLUMNS if name in kinds and _holds_paths(kinds[name])]
+    if not spec.image_column and fit and len(fit) + len(paths) > 1:
+        fit.sort(key=lambda name: not any(map(_is_image, rows(name))))
+        fit = fit if any(map(_is_image, rows(fit[0]))) else paths + fit
+    image, note = _choose("image", fit or paths, spec.image_column, list(kinds), description)
     if image is None:
         raise DataError(
             f"{description} has no image column (bytes, struct of bytes and path, or strings called "
@@ -149,7 +158,7 @@ def find_columns(schemas: Sequence[Any], description: str, spec: DataSpec) -> Co
     if not (_holds_images(kinds[image]) or _holds_paths(kinds[image])):
         raise DataError(f"Column {image!r} of {description} holds {kinds[image]}, neither images nor paths.")
     fit = [name for known in LABEL_COLUMNS for name in names if name.lower() == known]
-    return Columns(image, *_choose("label", fit, (), spec.label_column, names, description), image_note=note)
+    return Columns(image, *_choose("label", fit, spec.label_column, names, description), image_note=note)
 
 
 def _kind(schemas: Sequence[Any], column: str) -> Any:
@@ -160,17 +169,15 @@ def _kind(schemas: Sequence[Any], column: str) -> Any:
     return next((kind for kind in kinds if not pa.types.is_null(kind)), kinds[0])
 
 
-def _choose(
-    what: str, fit: list[str], first: tuple[str, ...], named: str, names: list[str], description: str
-) -> tuple[str | None, str]:
-    """(column, a note if several fit). Raises DataError if the table lacks the named column."""
+def _choose(what: str, fit: list[str], named: str, names: list[str], description: str) -> tuple[str | None, str]:
+    """(first column that fits, a note if several do). Raises DataError if the table lacks the named column."""
     option = f"--data.{what}-column"
     if named:
         if named not in names:
             raise DataError(f"{description} has no column {named!r} ({option}); it has {', '.join(names)}.")
         return named, ""
-    column = next((name for name in (*first, *fit) if name in fit), None)
-    others = ", ".join(repr(name) for name in fit if name != column)
+    column, *others = fit or [None]
+    others = ", ".join(map(repr, others))
     return (
         column,
         f"{description}: the {what} column is {column!r}, not {others}; {option} takes another" if others else "",
@@ -189,6 +196,24 @@ def _holds_paths(kind: Any) -> bool:
     import pyarrow as pa
 
     return pa.types.is_string(plain(kind))
+
+
+def _is_image(value: Any) -> bool:
+    """Whether a value of a table is an image file, or a path with the ending of one."""
+    content, path = _content_and_path(value)
+    if not content:
+        return bool(path) and os.path.splitext(path)[1].lower() in extensions()
+    try:
+        return bool(stored_mode(io.BytesIO(content)))
+    except BrokenImageError:
+        return False
+
+
+def _content_and_path(value: Any) -> tuple[bytes | None, str | None]:
+    """Bytes and path of a value in an image column; None for what it lacks."""
+    if isinstance(value, dict):
+        return value.get("bytes"), value.get("path")
+    return (None, value) if isinstance(value, str) else (value, None)
 
 
 def _require_paths(images: Any, column: str, description: str) -> None:

@@ -6,6 +6,7 @@ The headers are read once. Images are then read from their places in the tar, so
 import os
 import tarfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class TarImages(EncodedImages):
             )
         self.names = names
         self.places = np.asarray(places, np.int64)
-        self.labels, self.class_names, self.label_notes = None, None, []
+        self.labels, self.class_names = None, None
         self.unlabelled = (
             f"{(missing := labels.count(None))} of its {len(labels)} images have no class in a .cls file beside them"
         )
@@ -52,7 +53,7 @@ class TarImages(EncodedImages):
             spelled, numbers = np.unique(np.asarray(labels), return_inverse=True)
             known_labels = Labels.of(numbers.astype(np.int64), spelled.tolist())
             self.labels, self.class_names = known_labels.codes, list(known_labels.names)
-            self.label_notes = [note] if (note := several_spellings(spelled.tolist())) else []
+            self.label_notes: Sequence[str] = [note] if (note := several_spellings(spelled.tolist())) else []
 
     def __len__(self) -> int:
         return len(self.names)

@@ -1,12 +1,15 @@
 """`byol evaluate`: which protocols it runs, and what it prints."""
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from byol.cli.evaluate import Evaluate, run_evaluate
 from byol.cli.main import main
+from byol.commands.evaluate import evaluate
 from byol.data.spec import DataSpec
 from byol.errors import DataError
 from byol.evaluate.protocols import linear_sgd
@@ -32,13 +35,33 @@ def test_all_protocols_of_a_baseline_are_those_without_training(
 ) -> None:
     asked = []
 
-    def evaluate(run: str, data: DataSpec, protocols: tuple[str, ...], **how: object) -> None:
+    def ask(run: str, data: DataSpec, protocols: tuple[str, ...], **how: object) -> None:
         asked.append(protocols)
         raise DataError("no images")
 
-    monkeypatch.setattr("byol.commands.evaluate.evaluate", evaluate)
+    monkeypatch.setattr("byol.commands.evaluate.evaluate", ask)
     for run in ("hog", "runs/photos"):
         with pytest.raises(DataError, match="no images"):
             run_evaluate(Evaluate(run=run, data="photos", protocol=("all",)))
     assert asked == [("knn", "linear", "linear-fast", "retrieval", "cluster"), tuple(PROTOCOLS)]
     assert capsys.readouterr().out == "hog has no weights to train; left out: semi, finetune, supervised\n"
+
+
+def test_hog_is_shown_beside_knn_and_an_earlier_result_is_said(
+    encoder: Path, colours: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["evaluate", str(encoder), "--data", str(colours), "--protocol", "knn", "--budget", "smoke"]
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    shown, results = capsys.readouterr().out, encoder / "evaluation"
+    (by_hog,) = evaluate("hog", str(colours), "knn", budget="smoke", out=encoder.parent / "hog")
+    assert re.search(rf"(?m)^knn by hog +top-1 +{re.escape(str(by_hog.score))}$", shown)
+    assert "earlier" not in shown and "hog" not in by_hog.record
+    record = json.loads((results / "knn.json").read_text())
+    assert record["hog"]["top-1"] == asdict(by_hog.score)
+    monkeypatch.setattr("byol.commands.evaluate.MOST_COMPARED", 89)
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    shown = capsys.readouterr().out
+    assert f"the earlier knn.json is now {results / 'earlier' / 'knn-1.json'}" in shown
+    assert "knn by hog is left out: there are more than 89 images" in shown and "by hog:" not in shown

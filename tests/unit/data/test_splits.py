@@ -13,6 +13,7 @@ from byol.data.open import open_source
 from byol.data.splits import find_parts, kind_of
 from byol.errors import DataError
 from byol.runtime.listener import Listener
+from tests.conftest import encoded, picture
 from tests.unit.data.test_labels import as_class_labels, as_folder, as_strings, as_tar, named, rows
 
 CLASSES = ["ant", "bee"]
@@ -148,9 +149,48 @@ def test_folder_of_parts_beside_another_is_no_class(tmp_path: Path) -> None:
         DataError, match=r"not clear which images in .*d/photos are for training .*: it holds test, train"
     ):
         open_source(tmp_path / "d")
-    for name in ("ant/train", "ant/test", "bee/train", "bee/test"):  # parts of each class: all images of it
-        as_folder(tmp_path / "e" / name, [(image, "x") for image, _ in rows(["x"])])
-    assert open_source(tmp_path / "e").class_names == CLASSES
+
+
+def by_class(place: Path, *parts: str) -> Path:
+    """Folders of 4 pictures each."""
+    for number, name in enumerate(parts):
+        (place / name).mkdir(parents=True)
+        for image in range(4):
+            (place / name / f"{image}.png").write_bytes(encoded(picture(10 * number + image, 16, 16)))
+    return place
+
+
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "val_images")])
+@pytest.mark.parametrize("around", ["", "archive/data set"])
+def test_parts_in_every_class_folder_are_parts(tmp_path: Path, train: str, test: str, around: str) -> None:
+    folder = by_class(
+        tmp_path / "d" / around, *(f"{name}/{part}" for name in CLASSES for part in (train, test, "more"))
+    )
+    said: list[str] = []
+    assert sizes(tmp_path / "d", said) == (8, 8)
+    in_each = f"in each of 2 class folders of {folder}"
+    assert f"train part: {train} {in_each} (other parts: {test} {in_each}; left out: more)" in said
+    for source, part in zip(labelled_splits(str(tmp_path / "d")), (train, test), strict=True):
+        assert {source.name(i).split("/")[-2] for i in range(8)} == {part}
+        assert named(source) == [source.name(i).split("/")[-3] for i in range(8)]
+    assert len(open_source(tmp_path / "d")) == len(open_source(tmp_path / "d", "test")) == 8
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("ant/train", "ant/test", "bee"),
+        ("ant/train", "ant/test", "bee/train"),
+        ("ant/train", "ant/test", "bee/train", "bee/val"),
+        ("ant/train", "ant/test", "bee/train", "bee/test", "bee"),
+    ],
+)
+def test_parts_in_some_class_folders_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / "d" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / name / "0.png").write_bytes(encoded(picture(0, 16, 16)))
+    with pytest.raises(DataError, match=r"not clear which images in .*d/ant are for .*Give all class folders the same"):
+        open_source(tmp_path / "d")
 
 
 @pytest.mark.parametrize(

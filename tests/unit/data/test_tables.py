@@ -16,6 +16,7 @@ from byol.commands.embed import embed
 from byol.data.open import open_source
 from byol.data.parquet import open_parquet
 from byol.data.spec import DataSpec
+from byol.data.subset import Subset
 from byol.data.table import TableImages
 from byol.errors import DataError
 from byol.runtime.listener import Listener
@@ -145,6 +146,37 @@ def test_choice_among_columns_is_said_and_can_be_made(tmp_path: Path) -> None:
     assert source.labels is not None
     assert (source.labels.tolist(), said) == ([0, 1, 1] * 2, [])
     assert np.array_equal(source.read(0, 3), picture(0, 16, 16))
+
+
+@pytest.mark.parametrize("limit", [10**9, 0])
+@pytest.mark.parametrize(
+    "other",
+    {
+        "id": [bytes([number] * 16) for number in range(6)],
+        "audio": pa.array([{"bytes": b"RIFF", "path": "x.wav"}] * 6, STRUCT),
+        "image": [b"not an image"] * 6,
+        "none": pa.nulls(6, pa.binary()),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_columns_of_other_bytes_give_way_to_images(tmp_path: Path, other: tuple, limit: int) -> None:
+    path = write(tmp_path / "a.parquet", **{other[0]: other[1], "photo": FILES, "label": NAMES})
+    source = open_parquet(path, limit, tmp_path / "cache")
+    assert equal(source)
+    assert (
+        Subset(source, np.arange(3), "part").notes
+        == source.notes
+        == [f"{path}: the image column is 'photo', not {other[0]!r}; --data.image-column takes another"]
+    )
+
+
+def test_bytes_that_are_no_images_give_way_to_paths(tmp_path: Path) -> None:
+    for number, file in enumerate(FILES):
+        (tmp_path / f"{number}.png").write_bytes(file)
+    columns = {"id": [bytes([number] * 16) for number in range(6)], "file": [f"{number}.png" for number in range(6)]}
+    source = open_parquet(write(tmp_path / "a.parquet", **columns, label=NAMES))
+    assert equal(source) and "'file', not 'id'" in source.notes[0]
+    assert not open_parquet(write(tmp_path / "b.parquet", **{**columns, "id": FILES}, label=NAMES)).notes
 
 
 def test_columns_that_are_not_there_or_hold_no_images_are_refused(tmp_path: Path, photos: Path) -> None:

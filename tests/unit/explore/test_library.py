@@ -1,5 +1,6 @@
 """The library of `byol explore`: neighbours, clusters, near-duplicates, lists."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,11 @@ def test_two_images_at_least(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(encoded(np.zeros((8, 8, 3), np.uint8)))
     with pytest.raises(ByolError, match="exploring needs two at least"):
         open_library(make_encoder(), ImageFolder(tmp_path, cache=None), CPU, tmp_path / "out")
+
+
+def test_export_of_names_with_a_line_break_has_a_line_for_each_image(folder: Path, tmp_path: Path) -> None:
+    (folder / "zz copy.png").rename(folder / "a\nb.png")
+    library, _ = open_library(make_encoder(), ImageFolder(folder, cache=None), CPU, tmp_path / "out")
+    lines = library.export("all", list(range(len(library)))).read_text().split("\n")
+    assert len(lines) == len(library) + 1 and lines[-1] == ""
+    assert json.loads(lines[[line[0] for line in lines[:-1]].index('"')]) == str(folder / "a\nb.png")
