@@ -33,7 +33,7 @@ class Pretrain:
     out: str = ""
     """Run directory to write. It must not exist yet. Default: runs/NAME-1, runs/NAME-2, ..."""
     minutes: float | None = None
-    """Time in minutes from this command to its report, in place of epochs. A short speed test decides the number of steps and, if the recipe has several sizes, the size. The number of steps is adapted as the speed changes. With --resume: time until the end; a finished run is trained further."""
+    """Time in minutes from this command to its report, in place of epochs. Default, for recipes that are not published ones: an hour at most. A short speed test decides the number of steps and, if the recipe has several sizes, the size. The number of steps is adapted as the speed changes. With --resume: time until the end; a finished run is trained further."""
     resume: str = ""
     """Run directory to continue. `auto`: continue the run in --out, or start it if there is none (for batch queues)."""
     accept_changes: bool = False
@@ -117,13 +117,22 @@ def _start(options: Pretrain, start_time: float, console: "Console") -> "tuple[R
     from byol.assembly.settings import Asked
     from byol.commands.pretrain import Request, start
     from byol.data.open import open_source
-    from byol.training.plan import TimeLimit
+    from byol.training.plan import TimeLimit, default_limit
 
     asked = Asked(options.config, recipe(options.recipe), options.given)
-    limit = None if options.minutes is None else TimeLimit(options.minutes, start_time)
+    limit = default_limit(asked, start_time) if options.minutes is None else TimeLimit(options.minutes, start_time)
     spec = options.place.spec(options.data)
     source = open_source(spec, listener=console.listener)
-    request = Request(asked, options.recipe, spec, source, options.out or None, limit=limit, command=sys.argv)
+    request = Request(
+        asked,
+        options.recipe,
+        spec,
+        source,
+        options.out or None,
+        limit=limit,
+        limit_is_given=options.minutes is not None,
+        command=sys.argv,
+    )
     return start(request, console.listener), source
 
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -26,10 +25,9 @@ from byol.runtime.hardware import (
     memory_bytes,
     num_cores,
 )
+from byol.runtime.ranks import Ranks
+from byol.training.plan import default_limit, plan_by_time
 from byol.training.speed import are_equal, decode_some, train_a_little
-
-EXTRAS = {"sklearn": "t-SNE in reports (byol[maps])"}
-"""Feature that needs an optional library, by library."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,6 @@ def machine_lines(device_name: str = "auto") -> list[str]:
     fp32, bf16 = _product_speed(device, torch.float32), _product_speed(device, torch.bfloat16)
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     operators = choose_kernels("auto", device)
-    missing = [f"{name}: {what}" for name, what in EXTRAS.items() if not find_spec(name)]
     return [
         *_busy(),
         f"device     {machine['device']} ({machine['processor']}, {num_cores()} cores)",
@@ -84,7 +81,6 @@ def machine_lines(device_name: str = "auto") -> list[str]:
         f"memory     {free / 2**30:.1f} GiB free of {total / 2**30:.1f}" if total else "memory     unknown",
         f"disk       {shutil.disk_usage(Path.cwd()).free / 2**30:,.0f} GiB free here",
         f"versions   {versions}",
-        *(f"missing    {line}" for line in missing),
     ]
 
 
@@ -96,7 +92,15 @@ def estimate(source: ImageSource, asked: Asked, *, epochs_are_final: bool = True
     validate(asked.config)
     skipped = SkippedImages()
     data_profile = profile(source, skipped)
-    resolved = resolve(asked, data_profile, len(source), epochs_are_final=epochs_are_final)
+    limit = default_limit(asked, time.monotonic())
+    planned = plan_by_time(limit, asked, source, data_profile, Ranks()) if limit else None
+    resolved = resolve(
+        asked,
+        data_profile,
+        len(source),
+        trial=planned.config if planned else None,
+        epochs_are_final=epochs_are_final and not planned,
+    )
     config = resolved.config
     images, decoded_per_second = decode_some(source, data_profile.channels, config, skipped)
     equal = are_equal(images)

@@ -29,7 +29,7 @@ from byol.runtime.paths import require_outside, user_path
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import FORMAT_VERSION, RunDirectory
 from byol.runtime.words import counted
-from byol.training.plan import Plan, TimeLimit, plan_by_time
+from byol.training.plan import Plan, TimeLimit, default_limit, plan_by_time
 from byol.training.run import Run
 from byol.training.trainer import DIFFERENT_IMAGES, DIFFERENT_STARTS, Trainer
 
@@ -50,6 +50,8 @@ class Request:
     """Module that the user built as encoder, (N, C, S, S) -> (N, D). None: the encoder of the config."""
     limit: TimeLimit | None = None
     """Time limit in place of epochs."""
+    limit_is_given: bool = True
+    """Whether the user gave the limit."""
     command: Sequence[str] = ()
     """Command-line words that run.json records. Default: those of this process."""
 
@@ -81,12 +83,17 @@ def pretrain(
     base = find_recipe(recipe)
     asked = Asked(replaced(base.config, named), base, frozenset(dotted_names(named)))
     limit = None if minutes is None else TimeLimit(minutes, start_time)
+    if limit is None and encoder is None:
+        limit = default_limit(asked, start_time)
     if isinstance(data, str | Path | DataSpec):
         spec = as_spec(data) if not layout else dataclasses.replace(as_spec(data), layout=layout)
         source = open_source(spec, listener=listener)
     else:
         spec, source = DataSpec("", layout=layout), as_source(data, layout)
-    return start(Request(asked, recipe, spec, source, out=out, encoder=encoder, limit=limit), listener)
+    return start(
+        Request(asked, recipe, spec, source, out=out, encoder=encoder, limit=limit, limit_is_given=minutes is not None),
+        listener,
+    )
 
 
 def start(request: Request, listener: Listener = SILENT) -> Run:
@@ -142,7 +149,11 @@ def _plan(request: Request, data: DataProfile, listener: Listener, ranks: Ranks)
         raise ConfigError("A training with a module of your own as encoder needs epochs: leave minutes out.")
     planned = plan_by_time(limit, request.asked, request.source, data, ranks)
     larger = "; larger sizes would have too few passes" if len(planned.notes) > 1 else ""
-    listener.say(f"  planned for {limit.minutes:g} min with a short speed test: {planned.notes[-1]}{larger}")
+    most = f", and {limit.most_epochs:g} epochs" if limit.most_epochs else ""
+    given = "" if request.limit_is_given else " (your choice: --minutes or --epochs)"
+    listener.say(f"  plan for at most {limit.minutes:g} min{most}{given}: {planned.notes[-1]}{larger}")
+    if expected := request.asked.recipe.expectation(planned.num_images):
+        listener.say(f"  {expected}")
     return planned
 
 

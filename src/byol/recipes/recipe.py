@@ -35,3 +35,14 @@ class Recipe:
     """Changes to the config of a run that starts from weights trained elsewhere."""
     sizes: tuple[Size, ...] = ()
     """Sizes from large to small, for trainings by time; empty: the config's only."""
+    results: tuple[tuple[int, str], ...] = ()
+    """(number of images trained on over all passes, measured result), rising; for trainings by time."""
+
+    def expectation(self, num_images: int) -> str:
+        """The measured result of a training on at most so many images, as a sentence; empty if the recipe has none."""
+        known = [(count, result) for count, result in self.results if count <= num_images]
+        if known:
+            return f"measured after {known[-1][0]:,} images: {known[-1][1]}"
+        if self.results:
+            return f"fewer than the {self.results[0][0]:,} images of our shortest measured training: give more time if you can"
+        return ""

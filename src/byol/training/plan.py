@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from dataclasses import dataclass
+from math import inf
 
 from byol.assembly.settings import Asked, build_schedule, resolve
 from byol.assembly.views import by_view_size
@@ -20,6 +21,10 @@ END_SECONDS = 6.0
 """Seconds reserved for writing the last checkpoint, the encoder and the report."""
 FEWEST_STEPS = 40
 """Smallest number of steps that is planned."""
+DEFAULT_MINUTES = 60.0
+"""Longest training for which the user gave neither minutes nor epochs."""
+EPOCHS_FROM_WEIGHTS = 30.0
+"""Largest number of epochs of such a training if it starts from trained weights (docs/trials.md)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,17 @@ class TimeLimit:
         return self.start_time + max(60 * self.minutes - END_SECONDS, 30 * self.minutes)
 
 
+def default_limit(asked: Asked, start_time: float) -> TimeLimit | None:
+    """The limit of a training for which the user gave neither minutes nor epochs: an hour, or the recipe's epochs if they take less.
+
+    None if epochs are given, or if the recipe is a published one, which has no sizes.
+    """
+    if not asked.recipe.sizes or "epochs" in asked.given:
+        return None
+    epochs = EPOCHS_FROM_WEIGHTS if asked.config.encoder.has_weights else asked.config.epochs
+    return TimeLimit(DEFAULT_MINUTES, start_time, epochs)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A training that fits a time limit."""
@@ -55,6 +71,8 @@ class Plan:
     """One line per size that was tested."""
     most_steps: int | None = None
     """Number of steps in the limit's largest number of epochs."""
+    num_images: int = 0
+    """Number of images trained on, over all passes."""
     stage_costs: tuple[float, ...] = (1.0,)
     """Seconds per step measured by the speed test, one value per stage of equal length."""
 
@@ -98,6 +116,7 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
     in_memory = (
         are_equal(images) and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES
     )  # then they are decoded once, before the training
+    most_images = (limit.most_epochs or inf) * len(source)
     trials: list[_Trial] = []
     rates: dict[Config, float] = {}
     for size, size_config in _sizes(asked):
@@ -112,7 +131,7 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
         trial = _Trial(size, size_config, resolved.batch_size, costs, 0)
         steps = max(0, int(remaining * trial.images_per_second / resolved.batch_size))
         trials.append(ranks.from_first(dataclasses.replace(trial, steps=steps)))
-        if trials[-1].steps * trials[-1].batch_size >= size.least_images:
+        if min(trials[-1].steps * trials[-1].batch_size, most_images) >= size.least_images:
             break
     best = trials[-1]
     if best.steps < FEWEST_STEPS:
@@ -135,7 +154,8 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
                 f"{_measured(best, len(source))}: enough for {epochs:g} epochs, {most_steps:,} steps of {best.batch_size}"
             )
     costs = tuple(cost * best.batch_size for cost in best.costs)
-    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, costs)
+    num_images = min(best.steps, most_steps or best.steps) * best.batch_size
+    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, num_images, costs)
 
 
 def _sizes(asked: Asked) -> list[tuple[Size, Config]]:

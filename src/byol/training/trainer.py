@@ -42,6 +42,8 @@ from byol.runtime.track import open_tracker
 from byol.runtime.words import command, counted
 from byol.training.run import Run
 
+SHORTENED = 0.8
+"""A training by time is called shortened if it made less than this fraction of the planned steps."""
 DIFFERENT_STARTS = (
     "Some processes start a run and others continue one. --out must be the same folder for all machines, on a shared "
     "disk."
@@ -253,9 +255,16 @@ class Trainer:
             lines.append(f"{counted(num, 'step')} skipped because the gradient was not finite")
         state = "finished" if end.finished else f"stopped at step {self.state.step}"
         if end.finished and not num_steps:
-            lines.append(f"already finished; to train further, start a new run with --encoder.init {run.path}")
+            further = command("pretrain", "--resume", run.path, "--minutes", 20)
+            lines.append(f"already finished; to train further: {further}")
         else:
             lines.append(f"{state} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s")
+        planned = self.schedule.total_steps
+        if self.deadline and end.finished and self.state.step < SHORTENED * planned:
+            lines.append(
+                f"slower than in the speed test: {self.state.step:,} of {planned:,} planned steps fitted into the time. To "
+                f"train further: {command('pretrain', '--resume', run.path, '--minutes', 20)}"
+            )
         if not end.collapsed:
             lines.append(collapse_verdict)
         if end.signal_number:
