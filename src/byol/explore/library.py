@@ -1,6 +1,5 @@
 """The explored images with their vectors: neighbours, clusters, near-duplicates and exported lists."""
 
-import hashlib
 import io
 import json
 import re
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from byol.data.decode import decode
-from byol.data.source import ImageSource, SkippedImages, Stored, whole
+from byol.data.source import ImageSource, SkippedImages, image_keys
 from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, RunError
@@ -206,7 +205,7 @@ def open_library(
     """
     skipped, cache = SkippedImages(), out / "vectors.npz"
     about = json.dumps({"weights": encoder.fingerprint()})
-    keys = _keys(source)
+    keys = image_keys(source)
     vectors, is_known = _known(cache, about, keys, encoder.num_features)
     missing = np.flatnonzero(~is_known)
     if len(missing):
@@ -237,22 +236,6 @@ def open_library(
 def _line(path: str) -> str:
     """The path in one line: quoted as JSON where it has a line break."""
     return json.dumps(path) if path.splitlines() != [path] else path
-
-
-def _keys(source: ImageSource) -> np.ndarray:
-    """(N,) 16 bytes of each image that change with its name, its file's times and size, or its pixels."""
-    inner, places = whole(source)
-
-    def key(index: int) -> bytes:
-        digest = hashlib.blake2b(source.name(index).encode("utf-8", "surrogateescape"), digest_size=16)
-        if isinstance(inner, Stored):
-            try:
-                digest.update(inner.stamp(int(places[index])))
-            except BrokenImageError as error:
-                digest.update(str(error).encode(errors="replace"))
-        return digest.digest()
-
-    return np.frombuffer(b"".join(key(index) for index in range(len(source))), np.dtype("V16"))
 
 
 def _known(path: Path, about: str, keys: np.ndarray, num_features: int) -> tuple[np.ndarray, np.ndarray]:
