@@ -1,6 +1,7 @@
 """Small real files that many tests use."""
 
 import io
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,16 @@ from PIL import Image
 @pytest.fixture(autouse=True)
 def _two_threads() -> None:
     torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _own_photo_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every test store photos in a folder of its own."""
+    from byol.data import spec
+
+    default = spec.cache_folder
+    folder = tmp_path_factory.getbasetemp() / f"photos-{uuid.uuid4().hex}"
+    monkeypatch.setattr(spec, "cache_folder", lambda name: folder if name == "photos" else default(name))
 
 
 def picture(seed: int, height: int = 40, width: int = 48) -> np.ndarray:

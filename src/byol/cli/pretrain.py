@@ -101,7 +101,7 @@ def _continue(options: Pretrain, path: str, console: "Console") -> "Run":
         path,
         overrides=changed | pick(options.config, options.given),  # also settings given with the recipe's value
         accept_changes=options.accept_changes,
-        data=options.place.spec(options.data) if options.data else None,
+        data=options.place.spec(options.data),
         say=console.say,
         show=console.show,
         command=sys.argv,

@@ -15,9 +15,10 @@ from byol.assembly.trained_run import TrainedRun
 from byol.assembly.views import plain_views
 from byol.config import Config
 from byol.data.open import open_source
+from byol.data.prepare_photos import shrink_photos
 from byol.data.profile import MIN_IMAGES
 from byol.data.source import ImageSource, SkippedImages
-from byol.data.spec import DataSpec
+from byol.data.spec import DataSpec, as_spec
 from byol.diagnostics.collapse import verdict_of_measures
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.encoder.encoder import Encoder
@@ -101,7 +102,8 @@ def diagnose(
     if len(source) < MIN_IMAGES:
         raise DataError(f"{source.description} has {len(source)} images; diagnose needs at least {MIN_IMAGES}.")
     subject = _open(user_path(run), recipe, torch_device, min(num_images, len(source)))
-    encoded, skipped = _encode(subject, source, num_images, num_views, seed, torch_device, listener)
+    photos = shrink_photos(source, subject.channels, subject.config.views.stored_side, as_spec(data))
+    encoded, skipped = _encode(subject, photos, num_images, num_views, seed, torch_device, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
     verdict = verdict_of_measures(measures)
@@ -182,7 +184,9 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
 
 def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:
     about = encoder.description
-    views = dataclasses.replace(config.views, size=about.image_size, antialias=about.antialias)
+    views = dataclasses.replace(
+        config.views, size=about.image_size, antialias=about.antialias, stored_side=about.stored_side
+    )
 
     def encode(view: Tensor) -> dict[str, Tensor]:
         return {"eval/representation": encoder.encode_views(view)}

@@ -16,6 +16,7 @@ from byol.assembly.settings import Asked, Resolved, resolve
 from byol.config import dotted_names, replaced, to_dict, validate
 from byol.data.named import PREFIX
 from byol.data.open import as_source, open_source, unambiguous
+from byol.data.prepare_photos import shrink_photos
 from byol.data.profile import DataProfile, profile
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec, as_spec
@@ -31,6 +32,9 @@ from byol.runtime.run_directory import FORMAT_VERSION, RunDirectory
 from byol.training.plan import Plan, TimeLimit, plan_by_time
 from byol.training.run import Run
 from byol.training.trainer import DIFFERENT_IMAGES, DIFFERENT_STARTS, Trainer
+
+PREPARATION_SHARE = 1 / 3
+"""Largest fraction of a time limit in which photos are stored. Beyond it the photos are decoded in every pass."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,12 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     listener.say(
         f"{source.description}: {len(source)} images, {data.channels} channel{'s' if data.channels > 1 else ''}, median short side {data.short_side} px"
     )
+    side = resolve(asked, data, len(source), num_ranks=ranks.size, epochs_are_final=False).config.views.stored_side
+    seconds = PREPARATION_SHARE * 60 * request.limit.minutes if request.limit else float("inf")
+    source = shrink_photos(
+        source, data.channels, side, request.data, makes=True, skipped=skipped, listener=listener, most_seconds=seconds
+    )
+    request = dataclasses.replace(request, source=source)
     planned = _plan(request, data, listener, ranks)
     trial = planned.config if planned else None
     resolved = resolve(asked, data, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=planned is None)

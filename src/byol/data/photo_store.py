@@ -114,15 +114,14 @@ class PhotoStore:
                 elif len(entry) == 1:
                     self.broken[bytes.fromhex(name)] = str(entry[0])
                 else:
-                    first, height, width = map(int, entry)
+                    first, height, width = (max(0, int(number)) for number in entry)
                     self.places[bytes.fromhex(name)] = first, height, width
             except (ValueError, TypeError, IndexError):  # a damaged line: its image is shrunk again
                 continue
-        size = self.file.stat().st_size if FILE in self.about else 0
-        ends = {key: place[0] + self.size(key) for key, place in self.places.items()}
-        self.places = {key: place for key, place in self.places.items() if 0 <= place[0] < ends[key] <= size}
-        self.end = max((ends[key] for key in self.places), default=0)
+        self.end = max((place[0] + self.size(key) for key, place in self.places.items()), default=0)
         self._index_end = len(content)
+        if not self.file.is_file() or self.file.stat().st_size < self.end:  # pixels are lost: all are made again
+            self.places, self.broken, self.about, self.end, self._index_end = {}, {}, {}, 0, 0
 
 
 def _write_at(path: Path, start: int, content: bytes) -> None:
@@ -186,7 +185,7 @@ class StoredPhotos(Subset):
     @property
     def is_complete(self) -> bool:
         """Whether every image is in the store, or known to be broken."""
-        return int((self.places[:, 0] >= 0).sum()) + len(self.broken) == len(self)
+        return self._pixels is not None and int((self.places[:, 0] >= 0).sum()) + len(self.broken) == len(self)
 
     def read(self, index: int, channels: int, short_side: int = 0) -> Image:
         index = int(index)
@@ -197,6 +196,12 @@ class StoredPhotos(Subset):
             if first >= 0 and self._pixels is not None:
                 return self._pixels[first : first + height * width * channels].reshape(height, width, channels).copy()
         return shrunk(self.source.read(index, channels, self.side), self.side)
+
+
+def is_stored(source: ImageSource) -> bool:
+    """Whether all images of `source` are read from a store."""
+    photos = stored_part(source)
+    return photos is not None and photos.is_complete
 
 
 def stored_part(source: ImageSource) -> StoredPhotos | None:

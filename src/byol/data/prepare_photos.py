@@ -31,6 +31,8 @@ SAMPLED_HEADERS = 4096
 """Largest number of images whose headers are read to estimate the size of a store."""
 FIRST_BLOCK, BLOCK = 16, 128
 """Number of images that are written together: in the first block, which is timed, and in later ones."""
+FEWEST_PIXELS = 1e8
+"""Smallest number of pixels in all images for which a store is made. Fewer are decoded in about a second."""
 LIMIT_BYTES, LIMIT_SHARE = 20e9, 1 / 3
 """Default limit of all stores together: this size, or this fraction of the free disk if that is smaller."""
 SPARED_BYTES = 1e9
@@ -62,8 +64,10 @@ def shrink_photos(
     photos = StoredPhotos(source, channels, side)
     if spec.cache_limit == 0:
         return photos
-    folder = spec.photo_cache / _name(inner, channels, side)
-    if not (folder / INDEX).exists() and (not makes or _fits_memory(inner, channels)):
+    images = str(inner.root.resolve()) if type(inner) is ImageFolder else earlier_fingerprint(inner)
+    about = (VERSION, images, channels, side, inner.max_pixels)
+    folder = spec.photo_cache / hashlib.sha256(repr(about).encode(errors="backslashreplace")).hexdigest()[:32]
+    if not (folder / INDEX).exists() and (not makes or _is_cheap(inner, channels)):
         return photos
     keys = [key.tobytes() for key in image_keys(inner)]
     preparation = _Preparation(photos, inner, places, [keys[place] for place in places], folder, spec, listener)
@@ -80,22 +84,20 @@ def shrink_photos(
     return photos
 
 
-def _name(inner: EncodedImages, channels: int, side: int) -> str:
-    """Name of the folder of the store: one for each folder of images, else one for each list of names."""
-    images = str(inner.root.resolve()) if type(inner) is ImageFolder else earlier_fingerprint(inner)
-    about = (VERSION, images, channels, side, inner.max_pixels)
-    return hashlib.sha256(repr(about).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def _is_cheap(inner: EncodedImages, channels: int) -> bool:
+    """Whether a store is not worth its disk: the images have one size and fit into memory as they are, or have few pixels.
 
-
-def _fits_memory(inner: EncodedImages, channels: int) -> bool:
-    """Whether the images have one size and can be kept in memory as they are, judged by the headers of a sample."""
+    The headers of a sample decide.
+    """
     sizes: set[tuple[int, int]] = set()
-    for index in _sample(np.arange(len(inner))):
+    pixels, sample = 0, _sample(np.arange(len(inner)))
+    for index in sample:
         with contextlib.suppress(BrokenImageError):
-            sizes.add(inner.dimensions(int(index)))
-        if len(sizes) > 1:
-            return False
-    return all(height * width * channels * len(inner) <= MEMORY_LIMIT_BYTES for height, width in sizes)
+            height, width = inner.dimensions(int(index))
+            sizes.add((height, width))
+            pixels += height * width
+    pixels *= len(inner) / len(sample)
+    return pixels < FEWEST_PIXELS or (len(sizes) == 1 and pixels * channels <= MEMORY_LIMIT_BYTES)
 
 
 def _sample(indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -207,7 +209,7 @@ class _Preparation:
         """Description of the images, and the rule for deep grey values once such an image was read."""
         has_rule = self.inner.known_format is not None or self.inner.decided_by is not None
         rule = str(self.inner.number_format()) if has_rule else ""
-        return {IMAGES: self.inner.description} | ({RULE: rule} if rule else {})
+        return {IMAGES: self.photos.description} | ({RULE: rule} if rule else {})
 
     def _shrunk(self, index: int) -> Image | str | None:
         """The shrunk photo, or the reason why it cannot be decoded. None if its file cannot be read now: it is tried again later."""

@@ -47,9 +47,9 @@ class DataSpec:
         return user_path(self.root) if self.root else cache_folder("")
 
     def with_cache_of(self, other: "DataSpec") -> "DataSpec":
-        """A copy with the cache of `other` where that gives one."""
-        limit = self.cache_limit if other.cache_limit is None else other.cache_limit
-        return replace(self, cache=other.cache or self.cache, cache_limit=limit)
+        """A copy that takes the cache and its limit from `other` where they are not given here."""
+        limit = other.cache_limit if self.cache_limit is None else self.cache_limit
+        return replace(self, cache=self.cache or other.cache, cache_limit=limit)
 
     def with_columns_of(self, other: "DataSpec") -> "DataSpec":
         """A copy that takes the column names of `other` for those that are empty here."""

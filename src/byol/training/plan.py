@@ -8,13 +8,13 @@ from byol.assembly.settings import Asked, build_schedule, resolve
 from byol.assembly.views import by_view_size
 from byol.config import Config, replaced
 from byol.data.profile import DataProfile
-from byol.data.resident import MEMORY_LIMIT_BYTES
+from byol.data.resident import fits_memory
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError
 from byol.recipes.recipe import Size
 from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
-from byol.training.speed import are_equal, decode_some, train_a_little
+from byol.training.speed import decode_some, train_a_little
 
 END_SECONDS = 6.0
 """Seconds reserved for writing the last checkpoint, the encoder and the report."""
@@ -92,9 +92,7 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
 
     images, decoded_per_second = decode_some(source, profile.channels, resolved_trial(config), SkippedImages())
     decoded_per_second *= ranks.size  # all ranks decode at the same time
-    in_memory = (
-        are_equal(images) and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES
-    )  # then they are decoded once, before the training
+    in_memory = fits_memory(source, images)  # then they are decoded once, before the training
     trials: list[_Trial] = []
     rates: dict[Config, float] = {}
     for size, size_config in _sizes(asked):
