@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from byol.assembly.settings import build_schedule
+from byol.assembly.subject import with_trained_columns
 from byol.assembly.trained_run import TrainedRun
 from byol.assembly.views import plain_views
 from byol.config import Config
@@ -18,7 +19,7 @@ from byol.data.open import open_source
 from byol.data.prepare_photos import shrink_photos
 from byol.data.profile import MIN_IMAGES
 from byol.data.source import ImageSource, SkippedImages
-from byol.data.spec import DataSpec, as_spec
+from byol.data.spec import DataSpec
 from byol.diagnostics.collapse import verdict_of_measures
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.encoder.encoder import Encoder
@@ -102,7 +103,9 @@ def diagnose(
     if len(source) < MIN_IMAGES:
         raise DataError(f"{source.description} has {len(source)} images; diagnose needs at least {MIN_IMAGES}.")
     subject = _open(user_path(run), recipe, torch_device, min(num_images, len(source)))
-    photos = shrink_photos(source, subject.channels, subject.config.views.stored_side, as_spec(data))
+    photos = shrink_photos(
+        source, subject.channels, subject.config.views.stored_side, with_trained_columns(str(run), data)
+    )
     encoded, skipped = _encode(subject, photos, num_images, num_views, seed, torch_device, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]

@@ -29,7 +29,7 @@ from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import FORMAT_VERSION, RunDirectory
-from byol.training.plan import Plan, TimeLimit, plan_by_time
+from byol.training.plan import Plan, TimeLimit, plan_by_time, require_no_epochs
 from byol.training.run import Run
 from byol.training.trainer import DIFFERENT_IMAGES, DIFFERENT_STARTS, Trainer
 
@@ -105,6 +105,7 @@ def start(request: Request, listener: Listener = SILENT) -> Run:
 def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     asked, source, encoder = request.asked, request.source, request.encoder
     validate(asked.config)
+    _require_plannable(request)
     out = None if request.out is None else user_path(request.out)
     path = out or _free_directory(request.data.data or "array")
     if ranks.is_first:
@@ -143,13 +144,20 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
         return trainer.run(run, listener)
 
 
+def _require_plannable(request: Request) -> None:
+    """Raises ConfigError if the training has a time limit and cannot be planned, before its images are read."""
+    if request.limit is None:
+        return
+    require_no_epochs(request.limit, request.asked)
+    if request.encoder is not None:
+        raise ConfigError("A training with a module of your own as encoder needs epochs: leave minutes out.")
+
+
 def _plan(request: Request, data: DataProfile, listener: Listener, ranks: Ranks) -> Plan | None:
     """The plan of a training with a time limit, sent to the listener; None without a limit."""
     limit = request.limit
     if limit is None:
         return None
-    if request.encoder is not None:
-        raise ConfigError("A training with a module of your own as encoder needs epochs: leave minutes out.")
     planned = plan_by_time(limit, request.asked, request.source, data, ranks)
     listener.say(f"  planned for {limit.minutes:g} min with a short speed test")
     for note in planned.notes:

@@ -73,17 +73,22 @@ class _Trial:
         return len(self.costs) / sum(self.costs)
 
 
+def require_no_epochs(limit: TimeLimit, asked: Asked) -> None:
+    """Raises ConfigError if epochs are given beside a time limit."""
+    if "epochs" in asked.given:
+        raise ConfigError(
+            f"Minutes ({limit.minutes:g}) and epochs ({asked.config.epochs:g}) are both given. Give only one of them."
+        )
+
+
 def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: DataProfile, ranks: Ranks) -> Plan:
     """The plan with the first of the recipe's sizes that trains on enough images within the `limit`.
 
     All ranks run the speed test together and use the result of the first. Raises ConfigError if the time is too short
     for every size, or if epochs are given, too.
     """
+    require_no_epochs(limit, asked)
     minutes, config = limit.minutes, asked.config
-    if "epochs" in asked.given:
-        raise ConfigError(
-            f"Minutes ({minutes:g}) and epochs ({config.epochs:g}) are both given. Give only one of them."
-        )
     deadline = limit.start_time + 60 * minutes * (1 - SLOWING) - END_SECONDS
 
     def resolved_trial(trial: Config) -> Config:
