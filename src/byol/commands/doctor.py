@@ -12,8 +12,7 @@ import torch
 from byol.assembly.settings import Asked, resolve
 from byol.assembly.views import by_view_size
 from byol.config import Config, validate
-from byol.data.photo_store import stored_part
-from byol.data.prepare_photos import shrink_photos
+from byol.data.prepare_photos import is_worth_storing, shrink_photos
 from byol.data.profile import DataProfile, profile
 from byol.data.resident import fits_memory
 from byol.data.source import ImageSource, SkippedImages
@@ -117,7 +116,7 @@ def estimate(
         len(source),
         resolved.schedule.total_steps,
         decoded_per_second,
-        fits_memory(source, images) or (stored_part(source) is not None and place.cache_limit != 0),
+        fits_memory(source, images) or is_worth_storing(source, place),
         trained,
         batch,
         state_bytes,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from byol.data.decode import EncodedImages
 from byol.data.image_folder import ImageFolder
-from byol.data.photo_store import IMAGES, INDEX, RULE, PhotoStore, StoredPhotos, remove_store
+from byol.data.photo_store import IMAGES, INDEX, RULE, PhotoStore, StoredPhotos, remove_store, stored_part
 from byol.data.resident import MEMORY_LIMIT_BYTES
 from byol.data.source import Image, ImageSource, SkippedImages, earlier_fingerprint, image_keys, whole
 from byol.data.spec import DataSpec
@@ -82,6 +82,14 @@ def shrink_photos(
         for index, reason in photos.broken.items():
             skipped.add(photos, index, reason)
     return photos
+
+
+def is_worth_storing(source: ImageSource, spec: DataSpec) -> bool:
+    """Whether a training would store the photos of `source`, a result of `shrink_photos`, if there is room."""
+    photos, inner = stored_part(source), whole(source)[0]
+    if photos is None or spec.cache_limit == 0 or not isinstance(inner, EncodedImages):
+        return False
+    return not _is_cheap(inner, photos.num_channels)
 
 
 def _is_cheap(inner: EncodedImages, channels: int) -> bool:

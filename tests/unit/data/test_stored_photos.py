@@ -23,7 +23,7 @@ from byol.data.decode import EncodedImages
 from byol.data.image_folder import ImageFolder
 from byol.data.number_format import NumberFormat
 from byol.data.photo_store import StoredPhotos, is_stored, shrunk
-from byol.data.prepare_photos import shrink_photos
+from byol.data.prepare_photos import is_worth_storing, shrink_photos
 from byol.data.resident import fits_memory, load_resident
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec
@@ -371,7 +371,7 @@ def test_photos_unused_for_longest_make_room(folder: Path, tmp_path: Path) -> No
 def test_preparation_that_takes_too_long_is_left(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare_photos, "FIRST_BLOCK", 2)
     for i, path in enumerate(sorted(folder.glob("*/*.jpg"))):
-        path.write_bytes(encoded(picture(3, 90 * (1 + i % 3), 120 * (1 + i % 3)), "JPEG"))
+        path.write_bytes(encoded(picture(3, 90 * (1 + i % 2), 120 * (1 + i % 2)), "JPEG"))
     lines: list[str] = []
     photos = prepared(folder, tmp_path / "cache", listener=Listener(lines.append), most_seconds=1e-9)
     assert "would take 0 s, over a third of the time limit: photos are decoded in every pass" in lines[1]
@@ -384,7 +384,7 @@ def test_preparation_that_takes_too_long_is_left(folder: Path, tmp_path: Path, m
 def test_stored_photos_of_one_shape_are_kept_in_memory(folder: Path, tmp_path: Path, decoded: list[int]) -> None:
     for i, path in enumerate(sorted(folder.glob("*/*.jpg"))):
         path.write_bytes(
-            encoded(picture(i, 90 * (1 + i % 3), 120 * (1 + i % 3)), "JPEG")
+            encoded(picture(i, 90 * (1 + i % 2), 120 * (1 + i % 2)), "JPEG")
         )  # of many sizes, and of one when shrunk
     photos = prepared(folder, tmp_path / "cache")
     decoded.clear()
@@ -399,6 +399,9 @@ def test_store_is_made_only_where_it_saves_work(folder: Path, tmp_path: Path, mo
     source = ImageFolder(folder)
     assert shrink_photos(source, 3, 0, spec, makes=True) is source
     assert not is_stored(prepared(folder, tmp_path / "cache", makes=False))
+    photos = prepared(folder, tmp_path / "cache", makes=False)
+    assert is_worth_storing(photos, spec) and not is_worth_storing(photos, DataSpec("", cache_limit=0))
+    assert not is_worth_storing(source, spec)
     monkeypatch.setattr(prepare_photos, "FEWEST_PIXELS", 1e6)
     assert not is_stored(prepared(folder, tmp_path / "cache"))
     monkeypatch.setattr(prepare_photos, "FEWEST_PIXELS", 0)
