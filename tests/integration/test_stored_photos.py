@@ -94,7 +94,9 @@ def test_training_on_stored_photos_stops_continues_and_is_used(
     assert not stopped.finished
     shutil.rmtree(tmp_path / "cache")
     decoded.clear()
-    assert byol.resume(stopped.path, say=lambda line: None).finished
+    moved = byol.DataSpec("", cache=str(tmp_path / "moved"))
+    assert byol.resume(stopped.path, data=moved, say=lambda line: None).finished
+    assert (tmp_path / "moved").exists() and not (tmp_path / "cache").exists()
     assert losses(stopped.path) == losses(whole.path)
     assert decoded.count(40) == 37  # the store was made again
 
@@ -134,8 +136,13 @@ def test_plan_measures_stored_photos(large: Path, tmp_path: Path, monkeypatch: p
         raise RuntimeError("far enough")
 
     monkeypatch.setattr("byol.commands.pretrain.plan_by_time", plan)
+    settings = {name: value for name, value in SETTINGS.items() if name != "epochs"}
+    spec = byol.DataSpec(str(large), cache=str(tmp_path / "cache"))
+    with pytest.raises(ConfigError, match="Give only one of them"):  # before anything is stored
+        byol.pretrain(spec, out=tmp_path / "run", overrides=SETTINGS, minutes=5, say=lambda line: None)
+    assert not (tmp_path / "cache").exists()
     with pytest.raises(RuntimeError):
-        byol.pretrain(str(large), "small", out=tmp_path / "run", overrides=SETTINGS, minutes=5, say=lambda line: None)
+        byol.pretrain(spec, out=tmp_path / "run", overrides=settings, minutes=5, say=lambda line: None)
     assert is_stored(planned[0])
 
 

@@ -48,9 +48,10 @@ def resume(
     directory = RunDirectory.open(user_path(path))
     record = directory.record()
     before = TrainedRun.of(directory, record)
-    if data and not data.data:
-        data = dataclasses.replace(before.data, cache=data.cache, cache_limit=data.cache_limit)
-    data = data.with_columns_of(before.data).with_cache_of(before.data) if data and data.data else None
+    if data:
+        data = data.with_columns_of(before.data).with_cache_of(before.data)
+        record["data"] |= {"cache": data.cache, "cache_limit": data.cache_limit}
+        data = data if data.data else None
     named = changed_settings(before.asked, replaced(before.asked, overrides or {}))
     config = replaced(before.config, named)
     changes = changed_settings(before.config, config)
