@@ -1,6 +1,7 @@
 """Small real files that many tests use."""
 
 import io
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,16 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread, a number that stays fixed: tests run side by side, and results of different numbers differ by rounding."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_photo_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every test store photos in a folder of its own."""
+    from byol.data import spec
+
+    default = spec.cache_folder
+    folder = tmp_path_factory.getbasetemp() / f"photos-{uuid.uuid4().hex}"
+    monkeypatch.setattr(spec, "cache_folder", lambda name: folder if name == "photos" else default(name))
 
 
 def picture(seed: int, height: int = 40, width: int = 48) -> np.ndarray:

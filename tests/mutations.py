@@ -56,6 +56,7 @@ CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
 TRANSFER = "tests/integration/test_transfer.py"
 PICKLES = "tests/unit/imports/test_foreign_pickle.py"
 GROWING = "tests/integration/test_growing_views.py"
+PHOTOS = "tests/unit/data/test_stored_photos.py"
 MINUTES = "tests/integration/test_minutes.py"
 PACE = "tests/unit/engine/test_pace.py"
 THREADS = "tests/unit/runtime/test_threads.py"
@@ -312,6 +313,11 @@ MUTATIONS = [
     Mutation("links before real folders", "data/file_index.py", "(self.links if entry.is_symlink() else inside)", "inside", DATA),
     Mutation("channels by the first image", "data/profile.py", "return 3 if set(counts) == {1, 3} else", "return", DATA),
     Mutation("shape not asked for its layout", "data/layout.py", "(fits[own] and not fits[other])", "True", DATA),
+    Mutation("aspect of stored photos", "data/photo_store.py", "size = (round(width * side / short), round(height * side / short))", "size = (side, side)", PHOTOS),
+    Mutation("lost pixels believed", "data/photo_store.py", "self.file.stat().st_size < self.end", "False", PHOTOS),
+    Mutation("changed photo believed", "data/source.py", "digest.update(inner.stamp(int(places[index])))", "inner.stamp(int(places[index]))", PHOTOS),
+    Mutation("unreadable file broken for ever", "data/prepare_photos.py", "self.inner.content(int(self.places[index]))", "pass", PHOTOS),
+    Mutation("newest photos make room", "data/prepare_photos.py", "return sorted(stores)", "return sorted(stores, reverse=True)", PHOTOS),
 ]  # fmt: skip
 
 

@@ -160,10 +160,13 @@ def test_feed_that_needs_more_shared_memory_than_there_is_says_so(
 
 
 def test_ranks_of_a_machine_share_its_cores_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
     monkeypatch.setattr(hardware, "num_cores", lambda: 16)
-    assert (hardware.choose_workers(-1), hardware.choose_workers(0)) == (8, 0)
+    assert (hardware.choose_workers(-1, cpu), hardware.choose_workers(0, cpu)) == (8, 0)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert (hardware.choose_workers(-1), hardware.choose_workers(5)) == (3, 5)
+    assert (hardware.choose_workers(-1, cpu), hardware.choose_workers(5, cpu)) == (3, 5)
+    assert (hardware.choose_workers(-1, cpu, decodes=False), hardware.choose_workers(5, cpu, decodes=False)) == (0, 5)
+    assert hardware.choose_workers(-1, torch.device("meta"), decodes=False) == 3  # crops for another device
 
 
 def test_feed_whose_worker_dies_says_so(photos: Path) -> None:

@@ -31,6 +31,7 @@ def encoder_description(config: Config, channels: int, num_features: int, *, own
         mean=_per_channel(config.views.mean, channels),
         std=_per_channel(config.views.std, channels),
         antialias=config.views.antialias,
+        stored_side=config.views.stored_side,
         provenance={"averages": KEPT_AVERAGES} if is_frozen else {},
     )
 

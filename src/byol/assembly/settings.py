@@ -18,6 +18,10 @@ from byol.recipes.recipe import Recipe
 from byol.runtime.words import counted
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 
+STORED_SIDE, STORED_SCALE = 288, 1.25
+"""Short side of stored photos in pixels, and its smallest ratio to the view size. Evaluation crops 7/8 of the short side, so
+that views of 224 px are not enlarged. One value for most view sizes lets all trainings share one store."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -134,6 +138,12 @@ def _fit_views(config: Config, profile: DataProfile, notes: list[str], warnings:
     elif views.size <= SMALL_IMAGE and profile.short_side >= 4 * views.size:
         warnings.append(
             f"views of {views.size} px lose most detail of images of {profile.short_side} px; --views.size 0 chooses a suitable size"
+        )
+    if views.stored_side == -1:
+        views = dataclasses.replace(views, stored_side=max(STORED_SIDE, round(STORED_SCALE * views.size)))
+    elif 0 < views.stored_side < views.size:
+        raise ConfigError(
+            f"views.stored_side is {views.stored_side}, but views have {views.size} px. Set it to at least {views.size}, or to -1."
         )
     if not views.mean:
         mean, std, note = _normalization(config.encoder, profile)

@@ -79,7 +79,7 @@ def trained_images(
 
 
 def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
-    """`data`, with the column names of the run `name` if it was trained on the same data."""
+    """`data`, with the cache of the run `name`, and with its column names if it was trained on the same data."""
     spec, folder = as_spec(data), run_of(name)
     if not (folder / "run.json").exists():
         return spec
@@ -87,7 +87,7 @@ def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
     same = (
         bool(trained_on.data) and Path(trained_on.data).expanduser().resolve() == Path(spec.data).expanduser().resolve()
     )
-    return spec.with_columns_of(trained_on) if same else spec
+    return (spec.with_columns_of(trained_on) if same else spec).with_cache_of(trained_on)
 
 
 def open_subject(name: str, train: ImageSource, *, network: Branch = "online", seed: int = 0) -> Subject:

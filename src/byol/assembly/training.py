@@ -10,6 +10,7 @@ from byol.assembly.networks import build_method
 from byol.assembly.views import build_views, by_view_size
 from byol.config import Config
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
+from byol.data.photo_store import is_stored
 from byol.data.resident import load_resident
 from byol.data.source import ImageSource, SkippedImages
 from byol.engine.state import State
@@ -54,7 +55,7 @@ def build_feed(
             channels,
             plan,
             config.seed,
-            choose_workers(config.workers),
+            choose_workers(config.workers, device, decodes=not is_stored(source)),
             skipped,
             config.views.decode_short_side,
             pins=device.type == "cuda",

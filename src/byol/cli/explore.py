@@ -27,7 +27,7 @@ class Explore:
 
 def run_explore(options: Explore) -> int:
     """Serves the page until Ctrl-C."""
-    from byol.assembly.subject import open_subject, trained_images
+    from byol.assembly.subject import open_subject, trained_images, with_trained_columns
     from byol.cli.console import Console
     from byol.explore.library import open_library
     from byol.explore.server import serve
@@ -37,12 +37,15 @@ def run_explore(options: Explore) -> int:
 
     source = trained_images(options.run, options.place.spec(options.data), listener=Listener(say=print))
     subject = open_subject(options.run, source)
+    place = with_trained_columns(options.run, options.place.spec(options.data))
     device = choose_device(options.device)
     out = Path(options.out) if options.out else subject.home / "explore"
     if options.out:
         require_outside(out, options.data)
     with Console() as console:
-        library, skipped = open_library(subject.encoder.to(device), source, device, out, listener=console.listener)
+        library, skipped = open_library(
+            subject.encoder.to(device), source, device, out, place=place, listener=console.listener
+        )
     for name, reason in skipped.reasons:
         print(f"  skipped {name}: {reason}", file=sys.stderr)
 

@@ -13,7 +13,7 @@ USAGE_ERROR = 2
 
 @dataclass(frozen=True)
 class DataPlace:
-    """Location of data sets that are given by name, and columns of tables."""
+    """Location of data sets that are given by name, columns of tables, and the cache of shrunk photos."""
 
     data_root: str = ""
     """Folder of the data sets that are given by name; downloads go there. Default: ~/.cache/byol."""
@@ -30,6 +30,11 @@ class DataPlace:
     checked: str = ""
     """Report of `byol check-data --out`; images that it calls broken are left out."""
 
+    cache: str = ""
+    """Folder of the shrunk photos that are kept, so that large photos are decoded once. Default: ~/.cache/byol/photos."""
+    cache_limit: float | None = None
+    """Largest size of that folder, in GB; the photos of data sets that were not used for longest are removed first. 0: nothing is kept. Default: a third of the free disk, at most 20."""
+
     def spec(self, data: str) -> DataSpec:
         """The data that `data` names, looked for in this location."""
         return DataSpec(
@@ -41,6 +46,8 @@ class DataPlace:
             layout=self.layout,
             max_megapixels=self.max_megapixels,
             checked=self.checked,
+            cache=self.cache,
+            cache_limit=self.cache_limit,
         )
 
 

@@ -99,7 +99,8 @@ def run_doctor(options: Doctor) -> int:
     from byol.report.suitability import view_warnings
 
     asked = Asked(options.config, recipe(options.recipe), options.given)
-    result = estimate(open_source(options.place.spec(options.data), listener=Listener(say=print)), asked)
+    place = options.place.spec(options.data)
+    result = estimate(open_source(place, listener=Listener(say=print)), asked, place=place)
     print("\n".join(estimate_lines(result)))
     for warning in [*result.profile.notes, *view_warnings(result.config, result.profile), *result.cautions]:
         print(f"warning    {warning}")

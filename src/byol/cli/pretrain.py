@@ -106,7 +106,7 @@ def _continue(options: Pretrain, path: str, console: "Console") -> "Run":
         overrides=changed | pick(options.config, options.given),  # also settings given with the recipe's value
         accept_changes=options.accept_changes,
         minutes=options.minutes if adds_time else None,
-        data=options.place.spec(options.data) if options.data else None,
+        data=options.place.spec(options.data),
         say=console.say,
         show=console.show,
         command=sys.argv,

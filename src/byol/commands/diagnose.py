@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from byol.assembly.settings import build_schedule
-from byol.assembly.subject import trained_images
+from byol.assembly.subject import trained_images, with_trained_columns
 from byol.assembly.trained_run import TrainedRun
 from byol.assembly.views import plain_views
 from byol.config import Config
+from byol.data.prepare_photos import shrink_photos
 from byol.data.profile import MIN_IMAGES
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec
@@ -103,7 +104,10 @@ def diagnose(
     if len(source) < MIN_IMAGES:
         raise DataError(f"{source.description} has {len(source)} images; diagnose needs at least {MIN_IMAGES}.")
     subject = _open(user_path(run), recipe, torch_device, min(num_images, len(source)))
-    encoded, skipped = _encode(subject, source, num_images, num_views, seed, torch_device, listener)
+    photos = shrink_photos(
+        source, subject.channels, subject.config.views.stored_side, with_trained_columns(str(run), data)
+    )
+    encoded, skipped = _encode(subject, photos, num_images, num_views, seed, torch_device, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
     missing = [*subject.missing, *_not_finite(measures)]
     verdict = verdict_of_measures(measures, subject.step or 0, subject.warmup_steps)
@@ -185,7 +189,9 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
 
 def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:
     about = encoder.description
-    views = dataclasses.replace(config.views, size=about.image_size, antialias=about.antialias)
+    views = dataclasses.replace(
+        config.views, size=about.image_size, antialias=about.antialias, stored_side=about.stored_side
+    )
 
     def encode(view: Tensor) -> dict[str, Tensor]:
         return {"eval/representation": encoder.encode_views(view)}

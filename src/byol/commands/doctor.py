@@ -11,9 +11,11 @@ import torch
 from byol.assembly.settings import Asked, resolve
 from byol.assembly.views import by_view_size
 from byol.config import Config, validate
+from byol.data.prepare_photos import is_worth_storing, shrink_photos
 from byol.data.profile import DataProfile, profile
-from byol.data.resident import MEMORY_LIMIT_BYTES
+from byol.data.resident import fits_memory
 from byol.data.source import ImageSource, SkippedImages
+from byol.data.spec import NO_DATA, DataSpec
 from byol.runtime.duration import in_words
 from byol.runtime.hardware import (
     choose_device,
@@ -27,7 +29,7 @@ from byol.runtime.hardware import (
 )
 from byol.runtime.ranks import Ranks
 from byol.training.plan import default_limit, plan_by_time
-from byol.training.speed import are_equal, decode_some, train_a_little
+from byol.training.speed import decode_some, train_a_little
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Estimate:
     decoded_per_second: float
     """Decoded images per second on all cores, including crops if sizes differ."""
     is_resident: bool
-    """Whether the images are decoded once and kept in memory."""
+    """Whether the images are decoded once, and then read from memory or from the store of photos."""
     trained_per_second: float
     """Trained images per second, measured in a few steps on real images; includes the views."""
     trial_batch: int
@@ -84,10 +86,12 @@ def machine_lines(device_name: str = "auto") -> list[str]:
     ]
 
 
-def estimate(source: ImageSource, asked: Asked, *, epochs_are_final: bool = True) -> Estimate:
+def estimate(
+    source: ImageSource, asked: Asked, *, epochs_are_final: bool = True, place: DataSpec = NO_DATA
+) -> Estimate:
     """Resolves the config for the images, then times decoding and a few training steps. Nothing is written.
 
-    Raises ConfigError and DataError, as a training would.
+    `place` gives the cache of photos. Raises ConfigError and DataError, as a training would.
     """
     validate(asked.config)
     skipped = SkippedImages()
@@ -102,8 +106,8 @@ def estimate(source: ImageSource, asked: Asked, *, epochs_are_final: bool = True
         epochs_are_final=epochs_are_final and not planned,
     )
     config = resolved.config
+    source = shrink_photos(source, data_profile.channels, config.views.stored_side, place)
     images, decoded_per_second = decode_some(source, data_profile.channels, config, skipped)
-    equal = are_equal(images)
     device, parts = choose_device(config.device), by_view_size(config)
     trials = [train_a_little(part, images, data_profile.channels, device) for part in parts]
     trained = len(trials) / sum(1 / rate for rate, _, _ in trials)
@@ -116,7 +120,7 @@ def estimate(source: ImageSource, asked: Asked, *, epochs_are_final: bool = True
         len(source),
         resolved.schedule.total_steps,
         decoded_per_second,
-        equal and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES,
+        fits_memory(source, images) or is_worth_storing(source, place),
         trained,
         batch,
         state_bytes,
@@ -128,9 +132,9 @@ def estimate_lines(result: Estimate) -> list[str]:
     """Lines that describe the estimate."""
     c, data_profile = result.config, result.profile
     decoding = (
-        "decoded once and kept in memory"
+        "decoded once and kept in memory or in the cache"
         if result.is_resident
-        else f"decoded during the training by {choose_workers(c.workers)} workers"
+        else f"decoded during the training by {choose_workers(c.workers, choose_device(c.device))} workers"
     )
     sizes = ", then ".join(str(part.views.size) for part in by_view_size(c))
     limit = "decoding" if result.images_per_second < result.trained_per_second else "training"

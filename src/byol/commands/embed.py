@@ -8,6 +8,7 @@ import numpy as np
 
 from byol.assembly.subject import open_subject, with_trained_columns
 from byol.data.open import open_source
+from byol.data.prepare_photos import shrink_photos
 from byol.data.public import Split
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec, as_spec
@@ -41,12 +42,12 @@ def embed(
     check_format(path)
     require_outside(path, as_spec(data).data)
     torch_device, listener = choose_device(device), Listener(say, show)
-    source = open_source(with_trained_columns(str(run), data), split, labelled=True, listener=listener)
+    spec = with_trained_columns(str(run), data)
+    source = open_source(spec, split, labelled=True, listener=listener)
     encoder = open_subject(str(user_path(run)), source).encoder.to(torch_device)
-    skipped = SkippedImages()
-    features = extract(
-        encoder, source, encoder.description.in_channels, torch_device, skipped=skipped, listener=listener
-    )
+    about, skipped = encoder.description, SkippedImages()
+    photos = shrink_photos(source, about.in_channels, about.stored_side, spec)
+    features = extract(encoder, photos, about.in_channels, torch_device, skipped=skipped, listener=listener)
     write_embedding(path, features, source)
     return len(features.vectors), skipped.reasons
 

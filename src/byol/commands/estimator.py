@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from byol.commands.pretrain import pretrain
 from byol.data.open import as_source, open_source
+from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages
-from byol.data.spec import DataSpec, as_spec
+from byol.data.spec import NO_DATA, DataSpec, as_spec
 from byol.errors import ConfigError, DataError
 from byol.evaluate.features import extract
 from byol.runtime.hardware import choose_device
@@ -71,7 +72,9 @@ class Estimator(TransformerMixin, BaseEstimator):
         source, skipped = _source(X, self.layout), SkippedImages()
         device = choose_device(self.device)
         encoder = self.encoder_.to(device)
-        features = extract(encoder, source, encoder.description.in_channels, device, skipped=skipped)
+        about = encoder.description
+        photos = shrink_photos(source, about.in_channels, about.stored_side, as_spec(X) if _is_named(X) else NO_DATA)
+        features = extract(encoder, photos, about.in_channels, device, skipped=skipped)
         if skipped.reasons:
             name, reason = skipped.reasons[0]
             raise DataError(
@@ -86,7 +89,11 @@ class Estimator(TransformerMixin, BaseEstimator):
         return np.array([f"byol{number}" for number in range(self.encoder_.num_features)], dtype=object)
 
 
+def _is_named(images: Any) -> TypeGuard[str | Path | DataSpec]:
+    return isinstance(images, str | Path | DataSpec)
+
+
 def _source(images: Any, layout: str) -> ImageSource:
-    if isinstance(images, str | Path | DataSpec):
+    if _is_named(images):
         return open_source(replace(as_spec(images), layout=layout), labelled=True)
     return as_source(images, layout)

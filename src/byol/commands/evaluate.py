@@ -12,6 +12,8 @@ import torch
 from byol.assembly.subject import Subject, home, open_subject, with_trained_columns
 from byol.data.labelled import labelled_splits
 from byol.data.number_format import share_format
+from byol.data.photo_store import is_stored
+from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec
 from byol.errors import ByolError, ConfigError, EncoderError, OutOfMemoryError, nearest
@@ -91,7 +93,7 @@ def evaluate(
     train, test = labelled_splits(spec, test_data, seed=seed, listener=listener)
     subject = open_subject(str(user_path(encoder)), train, network=network, seed=seed)
     folder = _results_folder(subject.name, spec.data, out)
-    job = make_job(subject, train, test, budget, options or ProtocolOptions(), seed, device, workers, listener)
+    job = make_job(subject, train, test, spec, budget, options or ProtocolOptions(), seed, device, workers, listener)
     results, failed = [], None
     for name, function in functions:
         try:
@@ -148,7 +150,8 @@ def _by_hog(job: Job) -> Outcome | None:
         job.listener.say(f"knn by hog is left out: {error}")
         return None
     device, listener = str(job.device), Listener(work=job.listener.work)
-    return knn(make_job(subject, job.train, job.test, job.budget, job.options, job.seed, device, job.workers, listener))
+    images = job.train, job.test, DataSpec("")
+    return knn(make_job(subject, *images, job.budget, job.options, job.seed, device, job.workers, listener))
 
 
 def keep_earlier(path: Path) -> Path | None:
@@ -186,6 +189,7 @@ def make_job(
     subject: Subject,
     train: ImageSource,
     test: ImageSource,
+    place: DataSpec,
     budget: Budget,
     options: ProtocolOptions,
     seed: int,
@@ -193,10 +197,17 @@ def make_job(
     workers: int,
     listener: Listener,
 ) -> Job:
-    """The input of the protocols."""
+    """The input of the protocols. `place` gives the cache of photos."""
     share_format(train, test)
     torch_device, skipped = choose_device(device), SkippedImages()
     encoder = subject.encoder.to(torch_device)
+    about = encoder.description
+    train, test = (
+        shrink_photos(
+            source, about.in_channels, about.stored_side, place, makes=True, skipped=skipped, listener=listener
+        )
+        for source in (train, test)
+    )
     cached: dict[str, Features] = {}
 
     def features(part: Literal["train", "test"]) -> Features:
@@ -227,7 +238,7 @@ def make_job(
         listener=listener,
         pretraining_view=subject.pretraining_view,
         semantics=subject.semantics,
-        workers=choose_workers(workers),
+        workers=choose_workers(workers, torch_device, decodes=not is_stored(train)),
         skipped=skipped,
     )
 

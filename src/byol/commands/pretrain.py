@@ -16,6 +16,7 @@ from byol.assembly.settings import Asked, Resolved, resolve
 from byol.config import dotted_names, replaced, to_dict, validate
 from byol.data.named import PREFIX
 from byol.data.open import as_source, open_source, unambiguous
+from byol.data.prepare_photos import shrink_photos
 from byol.data.profile import DataProfile, profile
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec, as_spec
@@ -29,9 +30,12 @@ from byol.runtime.paths import require_outside, user_path
 from byol.runtime.ranks import Ranks, join_ranks
 from byol.runtime.run_directory import FORMAT_VERSION, RunDirectory
 from byol.runtime.words import counted
-from byol.training.plan import Plan, TimeLimit, default_limit, plan_by_time
+from byol.training.plan import Plan, TimeLimit, default_limit, plan_by_time, require_no_epochs
 from byol.training.run import Run
 from byol.training.trainer import DIFFERENT_IMAGES, DIFFERENT_STARTS, Trainer
+
+PREPARATION_SHARE = 1 / 3
+"""Largest fraction of a time limit in which photos are stored. Beyond it the photos are decoded in every pass."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def start(request: Request, listener: Listener = SILENT) -> Run:
 def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     asked, source, encoder = request.asked, request.source, request.encoder
     validate(asked.config)
+    _require_plannable(request)
     out = None if request.out is None else user_path(request.out)
     path = out or _free_directory(request.data.data or "array")
     if ranks.is_first:
@@ -121,6 +126,12 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     listener.say(
         f"{source.description}: {counted(len(source), 'image')}, {counted(data.channels, 'channel')}, median short side {data.short_side} px"
     )
+    side = resolve(asked, data, len(source), num_ranks=ranks.size, epochs_are_final=False).config.views.stored_side
+    seconds = PREPARATION_SHARE * 60 * request.limit.minutes if request.limit else float("inf")
+    source = shrink_photos(
+        source, data.channels, side, request.data, makes=True, skipped=skipped, listener=listener, most_seconds=seconds
+    )
+    request = dataclasses.replace(request, source=source)
     planned = _plan(request, data, listener, ranks)
     trial = planned.config if planned else None
     resolved = resolve(asked, data, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=planned is None)
@@ -140,13 +151,20 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
         return trainer.run(run, listener)
 
 
+def _require_plannable(request: Request) -> None:
+    """Raises ConfigError if the training has a time limit and cannot be planned, before its images are read."""
+    if request.limit is None:
+        return
+    require_no_epochs(request.limit, request.asked)
+    if request.encoder is not None:
+        raise ConfigError("A training with a module of your own as encoder needs epochs: leave minutes out.")
+
+
 def _plan(request: Request, data: DataProfile, listener: Listener, ranks: Ranks) -> Plan | None:
     """The plan of a training with a time limit, sent to the listener; None without a limit."""
     limit = request.limit
     if limit is None:
         return None
-    if request.encoder is not None:
-        raise ConfigError("A training with a module of your own as encoder needs epochs: leave minutes out.")
     planned = plan_by_time(limit, request.asked, request.source, data, ranks)
     larger = "; larger sizes would have too few passes" if len(planned.notes) > 1 else ""
     most = f", and {limit.most_epochs:g} epochs" if limit.most_epochs else ""

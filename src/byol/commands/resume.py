@@ -14,6 +14,7 @@ from torch import nn
 from byol.assembly.trained_run import TrainedRun, without_start
 from byol.config import RUN_SETTINGS, Config, changed_settings, differences, replaced, to_dict, validate
 from byol.data.open import as_source, open_source, unambiguous
+from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, fingerprint, has_fingerprint
 from byol.data.spec import DataSpec
 from byol.engine.metrics import read_metrics
@@ -48,9 +49,10 @@ def resume(
 ) -> Run:
     """Continues a run from its newest checkpoint, with the same results as without the stop.
 
-    `data`: location of the images, if they have moved. `source` and `encoder` are required if the run was started with such
-    objects. `minutes`: time until the end of the training, in place of its planned number of steps; a finished run goes on with
-    a new warm-up and decay of the learning rate (`Schedule.extended`). `overrides` may change `config.RUN_SETTINGS` (workers, device, ...); other changes need `accept_changes`. If the
+    `data`: location of the images, if they have moved, and their cache; with an empty location the cache alone. `source`
+    and `encoder` are required if the run was started with such objects. `minutes`: time until the end of the training, in
+    place of its planned number of steps; a finished run is trained further with a new warm-up and decay of the learning rate
+    (`Schedule.extended`). `overrides` may change `config.RUN_SETTINGS` (workers, device, ...); other changes need `accept_changes`. If the
     number of ranks differs, the ranks share the same micro-batches. Raises RunError if the images are not those of the run,
     ConfigError for changes that are not allowed.
     """
@@ -58,7 +60,10 @@ def resume(
     directory = RunDirectory.open(user_path(path))
     record = directory.record()
     before = TrainedRun.of(directory, record)
-    data = data.with_columns_of(before.data) if data else None
+    if data:
+        data = data.with_columns_of(before.data).with_cache_of(before.data)
+        record["data"] |= {"cache": data.cache, "cache_limit": data.cache_limit}
+        data = data if data.data else None
     named = changed_settings(before.asked, replaced(before.asked, overrides or {}))
     config = replaced(before.config, named)
     changes = changed_settings(before.config, config)
@@ -75,7 +80,7 @@ def resume(
         ranks.require_same(fingerprint(images), DIFFERENT_IMAGES)
         if data is not None:
             record["data"] |= {**dataclasses.asdict(data), "path": unambiguous(data.data)}
-        trainer = _create(run, images, encoder, ranks)
+        trainer = _create(run, images, encoder, ranks, listener)
         _restore(trainer, run, "epochs" not in changes, listener)
         if limit:
             _set_end(trainer, directory, limit, listener, ranks)
@@ -131,7 +136,9 @@ def _open_images(run: TrainedRun, data: DataSpec | None, source: ImageSource | N
     return source
 
 
-def _create(run: TrainedRun, source: ImageSource, encoder: nn.Module | None, ranks: Ranks) -> Trainer:
+def _create(
+    run: TrainedRun, source: ImageSource, encoder: nn.Module | None, ranks: Ranks, listener: Listener
+) -> Trainer:
     """The objects of the training, for the present number of ranks."""
     path, shared = run.directory.path, run.images_per_norm
     if shared % ranks.size:
@@ -146,7 +153,11 @@ def _create(run: TrainedRun, source: ImageSource, encoder: nn.Module | None, ran
     config = dataclasses.replace(run.config, micro_batch_size=shared // ranks.size)
     if run.has_checkpoint:
         config = without_start(config)
-    return Trainer.create(config, source, run.channels, encoder, SkippedImages(), ranks)
+    skipped = SkippedImages()
+    photos = shrink_photos(
+        source, run.channels, config.views.stored_side, run.data, makes=True, skipped=skipped, listener=listener
+    )
+    return Trainer.create(config, photos, run.channels, encoder, skipped, ranks)
 
 
 def _restore(trainer: Trainer, run: TrainedRun, keeps_plan: bool, listener: Listener) -> None:

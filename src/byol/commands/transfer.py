@@ -94,7 +94,7 @@ def transfer(
             before = {"data": [fingerprint(parts.train), fingerprint(parts.test)]}
             record = _existing_record(file, same, before)
             if record is None:
-                record = same | _measure(subject, name, parts, protocol, budget, seed, device, workers, listener)
+                record = same | _measure(subject, name, parts, place, protocol, budget, seed, device, workers, listener)
                 write_json(file, record)
                 listener.say(f"{name} finished in {record['seconds']:.0f} s, written to {file}")
             else:
@@ -163,6 +163,7 @@ def _measure(
     subject: Subject,
     name: str,
     parts: Splits,
+    place: DataSpec,
     protocol: str,
     budget: Budget,
     seed: int,
@@ -177,7 +178,16 @@ def _measure(
         listener.work(f"{name}, {what}", done, total)
 
     job = make_job(
-        subject, parts.train, parts.test, budget, ProtocolOptions(), seed, device, workers, replace(listener, work=work)
+        subject,
+        parts.train,
+        parts.test,
+        place,
+        budget,
+        ProtocolOptions(),
+        seed,
+        device,
+        workers,
+        replace(listener, work=work),
     )
     if parts.label_sets is not None:
         train, test = parts.label_sets

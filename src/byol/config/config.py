@@ -29,6 +29,8 @@ class ViewsConfig:
     """Antialiasing when crops are resized. Differs from the paper: it uses none, so large photos show aliasing."""
     decode_short_side: int = 0
     """JPEG files are decoded at reduced size, with a short side of at least this many pixels; this is faster. 0: full size. Needs semantics torchvision. Differs from the paper if not 0."""
+    stored_side: int = 0
+    """Short side in pixels to which larger image files are shrunk before anything else sees them, in training and afterwards. Photos that do not fit into memory are shrunk once, into a cache on disk. -1: 288 for views up to 224 px, else 1.25 times the view size; 0: off. Differs from the paper if not 0."""
     mean: tuple[float, ...] = ()
     """Mean per channel that is subtracted from the images. Empty: ImageNet's for RGB images, measured on the data for others."""
     std: tuple[float, ...] = ()

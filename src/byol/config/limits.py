@@ -94,6 +94,13 @@ def _validate_views(views: "ViewsConfig") -> None:
         side,
         "0 with views.semantics deepmind; set views.semantics to torchvision to decode smaller images",
     )
+    side = views.stored_side
+    _require(
+        side in (-1, 0) or side >= views.size,
+        "views.stored_side",
+        side,
+        f"-1 (chosen from the view size), 0 (off), or at least views.size ({views.size})",
+    )
     _require(len(views.mean) == len(views.std), "views.std", views.std, "a list with as many values as views.mean")
     _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")
     for side in ("view1", "view2"):

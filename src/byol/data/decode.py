@@ -82,6 +82,11 @@ class EncodedImages(OneFormat):
     def channels(self, index: int) -> int:
         return 1 if self.mode(index) in GREY_MODES else 3
 
+    def dimensions(self, index: int) -> tuple[int, int]:
+        """(height, width) in pixels as stored, from the header: an EXIF tag may swap them. Raises BrokenImageError."""
+        with self.stream(index) as stream, _broken_with_reason(), _open(stream, self.max_pixels) as opened:
+            return opened.height, opened.width
+
     def mode(self, index: int) -> str:
         """Pillow's mode of the file, from its header; RGB;16 if colour has 16 bits. Raises BrokenImageError."""
         with self.stream(index) as stream:

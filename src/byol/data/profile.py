@@ -17,6 +17,8 @@ from byol.runtime.words import counted
 
 PROBED_IMAGES = 256
 PROFILED_ROWS = 256
+MEASURED_SIDE = 512
+"""Smallest short side, in pixels, at which large JPEG files are decoded to measure their pixels."""
 COUNTED_HEADERS = 20_000
 """Largest number of encoded images whose headers are read."""
 MIN_IMAGES = 16
@@ -142,20 +144,23 @@ def _common_channels(kinds: dict[int, tuple[int, str]]) -> int:
 
 def _measure(source: ImageSource, indices: list[int], channels: int, skipped: SkippedImages) -> _Moments:
     moments = _Moments(np.zeros(channels), np.zeros(channels))
+    values, (inner, places) = np.arange(256) / 255, whole(source)
     for index in indices:
         try:
-            image = source.read(index, channels)
+            image = source.read(index, channels, MEASURED_SIDE)
+            sides = inner.dimensions(int(places[index])) if isinstance(inner, EncodedImages) else image.shape[:2]
         except BrokenImageError as error:
             skipped.add(source, index, str(error))
             continue
-        moments.sides.append(min(image.shape[:2]))
+        moments.sides.append(min(sides))
         moments.highest[index] = int(image.max())
         for start in range(
             0, len(image), PROFILED_ROWS
-        ):  # in blocks, since the floats of a large image take many times its size
-            rows = image[start : start + PROFILED_ROWS] / 255
-            moments.sums += rows.sum(axis=(0, 1))
-            moments.squares += np.square(rows).sum(axis=(0, 1))
+        ):  # in blocks, since counting takes many times the size of a large image
+            rows = image[start : start + PROFILED_ROWS]
+            counts = np.stack([np.bincount(rows[..., c].ravel(), minlength=256) for c in range(channels)])
+            moments.sums += counts @ values
+            moments.squares += counts @ values**2
         moments.pixels += image.shape[0] * image.shape[1]
     return moments
 

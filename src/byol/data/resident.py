@@ -1,5 +1,6 @@
 """Small sets of images of equal size, as one uint8 tensor in memory."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from byol.data.arrays import ArrayImages
+from byol.data.photo_store import stored_part
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError
 
@@ -18,8 +20,11 @@ def load_resident(
 ) -> tuple[Tensor, Tensor] | None:
     """(images (M, C, H, W) uint8, their (M,) indices in the source), without the broken images.
 
-    The result is None if the images differ in size, take more than `limit_bytes`, or are all broken.
+    The result is None if the images differ in size, take more than `limit_bytes`, are all broken, or are photos to be decoded
+    in every pass.
     """
+    if _in_every_pass(source):
+        return None
     if isinstance(source, ArrayImages) and source.pixels.shape[3] == channels:
         if source.pixels.nbytes > limit_bytes:
             return None
@@ -47,3 +52,14 @@ def load_resident(
     if not images:
         return None
     return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()), torch.tensor(indices)
+
+
+def fits_memory(source: ImageSource, images: Sequence[Image]) -> bool:
+    """Whether `load_resident` will keep the images of `source` in memory, judged by some of them."""
+    is_equal = len({image.shape for image in images}) == 1
+    return is_equal and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES and not _in_every_pass(source)
+
+
+def _in_every_pass(source: ImageSource) -> bool:
+    photos = stored_part(source)
+    return photos is not None and photos.in_every_pass

@@ -151,6 +151,22 @@ def whole(source: ImageSource) -> tuple[ImageSource, NDArray[np.int64]]:
     return source, places
 
 
+def image_keys(source: ImageSource) -> NDArray[np.void]:
+    """(N,) 16 bytes of each image that change with its name, its file's times and size, or its pixels."""
+    inner, places = whole(source)
+
+    def key(index: int) -> bytes:
+        digest = hashlib.blake2b(source.name(index).encode("utf-8", "surrogateescape"), digest_size=16)
+        if isinstance(inner, Stored):
+            try:
+                digest.update(inner.stamp(int(places[index])))
+            except BrokenImageError as error:
+                digest.update(str(error).encode(errors="replace"))
+        return digest.digest()
+
+    return np.frombuffer(b"".join(key(index) for index in range(len(source))), np.dtype("V16"))
+
+
 @dataclass
 class SkippedImages:
     """Images that could not be decoded, each counted once, with the reason."""

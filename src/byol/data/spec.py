@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from byol.errors import DataError
 from byol.runtime.paths import cache_folder, user_path
 
 
@@ -26,10 +27,29 @@ class DataSpec:
     checked: str = ""
     """Report of `byol check-data --out`; images that it calls broken are left out."""
 
+    cache: str = ""
+    """Folder of the stores of shrunk photos. Default: ~/.cache/byol/photos."""
+    cache_limit: float | None = None
+    """Largest size of all stores of shrunk photos together, in GB. 0: none is made or read. Default: a third of the free disk, at most 20 GB."""
+
+    def __post_init__(self) -> None:
+        if self.cache_limit is not None and not self.cache_limit >= 0:
+            raise DataError(f"--cache-limit must be 0 or more, in GB; found {self.cache_limit}.")
+
+    @property
+    def photo_cache(self) -> Path:
+        """`cache`, or its default."""
+        return user_path(self.cache) if self.cache else cache_folder("photos")
+
     @property
     def folder(self) -> Path:
         """`root`, or its default."""
         return user_path(self.root) if self.root else cache_folder("")
+
+    def with_cache_of(self, other: "DataSpec") -> "DataSpec":
+        """A copy that takes the cache and its limit from `other` where they are not given here."""
+        limit = other.cache_limit if self.cache_limit is None else self.cache_limit
+        return replace(self, cache=self.cache or other.cache, cache_limit=limit)
 
     def with_columns_of(self, other: "DataSpec") -> "DataSpec":
         """A copy that takes the column names of `other` for those that are empty here."""

@@ -29,6 +29,8 @@ class EncoderDescription:
     """Whether preprocessing resizes images with antialiasing."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Origin of the weights (training, metrics, licence), for the model card of an export."""
+    stored_side: int = 0
+    """Short side in pixels to which larger image files are shrunk first, as in the training (`data.prepare_photos`); 0: none are."""
 
 
 class Encoder(nn.Module):
@@ -96,7 +98,10 @@ class Encoder(nn.Module):
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any weight, batch-norm average or entry of the description."""
-        digest = hashlib.sha256(json.dumps(asdict(self.description)).encode())
+        entries = asdict(self.description)
+        if not entries["stored_side"]:  # an entry that encoders of earlier versions do not have
+            del entries["stored_side"]
+        digest = hashlib.sha256(json.dumps(entries).encode())
         self._add_weights(digest)
         return digest.hexdigest()[:16]
 

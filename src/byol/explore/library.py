@@ -1,6 +1,5 @@
 """The explored images with their vectors: neighbours, clusters, near-duplicates and exported lists."""
 
-import hashlib
 import io
 import json
 import re
@@ -16,7 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from byol.data.decode import decode
-from byol.data.source import ImageSource, SkippedImages, Stored, whole
+from byol.data.photo_store import shrunk
+from byol.data.prepare_photos import shrink_photos
+from byol.data.source import ImageSource, SkippedImages, image_keys
+from byol.data.spec import NO_DATA, DataSpec
 from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, RunError
@@ -49,6 +51,8 @@ class Library:
     """All readable images, numbered from 0, with their features from an encoder. Several threads may use it."""
 
     source: ImageSource
+    photos: ImageSource
+    """The images as the encoder reads them: large ones are shrunk."""
     encoder: Encoder
     device: torch.device
     indices: Tensor
@@ -94,7 +98,9 @@ class Library:
 
     def search(self, content: bytes, count: int) -> list[Match]:
         """The `count` images most similar to an image file with this content. Raises BrokenImageError."""
-        pixels = decode(content, self.encoder.description.in_channels)
+        about = self.encoder.description
+        pixels = decode(content, about.in_channels, about.stored_side)
+        pixels = shrunk(pixels, about.stored_side) if about.stored_side else pixels
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         with self._lock:
             vector = self.encoder(images.to(self.device)).float().cpu()
@@ -171,7 +177,8 @@ class Library:
 
     def thumbnail(self, image: int, side: int) -> bytes:
         """Content of a square WebP file with sides of `side` pixels. Raises BrokenImageError."""
-        return _webp(tile(self._pixels(image), side))
+        pixels = self.photos.read(int(self.indices[image]), self.encoder.description.in_channels)
+        return _webp(tile(pixels, side))
 
     def picture(self, image: int, most: int = 1024) -> bytes:
         """Content of a WebP file with the whole image, its longer side at most `most` pixels. Raises BrokenImageError."""
@@ -199,23 +206,24 @@ def open_library(
     device: torch.device,
     out: Path,
     *,
+    place: DataSpec = NO_DATA,
     listener: Listener = SILENT,
 ) -> tuple[Library, SkippedImages]:
     """Library of all images. Vectors that the same encoder left in `out`/vectors.npz are read; changed images are embedded again.
 
-    Raises DataError if fewer than two images can be read.
+    `place` gives the cache of photos. Raises DataError if fewer than two images can be read.
     """
     skipped, cache = SkippedImages(), out / "vectors.npz"
     about = json.dumps({"weights": encoder.fingerprint()})
-    keys = _keys(source)
+    keys = image_keys(source)
     vectors, is_known = _known(cache, about, keys, encoder.num_features)
+    channels, side = encoder.description.in_channels, encoder.description.stored_side
+    photos = shrink_photos(source, channels, side, place)
     missing = np.flatnonzero(~is_known)
     if len(missing):
-        part = source if len(missing) == len(source) else Subset(source, missing, source.description)
+        part = photos if len(missing) == len(source) else Subset(photos, missing, source.description)
         try:
-            features = extract(
-                encoder, part, encoder.description.in_channels, device, skipped=skipped, listener=listener
-            )
+            features = extract(encoder, part, channels, device, skipped=skipped, listener=listener)
         except DataError:  # not one of them can be decoded
             if len(missing) == len(source):
                 raise
@@ -232,28 +240,12 @@ def open_library(
     known = torch.from_numpy(vectors[is_known])
     mean = known.mean(dim=0)
     unit = functional.normalize(known - mean, dim=1)
-    return Library(source, encoder, device, indices, mean, unit, out, listener=listener), skipped
+    return Library(source, photos, encoder, device, indices, mean, unit, out, listener=listener), skipped
 
 
 def _line(path: str) -> str:
     """The path in one line: quoted as JSON where it has a line break."""
     return json.dumps(path) if path.splitlines() != [path] else path
-
-
-def _keys(source: ImageSource) -> np.ndarray:
-    """(N,) 16 bytes of each image that change with its name, its file's times and size, or its pixels."""
-    inner, places = whole(source)
-
-    def key(index: int) -> bytes:
-        digest = hashlib.blake2b(source.name(index).encode("utf-8", "surrogateescape"), digest_size=16)
-        if isinstance(inner, Stored):
-            try:
-                digest.update(inner.stamp(int(places[index])))
-            except BrokenImageError as error:
-                digest.update(str(error).encode(errors="replace"))
-        return digest.digest()
-
-    return np.frombuffer(b"".join(key(index) for index in range(len(source))), np.dtype("V16"))
 
 
 def _known(path: Path, about: str, keys: np.ndarray, num_features: int) -> tuple[np.ndarray, np.ndarray]:

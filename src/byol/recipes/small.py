@@ -61,8 +61,8 @@ SIZES = (
 def small() -> Recipe:
     """SGD, batch 256 or less, tau 0.99, heads 1024/256, antialiased crops from 20 % of the area.
 
-    Differs from the paper: SGD in place of LARS (made for large batches), smaller heads, larger crops, and
-    antialiased resizing, without which large photographs alias when a crop is shrunk. With `--minutes` and too little
+    Differs from the paper: SGD in place of LARS (made for large batches), smaller heads, larger crops, antialiased
+    resizing, without which large photographs alias when a crop is shrunk, and large photos shrunk once (views.stored_side). With `--minutes` and too little
     time it uses another method (SIZES). From weights trained elsewhere (`byol import-timm`, encoder.pretrained) it keeps
     batch norm's averages and gives the encoder a tenth of the rate (WITH_WEIGHTS).
     """
@@ -76,6 +76,7 @@ def small() -> Recipe:
         views=ViewsConfig(
             size=0,
             antialias=True,
+            stored_side=-1,
             view1=ViewConfig(crop_area=(0.2, 1.0), blur_probability=0.5),
             view2=ViewConfig(crop_area=(0.2, 1.0), blur_probability=0.1, solarize_probability=0.2),
         ),

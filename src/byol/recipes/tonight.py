@@ -40,7 +40,8 @@ def tonight() -> Recipe:
 
     Differs from the paper: contrastive (NT-Xent), which was ahead of BYOL after equal time on a CPU (linear 54.0
     against 43.1 in four minutes, 62.2 against 49.6 in eight; docs/trials.md); SGD in place of LARS, a small encoder,
-    crops from 25 % of the area, antialiased, no blur, and two more views of 16 px (MultiCrop). With `--minutes` and too
+    crops from 25 % of the area, antialiased, no blur, large photos shrunk once (views.stored_side), and two more views of
+    16 px (MultiCrop). With `--minutes` and too
     little time, views grow (SIZES).
     """
     view = ViewConfig(crop_area=(0.25, 1.0), blur_probability=0.0)
@@ -52,6 +53,6 @@ def tonight() -> Recipe:
         method=MethodConfig(name="simclr", temperature=0.2),
         asymmetry=AsymmetryConfig(small_crops=2, small_size=16, small_area=(0.1, 0.4)),
         optimizer=OptimizerConfig(name="sgd", base_learning_rate=0.6, weight_decay=5e-4, warmup_epochs=1),
-        views=ViewsConfig(size=32, semantics="torchvision", antialias=True, view1=view, view2=view),
+        views=ViewsConfig(size=32, semantics="torchvision", antialias=True, stored_side=-1, view1=view, view2=view),
     )
     return Recipe(config, "our own search", "none", MEASURED, adapts_batch=True, sizes=SIZES)

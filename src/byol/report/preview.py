@@ -9,8 +9,10 @@ from PIL import Image as PillowImage
 from byol.assembly.settings import Asked, resolve
 from byol.assembly.views import plain_views
 from byol.config import validate
+from byol.data.prepare_photos import shrink_photos
 from byol.data.profile import profile
 from byol.data.source import Image, ImageSource, SkippedImages
+from byol.data.spec import NO_DATA
 from byol.errors import DataError
 from byol.report.suitability import view_warnings
 from byol.report.tile import mosaic
@@ -68,6 +70,7 @@ def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3)
     fewest = replace(asked.config, batch_size=min(asked.config.batch_size, len(source)), micro_batch_size=0)
     resolved = resolve(asked, data_profile, len(source), trial=fewest, epochs_are_final=False).config
     short_side = resolved.views.decode_short_side
+    source = shrink_photos(source, data_profile.channels, resolved.views.stored_side, NO_DATA)
     images, names = readable(source, data_profile.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
     grid = view_grid(plain_views(resolved), images, names, draws=draws)
     return Preview(grid, resolved.views.size, [*data_profile.notes, *view_warnings(resolved, data_profile)])

@@ -9,6 +9,7 @@ from typing import Any
 
 from byol.assembly.views import plain_views
 from byol.data.open import open_source
+from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource
 from byol.data.spec import DataSpec, as_spec
 from byol.encoder.encoder import Encoder
@@ -86,7 +87,8 @@ def write_report(
     try:
         source = _open(summaries[0], as_spec(data), listener) if source is None else source
         looks.description = source.description
-        _fill(looks, summaries, source, device, num_images, seconds, slow_maps, listener)
+        cache = as_spec(data).with_cache_of(summaries[0].trained.data)
+        _fill(looks, summaries, source, cache, device, num_images, seconds, slow_maps, listener)
     except (ByolError, OSError) as error:
         looks.notes.append(f"The images are not shown: {error}")
     write_atomically(path, _page(summaries, looks).encode(errors="backslashreplace"))
@@ -129,6 +131,7 @@ def _fill(
     looks: _Looks,
     runs: list[RunSummary],
     source: ImageSource,
+    cache: DataSpec,
     device: str,
     num_images: int,
     seconds: float,
@@ -138,20 +141,21 @@ def _fill(
     torch_device = choose_device(device)
     rate = 0.0
     for number, run in enumerate(runs):
-        looks.grids[number] = _grid(run, source)
+        photos = shrink_photos(source, run.trained.channels, run.trained.config.views.stored_side, cache)
+        looks.grids[number] = _grid(run, photos)
         try:
             encoder = _encoder(run).to(torch_device)
             if looks.sample is None:
                 start_time = time.monotonic()
                 looks.sample, vectors = draw_sample(
-                    encoder, source, torch_device, most=num_images, seconds=seconds, listener=listener
+                    encoder, photos, torch_device, most=num_images, seconds=seconds, listener=listener
                 )
                 rate = len(vectors) / max(time.monotonic() - start_time, 1e-9)
                 looks.cut_short = time.monotonic() - start_time > seconds and len(vectors) < min(
                     num_images, len(source)
                 )
             else:
-                vectors = embed_sample(encoder, looks.sample, torch_device)
+                vectors = embed_sample(encoder, replace(looks.sample, source=photos), torch_device)
             if len(vectors) != len(looks.sample.indices) or len(vectors) < 2:
                 raise DataError("too few of the images can be decoded.")
             looks.runs[number] = look(looks.sample, vectors, slow=slow, listener=Listener(say=looks.notes.append))
@@ -162,7 +166,7 @@ def _fill(
             seed = int(run.record["config"]["seed"])
             comparison = compare(encoder, looks.sample, vectors, torch_device, seconds / 2, rate, seed)
             looks.comparisons |= {} if comparison is None else {number: comparison}
-            looks.branches[number] = branches(run, source, torch_device, seconds / 2, rate)
+            looks.branches[number] = branches(run, photos, torch_device, seconds / 2, rate)
         except ByolError as error:
             looks.notes.append(f"The accuracy and the variance over views of {run.name} are not shown: {error}")
 

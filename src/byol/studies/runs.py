@@ -25,6 +25,7 @@ from byol.commands.resume import resume
 from byol.config import Config, replaced
 from byol.data.labelled import labelled_splits
 from byol.data.open import open_source
+from byol.data.prepare_photos import shrink_photos
 from byol.data.spec import DataSpec, as_spec
 from byol.encoder.encoder import Encoder
 from byol.engine.progress import Progress
@@ -170,7 +171,9 @@ def accuracies(encoder: Encoder, task: Task) -> dict[str, float]:
     config = task.config
     train, test = labelled_splits(replace(task.data, download=False))
     subject = subject_of(task.path.name, encoder)
-    job = make_job(subject, train, test, "paper", ProtocolOptions(), config.seed, config.device, config.workers, SILENT)
+    job = make_job(
+        subject, train, test, task.data, "paper", ProtocolOptions(), config.seed, config.device, config.workers, SILENT
+    )
     bank, queries = job.features("train"), job.features("test")
     labels, truth = labels_of(bank), labels_of(queries)
 
@@ -187,6 +190,7 @@ def _measure(task: Task) -> dict[str, float]:
     """Measures of the projections of a fixed number of images, independent of the run's batch size."""
     run, device = TrainedRun.open(task.path), choose_device(task.config.device)
     source = open_source(replace(task.data, download=False))
+    source = shrink_photos(source, run.channels, run.config.views.stored_side, task.data)
     method, views = run.method().to(device), build_views(run.config)
     return measure_branches(method, source, run.channels, views, run.images_per_norm, device).as_dict()
 

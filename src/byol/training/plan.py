@@ -9,13 +9,13 @@ from byol.assembly.settings import Asked, build_schedule, resolve
 from byol.assembly.views import by_view_size
 from byol.config import Config, replaced
 from byol.data.profile import DataProfile
-from byol.data.resident import MEMORY_LIMIT_BYTES
+from byol.data.resident import fits_memory
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError
 from byol.recipes.recipe import Size
 from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
-from byol.training.speed import are_equal, decode_some, train_a_little
+from byol.training.speed import decode_some, train_a_little
 
 END_SECONDS = 6.0
 """Seconds reserved for writing the last checkpoint, the encoder and the report."""
@@ -94,17 +94,22 @@ class _Trial:
         return len(self.costs) / sum(self.costs)
 
 
+def require_no_epochs(limit: TimeLimit, asked: Asked) -> None:
+    """Raises ConfigError if epochs are given beside a time limit."""
+    if "epochs" in asked.given:
+        raise ConfigError(
+            f"Minutes ({limit.minutes:g}) and epochs ({asked.config.epochs:g}) are both given. Give only one of them."
+        )
+
+
 def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: DataProfile, ranks: Ranks) -> Plan:
     """The plan with the first of the recipe's sizes that trains on enough images within the `limit`.
 
     All ranks run the speed test together and use the result of the first. Raises ConfigError if the time is too short
     for every size, or if epochs are given, too.
     """
+    require_no_epochs(limit, asked)
     minutes, config = limit.minutes, asked.config
-    if "epochs" in asked.given:
-        raise ConfigError(
-            f"Minutes ({minutes:g}) and epochs ({config.epochs:g}) are both given. Give only one of them."
-        )
     deadline = limit.deadline
 
     def resolved_trial(trial: Config) -> Config:
@@ -113,9 +118,7 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
 
     images, decoded_per_second = decode_some(source, profile.channels, resolved_trial(config), SkippedImages())
     decoded_per_second *= ranks.size  # all ranks decode at the same time
-    in_memory = (
-        are_equal(images) and images[0].nbytes * len(source) <= MEMORY_LIMIT_BYTES
-    )  # then they are decoded once, before the training
+    in_memory = fits_memory(source, images)  # then they are decoded once, before the training
     most_images = (limit.most_epochs or inf) * len(source)
     trials: list[_Trial] = []
     rates: dict[Config, float] = {}

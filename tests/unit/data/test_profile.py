@@ -13,6 +13,24 @@ from byol.data.source import SkippedImages
 from tests.conftest import encoded, picture
 
 
+def test_large_photos_are_measured_at_reduced_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(16):
+        (tmp_path / f"{i:02d}.jpg").write_bytes(encoded(picture(i, 1100, 1400), "JPEG"))
+    shapes, read = [], ImageFolder.read
+
+    def seen(source: ImageFolder, index: int, channels: int, short_side: int = 0) -> np.ndarray:
+        image = read(source, index, channels, short_side)
+        shapes.append(image.shape[:2])
+        return image
+
+    monkeypatch.setattr(ImageFolder, "read", seen)
+    found = profile(ImageFolder(tmp_path), SkippedImages())
+    assert set(shapes) == {(550, 700)} and found.short_side == 1100
+    whole = np.stack([read(ImageFolder(tmp_path), i, 3) for i in range(16)]) / 255
+    assert found.mean == pytest.approx(whole.mean(axis=(0, 1, 2)), abs=2e-3)
+    assert found.std == pytest.approx(whole.std(axis=(0, 1, 2)), abs=2e-3)
+
+
 @pytest.mark.parametrize("count", [511, 40])
 def test_grey_and_colour_by_turns_are_colour_and_counted(tmp_path: Path, count: int) -> None:
     for i in range(count):
