@@ -1,6 +1,7 @@
 """Small real files that many tests use."""
 
 import io
+import os
 import uuid
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+os.environ["OMP_NUM_THREADS"] = "1"
+"""One thread, a number that stays fixed: tests run side by side, and results of different numbers differ by rounding."""
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread, a number that stays fixed: tests run side by side, and results of different numbers differ by rounding."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def _one_thread() -> None:
     torch.set_num_threads(1)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from byol.data.image_folder import ImageFolder
 from byol.explore.library import open_library
@@ -36,7 +35,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def page(browser: Browser, folder: Path, tmp_path: Path) -> Iterator[Page]:  # noqa: F811
     """The page, loaded. At the end: no error and no dialog was seen."""
-    torch.set_num_threads(1)
     library, _ = open_library(make_encoder(), ImageFolder(folder, cache=None), CPU, tmp_path / "out")
     server = make_server(library)
     threading.Thread(target=server.serve_forever).start()

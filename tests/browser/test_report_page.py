@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
 import byol
 from byol.report.write import write_report
@@ -29,7 +28,6 @@ NASTY = "<img src=x onerror=alert(1)>"
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of two runs on 120 pictures in two classes; a class, the files and a run have nasty names."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("browser")
     for label in ("cat", NASTY):
         (folder / "photos" / label).mkdir(parents=True)

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 import byol
 from byol.cli.main import COMMANDS, main, parse
@@ -102,7 +101,6 @@ def test_table_of_commands_not_run_has_no_stale_line() -> None:
     ],
 )
 def test_page_runs(page: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path, photos)
     for command in runnable(page):

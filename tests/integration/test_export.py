@@ -41,11 +41,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)  # the networks are tiny
-
-
 def saved(folder: Path, which: str, *, channels: int = 3, size: int = 32, antialias: bool = True) -> Path:
     """A folder with an encoder whose weights and averages are random."""
     settings = {"width": 1.0, "conventions": "torch", "zero_init_residual": False, **ENCODERS[which]}

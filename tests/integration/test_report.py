@@ -37,15 +37,9 @@ from tests.conftest import SMALL, encoded, picture
 NASTY = "<script>alert(1)<"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with photos in two classes, one of a nasty name, and runs `a`, `b` on them."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("report")
     for label in ("cat", NASTY):
         (folder / "photos" / label).mkdir(parents=True)

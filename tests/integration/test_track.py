@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import byol
@@ -15,7 +14,6 @@ from tests.conftest import SMALL
 
 
 def test_tensorboard_holds_what_the_metrics_hold(photos: Path, tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     out = tmp_path / "run"
     byol.pretrain(photos, epochs=2, out=out, overrides={**SMALL, "track": "tensorboard"}, say=lambda _: None)
     found = EventAccumulator(str(out / "tensorboard")).Reload()
@@ -27,7 +25,6 @@ def test_tensorboard_holds_what_the_metrics_hold(photos: Path, tmp_path: Path) -
 
 
 def test_wandb_gets_config_and_metrics(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
     for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}.items():
         monkeypatch.setenv(name, value)
     out = tmp_path / "run"

@@ -30,11 +30,6 @@ PLAIN = GOLDEN / "synthetic_checkpoint_plain.pkl"
 AS_SAVED = GOLDEN / "synthetic_checkpoint_asaved_dill032_flatmapping.pkl"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)  # the networks are tiny
-
-
 def normalized(dtype: torch.dtype) -> Tensor:
     pixels = golden("synthetic_checkpoint_outputs")["images_u8"].astype(np.float32) / np.float32(255)
     mean, std = (torch.tensor(values, dtype=dtype).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))

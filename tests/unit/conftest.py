@@ -16,11 +16,6 @@ TINY = {"width": 0.125}
 
 
 @pytest.fixture
-def one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
 def encoder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     module = create_encoder("resnet10", in_channels=3, image_size=16, **TINY)

@@ -30,11 +30,6 @@ from tests.conftest import SMALL, encoded, picture
 TAXA = np.array([7, 48_460, 1_500_000_000_000])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 def table(path: Path, labels: list[int]) -> str:
     """Pictures in a parquet file, brighter from class to class."""
     places = np.unique(labels, return_inverse=True)[1]

@@ -121,6 +121,12 @@ def pretrained_normalization(name: str) -> tuple[tuple[float, ...], tuple[float,
     return None if settings is None else (tuple(settings.mean), tuple(settings.std))
 
 
+def takes_any_size(name: str) -> bool:
+    """Whether the encoder takes images of several sizes, such as small crops; false for most vision transformers of timm."""
+    default = None if name in RESNETS else _pretrained_cfg(name)
+    return default is None or not default.fixed_input_size
+
+
 def use_small_stem(encoder: nn.Module) -> None:
     """Replaces, in place, a ResNet's 7x7/2 stem and max-pool by a 3x3/1 convolution (SimCLR appendix B.9).
 

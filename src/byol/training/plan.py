@@ -12,6 +12,7 @@ from byol.data.profile import DataProfile
 from byol.data.resident import fits_memory
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError
+from byol.nets.encoder import takes_any_size
 from byol.recipes.recipe import Size
 from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
@@ -165,8 +166,8 @@ def _sizes(asked: Asked) -> list[tuple[Size, Config]]:
     """The recipe's sizes that can be chosen, each with its config.
 
     Settings the user gave are never replaced. Giving an encoder also fixes its width; giving a method fixes everything but
-    the encoder; giving pretrained weights fixes everything, since the sizes are for trainings from random weights. Sizes
-    that differ only in fixed settings count as one.
+    the encoder; giving pretrained weights fixes everything, since the sizes are for trainings from random weights. An encoder
+    that takes only one image size gets no small crops. Sizes that differ only in fixed settings count as one.
     """
     given, sizes = set(asked.given), asked.recipe.sizes
     size_settings = {name for size in sizes for name in size.settings}
@@ -176,6 +177,8 @@ def _sizes(asked: Asked) -> list[tuple[Size, Config]]:
         given |= {name for name in size_settings if name.startswith("encoder.")}
     if "method.name" in given:
         given |= {name for name in size_settings if not name.startswith("encoder.")}
+    if not takes_any_size(asked.config.encoder.name):
+        given |= {name for name in size_settings if name.startswith("asymmetry.")}
     candidates: list[tuple[Size, Config]] = []
     for size in sizes or (Size("measured"),):
         settings = {name: value for name, value in size.settings.items() if name not in given}

@@ -24,11 +24,6 @@ from tests.conftest import SMALL, picture
 PICTURES = np.stack([picture(i, 32, 32) for i in range(32)])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 def test_strong_augmentation_of_grey_images_is_refused(tmp_path: Path) -> None:
     overrides = {**SMALL, "asymmetry.strong_augmentation": "source"}
     with pytest.raises(ConfigError, match="needs RGB images; these have 1 channel"):

@@ -10,11 +10,6 @@ from tests.conftest import SMALL
 from tests.integration.test_ranks import PICTURES
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 def test_frozen_norm_needs_averages_to_keep() -> None:
     with pytest.raises(ConfigError, match=r"encoder\.norm frozen needs pretrained initial weights"):
         byol.pretrain(PICTURES, overrides={**SMALL, "encoder.norm": "frozen"})

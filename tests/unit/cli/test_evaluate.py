@@ -15,8 +15,6 @@ from byol.errors import DataError
 from byol.evaluate.protocols import linear_sgd
 from byol.evaluate.protocols.options import PROTOCOLS
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_caution_is_recorded_and_printed(
     encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

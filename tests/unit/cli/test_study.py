@@ -16,8 +16,6 @@ from byol.studies.run_study import training_command
 from byol.studies.runs import tasks_of
 from tests.unit.studies.small_study import QUICK
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize(
     ("name", "scale"), [("asymmetry", "paper"), ("normalization", "small"), ("batch-size", "tiny")]

@@ -16,8 +16,6 @@ from byol.runtime.hardware import memory_bytes, num_cores
 from tests.conftest import SMALL
 from tests.unit.commands.small_estimate import CONFIG, PICTURES, estimated
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_machine_lines_tell_device_memory_and_versions() -> None:
     told = "\n".join(machine_lines("cpu"))

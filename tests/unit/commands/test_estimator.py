@@ -22,7 +22,6 @@ PICTURES = np.stack([picture(i, 24, 24) for i in range(40)])
 
 @pytest.fixture
 def estimator(tmp_path: Path) -> "byol.Estimator":
-    torch.set_num_threads(1)
     return byol.Estimator(epochs=1, settings=SMALL, out=tmp_path / "run", device="cpu", verbose=False)
 
 

@@ -16,8 +16,6 @@ from byol.evaluate.protocols.options import PROTOCOLS, KnnOptions, LinearOptions
 from byol.evaluate.protocols.protocol import Job
 from tests.conftest import SMALL, encoded, picture
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_every_protocol_learns_colours_and_writes_its_record(encoder: Path, colours: Path) -> None:
     before = {file.name: file.read_bytes() for file in encoder.iterdir()}

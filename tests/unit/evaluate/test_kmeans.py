@@ -1,13 +1,10 @@
 """Spherical k-means against scikit-learn."""
 
-import pytest
 import torch
 from sklearn.cluster import KMeans
 from torch.nn import functional
 
 from byol.evaluate.kmeans import spherical_kmeans
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_kmeans_is_as_tight_as_scikit_learns() -> None:

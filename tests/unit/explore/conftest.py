@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from byol.data.image_folder import ImageFolder
@@ -28,7 +27,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def library(folder: Path, tmp_path: Path) -> Library:
-    torch.set_num_threads(1)
     found, skipped = open_library(make_encoder(), ImageFolder(folder, cache=None), CPU, tmp_path / "out")
     assert [name for name, _ in skipped.reasons] == ["broken.png"]
     return found

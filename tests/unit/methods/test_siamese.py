@@ -32,11 +32,6 @@ TINY = {
 BYOL_LOSS = partial(normalized_loss, normalization="l2")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 def parts() -> tuple[Network, nn.Module]:
     torch.manual_seed(0)
     return Network(create_encoder("resnet10", width=0.0625, image_size=32), mlp_head(32, 32, 16)), mlp_head(16, 32, 16)

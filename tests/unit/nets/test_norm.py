@@ -14,11 +14,6 @@ from byol.nets.norm import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.mark.parametrize("shape", [(1, 16), (1, 16, 1, 1)])
 def test_batch_norm_over_ranks_refuses_one_value_per_channel_as_torch_does(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch

@@ -15,12 +15,6 @@ from byol.nets.replace_norm import (
 )
 from byol.optim.groups import split_parameters
 
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 MAPS = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 

@@ -8,8 +8,6 @@ from torch.nn import functional
 from byol.evaluate.knn import knn_predict
 from byol.report.classes import class_table
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_class_table_equals_leaving_each_image_out() -> None:
     generator = torch.Generator().manual_seed(3)

@@ -1,7 +1,6 @@
 """An encoder beside the baselines, on labelled images."""
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +9,6 @@ from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.report.comparison import HANDCRAFTED, TRAINED, Comparison, compare
 from byol.report.look import Sample
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 COUNT = 60
 LABELS = np.arange(COUNT) % 2
 

@@ -14,8 +14,6 @@ from byol.report.embedding_map import maps, spectrum
 from byol.runtime.listener import Listener
 from tests.unit.report.unit_vectors import blobs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
 def test_spectrum_equals_scikit_learns_pca(shape: tuple[int, int]) -> None:

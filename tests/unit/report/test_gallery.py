@@ -7,8 +7,6 @@ from torch.nn import functional
 from byol.report.gallery import gallery
 from tests.unit.report.unit_vectors import blobs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_gallery_neighbours_equal_a_slow_loop() -> None:
     unit, _ = blobs()

@@ -9,8 +9,6 @@ from PIL import Image
 
 from byol.report.tile import mosaic, sheet, tile
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_tile_of_a_wide_image_is_centred_on_grey() -> None:
     wide = np.full((2, 4, 1), 200, np.uint8)

@@ -19,9 +19,6 @@ from byol.studies.run_study import begin
 from byol.studies.runs import tasks_of
 from tests.unit.studies.small_study import QUICK
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 RATES = {"l2": 100 / 0.9, "layer": 50 / 0.9, "batch": 200 / 0.9, "none": 125 / 0.9}
 """Of the speed test: 100, 50, 200 and 125 images/s are counted."""
 

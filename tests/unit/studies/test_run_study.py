@@ -17,8 +17,6 @@ from byol.studies.run_study import begin
 from byol.studies.study_report import StudyResult, lines, table
 from tests.unit.studies.small_study import QUICK, study
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_study_runs_is_kept_and_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal in the second run; the same command goes on with it; a third finds all done; a seed is added."""

@@ -21,8 +21,6 @@ from byol.studies import find_study, runs
 from byol.studies.runs import Task, tasks_of
 from tests.unit.studies.small_study import QUICK
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_accuracies_are_the_demos_and_by_the_other_probe_the_papers_protocol(photos: Path, tmp_path: Path) -> None:
     (task, *_) = tasks_of(find_study("heads"), "tiny", 1, tmp_path, data=str(photos))

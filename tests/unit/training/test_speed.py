@@ -13,8 +13,6 @@ from byol.engine.step import StepResult
 from byol.training import speed
 from tests.unit.commands.small_estimate import CONFIG, PICTURES, estimated
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize(
     ("micro_batch", "ranks", "steps"), [(16, 1, [8, 16]), (4, 1, [4, 16]), (2, 1, [2, 8, 16]), (4, 2, [4, 8])]

@@ -27,11 +27,6 @@ PLAIN = Views(pair(T, T_PRIME, 16), 12, seed=3)
 EVERYTHING = Asymmetry(2, 8, (0.05, 0.14), "source", "target", "both", "source")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads: None) -> None:
-    torch.set_num_threads(1)
-
-
 def differing(asymmetry: Asymmetry) -> Views:
     return Views(asymmetric(T, T_PRIME, 16, asymmetry), 12, seed=3)
 

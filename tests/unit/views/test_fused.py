@@ -83,6 +83,7 @@ def test_fused_layouts_of_images_and_views_change_no_number() -> None:
 
 def test_fused_threads_change_no_number() -> None:
     images, p = noise(9, 3, 40, 40), draw(BUSY, 9, 3, 0, 1)
+    torch.set_num_threads(3)
     many = augment(images, p, BUSY, 32, kernels="fused")
     torch.set_num_threads(1)
     assert torch.equal(many, augment(images, p, BUSY, 32, kernels="fused"))

@@ -10,8 +10,6 @@ from byol.commands.evaluate import Result, evaluate
 from byol.errors import DataError
 from tests.conftest import encoded, picture
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_cluster_of_one_class_is_refused_and_the_others_run(encoder: Path, tmp_path: Path) -> None:
     column = pa.array([encoded(picture(i)) for i in range(20)])

@@ -8,8 +8,6 @@ from byol.commands.evaluate import evaluate
 from byol.errors import ByolError
 from byol.evaluate.protocols import finetune
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize(("steps_per_epoch", "expected"), [(50, 0.1), (1000, 0.01)])
 def test_norm_averages_keep_what_the_paper_says(steps_per_epoch: float, expected: float) -> None:

@@ -12,8 +12,6 @@ from byol.commands.evaluate import evaluate
 from byol.evaluate.protocols import linear_sgd
 from byol.evaluate.protocols.options import LinearOptions, ProtocolOptions
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_clipped_loss_by_hand() -> None:
     logits = torch.tensor([[0.0, 20.0]])

@@ -15,8 +15,6 @@ from byol.evaluate.protocols import semi, training
 from byol.evaluate.protocols.options import ProtocolOptions, SemiOptions
 from tests.conftest import encoded, picture
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_semi_takes_the_same_share_of_every_class_or_the_named_images(colours: Path, tmp_path: Path) -> None:
     train, _ = labelled_splits(str(colours))

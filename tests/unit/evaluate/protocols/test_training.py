@@ -9,8 +9,6 @@ from byol.data.arrays import ArrayImages
 from byol.evaluate.protocols import finetune, linear_fast, linear_sgd, semi, training
 from byol.evaluate.protocols.protocol import Job
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_paper_budget_is_the_papers_grid() -> None:
     assert linear_sgd.RATES["paper"] == (0.4, 0.3, 0.2, 0.1, 0.05)
