@@ -19,6 +19,7 @@ def test_earlier_run_continues_with_the_same_numbers(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(2)  # as in the run: another number rounds otherwise
     shutil.copytree(WRITTEN / "run", "run")
     run = byol.resume("run", say=lambda line: None)
     last = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])

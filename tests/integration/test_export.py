@@ -217,10 +217,9 @@ def test_load_of_a_description_that_builds_nothing_is_refused(change: dict[str, 
 def test_export_card_tells_the_run(photos: Path, tmp_path: Path) -> None:
     small = {"encoder.name": "resnet10", "encoder.width": 0.125, "views.size": 32, "precision": "fp32", "workers": 0}
     heads = {"heads.projector_hidden": 16, "heads.projector_output": 8, "method.name": "simclr"}
-    said: list[str] = []
-    byol.pretrain(photos, epochs=1, batch_size=16, out=tmp_path / "run", overrides={**small, **heads}, say=said.append)
-    (schedule,) = [line for line in said if "peak learning rate" in line]
-    assert "tau" not in schedule + (tmp_path / "run" / "metrics.jsonl").read_text()  # SimCLR has no target network
+    overrides = {**small, **heads}
+    byol.pretrain(photos, epochs=1, batch_size=16, out=tmp_path / "run", overrides=overrides, say=lambda line: None)
+    assert "tau" not in (tmp_path / "run" / "metrics.jsonl").read_text()  # SimCLR has no target network
     (result,) = byol.evaluate_encoder(
         tmp_path / "run", str(photos), ["knn"], options=ProtocolOptions(knn=KnnOptions(3, 0.1))
     )

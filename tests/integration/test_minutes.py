@@ -316,7 +316,7 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
         main(["pretrain", "--data", str(photos), "--out", str(tmp_path / "run"), "--minutes", "10", *settings])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "planned for 10 min with a short speed test" in said
+    assert "plan for at most 10 min: as asked: " in said
     assert "as asked: " in said
     lines = said.splitlines()
     assert len(lines) <= 12, said

@@ -113,7 +113,7 @@ def test_training_on_stored_photos_stops_continues_and_is_used(
     encoder, source = load_encoder(stopped.path), ImageFolder(large)
     pixels = source.read([source.name(i) for i in range(len(source))].index(str(vectors["name"][5])), 3)
     full = encoder(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-    assert functional.cosine_similarity(full, torch.from_numpy(vectors["vector"][5:6]), dim=1) > 0.99
+    assert functional.cosine_similarity(full, torch.from_numpy(vectors["vector"][5:6]), dim=1) > 0.95
 
 
 def test_stored_photos_of_one_shape_train_from_memory(

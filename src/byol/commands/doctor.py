@@ -115,7 +115,7 @@ def estimate(
     return Estimate(
         config,
         data_profile,
-        resolved.notes,
+        [*(planned.notes[-1:] if planned else []), *resolved.notes],
         resolved.cautions,
         len(source),
         resolved.schedule.total_steps,

@@ -102,6 +102,11 @@ CHARTS = (
         "Fraction of its weights that the target network keeps at each step, as planned. It usually rises to 1.",
     ),
     Chart(
+        "Threads",
+        ("threads",),
+        "Number of CPU threads that compute: fewer while other processes are busy. No value is good or bad by itself.",
+    ),
+    Chart(
         "Skipped steps",
         ("num_skipped_steps",),
         "Number of steps left out because their gradient was not finite. Good: 0.",
