@@ -29,7 +29,7 @@ from byol.runtime.hardware import (
 )
 from byol.runtime.ranks import Ranks
 from byol.training.plan import default_limit, plan_by_time
-from byol.training.speed import decode_some, train_a_little
+from byol.training.speed import decode_some, images_per_second, train_a_little
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,14 @@ class Estimate:
     """Whether the images are decoded once, and then read from memory or from the store of photos."""
     trained_per_second: float
     """Trained images per second, measured in a few steps on real images; includes the views."""
+    images_per_second: float
+    """Expected speed, with the decoding that happens during the training."""
     trial_batch: int
     """Images per step in the speed test."""
     state_bytes: int
     """Bytes of weights, target, gradients and momentum."""
     skipped: list[tuple[str, str]]
     """(name, reason) of each broken image that was read."""
-
-    @property
-    def images_per_second(self) -> float:
-        """Expected speed: that of training, or of decoding if it happens during the training and is slower."""
-        return self.trained_per_second if self.is_resident else min(self.trained_per_second, self.decoded_per_second)
 
     @property
     def seconds(self) -> float:
@@ -112,6 +109,8 @@ def estimate(
     trials = [train_a_little(part, images, data_profile.channels, device) for part in parts]
     trained = len(trials) / sum(1 / rate for rate, _, _ in trials)
     _, batch, state_bytes = trials[-1]
+    is_resident = fits_memory(source, images) or is_worth_storing(source, place)
+    expected = images_per_second(trained, decoded_per_second, source, config, device, in_memory=is_resident)
     return Estimate(
         config,
         data_profile,
@@ -120,8 +119,9 @@ def estimate(
         len(source),
         resolved.schedule.total_steps,
         decoded_per_second,
-        fits_memory(source, images) or is_worth_storing(source, place),
+        is_resident,
         trained,
+        expected,
         batch,
         state_bytes,
         skipped.reasons,
@@ -137,7 +137,7 @@ def estimate_lines(result: Estimate) -> list[str]:
         else f"decoded during the training by {choose_workers(c.workers, choose_device(c.device))} workers"
     )
     sizes = ", then ".join(str(part.views.size) for part in by_view_size(c))
-    limit = "decoding" if result.images_per_second < result.trained_per_second else "training"
+    limit = "decoding" if 2 * result.images_per_second < result.trained_per_second else "training"
     return [
         f"images     {result.num_images:,}, {data_profile.channels} channel{'s' if data_profile.channels > 1 else ''}, median short side "
         f"{data_profile.short_side} px; {len(result.skipped)} broken among those that were read",

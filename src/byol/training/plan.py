@@ -16,7 +16,7 @@ from byol.nets.encoder import takes_any_size
 from byol.recipes.recipe import Size
 from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
-from byol.training.speed import decode_some, train_a_little
+from byol.training.speed import decode_some, images_per_second, train_a_little
 
 END_SECONDS = 6.0
 """Seconds reserved for writing the last checkpoint, the encoder and the report."""
@@ -130,7 +130,10 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
         for part in parts:
             if part not in rates:
                 rates[part] = ranks.size * train_a_little(part, images, profile.channels, device, ranks.size)[0]
-        costs = tuple(1 / (rates[part] if in_memory else min(rates[part], decoded_per_second)) for part in parts)
+        costs = tuple(
+            1 / images_per_second(rates[part], decoded_per_second, source, resolved, device, in_memory=in_memory)
+            for part in parts
+        )
         remaining = deadline - time.monotonic() - (len(source) / decoded_per_second if in_memory else 0.0)
         trial = _Trial(size, size_config, resolved.batch_size, costs, 0)
         steps = max(0, int(remaining * trial.images_per_second / resolved.batch_size))

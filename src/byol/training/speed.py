@@ -14,11 +14,12 @@ from byol.assembly.training import assemble
 from byol.assembly.views import build_views
 from byol.config import Config
 from byol.data.loader import Batch
+from byol.data.photo_store import is_stored
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.engine.micro_batches import make_views
 from byol.engine.step import train_step
 from byol.errors import BrokenImageError, DataError
-from byol.runtime.hardware import fuses_views, num_cores
+from byol.runtime.hardware import choose_workers, fuses_views, num_cores
 from byol.runtime.threads import tuned_threads
 from byol.views.views import Views
 
@@ -68,6 +69,22 @@ def decode_some(
             f"Fewer than two of the {len(indices)} images that were tried in {source.description} can be decoded."
         )
     return images, len(indices) / max(elapsed, 1e-9)
+
+
+def images_per_second(
+    trained: float, decoded: float, source: ImageSource, config: Config, device: torch.device, *, in_memory: bool
+) -> float:
+    """Expected speed of a training from the two speed tests, in images per second.
+
+    On a CPU decoding and training share the cores, and stored photos are cropped by the training process alone. With a GPU the
+    slower one decides.
+    """
+    if in_memory:
+        return trained
+    if device.type != "cpu":
+        return min(trained, decoded)
+    workers = choose_workers(config.workers, device, decodes=not is_stored(source))
+    return 1 / (1 / trained + (1 if workers else num_cores()) / decoded)
 
 
 def train_a_little(
