@@ -6,7 +6,6 @@ thread has lost its core for some milliseconds, so that one thread per core is s
 
 import contextlib
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +22,11 @@ MOST_OVERHEAD = 0.02
 """Largest fraction of the time that is spent in checks."""
 PULSE_SECONDS = 0.006
 """Length of one speed measurement with one number of threads."""
-NUM_PULSES = 3
+NUM_PULSES = 5
 """Number of measurements per check and number of threads, alternating."""
 GAIN = 1.1
 """Another number of threads replaces the present one if it is this many times as fast."""
-CHECKS_TO_RAISE = 2
+CHECKS_TO_RAISE = 3
 """Number of checks in a row after which the number is raised: two busy processes leave both cores free for a moment, too."""
 REGION_ELEMENTS = 2**16
 """Elements per thread in a parallel region of the measurement; one region takes about 40 microseconds."""
@@ -60,6 +59,24 @@ def region_speeds(counts: Sequence[int]) -> list[list[float]]:
     ]
 
 
+REMEMBERED_SECONDS = 60.0
+"""Time for which a new tuner continues with the choice of the one before."""
+
+
+@dataclass
+class _Choice:
+    """The newest choice of a tuner in this process."""
+
+    threads: int = 0
+    due: float = float("-inf")
+    """Time of the next check."""
+    rises: int = CHECKS_TO_RAISE - 1
+    """Number of checks in a row in which more threads were faster; so large at first that one check is enough."""
+
+
+_newest = [_Choice()]
+
+
 @dataclass
 class ThreadTuner:
     """Sets torch's number of threads. `check` is called between pieces of work, and measures if it is time to.
@@ -76,10 +93,12 @@ class ThreadTuner:
     """Number of threads in use."""
 
     def __post_init__(self) -> None:
-        self.threads = self.most
         self._counts = possible_threads(self.most)
-        self._due = float("-inf")
-        self._rises = 0
+        self.threads = self.most
+        self._choice = _Choice()
+        if self.adapts and _newest[0].threads in self._counts and self.now() < _newest[0].due + REMEMBERED_SECONDS:
+            self._choice = _newest[0]
+            self.threads = self._choice.threads
         self._has_told = False
 
     def check(self) -> bool:
@@ -87,24 +106,24 @@ class ThreadTuner:
 
         Returns whether the number has changed.
         """
-        if not self.adapts or self.most == 1 or (start_time := self.now()) < self._due:
+        if not self.adapts or self.most == 1 or (start_time := self.now()) < self._choice.due:
             return False
-        before, place = self.threads, self._counts.index(self.threads)
+        before, place, rises = self.threads, self._counts.index(self.threads), 0
         fewer = sorted({1, self.threads // 2, self._counts[max(place - 1, 0)]} & set(self._counts) - {self.threads})
         more = self._counts[place + 1 : place + 2]
         present, *others = self.measure([self.threads, *fewer, *more])
-        gains = [statistics.median(map(truediv, other, present)) for other in others[: len(fewer)]]
+        gains = [sum(other) / sum(present) for other in others[: len(fewer)]]
         if gains and max(gains) > GAIN:
             self.threads = fewer[gains.index(max(gains))]
-            self._rises = 0
             self._tell()
-        elif more:
-            self._rises = self._rises + 1 if min(map(truediv, others[-1], present)) > GAIN else 0
-            if self._rises == CHECKS_TO_RAISE:
-                self.threads, self._rises = more[0], 0
+        elif more and min(map(truediv, others[-1], present)) > GAIN:
+            rises = self._choice.rises + 1
+            if rises == CHECKS_TO_RAISE:
+                self.threads, rises = more[0], 0
         torch.set_num_threads(self.threads)
         end_time = self.now()
-        self._due = end_time + max(INTERVAL_SECONDS, (end_time - start_time) / MOST_OVERHEAD)
+        due = end_time + max(INTERVAL_SECONDS, (end_time - start_time) / MOST_OVERHEAD)
+        self._choice = _newest[0] = _Choice(self.threads, due, rises)
         return self.threads != before
 
     def _tell(self) -> None:

@@ -9,13 +9,21 @@ from byol.runtime.listener import Listener
 from byol.runtime.threads import (
     CHECKS_TO_RAISE,
     INTERVAL_SECONDS,
+    NUM_PULSES,
+    REMEMBERED_SECONDS,
     ThreadTuner,
+    _Choice,
     possible_threads,
     region_speeds,
     tuned_threads,
 )
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_choice_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byol.runtime.threads._newest", [_Choice()])
 
 
 class Machine:
@@ -98,12 +106,22 @@ def test_one_good_moment_raises_nothing() -> None:
     machine = Machine(2, busy=1)
     tuner = machine.tuner()
     tuner.check()
+    machine.wait(tuner)
     for _ in range(4):
         machine.busy = 0
         machine.wait(tuner)
         machine.busy = 1
         machine.wait(tuner)
     assert tuner.threads == 1
+
+
+def test_next_tuner_starts_with_the_number_chosen_last() -> None:
+    machine = Machine(8, busy=4)
+    machine.tuner().check()
+    assert machine.tuner().threads == 4
+    assert machine.tuner().check() is False  # the last check was just now
+    machine.time += 2 * REMEMBERED_SECONDS
+    assert machine.tuner().threads == 8
 
 
 def test_checks_are_rare() -> None:
@@ -163,6 +181,6 @@ def test_number_of_the_environment_and_of_a_gpu_is_fixed(monkeypatch: pytest.Mon
 
 def test_region_speeds_are_measured() -> None:
     speeds = region_speeds([2, 1])
-    assert [len(pulses) for pulses in speeds] == [3, 3]
+    assert [len(pulses) for pulses in speeds] == [NUM_PULSES, NUM_PULSES]
     assert all(speed > 0 for pulses in speeds for speed in pulses)
     torch.set_num_threads(1)

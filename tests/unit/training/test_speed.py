@@ -2,15 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from byol.data.image_folder import ImageFolder
+from byol.data.source import ImageSource
 from byol.engine.micro_batches import MicroBatch
 from byol.engine.state import State
 from byol.engine.step import StepResult
+from byol.recipes import recipe
 from byol.training import speed
+from byol.training.speed import images_per_second
 from tests.unit.commands.small_estimate import CONFIG, PICTURES, estimated
 
 
@@ -35,5 +40,19 @@ def test_speed_is_measured_on_whole_steps_while_there_is_time(
     seen.clear()
     images = [PICTURES.read(row, 3, 0) for row in range(8)]
     measured = speed.train_a_little(config, images, 3, torch.device("cpu"), ranks)
-    assert seen == [size for size in steps for _ in range(3)] + [steps[-1]] * (speed.MOST_STEPS - 2)
+    assert seen == [size for size in steps for _ in range(2)] + [steps[-1]] * (speed.MOST_STEPS - 1)
     assert measured[1] == steps[-1]
+
+
+def test_expected_speed_counts_the_work_on_the_same_cores(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byol.training.speed.num_cores", lambda: 4)
+    source, config, cpu = ImageFolder(photos), recipe("small").config, torch.device("cpu")
+
+    def expected(source: ImageSource, device: torch.device = cpu, *, in_memory: bool = False) -> float:
+        return images_per_second(100.0, 400.0, source, config, device, in_memory=in_memory)
+
+    assert expected(source) == pytest.approx(1 / (1 / 100 + 1 / 400))
+    assert expected(source, in_memory=True) == 100
+    assert expected(source, torch.device("cuda")) == 100
+    monkeypatch.setattr("byol.training.speed.is_stored", lambda source: True)
+    assert expected(source) == pytest.approx(1 / (1 / 100 + 4 / 400))  # cropped by one process alone
