@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import log
 from typing import Any
 
 from byol.config import Config
@@ -39,10 +40,13 @@ class Recipe:
     """(number of images trained on over all passes, measured result), rising; for trainings by time."""
 
     def expectation(self, num_images: int) -> str:
-        """The measured result of a training on at most so many images, as a sentence; empty if the recipe has none."""
-        known = [(count, result) for count, result in self.results if count <= num_images]
-        if known:
-            return f"measured after {known[-1][0]:,} images: {known[-1][1]}"
-        if self.results:
-            return f"fewer than the {self.results[0][0]:,} images of our shortest measured training: give more time if you can"
-        return ""
+        """The measured result whose number of images is nearest to `num_images`, as a sentence; empty if the recipe has none."""
+        if not self.results:
+            return ""
+        fewest = self.results[0][0]
+        if num_images < fewest / 2:
+            return (
+                f"that is less than the {fewest:,} images of our shortest measured training: give more time if you can"
+            )
+        count, result = min(self.results, key=lambda known: abs(log(known[0] / num_images)))
+        return f"nearest measured training, on {count:,} images in all passes: {result}"
