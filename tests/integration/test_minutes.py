@@ -61,8 +61,8 @@ def test_plan_takes_the_largest_size_that_sees_enough_images(
     began = time.monotonic()
     seen = profile(PICTURES, SkippedImages())
     found = plan_by_time(
-        TimeLimit(66 / 60, began), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
-    )  # 60 s are left for training: 6 go to the end
+        TimeLimit(69 / 60, began), Asked(config, recipe, frozenset(settings)), PICTURES, seen, Ranks()
+    )  # 60 s are left for training: 9 go to the end
     assert (found.config.encoder.name, found.config.views.size) == expected
     assert found.deadline == pytest.approx(began + 60)
     steps = found.config.epochs * len(PICTURES) / 16
@@ -78,8 +78,8 @@ def test_plan_of_growing_views_measures_each_size(monkeypatch: pytest.MonkeyPatc
     seen = profile(PICTURES, SkippedImages())
     began = time.monotonic()
     found = plan_by_time(
-        TimeLimit(1.1, began), Asked(config, Recipe(config, "", "", "")), PICTURES, seen, Ranks()
-    )  # 66 s, of which 60 are left for training
+        TimeLimit(69 / 60, began), Asked(config, Recipe(config, "", "", "")), PICTURES, seen, Ranks()
+    )  # 69 s, of which 60 are left for training
     assert found.stage_costs == pytest.approx((16 / 400, 16 / 200, 16 / 100))
     per_image = (1 / 400 + 1 / 200 + 1 / 100) / 3
     assert found.config.epochs * len(PICTURES) == pytest.approx(60 / per_image, rel=0.05)

@@ -24,8 +24,8 @@ class Estimator(TransformerMixin, BaseEstimator):
     """A scikit-learn transformer: `fit` pretrains an encoder without labels, `transform` gives feature vectors.
 
     Images are given as for `byol.pretrain`: a folder or any other data by name, (N, H, W[, C]) uint8, an (N, C, H, W)
-    uint8 tensor, a torch data set, or a list of images or files. Parameters: `recipe` (its name), `epochs` (None: the
-    recipe's), `settings` ({"optimizer.name": "sgd"}), `out` (run directory; None: the next free one in runs/), `device`,
+    uint8 tensor, a torch data set, or a list of images or files. Parameters: `recipe` (its name), `epochs` (None: planned as
+    by `byol.pretrain`), `settings` ({"optimizer.name": "sgd"}), `out` (run directory; None: the next free one in runs/), `device`,
     `verbose`, `layout` (NHW, NHWC or NCHW, if type and shape leave the order of the axes open).
 
     Attributes after `fit`: `run_` (byol.Run) and `encoder_` (as from byol.load). Ctrl-C stops the fit and keeps the encoder

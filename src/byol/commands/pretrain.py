@@ -79,7 +79,8 @@ def pretrain(
     `layout`: NHW, NHWC or NCHW, if type and shape leave the order of an array's axes open.
     `settings` replace top-level settings of the recipe (epochs=20); `overrides` replace nested ones ({"optimizer.name": "sgd"},
     or the whole "config" of another run's run.json). `encoder`: a module that the user built, (N, C, S, S) -> (N, D).
-    `minutes`: time of the whole training, in place of epochs. `say` receives each line of text, `show` the progress.
+    `minutes`: time of the whole training, in place of epochs; without both, the recipes `small` and `tonight` plan an hour at
+    most (`training.plan.default_limit`). `say` receives each line of text, `show` the progress.
     Raises ByolError for every error that the user can correct.
     """
     start_time, listener = time.monotonic(), Listener(say, step=show)

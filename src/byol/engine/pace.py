@@ -14,11 +14,11 @@ WINDOW_SECONDS = 60.0
 SHORTEST_CHECK, LONGEST_CHECK = 2.0, 15.0
 """Range of the time between two checks of a plan, in seconds."""
 CHECKS = 40
-"""Number of checks in a training of medium length."""
+"""Number of checks in a training of 80 seconds to 10 minutes."""
 TOLERANCE = 0.03
-"""A plan is kept while its end is within this fraction of the remaining time."""
+"""Largest deviation of the expected end from the deadline, as a fraction of the remaining time, at which a plan is kept."""
 NOTABLE_CHANGE = 0.25
-"""Smallest relative change of the number of steps, since the last one that was reported, that is reported."""
+"""Smallest change of the number of steps that is reported, relative to the last reported number."""
 
 
 class Pace:

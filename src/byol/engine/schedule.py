@@ -31,7 +31,7 @@ class Segment:
 class Schedule:
     """Learning rate and target decay rate tau as functions of the step (BYOL sections 3.2 and 3.3).
 
-    Differs from the paper only if there are segments.
+    Differs from the paper: `segments`, `tau_constant` and `tau_reference_batch`, if set.
     """
 
     base_learning_rate: float
@@ -83,7 +83,7 @@ class Schedule:
     def extended(self, step: int, last_step: int) -> "Schedule":
         """The schedule of a training that is lengthened after its rate had fallen.
 
-        Its position becomes that of a training planned for `last_step` steps. The learning rate warms up to it.
+        Its position becomes that of a training planned for `last_step` steps. The learning rate rises from 0 to that of this position.
         """
         position = min(self.position(step), self.total_steps * step / last_step)
         rewarming = math.ceil(REWARMING * (last_step - step))

@@ -46,7 +46,7 @@ RESULTS = (
     (100_000, "kNN 64, linear 72 on 2,000 photos of Imagenette; hand-made features (hog) have 47 and 55"),
     (200_000, "kNN 74, linear 78 on 5,000 photos of Imagenette; hand-made features (hog) have 50 and 56"),
 )
-"""Twenty minutes beside many busy processes, beside one and beside none (docs/results.md#photos)."""
+"""Results of 20-minute trainings beside many, one and no busy processes, by number of images trained on (docs/results.md)."""
 SIZES = (
     Size("BYOL, ResNet-18", least_images=2_000_000),
     Size(
@@ -63,8 +63,8 @@ def small() -> Recipe:
     """SGD, batch 256 or less, tau 0.99, heads 1024/256, antialiased crops from 20 % of the area.
 
     Differs from the paper: SGD in place of LARS (made for large batches), smaller heads, larger crops, antialiased
-    resizing, without which large photographs alias when a crop is shrunk, and large photos shrunk once (views.stored_side). With `--minutes` and too little
-    time it uses another method (SIZES). From weights trained elsewhere (`byol import-timm`, encoder.pretrained) it keeps
+    resizing, without which large photographs alias when a crop is shrunk, and large photos shrunk once (views.stored_side). If a plan by time leaves too
+    little for BYOL it uses another method (SIZES). From weights trained elsewhere (`byol import-timm`, encoder.pretrained) it keeps
     batch norm's averages and gives the encoder a tenth of the rate (WITH_WEIGHTS).
     """
     config = Config(

@@ -25,9 +25,9 @@ PULSE_SECONDS = 0.006
 NUM_PULSES = 5
 """Number of measurements per check and number of threads, alternating."""
 GAIN = 1.1
-"""Another number of threads replaces the present one if it is this many times as fast."""
+"""Smallest ratio of speeds at which another number of threads is taken."""
 CHECKS_TO_RAISE = 3
-"""Number of checks in a row after which the number is raised: two busy processes leave both cores free for a moment, too."""
+"""Number of checks in a row that must find more threads faster: a single one may see a moment in which the cores are free."""
 REGION_ELEMENTS = 2**16
 """Elements per thread in a parallel region of the measurement; one region takes about 40 microseconds."""
 
@@ -70,8 +70,8 @@ class _Choice:
     threads: int = 0
     due: float = float("-inf")
     """Time of the next check."""
-    rises: int = CHECKS_TO_RAISE - 1
-    """Number of checks in a row in which more threads were faster; so large at first that one check is enough."""
+    rises: int = 0
+    """Number of checks in a row in which more threads were faster."""
 
 
 _newest = [_Choice()]
@@ -131,7 +131,7 @@ class ThreadTuner:
             self._has_told = True
             self.listener.say(
                 f"  other processes are busy: {self.threads} of {self.most} threads are faster now. The number is adapted "
-                f"all the time; --threads fixes it"
+                f"every few seconds; --threads fixes it"
             )
 
 

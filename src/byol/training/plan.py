@@ -1,4 +1,4 @@
-"""Plan of a training that takes a given time (`--minutes`): a short speed test decides its size and number of steps."""
+"""Plan of a training that takes a given time (`--minutes`, or an hour): a short speed test decides its size and number of steps."""
 
 import dataclasses
 import time
@@ -18,14 +18,14 @@ from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
 from byol.training.speed import decode_some, images_per_second, train_a_little
 
-END_SECONDS = 6.0
+END_SECONDS = 9.0
 """Seconds reserved for writing the last checkpoint, the encoder and the report."""
 FEWEST_STEPS = 40
 """Smallest number of steps that is planned."""
 DEFAULT_MINUTES = 60.0
-"""Longest training for which the user gave neither minutes nor epochs."""
+"""Time limit in minutes, if the user gave neither minutes nor epochs."""
 EPOCHS_FROM_WEIGHTS = 30.0
-"""Largest number of epochs of such a training if it starts from trained weights (docs/trials.md)."""
+"""Largest number of epochs of a training from trained weights, if the user gave neither minutes nor epochs (docs/trials.md)."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Plan:
     notes: list[str]
     """One line per size that was tested."""
     most_steps: int | None = None
-    """Number of steps in the limit's largest number of epochs."""
+    """Number of steps that the limit's `most_epochs` take."""
     num_images: int = 0
     """Number of images trained on, over all passes."""
     stage_costs: tuple[float, ...] = (1.0,)

@@ -43,7 +43,7 @@ from byol.runtime.words import command, counted
 from byol.training.run import Run
 
 SHORTENED = 0.8
-"""A training by time is called shortened if it made less than this fraction of the planned steps."""
+"""Smallest fraction of the planned steps with which a training by time is not called shortened."""
 DIFFERENT_STARTS = (
     "Some processes start a run and others continue one. --out must be the same folder for all machines, on a shared "
     "disk."
@@ -259,7 +259,7 @@ class Trainer:
             lines.append(f"already finished; to train further: {further}")
         else:
             lines.append(f"{state} after {end.elapsed_seconds:.0f} s, {end.images_per_second:.0f} images/s")
-        planned = self.schedule.total_steps
+        planned = self.schedule.last_step
         if self.deadline and end.finished and self.state.step < SHORTENED * planned:
             lines.append(
                 f"slower than in the speed test: {self.state.step:,} of {planned:,} planned steps fitted into the time. To "
