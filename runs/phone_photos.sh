@@ -7,23 +7,8 @@
 # results   docs/results.md#phone-photos-beside-a-busy-process
 set -eu
 WORK=${WORK:-build/phone-photos}
-python - "${DATA:?a folder of photos, by class}" "$WORK/photos" <<'END'
-import random
-import sys
-from pathlib import Path
-
-from PIL import Image
-
-for folder in sorted(path for path in Path(sys.argv[1]).iterdir() if path.is_dir()):
-    files = sorted(folder.iterdir())
-    random.Random(0).shuffle(files)
-    out = Path(sys.argv[2]) / folder.name
-    out.mkdir(parents=True, exist_ok=True)
-    for file in files[:200]:
-        photo = Image.open(file).convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
-        photo.save(out / f"{file.stem}.jpg", quality=88)
-END
-python -c "while True: pass" &
+python -m benchmarks.enlarge "${DATA:?a folder of photos, by class}" "$WORK/photos"
+while :; do :; done &
 BUSY=$!
 trap 'kill $BUSY' EXIT
 byol pretrain --data "$WORK/photos" --minutes 20 --out "$WORK/run"
