@@ -1,5 +1,6 @@
 """Several processes compute what one computes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -104,6 +105,18 @@ def probe_rank(rank: int, out: Path) -> None:
     byol.pretrain(
         ArrayImages(PICTURES, np.arange(64) % 4), "small", out=out, overrides=overrides, say=lambda line: None
     )
+
+
+def test_two_ranks_record_each_broken_image_once(photos: Path, tmp_path: Path) -> None:
+    for name, content in (("cat/00.jpg", b"junk"), ("dog/19.jpg", b"")):
+        (photos / name).write_bytes(content)
+    run_ranks(2, pretrain_on_photos, photos, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert sorted(row["name"] for row in rows) == ["cat/00.jpg", "dog/19.jpg"]
+
+
+def pretrain_on_photos(rank: int, photos: Path, out: Path) -> None:
+    byol.pretrain(str(photos), out=out, overrides={**SMALL, "epochs": 1}, say=lambda line: None)
 
 
 def test_run_of_two_ranks_resumes_with_one_and_four(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from byol.commands.resume import resume
 from byol.data.arrays import ArrayImages
 from byol.errors import EncoderError, RunError
 from byol.runtime.run_directory import RunDirectory
+from tests.conftest import SMALL
 from tests.integration.small_runs import PICTURES, run
 
 
@@ -31,6 +32,22 @@ def test_existing_directory_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="exists already"):
         run(tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_directory_that_another_training_takes_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from byol.commands import pretrain as command
+
+    def profile_meanwhile(*arguments):
+        (tmp_path / "runs" / "array-1").mkdir(parents=True)
+        return profile(*arguments)
+
+    profile = command.profile
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "profile", profile_meanwhile)
+    ended = byol.pretrain(PICTURES, overrides={**SMALL, "epochs": 0.5}, say=lambda line: None)
+    assert ended.path.name == "array-2" and not any((tmp_path / "runs" / "array-1").iterdir())
 
 
 def test_failed_start_leaves_no_directory(tmp_path: Path) -> None:

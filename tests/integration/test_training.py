@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ def test_training_any_number_of_channels(tmp_path: Path, channels: int) -> None:
     assert len(ended.encoder().description.mean) == channels
 
 
+@pytest.mark.parametrize("semantics", ["deepmind", "torchvision"])
+@pytest.mark.parametrize("shape", [(32, 1, 1, 1), (32, 5, 200, 3)])
+def test_training_on_black_images_of_extreme_shapes_is_finite(tmp_path: Path, shape: tuple, semantics: str) -> None:
+    ended = run(tmp_path / "run", np.zeros(shape, np.uint8), epochs=1, **{"views.semantics": semantics})
+    assert np.isfinite(losses(tmp_path / "run")).all()
+    assert bool(ended.encoder()(torch.zeros(2, shape[3], *shape[1:3])).isfinite().all())
+
+
 SPAWNED = """
 import multiprocessing, sys
 import byol
@@ -83,3 +92,11 @@ def test_training_with_spawned_workers_gives_the_same_losses(photos: Path, tmp_p
     assert "ended True" in ended.stdout, ended.stderr
     run(tmp_path / "here", str(photos), epochs=1)
     assert losses(tmp_path / "spawned") == losses(tmp_path / "here")
+
+
+def test_training_in_a_thread_gives_the_same_losses(tmp_path: Path) -> None:
+    """Signals reach the main thread only."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run, tmp_path / "thread", epochs=1).result().finished
+    run(tmp_path / "here", epochs=1)
+    assert losses(tmp_path / "thread") == pytest.approx(losses(tmp_path / "here"), rel=1e-4)

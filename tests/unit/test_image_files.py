@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from byol.data import file_index
+from byol.data.dataset import DatasetImages
 from byol.data.decode import decode, stored_mode
 from byol.data.file_index import index_files
 from byol.data.image_folder import ImageFolder, unread
@@ -62,12 +63,51 @@ def test_decode_modes_follow_the_stated_rule() -> None:
     assert np.array_equal(decode(stored(palette), 3), np.asarray(palette.convert("RGB")))
 
 
-def test_decode_exif_rotation_is_applied() -> None:
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda stored: np.rot90(stored),
+}
+"""Upright pixels of stored ones, by EXIF orientation."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_every_orientation_is_turned_upright_once(kind: str, orientation: int) -> None:
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    tag = {"tiffinfo": {0x0112: orientation}} if kind == "TIFF" else {"exif": exif}
+    Image.fromarray(picture(3)).save(stream, kind, lossless=True, quality=100, subsampling=0, **tag)
+    opened, loaded = (Image.open(io.BytesIO(stream.getvalue())) for _ in range(2))
+    loaded.load()
+    expected = UPRIGHT[orientation](picture(3)).astype(int)
+    dataset = DatasetImages([opened, loaded])
+    for found in (decode(stream.getvalue(), 3), dataset.read(0, 3), dataset.read(1, 3)):
+        assert found.shape == expected.shape and np.abs(found - expected).mean() < 3
+
+
+OTHER_FRAMES = {"save_all": True, "append_images": [Image.fromarray(255 - picture(5))]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "RGB", {"progressive": True, "icc_profile": b"x" * 500}),
+        ("TIFF", "RGB", {"compression": "jpeg"}),
+        ("BMP", "RGBA", {}),
+        *((kind, "RGB", {"lossless": True, **OTHER_FRAMES}) for kind in ("PNG", "WEBP", "TIFF")),
+    ],
+)
+def test_decode_odd_files_give_the_first_picture(kind: str, mode: str, options: dict) -> None:
     stream = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(picture(1)).save(stream, "JPEG", exif=exif)
-    assert decode(stream.getvalue(), 3).shape == (48, 40, 3)
+    Image.fromarray(picture(5)).convert(mode).save(stream, kind, quality=95, subsampling=0, **options)
+    assert np.abs(decode(stream.getvalue(), 3).astype(int) - picture(5)).mean() < 3
 
 
 @pytest.mark.parametrize(

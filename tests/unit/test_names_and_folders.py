@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from byol.cli.prepare import CheckData, run_check_data
-from byol.commands.embed import write_embedding
+from byol.commands.embed import embed, write_embedding
 from byol.data.arrays import ArrayImages
 from byol.data.check_data import check_data
 from byol.data.image_folder import ImageFolder
 from byol.errors import DataError
 from byol.evaluate.features import Features
+from tests.conftest import encoded, picture
 
 
 def test_check_data_counts_folders_apart_from_images(photos: Path) -> None:
@@ -55,3 +56,23 @@ def test_embedding_of_a_name_that_is_no_utf8_is_written(tmp_path: Path, monkeypa
     monkeypatch.setattr(source, "name", lambda index: ["caf\udce9.jpg", "caf\u00e9.jpg"][index])
     write_embedding(tmp_path / "v.parquet", Features(torch.ones(2, 4), None, torch.arange(2)), source)
     assert pq.read_table(tmp_path / "v.parquet")["name"].to_pylist() == ["caf\ufffd.jpg", "caf\u00e9.jpg"]
+
+
+ODD_NAMES = (
+    *(b"-rf", b"--data", b"a\nb", b"tab\t", b"<b>x", b"q\"uo'te", b"100%25 #?&", b"caf\xe9", "😀 été".encode()),
+    *(b" lead", b"trail ", b"back\\slash", b"[red]x", b"{a}", b"$(id)", b"a*", b"x" * 251),
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_embedding_and_check_name_files_of_odd_names(tmp_path: Path) -> None:
+    files = [os.fsdecode(name + b".png") for name in ODD_NAMES]
+    (tmp_path / "photos").mkdir()
+    for number, name in enumerate(files):
+        (tmp_path / "photos" / name).write_bytes(encoded(picture(number)))
+    embed("pixels", str(tmp_path / "photos"), tmp_path / "v.npz")
+    assert set(np.load(tmp_path / "v.npz")["name"].tolist()) == set(files)
+    for name in files:
+        (tmp_path / "photos" / name).write_bytes(b"broken")
+    (tmp_path / "photos" / "sound.png").write_bytes(encoded(picture(1)))
+    assert set(check_data(ImageFolder(tmp_path / "photos")).broken) == set(files)

@@ -1,6 +1,7 @@
 """The scikit-learn transformer, with scikit-learn itself, and what notebooks show."""
 
 import os
+import pickle
 import signal
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def test_vectors_are_the_encoders_in_order(estimator: "byol.Estimator", tmp_path
     expected = encoder(torch.from_numpy(PICTURES).permute(0, 3, 1, 2)).numpy()
     np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(estimator.transform(PICTURES[::-1].copy()), vectors[::-1], rtol=1e-4, atol=1e-5)
+    copied = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_allclose(copied.transform(PICTURES[:1]), vectors[:1], rtol=1e-4, atol=1e-5)
     assert list(estimator.get_feature_names_out()[:2]) == ["byol0", "byol1"]
 
 

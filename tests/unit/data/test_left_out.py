@@ -50,6 +50,16 @@ def test_every_kind_that_pillow_decodes_is_read(tmp_path: Path, ending: str, kin
     assert np.abs(found.astype(int) - pixels.reshape(40, 48, -1)).mean() < 12
 
 
+def test_kind_of_a_file_is_told_by_its_content(tmp_path: Path) -> None:
+    for kind in ("GIF", "BMP", "TIFF", "PPM"):
+        (tmp_path / f"{kind}.jpg").write_bytes(encoded(picture(2), kind))
+    pages = {"page.jpg": "<!DOCTYPE html>", "pointer.jpg": "version https://git-lfs.github.com/spec/v1\nsize 12345\n"}
+    for name, text in pages.items():
+        (tmp_path / name).write_text(text)
+    report = check_data(ImageFolder(tmp_path))
+    assert report.channels == {3: 4} and report.broken == dict.fromkeys(pages, "no image of a known kind")
+
+
 def test_what_pillow_only_recognises_is_no_image() -> None:
     assert not extensions() & {".eps", ".ps", ".h5", ".mpg", ".grib", ".wmf", ".pdf", ".txt"}
 

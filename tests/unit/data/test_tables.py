@@ -13,6 +13,7 @@ import byol
 from byol.assembly.subject import with_trained_columns
 from byol.cli.options import DataPlace
 from byol.commands.embed import embed
+from byol.data.check_data import check_data
 from byol.data.open import open_source
 from byol.data.parquet import open_parquet
 from byol.data.spec import DataSpec
@@ -207,3 +208,18 @@ def test_columns_are_recorded_in_a_run_and_read_again(tmp_path: Path) -> None:
     one, two = (np.load(tmp_path / f"{number}.npz") for number in range(2))
     assert one["label_name"].tolist() == two["label_name"].tolist() == ["b", "a"] * 16
     assert np.array_equal(one["vector"], two["vector"])
+
+
+@pytest.mark.parametrize("limit", [10**9, 0])
+@pytest.mark.parametrize(
+    "images",
+    [
+        pa.array([FILES[0], None], pa.binary()),
+        pa.array([{"bytes": FILES[0], "path": None}, None], STRUCT),
+        pa.array([{"bytes": FILES[0], "path": None}, {"bytes": None, "path": None}], STRUCT),
+    ],
+    ids=["bytes", "structs", "bytes of structs"],
+)
+def test_rows_without_an_image_are_broken(tmp_path: Path, images: pa.Array, limit: int) -> None:
+    source = open_parquet(write(tmp_path / "a.parquet", image=images), limit, tmp_path / "cache")
+    assert check_data(source).broken == {"row 1": "the row holds no image"}
