@@ -276,7 +276,7 @@ MUTATIONS = [
     Mutation("time left by the whole run", "engine/pace.py", "self._samples[1][0] <= now - WINDOW_SECONDS", "False", PACE),
     Mutation("a fitting plan is changed", "engine/pace.py", "abs(remaining - seconds_left) <= TOLERANCE * remaining", "False", PACE),
     Mutation("a moved end jumps", "engine/schedule.py", "Segment(step, last_step, self.position(step))", "Segment(step, last_step, step)", "tests/unit/engine/test_schedule.py"),
-    Mutation("an extended training starts at its full rate", "engine/schedule.py", "if segment and step < segment.first_step + segment.warmup_steps:", "if False:", "tests/unit/engine/test_schedule.py"),
+    Mutation("an extended training starts at its full rate", "engine/schedule.py", "if segment.first_step <= step < segment.first_step + segment.warmup_steps:", "if False:", "tests/unit/engine/test_schedule.py"),
     Mutation("threads rise at once", "runtime/threads.py", "if rises == CHECKS_TO_RAISE:", "if rises:", THREADS),
     Mutation("threads never fall", "runtime/threads.py", "if gains and max(gains) > GAIN:", "if False:", THREADS),
     Mutation("threads by the best moment", "runtime/threads.py", "min(map(truediv, others[-1], present))", "max(map(truediv, others[-1], present))", THREADS),

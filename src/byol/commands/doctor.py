@@ -93,8 +93,11 @@ def estimate(
     validate(asked.config)
     skipped = SkippedImages()
     data_profile = profile(source, skipped)
+    side = resolve(asked, data_profile, len(source), epochs_are_final=False).config.views.stored_side
+    source = shrink_photos(source, data_profile.channels, side, place)
+    stores = is_worth_storing(source, place)
     limit = default_limit(asked, time.monotonic())
-    planned = plan_by_time(limit, asked, source, data_profile, Ranks()) if limit else None
+    planned = plan_by_time(limit, asked, source, data_profile, Ranks(), decodes_once=stores) if limit else None
     resolved = resolve(
         asked,
         data_profile,
@@ -103,13 +106,12 @@ def estimate(
         epochs_are_final=epochs_are_final and not planned,
     )
     config = resolved.config
-    source = shrink_photos(source, data_profile.channels, config.views.stored_side, place)
     images, decoded_per_second = decode_some(source, data_profile.channels, config, skipped)
     device, parts = choose_device(config.device), by_view_size(config)
     trials = [train_a_little(part, images, data_profile.channels, device) for part in parts]
     trained = len(trials) / sum(1 / rate for rate, _, _ in trials)
     _, batch, state_bytes = trials[-1]
-    is_resident = fits_memory(source, images) or is_worth_storing(source, place)
+    is_resident = stores or fits_memory(source, images)
     expected = images_per_second(trained, decoded_per_second, source, config, device, in_memory=is_resident)
     return Estimate(
         config,

@@ -58,9 +58,9 @@ class Schedule:
             total=self.total_steps,
             warmup=self.warmup_steps,
         )
-        segment = self._segment(step)
-        if segment and step < segment.first_step + segment.warmup_steps:
-            rate *= (step - segment.first_step) / segment.warmup_steps
+        for segment in self.segments:  # the warm-up continues if the end moves meanwhile
+            if segment.first_step <= step < segment.first_step + segment.warmup_steps:
+                rate *= (step - segment.first_step) / segment.warmup_steps
         return rate
 
     def tau(self, step: int) -> float:
@@ -103,11 +103,9 @@ class Schedule:
         return next((segment for segment in reversed(self.segments) if segment.first_step <= step), None)
 
     def _first_step_at(self, position: int) -> int:
-        """First step at or after a position, by the newest plan; before its start, that of the plan as it was."""
-        if not self.segments:
-            return position
-        segment = self.segments[-1]
-        if position <= segment.position:
-            return replace(self, segments=self.segments[:-1])._first_step_at(position)
-        stretch = (segment.last_step - segment.first_step) / (self.total_steps - segment.position)
-        return segment.first_step + math.ceil((position - segment.position) * stretch - 1e-9)
+        """First step at or after a position of the first plan."""
+        for segment in reversed(self.segments):
+            if position > segment.position:
+                stretch = (segment.last_step - segment.first_step) / (self.total_steps - segment.position)
+                return segment.first_step + math.ceil((position - segment.position) * stretch - 1e-9)
+        return position

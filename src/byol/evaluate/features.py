@@ -67,18 +67,20 @@ def extract(
     vectors = torch.empty(0)
     indices: list[int] = []
     done = 0
-    for numbers, found in _encoded(encode, source, channels, device, batch_size, broken):
-        parts = found.float().cpu()
-        if not bool((parts.abs() < LARGEST).all()):
-            raise EncoderError(
-                f"The encoder gives values that are not finite or beyond {LARGEST:.0e} for {source.name(numbers[0])} and its "
-                f"neighbours: its weights are damaged, or its training has diverged (lower the rate)."
-            )
-        if not indices:
-            vectors = parts.new_empty(len(source), *parts.shape[1:])
-        vectors[numbers] = parts
-        indices.extend(numbers)
-        listener.work(work, done := len(indices) + len(broken), len(source))
+    with tuned_threads(device) as tuner:
+        for numbers, found in _encoded(encode, source, channels, device, batch_size, broken):
+            parts = found.float().cpu()
+            if not bool((parts.abs() < LARGEST).all()):
+                raise EncoderError(
+                    f"The encoder gives values that are not finite or beyond {LARGEST:.0e} for {source.name(numbers[0])} and its "
+                    f"neighbours: its weights are damaged, or its training has diverged (lower the rate)."
+                )
+            if not indices:
+                vectors = parts.new_empty(len(source), *parts.shape[1:])
+            vectors[numbers] = parts
+            indices.extend(numbers)
+            listener.work(work, done := len(indices) + len(broken), len(source))
+            tuner.check()
     if done < len(source):  # broken ones at the end
         listener.work(work, len(source), len(source))
     if skipped is not None:
@@ -102,20 +104,6 @@ def _encoded(
     skipped: SkippedImages,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of (indices in the source, features by `encode`) that cover all images."""
-    with tuned_threads(device) as tuner:
-        for batch in _encoded_batches(encode, source, channels, device, batch_size, skipped):
-            yield batch
-            tuner.check()
-
-
-def _encoded_batches(
-    encode: Callable[[Tensor], Tensor],
-    source: ImageSource,
-    channels: int,
-    device: torch.device,
-    batch_size: int,
-    skipped: SkippedImages,
-) -> Iterator[tuple[list[int], Tensor]]:
     batches = _batches(source, channels, batch_size, skipped)
     if not isinstance(encode, Encoder):
         for numbers, images in batches:

@@ -103,14 +103,22 @@ def require_no_epochs(limit: TimeLimit, asked: Asked) -> None:
         )
 
 
-def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: DataProfile, ranks: Ranks) -> Plan:
+def plan_by_time(
+    limit: TimeLimit,
+    asked: Asked,
+    source: ImageSource,
+    profile: DataProfile,
+    ranks: Ranks,
+    *,
+    decodes_once: bool = False,
+) -> Plan:
     """The plan with the first of the recipe's sizes that trains on enough images within the `limit`.
 
-    All ranks run the speed test together and use the result of the first. Raises ConfigError if the time is too short
+    `decodes_once`: whether the training will store the photos first. All ranks run the speed test together and use the result of the first. Raises ConfigError if the time is too short
     for every size, or if epochs are given, too.
     """
     require_no_epochs(limit, asked)
-    minutes, config = limit.minutes, asked.config
+    config = asked.config
     deadline = limit.deadline
 
     def resolved_trial(trial: Config) -> Config:
@@ -119,7 +127,7 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
 
     images, decoded_per_second = decode_some(source, profile.channels, resolved_trial(config), SkippedImages())
     decoded_per_second *= ranks.size  # all ranks decode at the same time
-    in_memory = fits_memory(source, images)  # then they are decoded once, before the training
+    in_memory = decodes_once or fits_memory(source, images)  # then they are decoded before the training
     most_images = (limit.most_epochs or inf) * len(source)
     trials: list[_Trial] = []
     rates: dict[Config, float] = {}
@@ -142,13 +150,7 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
             break
     best = trials[-1]
     if best.steps < FEWEST_STEPS:
-        needed = FEWEST_STEPS * best.batch_size / best.images_per_second
-        spent = 60 * minutes - (deadline - time.monotonic())
-        raise ConfigError(
-            f"{60 * minutes:.0f} seconds are too few: start, speed test and report take {spent:.0f} seconds, and the smallest training, "
-            f"{FEWEST_STEPS} steps of {best.batch_size} images, takes {needed:.0f} seconds at "
-            f"{best.images_per_second:.3g} images/s. Give more minutes, or a smaller --encoder.width, --views.size or --batch-size."
-        )
+        raise _too_few_minutes(limit, best)
     epochs = best.steps * best.batch_size / len(source)
     notes = [_note(trial, len(source), trial is best) for trial in trials]
     most_steps = None
@@ -163,6 +165,17 @@ def plan_by_time(limit: TimeLimit, asked: Asked, source: ImageSource, profile: D
     costs = tuple(cost * best.batch_size for cost in best.costs)
     num_images = min(best.steps, most_steps or best.steps) * best.batch_size
     return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, num_images, costs)
+
+
+def _too_few_minutes(limit: TimeLimit, smallest: _Trial) -> ConfigError:
+    """The error for a limit in which even the smallest size cannot make `FEWEST_STEPS` steps."""
+    needed = FEWEST_STEPS * smallest.batch_size / smallest.images_per_second
+    spent = 60 * limit.minutes - (limit.deadline - time.monotonic())
+    return ConfigError(
+        f"{60 * limit.minutes:.0f} seconds are too few: start, speed test and report take {spent:.0f} seconds, and the smallest "
+        f"training, {FEWEST_STEPS} steps of {smallest.batch_size} images, takes {needed:.0f} seconds at "
+        f"{smallest.images_per_second:.3g} images/s. Give more minutes, or a smaller --encoder.width, --views.size or --batch-size."
+    )
 
 
 def _sizes(asked: Asked) -> list[tuple[Size, Config]]:

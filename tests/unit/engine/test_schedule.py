@@ -72,3 +72,18 @@ def test_segment_covers_the_steps_after_it_alone() -> None:
     assert moved.position(50) == 50
     assert moved.position(51) == 52
     assert moved.position(75) == moved.position(90) == 100
+
+
+def test_end_that_moves_in_the_warm_up_of_an_extended_training_keeps_the_warm_up() -> None:
+    longer = PLAN.extended(100, 1100)  # 20 steps of warm-up
+    moved = longer.with_end(105, 900)
+    assert moved.learning_rate(106) < 2 * longer.learning_rate(105)
+    assert moved.learning_rate(110) == pytest.approx(longer.learning_rate(110), rel=0.05)
+
+
+def test_end_may_move_thousands_of_times() -> None:
+    moved = PLAN
+    for step in range(5000):
+        moved = moved.with_end(step, 10_000 + step)
+    assert moved.stages(2)[-1][1] == moved.last_step == 14_999
+    assert moved.cost([1.0], 4999, moved.last_step) == 10_000
