@@ -119,11 +119,9 @@ def plan_by_time(
     """
     require_no_epochs(limit, asked)
     config = asked.config
-    deadline = limit.deadline
 
     def resolved_trial(trial: Config) -> Config:
-        resolved = resolve(asked, profile, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=False)
-        return resolved.config
+        return resolve(asked, profile, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=False).config
 
     images, decoded_per_second = decode_some(source, profile.channels, resolved_trial(config), SkippedImages())
     decoded_per_second *= ranks.size  # all ranks decode at the same time
@@ -142,7 +140,7 @@ def plan_by_time(
             1 / images_per_second(rates[part], decoded_per_second, source, resolved, device, in_memory=in_memory)
             for part in parts
         )
-        remaining = deadline - time.monotonic() - (len(source) / decoded_per_second if in_memory else 0.0)
+        remaining = limit.deadline - time.monotonic() - (len(source) / decoded_per_second if in_memory else 0.0)
         trial = _Trial(size, size_config, resolved.batch_size, costs, 0)
         steps = max(0, int(remaining * trial.images_per_second / resolved.batch_size))
         trials.append(ranks.from_first(dataclasses.replace(trial, steps=steps)))
@@ -164,7 +162,7 @@ def plan_by_time(
             )
     costs = tuple(cost * best.batch_size for cost in best.costs)
     num_images = min(best.steps, most_steps or best.steps) * best.batch_size
-    return Plan(dataclasses.replace(best.config, epochs=epochs), deadline, notes, most_steps, num_images, costs)
+    return Plan(dataclasses.replace(best.config, epochs=epochs), limit.deadline, notes, most_steps, num_images, costs)
 
 
 def _too_few_minutes(limit: TimeLimit, smallest: _Trial) -> ConfigError:
