@@ -44,7 +44,7 @@ from byol.runtime.run_directory import RunDirectory
 
 PROBED_IMAGES = 20_000
 """Of the training images, whose labels the probes see."""
-CONDITIONS = {"recipe": "", "minutes": 0.0, "epochs": 0.0, "images": 0, "test": False}
+CONDITIONS = {"recipe": "", "minutes": 0.0, "epochs": 0.0, "images": 0, "test": False, "held_out": 0.1}
 """What trials of one comparison share, and what stands for it where an old row does not tell."""
 
 
@@ -67,7 +67,7 @@ def trial(name: str, settings: dict[str, Any], chosen: argparse.Namespace, seed:
     torch.set_num_threads(chosen.threads)
     images = open_source(chosen.data, labelled=True)
     assert images.labels is not None
-    kept, out = held_out(images.labels, 0.1, seed=0)
+    kept, out = held_out(images.labels, chosen.held_out, seed=0)
     if chosen.images:
         kept = kept[share_of_each(images.labels[kept], chosen.images / len(kept), seed=0)]
     train = Subset(images, kept, "train part")
@@ -139,6 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--minutes", type=float, default=6.0, help="wall time of a trial, as for byol pretrain")
     parser.add_argument("--epochs", type=float, default=0.0, help="passes over the images, in place of --minutes")
+    parser.add_argument("--held-out", type=float, default=0.1, help="fraction of every class that is scored")
     parser.add_argument("--images", type=int, default=0, help="train on so many of the images; 0: all")
     parser.add_argument("--untrained", action="store_true", help="score the encoder without training, too")
     parser.add_argument("--test-data", help="score on these in place of a tenth of --data")

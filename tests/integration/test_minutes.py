@@ -35,9 +35,9 @@ from tests.integration.small_runs import stop_at
 PIXELS = np.random.default_rng(0).integers(0, 255, (64, 16, 16, 3), dtype=np.uint8)
 PICTURES = ArrayImages(PIXELS)
 SIZES = (
-    Size("large", {"encoder.name": "resnet34", "views.size": 24}, least_images=100_000),
-    Size("middle", {"encoder.name": "resnet18", "views.size": 16}, least_images=10_000),
-    Size("small", {"encoder.name": "resnet10"}),
+    Size({"encoder.name": "resnet34", "views.size": 24}, least_images=100_000),
+    Size({"encoder.name": "resnet18", "views.size": 16}, least_images=10_000),
+    Size({"encoder.name": "resnet10"}),
 )
 
 
@@ -114,9 +114,7 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
     measured = []
     monkeypatch.setattr(plan_module, "train_a_little", lambda *given: (measured.append(given), (50, 16, 0))[1])
     base = replaced(byol.recipes.recipe("small").config, SMALL)
-    recipe = Recipe(
-        base, "", "", "", sizes=(Size("wide", {"encoder.width": 1.0}, least_images=100_000), Size("narrow"))
-    )
+    recipe = Recipe(base, "", "", "", sizes=(Size({"encoder.width": 1.0}, least_images=100_000), Size()))
     seen = profile(PICTURES, SkippedImages())
     for width in (0.25, base.encoder.width):  # the recipe's own, too, where the user names it
         asked = replaced(base, {"encoder.width": width})
@@ -129,7 +127,8 @@ def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.M
         )
         assert found.config.encoder.width == width
         assert len(found.notes) == len(measured) == 1
-        assert found.notes[0].startswith("as asked: 50 images/s")
+        name = "ResNet-18" if width == 1 else f"ResNet-18 of width {64 * width:g}"
+        assert found.notes[0].startswith(f"BYOL, {name}, views of 32 px: 50 images/s")
         measured.clear()
 
 
@@ -316,8 +315,7 @@ def test_command_by_minutes_trains_and_says_what_it_chose(
         main(["pretrain", "--data", str(photos), "--out", str(tmp_path / "run"), "--minutes", "10", *settings])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "plan for at most 10 min: as asked: " in said
-    assert "as asked: " in said
+    assert "plan for at most 10 min: SimCLR, ResNet-18 of width 8, views of " in said
     lines = said.splitlines()
     assert len(lines) <= 12, said
     assert lines[-1] == f"report {tmp_path / 'run' / 'report.html'}: open it in a browser"

@@ -27,7 +27,7 @@ def encoder_description(config: Config, channels: int, num_features: int, *, own
         settings=encoder_settings(config) | ({"norm": "batch"} if is_frozen else {}),
         num_features=num_features,
         in_channels=channels,
-        image_size=config.views.size,
+        image_size=config.views.encoded_size or config.views.size,
         mean=_per_channel(config.views.mean, channels),
         std=_per_channel(config.views.std, channels),
         antialias=config.views.antialias,

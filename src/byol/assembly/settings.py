@@ -12,15 +12,23 @@ from byol.data.profile import DataProfile
 from byol.encoder.encoder_file import read_description
 from byol.engine.schedule import Schedule
 from byol.errors import ConfigError
-from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, pretrained_normalization
+from byol.nets.encoder import SMALL_IMAGE, Stem, choose_stem, pretrained_normalization, takes_any_size
 from byol.optim.schedules import total_steps
 from byol.recipes.recipe import Recipe
 from byol.runtime.words import counted
+from byol.views.evaluation import CENTRE
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 
 STORED_SIDE, STORED_SCALE = 288, 1.25
 """Short side of stored photos in pixels, and its smallest ratio to the view size. Evaluation crops 7/8 of the short side, so
 that views of 224 px are not enlarged. One value for most view sizes lets all trainings share one store."""
+
+MOST_VIEW, WEIGHTS_VIEW = 128, 224
+"""Largest view size in pixels that is chosen from the images: of a training from random weights (docs/trials.md), and from
+trained ones, which were usually trained at 224 px."""
+ENCODED_SCALE, ENCODED_STEP = 1.25, 32
+"""Ratio of the view that the encoder takes after training to the views of the training, and its multiple in pixels: the
+stride of a ResNet. Measured at 96 and 128 px (docs/trials.md)."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +140,8 @@ def _fit_to_weights(config: Config, asked: Asked, warnings: list[str]) -> Config
 def _fit_views(config: Config, profile: DataProfile, notes: list[str], warnings: list[str]) -> ViewsConfig:
     views = config.views
     if views.size == 0:
-        size = profile.short_side if profile.short_side <= SMALL_IMAGE else min(224, profile.short_side)
-        views = dataclasses.replace(views, size=max(8, size))
+        most = WEIGHTS_VIEW if config.encoder.has_weights else MOST_VIEW
+        views = dataclasses.replace(views, size=max(8, min(most, profile.short_side)))
         notes.append(f"views of {views.size} px, chosen from the images (median short side {profile.short_side} px)")
     elif views.size <= SMALL_IMAGE and profile.short_side >= 4 * views.size:
         warnings.append(
@@ -145,6 +153,9 @@ def _fit_views(config: Config, profile: DataProfile, notes: list[str], warnings:
         raise ConfigError(
             f"views.stored_side is {views.stored_side}, but views have {views.size} px. Set it to at least {views.size}, or to -1."
         )
+    if views.encoded_size == -1:
+        side = min(profile.short_side, views.stored_side or profile.short_side)
+        views = dataclasses.replace(views, encoded_size=_encoded_size(config.encoder.name, views.size, side))
     if not views.mean:
         mean, std, note = _normalization(config.encoder, profile)
         views = dataclasses.replace(views, mean=mean, std=std)
@@ -154,6 +165,14 @@ def _fit_views(config: Config, profile: DataProfile, notes: list[str], warnings:
             f"views.mean has {len(views.mean)} values, but the images have {counted(profile.channels, 'channel')}. Give one value per channel."
         )
     return views
+
+
+def _encoded_size(encoder: str, size: int, short_side: int) -> int:
+    """Side of the encoder's view: `ENCODED_SCALE` times the view size, but for small images and encoders of one size."""
+    if short_side <= SMALL_IMAGE or not takes_any_size(encoder):
+        return size
+    wanted, most = round(ENCODED_SCALE * size / ENCODED_STEP), int(CENTRE * short_side) // ENCODED_STEP
+    return max(size, ENCODED_STEP * min(wanted, most))
 
 
 def _fit_batch(config: Config, num_images: int, adapts: bool, notes: list[str]) -> int:

@@ -167,7 +167,7 @@ def _plan(request: Request, data: DataProfile, listener: Listener, ranks: Ranks)
     if limit is None:
         return None
     planned = plan_by_time(limit, request.asked, request.source, data, ranks)
-    larger = "; larger sizes would have too few passes" if len(planned.notes) > 1 else ""
+    larger = "" if planned.is_largest else "; larger sizes would have too few passes"
     most = f", and {limit.most_epochs:g} epochs" if limit.most_epochs else ""
     given = "" if request.limit_is_given else " (your choice: --minutes or --epochs)"
     listener.say(f"  plan for at most {limit.minutes:g} min{most}{given}: {planned.notes[-1]}{larger}")

@@ -20,7 +20,7 @@ class ViewsConfig:
     """Settings of the two augmented views of each image."""
 
     size: int = 224
-    """Side of a view in pixels. 0: 224, or the short side of the images if that is smaller."""
+    """Side of a view in pixels. 0: 128 from random weights and 224 from trained ones, or the short side of the images if that is smaller."""
     growth: tuple[float, ...] = ()
     """Progressive resizing: view sides in the earlier stages of training, as fractions of `size`. All stages have the same number of steps: 0.5 0.75 trains a third of them at half size, a third at three quarters, a third at full size. The small views of asymmetry.small_crops shrink too. Differs from the paper if not empty."""
     semantics: Literal["deepmind", "torchvision"] = "deepmind"
@@ -31,6 +31,8 @@ class ViewsConfig:
     """JPEG files are decoded at reduced size, with a short side of at least this many pixels; this is faster. 0: full size. Needs semantics torchvision. Differs from the paper if not 0."""
     stored_side: int = 0
     """Short side in pixels to which larger image files are shrunk before anything else sees them, in training and afterwards. Photos that do not fit into memory are shrunk once, into a cache on disk. -1: 288 for views up to 224 px, else 1.25 times the view size; 0: off. Differs from the paper if not 0."""
+    encoded_size: int = 0
+    """Side in pixels of the view that the encoder takes of an image after training. 0: `size`; -1: a quarter larger, in multiples of 32 and at most 7/8 of the images' short side, since objects look smaller in a whole image than in a random crop of it (FixRes, Touvron et al. 2019). Differs from the paper if not 0."""
     mean: tuple[float, ...] = ()
     """Mean per channel that is subtracted from the images. Empty: ImageNet's for RGB images, measured on the data for others."""
     std: tuple[float, ...] = ()

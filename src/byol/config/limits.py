@@ -101,6 +101,13 @@ def _validate_views(views: "ViewsConfig") -> None:
         side,
         f"-1 (chosen from the view size), 0 (off), or at least views.size ({views.size})",
     )
+    side = views.encoded_size
+    _require(
+        side in (-1, 0) or 8 <= side <= MOST_VIEW_SIZE,
+        "views.encoded_size",
+        side,
+        f"-1 (a quarter above the view size), 0 (the view size), or from 8 to {MOST_VIEW_SIZE}",
+    )
     _require(len(views.mean) == len(views.std), "views.std", views.std, "a list with as many values as views.mean")
     _require(all(s > 0 for s in views.std), "views.std", views.std, "above 0")
     for side in ("view1", "view2"):

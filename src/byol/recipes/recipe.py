@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import log
+from math import inf, log
 from typing import Any
 
 from byol.config import Config
@@ -12,11 +12,12 @@ from byol.config import Config
 class Size:
     """One of the sizes among which a recipe chooses by the given time (`--minutes`)."""
 
-    name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Changes to the recipe's config."""
     least_images: int = 0
     """Smallest number of training images, over all passes, from which this size is better than the next smaller one."""
+    largest_side: float = inf
+    """Largest short side of the images, in pixels, for which this size is considered."""
 
 
 @dataclass(frozen=True)

@@ -16,22 +16,9 @@ from byol.config import (
     ViewConfig,
     ViewsConfig,
 )
-from byol.recipes.recipe import Recipe, Size
+from byol.recipes.recipe import Recipe
+from byol.recipes.sizes import SIZES
 
-CONTRASTIVE = {
-    "method.name": "simclr",
-    "method.temperature": 0.2,
-    "heads.projector_hidden": 2048,
-    "heads.projector_output": 128,
-    "batch_size": 128,
-    "optimizer.base_learning_rate": 0.6,
-    "optimizer.weight_decay": 5e-4,
-    "views.semantics": "torchvision",
-    "asymmetry.small_crops": 2,
-    "asymmetry.small_size": 0,
-    "asymmetry.small_area": (0.1, 0.4),
-}
-"""SimCLR as in `tonight`, which is ahead of BYOL early on; two more views of half the side (MultiCrop) per image."""
 MEASURED = (
     "20 minutes of --minutes 20 on two cores: 5,000 photos of Imagenette kNN 73.5, linear 77.5, 3,667 of flowers 74.5, 78.7 "
     "(a held-out fifth, 1 seed); 5,000 CIFAR-10 images, 20 passes of the smallest size of --minutes: kNN 52.0, linear 56.3 on the test "
@@ -47,16 +34,6 @@ RESULTS = (
     (200_000, "kNN 74, linear 78 on 5,000 photos of Imagenette; hand-made features (hog) have 50 and 56"),
 )
 """Results of 20-minute trainings beside many, one and no busy processes, by number of images trained on (docs/results.md)."""
-SIZES = (
-    Size("BYOL, ResNet-18", least_images=2_000_000),
-    Size(
-        "SimCLR, ResNet-10 of width 32",
-        {"encoder.name": "resnet10", "encoder.width": 0.5, **CONTRASTIVE},
-        least_images=500_000,
-    ),
-    Size("SimCLR, ResNet-10 of width 16", {"encoder.name": "resnet10", "encoder.width": 0.25, **CONTRASTIVE}),
-)
-"""The second threshold is that of `tonight`; the one from which BYOL and ResNet-18 are better was not measured."""
 
 
 def small() -> Recipe:
@@ -76,6 +53,7 @@ def small() -> Recipe:
         optimizer=OptimizerConfig(name="sgd", base_learning_rate=0.3, weight_decay=1e-4, warmup_epochs=5),
         views=ViewsConfig(
             size=0,
+            encoded_size=-1,
             antialias=True,
             stored_side=-1,
             view1=ViewConfig(crop_area=(0.2, 1.0), blur_probability=0.5),

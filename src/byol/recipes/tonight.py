@@ -18,31 +18,23 @@ from byol.config import (
     ViewConfig,
     ViewsConfig,
 )
-from byol.recipes.recipe import Recipe, Size
+from byol.recipes.recipe import Recipe
+from byol.recipes.sizes import SIZES
 
 MEASURED = (
     "CIFAR-10 test on two CPU cores with bf16: kNN 70.3, linear 69.9 after 15 minutes (3 seeds), 74.9, 75.6 after 60 "
     "(1 seed), with AMX 77.2, 77.8 (4 seeds; docs/results.md)"
 )
 
-SIZES = (
-    Size("width 32", {"encoder.width": 0.5}, least_images=500_000),
-    Size("width 16", least_images=300_000),
-    Size("width 16, views of 16, 24 and 32 px", {"views.growth": (0.5, 0.75)}),
-)
-"""At 386,000 images the wider encoder was ahead in linear accuracy and behind in kNN, in equal time. Growing views were
-ahead in the time of 99,000 and of 144,000 images at 32 px, and not in a longer training; the turning point was not
-measured (docs/trials.md)."""
-
 
 def tonight() -> Recipe:
-    """SimCLR with a ResNet-10 of width 16 (see SIZES) and a 3x3 stem on views of 32 px, batch 128, SGD, temperature 0.2.
+    """SimCLR with a ResNet-10 of width 16 (see recipes/sizes.py) and a 3x3 stem on views of 32 px, batch 128, SGD, temperature 0.2.
 
     Differs from the paper: contrastive (NT-Xent), which was ahead of BYOL after equal time on a CPU (linear 54.0
     against 43.1 in four minutes, 62.2 against 49.6 in eight; docs/trials.md); SGD in place of LARS, a small encoder,
     crops from 25 % of the area, antialiased, no blur, large photos shrunk once (views.stored_side), and two more views of
     16 px (MultiCrop). With `--minutes` and too
-    little time, views grow (SIZES).
+    little time, views grow (recipes/sizes.py).
     """
     view = ViewConfig(crop_area=(0.25, 1.0), blur_probability=0.0)
     config = Config(
@@ -55,4 +47,4 @@ def tonight() -> Recipe:
         optimizer=OptimizerConfig(name="sgd", base_learning_rate=0.6, weight_decay=5e-4, warmup_epochs=1),
         views=ViewsConfig(size=32, semantics="torchvision", antialias=True, stored_side=-1, view1=view, view2=view),
     )
-    return Recipe(config, "our own search", "none", MEASURED, adapts_batch=True, sizes=SIZES)
+    return Recipe(config, "our own search", "none", MEASURED, adapts_batch=True, sizes=SIZES[1:])

@@ -2,9 +2,11 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
+from byol.assembly.networks import method_parts
 from byol.assembly.settings import Asked, build_schedule, resolve
 from byol.assembly.views import by_view_size
 from byol.config import Config, replaced
@@ -12,7 +14,7 @@ from byol.data.profile import DataProfile
 from byol.data.resident import fits_memory
 from byol.data.source import ImageSource, SkippedImages
 from byol.errors import ConfigError
-from byol.nets.encoder import takes_any_size
+from byol.nets.encoder import RESNETS, takes_any_size
 from byol.recipes.recipe import Size
 from byol.runtime.hardware import choose_device
 from byol.runtime.ranks import Ranks
@@ -74,6 +76,8 @@ class Plan:
     """Number of steps that the limit's `most_epochs` take."""
     num_images: int = 0
     """Number of images trained on, over all passes."""
+    is_largest: bool = True
+    """Whether the recipe has no larger size for these images."""
     stage_costs: tuple[float, ...] = (1.0,)
     """Seconds per step measured by the speed test, one value per stage of equal length."""
 
@@ -84,15 +88,26 @@ class _Trial:
 
     size: Size
     config: Config
+    name: str
     batch_size: int
     costs: tuple[float, ...]
     """Seconds per image, one value per stage of equal length."""
-    steps: int
-    """Number of steps that fit into the time."""
+    seconds: float
+    """Time left for the training."""
 
     @property
     def images_per_second(self) -> float:
         return len(self.costs) / sum(self.costs)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that fit into the time."""
+        return max(0, int(self.seconds * self.images_per_second / self.batch_size))
+
+    @property
+    def num_images(self) -> int:
+        """Number of images that can be trained on, over all passes."""
+        return self.steps * self.batch_size
 
 
 def require_no_epochs(limit: TimeLimit, asked: Asked) -> None:
@@ -112,26 +127,55 @@ def plan_by_time(
     *,
     decodes_once: bool = False,
 ) -> Plan:
-    """The plan with the first of the recipe's sizes that trains on enough images within the `limit`.
+    """The plan with the largest of the recipe's sizes that trains on enough images within the `limit`.
 
-    `decodes_once`: whether the training will store the photos first. All ranks run the speed test together and use the result of the first. Raises ConfigError if the time is too short
-    for every size, or if epochs are given, too.
+    The sizes are tested from the smallest up, until one has too little time for the next larger one, which is slower.
+    `decodes_once`: whether the training will store the photos first. All ranks run the speed test together and use the
+    result of the first. Raises ConfigError if the time is too short for every size, or if epochs are given, too.
     """
     require_no_epochs(limit, asked)
-    config = asked.config
+    trials = _speed_tests(limit, asked, source, profile, ranks, decodes_once=decodes_once)
+    most_images = (limit.most_epochs or inf) * len(source)
+    enough = [trial for trial in trials if min(trial.num_images, most_images) >= trial.size.least_images]
+    best = dataclasses.replace((enough or trials)[-1], seconds=trials[-1].seconds)
+    if best.steps < FEWEST_STEPS:
+        raise _too_few_minutes(limit, best)
+    epochs = best.steps * best.batch_size / len(source)
+    chosen = f"{_measured(best, len(source))}: {best.steps:,} steps of {best.batch_size}"
+    most_steps = None
+    if limit.most_epochs is not None:
+        most = dataclasses.replace(best.config, batch_size=best.batch_size, epochs=limit.most_epochs)
+        most_steps = build_schedule(most, len(source)).total_steps
+        if most_steps <= best.steps:
+            epochs = limit.most_epochs
+            chosen = f"{_measured(best, len(source))}: enough for {epochs:g} epochs, {most_steps:,} steps of {best.batch_size}"
+    others = [_note(trial, len(source)) for trial in trials if trial.size is not best.size]
+    costs = tuple(cost * best.batch_size for cost in best.costs)
+    num_images = min(best.steps, most_steps or best.steps) * best.batch_size
+    config = dataclasses.replace(best.config, epochs=epochs)
+    is_largest = best.config == _sizes(asked, profile)[0][1]
+    return Plan(config, limit.deadline, [*others, chosen], most_steps, num_images, is_largest, costs)
+
+
+def _speed_tests(
+    limit: TimeLimit, asked: Asked, source: ImageSource, profile: DataProfile, ranks: Ranks, *, decodes_once: bool
+) -> list[_Trial]:
+    """One trial per size from the smallest up, until one has too little time for the next larger one, which is slower."""
 
     def resolved_trial(trial: Config) -> Config:
         return resolve(asked, profile, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=False).config
 
-    images, decoded_per_second = decode_some(source, profile.channels, resolved_trial(config), SkippedImages())
+    images, decoded_per_second = decode_some(source, profile.channels, resolved_trial(asked.config), SkippedImages())
     decoded_per_second *= ranks.size  # all ranks decode at the same time
     in_memory = decodes_once or fits_memory(source, images)  # then they are decoded before the training
+    decoding = len(source) / decoded_per_second if in_memory else 0.0
+    device = ranks.device(choose_device(asked.config.device))
     most_images = (limit.most_epochs or inf) * len(source)
     trials: list[_Trial] = []
     rates: dict[Config, float] = {}
-    for size, size_config in _sizes(asked):
-        resolved = resolved_trial(size_config)
-        device = ranks.device(choose_device(config.device))
+    sizes = _sizes(asked, profile)
+    for (size, config), (larger, _) in zip(reversed(sizes), [*reversed(sizes[:-1]), (None, None)], strict=True):
+        resolved = resolved_trial(config)
         parts = by_view_size(resolved)
         for part in parts:
             if part not in rates:
@@ -140,29 +184,11 @@ def plan_by_time(
             1 / images_per_second(rates[part], decoded_per_second, source, resolved, device, in_memory=in_memory)
             for part in parts
         )
-        remaining = limit.deadline - time.monotonic() - (len(source) / decoded_per_second if in_memory else 0.0)
-        trial = _Trial(size, size_config, resolved.batch_size, costs, 0)
-        steps = max(0, int(remaining * trial.images_per_second / resolved.batch_size))
-        trials.append(ranks.from_first(dataclasses.replace(trial, steps=steps)))
-        if min(trials[-1].steps * trials[-1].batch_size, most_images) >= size.least_images:
+        seconds = limit.deadline - time.monotonic() - decoding
+        trials.append(ranks.from_first(_Trial(size, config, _name(parts), resolved.batch_size, costs, seconds)))
+        if larger is None or min(trials[-1].num_images, most_images) < larger.least_images:
             break
-    best = trials[-1]
-    if best.steps < FEWEST_STEPS:
-        raise _too_few_minutes(limit, best)
-    epochs = best.steps * best.batch_size / len(source)
-    notes = [_note(trial, len(source), trial is best) for trial in trials]
-    most_steps = None
-    if limit.most_epochs is not None:
-        most = dataclasses.replace(best.config, batch_size=best.batch_size, epochs=limit.most_epochs)
-        most_steps = build_schedule(most, len(source)).total_steps
-        if most_steps <= best.steps:
-            epochs = limit.most_epochs
-            notes[-1] = (
-                f"{_measured(best, len(source))}: enough for {epochs:g} epochs, {most_steps:,} steps of {best.batch_size}"
-            )
-    costs = tuple(cost * best.batch_size for cost in best.costs)
-    num_images = min(best.steps, most_steps or best.steps) * best.batch_size
-    return Plan(dataclasses.replace(best.config, epochs=epochs), limit.deadline, notes, most_steps, num_images, costs)
+    return trials
 
 
 def _too_few_minutes(limit: TimeLimit, smallest: _Trial) -> ConfigError:
@@ -176,14 +202,15 @@ def _too_few_minutes(limit: TimeLimit, smallest: _Trial) -> ConfigError:
     )
 
 
-def _sizes(asked: Asked) -> list[tuple[Size, Config]]:
-    """The recipe's sizes that can be chosen, each with its config.
+def _sizes(asked: Asked, profile: DataProfile) -> list[tuple[Size, Config]]:
+    """The recipe's sizes that can be chosen for these images, from large to small, each with its config.
 
     Settings the user gave are never replaced. Giving an encoder also fixes its width; giving a method fixes everything but
     the encoder; giving pretrained weights fixes everything, since the sizes are for trainings from random weights. An encoder
-    that takes only one image size gets no small crops. Sizes that differ only in fixed settings count as one.
+    that takes only one image size gets neither small crops nor growing views. Sizes that differ only in fixed settings count as one.
     """
-    given, sizes = set(asked.given), asked.recipe.sizes
+    given = set(asked.given)
+    sizes = [size for size in asked.recipe.sizes if profile.short_side <= size.largest_side]
     size_settings = {name for size in sizes for name in size.settings}
     if given & {"encoder.pretrained", "encoder.init"}:
         given |= size_settings
@@ -192,27 +219,38 @@ def _sizes(asked: Asked) -> list[tuple[Size, Config]]:
     if "method.name" in given:
         given |= {name for name in size_settings if not name.startswith("encoder.")}
     if not takes_any_size(asked.config.encoder.name):
-        given |= {name for name in size_settings if name.startswith("asymmetry.")}
+        given |= {name for name in size_settings if name.startswith(("asymmetry.", "views.growth"))}
     candidates: list[tuple[Size, Config]] = []
-    for size in sizes or (Size("measured"),):
+    for size in sizes or (Size(),):
         settings = {name: value for name, value in size.settings.items() if name not in given}
         config = replaced(asked.config, settings)
         if candidates and candidates[-1][1] == config:
-            candidates[-1] = (Size("as asked", least_images=size.least_images), config)
+            candidates[-1] = (size, config)
         else:
             candidates.append((size, config))
     return candidates
 
 
+def _name(parts: Sequence[Config]) -> str:
+    """Method, encoder and views of a size with these stages."""
+    last = parts[-1]
+    encoder = last.encoder.name
+    if encoder in RESNETS and not last.encoder.pretrained:
+        width = f" of width {round(64 * last.encoder.width)}" if last.encoder.width != 1 else ""
+        encoder = f"ResNet-{RESNETS[encoder]}{width}"
+    views = ", then ".join(f"{part.views.size}" for part in parts)
+    return f"{method_parts(last).title}, {encoder}, views of {views} px"
+
+
 def _measured(trial: _Trial, num_images: int) -> str:
     passes = trial.steps * trial.batch_size / num_images
-    return f"{trial.size.name}: {_short(trial.images_per_second)} images/s, {_short(passes)} passes over the images fit into the time"
+    return f"{trial.name}: {_short(trial.images_per_second)} images/s, {_short(passes)} passes over the images fit into the time"
 
 
-def _note(trial: _Trial, num_images: int, is_chosen: bool) -> str:
-    if is_chosen:
-        return f"{_measured(trial, num_images)}: {trial.steps:,} steps of {trial.batch_size}"
-    return f"{_measured(trial, num_images)}; this size needs at least {_short(trial.size.least_images / num_images)}"
+def _note(trial: _Trial, num_images: int) -> str:
+    least = trial.size.least_images
+    needs = f"; this size needs at least {_short(least / num_images)}" if trial.num_images < least else ""
+    return _measured(trial, num_images) + needs
 
 
 def _short(value: float) -> str:

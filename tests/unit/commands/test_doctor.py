@@ -78,5 +78,7 @@ def test_command_doctor_writes_nothing(
     assert told.count("device ") == 2
     assert "estimate " in told
     assert "warning    view1: a blur" in told
-    assert "as asked: " in told and "passes over the images fit into the time" in told  # the plan of a training
+    assert (
+        "SimCLR, ResNet-18 of width 8, views of 32 px: " in told and "passes over the images fit into the time" in told
+    )  # the plan of a training
     assert sorted(tmp_path.rglob("*")) == before
