@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from byol.errors import EncoderError
+from byol.nets.normalize import normalize
 from byol.views.evaluation import centre_view
 
 
@@ -51,12 +52,12 @@ class Encoder(nn.Module):
     def preprocess(self, images: Tensor) -> Tensor:
         """Normalised centre views: (N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S)."""
         view = centre_view(images, self.description.image_size, antialias=self.description.antialias)
-        return (view - self.mean) / self.std
+        return normalize(view, self.mean, self.std)
 
     @torch.no_grad()
     def encode_views(self, views: Tensor) -> Tensor:
         """Features of views that are not normalised: (N, C, S, S) in [0, 1] -> (N, num_features) float32."""
-        return self.encode_preprocessed((views - self.mean) / self.std)
+        return self.encode_preprocessed(normalize(views, self.mean, self.std))
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from byol.errors import EncoderError
 from byol.methods.losses import at_least_float32
+from byol.nets.normalize import normalize
 
 Branch = Literal["online", "target"]
 """Name of one of a method's two networks."""
@@ -75,7 +76,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+        return normalize(images, self.mean, self.std)
 
 
 class Method(nn.Module):
