@@ -110,6 +110,39 @@ def test_plan_of_tonight_by_what_fits_a_quarter_of_an_hour(
     assert len(measured) == len(set(measured))  # what two sizes share is measured once
 
 
+def planned_at(
+    images_per_second: dict[float, float], side: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, list[Any]]:
+    """The plan of `small` for a quarter of an hour with pictures of `side` px, and (width, view size) of every speed test."""
+    tested: list[tuple[float, int]] = []
+
+    def speed(config: Config, *_: Any) -> tuple[float, int, int]:
+        tested.append((config.encoder.width, config.views.size))
+        return images_per_second[config.encoder.width], 16, 0
+
+    monkeypatch.setattr(plan_module, "train_a_little", speed)
+    pictures = ArrayImages(np.random.default_rng(0).integers(0, 255, (16, side, side, 3), dtype=np.uint8))
+    asked = Asked(byol.recipes.recipe("small").config, byol.recipes.recipe("small"))
+    limit = TimeLimit(15, time.monotonic())
+    return plan_by_time(limit, asked, pictures, profile(pictures, SkippedImages()), Ranks()), tested
+
+
+def test_plan_tests_no_size_that_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, tested = planned_at({0.25: 100.0}, 200, monkeypatch)
+    assert tested == [(0.25, 128)] and few.config.encoder.width == 0.25 and not few.is_largest
+    more, tested = planned_at({0.25: 1000.0, 0.5: 400.0}, 200, monkeypatch)  # 356,000 images at width 32
+    assert tested == [(0.25, 128), (0.5, 128)] and more.config.encoder.width == 0.25
+    assert "this size needs at least" in more.notes[0] and "width 16" in more.notes[-1]
+    most, tested = planned_at({0.25: 9000.0, 0.5: 5000.0, 1.0: 3000.0}, 200, monkeypatch)
+    assert tested == [(0.25, 128), (0.5, 128), (1.0, 128)]
+    assert most.config.method.name == "byol" and most.is_largest
+
+
+def test_plan_of_small_images_may_grow_their_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown, tested = planned_at({0.25: 100.0}, 64, monkeypatch)
+    assert tested == [(0.25, 32), (0.25, 48), (0.25, 64)] and grown.config.views.growth == (0.5, 0.75)
+
+
 def test_plan_of_the_size_that_was_asked_for_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
     monkeypatch.setattr(plan_module, "train_a_little", lambda *given: (measured.append(given), (50, 16, 0))[1])

@@ -39,7 +39,7 @@ class Evaluate:
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
     protocol: tuple[str, ...] = ("knn", "linear-fast")
-    """Protocols: knn, linear, linear-fast, semi, finetune, supervised, retrieval, cluster; or all."""
+    """Protocols: knn, linear, linear-fast, few-labels, semi, finetune, supervised, retrieval, cluster; or all."""
     budget: Budget = "default"
     """Amount of work. paper: the papers' full grids; default: fewer settings, 10 epochs, 10,000 training images; smoke: a check that takes seconds."""
     workers: int = -1

@@ -1,5 +1,6 @@
 """Statistics of a sample of the images, from which settings of a training are derived."""
 
+import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ MEASURED_SIDE = 512
 COUNTED_HEADERS = 20_000
 """Largest number of encoded images whose headers are read."""
 MIN_IMAGES = 16
-NOTED_BROKEN = 0.1
-"""Fraction of broken images in the sample above which the profile has a note on them."""
+NOTED = 0.1
+"""Fraction of broken images, of copies and of images of one colour in the sample above which the profile has a note on them."""
 FEWEST_WIDE = 64
 """Smallest maximum of the upper 8 bits of 16-bit colour. A lower maximum means that the files hold fewer bits."""
 
@@ -54,6 +55,10 @@ class _Moments:
     sides: list[int] = field(default_factory=list)
     highest: dict[int, int] = field(default_factory=dict)
     """Largest value by index of the image."""
+    pictures: set[bytes] = field(default_factory=set)
+    """Digests of the pixels, one per different picture."""
+    plain: int = 0
+    """Number of images whose pixels are all equal."""
 
 
 def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
@@ -85,12 +90,7 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
     std = np.sqrt(np.maximum(moments.squares / moments.pixels - mean**2, 1e-6))
     rule = format_words(source)
     notes = [_kinds_note(kinds, channels, len(source)), rule, _wide_note(kinds, moments)]
-    broken = len(probed) - len(moments.sides)
-    if broken > NOTED_BROKEN * len(probed):
-        notes.append(
-            f"{broken} of {len(probed)} images looked at cannot be decoded ({skipped.reasons[-1][1]}); byol check-data names all, and "
-            f"--checked leaves them out"
-        )
+    notes += _faults(len(probed), moments, skipped)
     return DataProfile(
         channels,
         int(np.median(moments.sides)),
@@ -154,6 +154,8 @@ def _measure(source: ImageSource, indices: list[int], channels: int, skipped: Sk
             continue
         moments.sides.append(min(sides))
         moments.highest[index] = int(image.max())
+        moments.pictures.add(hashlib.blake2b(image.tobytes(), digest_size=16).digest())
+        moments.plain += bool((image == image[0, 0]).all())
         for start in range(
             0, len(image), PROFILED_ROWS
         ):  # in blocks, since counting takes many times the size of a large image
@@ -175,6 +177,21 @@ def _kinds_note(kinds: dict[int, tuple[int, str]], channels: int, total: int) ->
     return f"the images differ in kind: {numbers}{sample}" + (
         f"; all are read with {counted(channels, 'channel')}" if several else ""
     )
+
+
+def _faults(looked_at: int, moments: _Moments, skipped: SkippedImages) -> list[str]:
+    """Notes on broken images, copies and images of one colour, where they are more than `NOTED` of those looked at."""
+    decoded = len(moments.sides)
+    reason = f" ({skipped.reasons[-1][1]})" if skipped.reasons else ""
+    found = (
+        (looked_at - decoded, f"cannot be decoded{reason}; byol check-data names all, and --checked leaves them out"),
+        (
+            decoded - len(moments.pictures),
+            "are copies of others, from which nothing new is learned; byol check-data names all",
+        ),
+        (moments.plain, "have one colour throughout, so that there is nothing to learn from them"),
+    )
+    return [f"{count} of {looked_at} images looked at {what}" for count, what in found if count > NOTED * looked_at]
 
 
 def _wide_note(kinds: dict[int, tuple[int, str]], moments: _Moments) -> str:

@@ -34,18 +34,27 @@ def probe_correct(
     bank = extract(encode, train, channels, device)
     queries = extract(encode, test, channels, device)
     labels, truth = labels_of(bank), labels_of(queries)
-    few = []
-    for draw in range(FEW_LABEL_DRAWS):
-        labelled = torch.from_numpy(per_class(labels.numpy(), FEW_LABELS, seed=draw))
-        probe = fit_linear(bank.vectors[labelled], labels[labelled], folds=5, seed=draw)
-        few.append((probe.predict(queries.vectors) == truth).float())
+    few = few_labels_correct(bank.vectors, labels, queries.vectors, truth, FEW_LABELS, FEW_LABEL_DRAWS)
     knn = knn_predict(bank.vectors, labels, queries.vectors)
     linear = fit_linear(bank.vectors, labels).predict(queries.vectors)
     return {
         "knn": (knn == truth).float(),
         "linear": (linear == truth).float(),
-        "few_labels": torch.stack(few).mean(dim=0),
+        "few_labels": few,
     }
+
+
+def few_labels_correct(bank: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, count: int, draws: int) -> Tensor:
+    """Correctness of each query in [0, 1]: the mean over `draws` linear probes, each on `count` random images per class.
+
+    bank (N, D) with labels (N,), queries (M, D) with their labels `truth` (M,) -> (M,).
+    """
+    correct = []
+    for draw in range(draws):
+        labelled = torch.from_numpy(per_class(labels.numpy(), count, seed=draw))
+        probe = fit_linear(bank[labelled], labels[labelled], folds=min(5, count), seed=draw)
+        correct.append((probe.predict(queries) == truth).float())
+    return torch.stack(correct).mean(dim=0)
 
 
 def pixels(images: Tensor) -> Tensor:

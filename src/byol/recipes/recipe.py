@@ -16,8 +16,8 @@ class Size:
     """Changes to the recipe's config."""
     least_images: int = 0
     """Smallest number of training images, over all passes, from which this size is better than the next smaller one."""
-    largest_side: float = inf
-    """Largest short side of the images, in pixels, for which this size is considered."""
+    largest_view: float = inf
+    """Largest view size in pixels for which this size is considered."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ SIZES = (
     Size(least_images=2_000_000),
     Size({**CONTRASTIVE, "encoder.width": 0.5}, least_images=500_000),
     Size({**CONTRASTIVE, "encoder.width": 0.25}, least_images=300_000),
-    Size({**CONTRASTIVE, "encoder.width": 0.25, "views.growth": (0.5, 0.75)}, largest_side=96),
+    Size({**CONTRASTIVE, "encoder.width": 0.25, "views.growth": (0.5, 0.75)}, largest_view=96),
 )
 """Sizes from large to small (docs/trials.md).
 

@@ -210,7 +210,8 @@ def _sizes(asked: Asked, profile: DataProfile) -> list[tuple[Size, Config]]:
     that takes only one image size gets neither small crops nor growing views. Sizes that differ only in fixed settings count as one.
     """
     given = set(asked.given)
-    sizes = [size for size in asked.recipe.sizes if profile.short_side <= size.largest_side]
+    view_size = asked.config.views.size or profile.short_side
+    sizes = [size for size in asked.recipe.sizes if view_size <= size.largest_view]
     size_settings = {name for size in sizes for name in size.settings}
     if given & {"encoder.pretrained", "encoder.init"}:
         given |= size_settings

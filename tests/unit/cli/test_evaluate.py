@@ -41,7 +41,7 @@ def test_all_protocols_of_a_baseline_are_those_without_training(
     for run in ("hog", "runs/photos"):
         with pytest.raises(DataError, match="no images"):
             run_evaluate(Evaluate(run=run, data="photos", protocol=("all",)))
-    assert asked == [("knn", "linear", "linear-fast", "retrieval", "cluster"), tuple(PROTOCOLS)]
+    assert asked == [("knn", "linear", "linear-fast", "few-labels", "retrieval", "cluster"), tuple(PROTOCOLS)]
     assert capsys.readouterr().out == "hog has no weights to train; left out: semi, finetune, supervised\n"
 
 

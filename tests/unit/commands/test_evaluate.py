@@ -3,16 +3,26 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import byol
 from byol.commands.evaluate import Result, evaluate
 from byol.errors import ByolError, ConfigError, DataError, RunError
+from byol.evaluate import probes
 from byol.evaluate.protocols import semi
-from byol.evaluate.protocols.options import PROTOCOLS, KnnOptions, LinearOptions, ProtocolOptions, SemiOptions
+from byol.evaluate.protocols.options import (
+    PROTOCOLS,
+    FewLabelsOptions,
+    KnnOptions,
+    LinearOptions,
+    ProtocolOptions,
+    SemiOptions,
+)
 from byol.evaluate.protocols.protocol import Job
 from tests.conftest import SMALL, encoded, picture
 
@@ -31,7 +41,7 @@ def test_every_protocol_learns_colours_and_writes_its_record(encoder: Path, colo
         assert len(record["test"]["fingerprint"]) == 18
         assert record["differs"], "none of these is the paper's own"
         assert "top-5" not in result.metrics, "of three classes"
-    assert results[3].path.name == "semi-12-per-class.json"
+    assert results[list(PROTOCOLS).index("semi")].path.name == "semi-12-per-class.json"
     assert before == {file.name: file.read_bytes() for file in encoder.iterdir() if file.is_file()}
 
 
@@ -47,6 +57,26 @@ def test_test_labels_choose_nothing(encoder: Path, colours: Path) -> None:
         assert one.record["settings"] == other.record["settings"]
         assert one.record["extras"] == other.record["extras"]
         assert one.score.value > other.score.value
+
+
+def test_few_labels_are_as_many_as_asked_for(encoder: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    fit = probes.fit_linear
+
+    def fitted(features: torch.Tensor, labels: torch.Tensor, **settings: Any) -> Any:
+        seen.extend(labels.bincount().tolist())
+        return fit(features, labels, **settings)
+
+    monkeypatch.setattr(probes, "fit_linear", fitted)
+    options = ProtocolOptions(few_labels=FewLabelsOptions(per_class=3))
+    (few,) = evaluate(encoder, str(colours), ["few-labels"], options=options)
+    assert seen == [3] * 15  # three classes, five draws
+    assert few.path.name == "few-labels-3-per-class.json" and few.record["settings"]["per_class"] == 3
+    assert few.score.value > 50  # by chance 33
+    (again,) = evaluate(encoder, str(colours), ["few-labels"], budget="smoke")
+    assert again.path.name == "few-labels.json" and again.record["settings"]["draws"] == 1
+    with pytest.raises(ConfigError, match="at least 2"):
+        evaluate(encoder, str(colours), ["few-labels"], options=ProtocolOptions(few_labels=FewLabelsOptions(1)))
 
 
 def test_same_seed_gives_the_same_result(encoder: Path, colours: Path) -> None:

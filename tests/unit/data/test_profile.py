@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from byol.data import profile as profiles
+from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
 from byol.data.profile import profile
 from byol.data.source import SkippedImages
@@ -78,3 +79,21 @@ def test_many_broken_images_are_said_at_the_start(photos: Path, broken: int, sai
         (photos / "dog" / f"{i - 1:02d}.jpg").unlink()
     notes = profile(ImageFolder(photos), SkippedImages()).notes
     assert any(f"{broken} of 20 images looked at cannot be decoded" in note for note in notes) == said
+
+
+@pytest.mark.parametrize(
+    ("pictures", "plain", "said"),
+    [
+        (20, 0, []),
+        (19, 0, []),  # one copy is no note
+        (1, 0, ["19 of 20 images looked at are copies of others"]),
+        (20, 20, ["20 of 20 images looked at have one colour throughout"]),
+    ],
+)
+def test_copies_and_plain_images_are_told(pictures: int, plain: int, said: list[str]) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), dtype=np.uint8)
+    images[pictures:] = images[0]
+    images[:plain] = images[:plain, :1, :1]
+    notes = profile(ArrayImages(images), SkippedImages()).notes
+    assert [any(note.startswith(start) for note in notes) for start in said] == [True] * len(said)
+    assert len(notes) == len(said)

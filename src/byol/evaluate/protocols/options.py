@@ -11,6 +11,7 @@ PROTOCOLS = {
     "knn": "byol.evaluate.protocols.neighbours:knn",
     "linear": "byol.evaluate.protocols.linear_sgd:linear",
     "linear-fast": "byol.evaluate.protocols.linear_fast:linear_fast",
+    "few-labels": "byol.evaluate.protocols.few_labels:few_labels",
     "semi": "byol.evaluate.protocols.semi:semi",
     "finetune": "byol.evaluate.protocols.finetune:finetune",
     "supervised": "byol.evaluate.protocols.finetune:supervised",
@@ -47,6 +48,14 @@ class LinearOptions:
 
 
 @dataclass(frozen=True)
+class FewLabelsOptions:
+    """Options of the linear probe on few labels."""
+
+    per_class: int = 10
+    """Number of labelled images per class."""
+
+
+@dataclass(frozen=True)
 class SemiOptions:
     """Options of fine-tuning on a part of the labels."""
 
@@ -66,4 +75,5 @@ class ProtocolOptions:
 
     knn: KnnOptions = KnnOptions()
     linear: LinearOptions = LinearOptions()
+    few_labels: FewLabelsOptions = FewLabelsOptions()
     semi: SemiOptions = SemiOptions()
