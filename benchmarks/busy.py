@@ -70,6 +70,7 @@ def work(size: int, seconds: float, seed: int) -> dict[str, Callable[[], float]]
     small = recipe("small")
     settings = {
         **small.sizes[-1].settings,
+        "views.growth": (),
         "views.size": size,
         "asymmetry.small_size": size // 2,
         "views.mean": (0.5,) * 3,

@@ -278,6 +278,8 @@ MUTATIONS = [
     Mutation("a moved end jumps", "engine/schedule.py", "Segment(step, last_step, self.position(step))", "Segment(step, last_step, step)", "tests/unit/engine/test_schedule.py"),
     Mutation("an extended training starts at its full rate", "engine/schedule.py", "if segment.first_step <= step < segment.first_step + segment.warmup_steps:", "if False:", "tests/unit/engine/test_schedule.py"),
     Mutation("threads rise at once", "runtime/threads.py", "if rises == CHECKS_TO_RAISE:", "if rises:", THREADS),
+    Mutation("the second check is late", "runtime/threads.py", "FIRST_INTERVAL, INTERVAL_SECONDS = 0.1, 3.0", "FIRST_INTERVAL, INTERVAL_SECONDS = 3.0, 3.0", THREADS),
+    Mutation("first checks raise", "runtime/threads.py", "(start_time >= self._choice.checked + INTERVAL_SECONDS)", "1", THREADS),
     Mutation("threads never fall", "runtime/threads.py", "if gains and max(gains) > GAIN:", "if False:", THREADS),
     Mutation("threads by the best moment", "runtime/threads.py", "min(map(truediv, others[-1], present))", "max(map(truediv, others[-1], present))", THREADS),
     Mutation("the encoder takes views of the training's size", "assembly/settings.py", "round(ENCODED_SCALE * size / ENCODED_STEP)", "size // ENCODED_STEP", "tests/unit/assembly/test_view_sizes.py"),

@@ -16,10 +16,11 @@ import torch
 from byol.runtime.hardware import num_cores
 from byol.runtime.listener import SILENT, Listener
 
-INTERVAL_SECONDS = 3.0
-"""Shortest time between two checks."""
+FIRST_INTERVAL, INTERVAL_SECONDS = 0.1, 3.0
+"""Shortest time between the first two checks and between later ones; it doubles with each check, since the first may see a
+moment in which the cores are free."""
 MOST_OVERHEAD = 0.02
-"""Largest fraction of the time that is spent in checks."""
+"""Largest fraction of the time that is spent in checks, but for the first ones."""
 PULSE_SECONDS = 0.006
 """Length of one speed measurement with one number of threads."""
 NUM_PULSES = 5
@@ -68,8 +69,12 @@ class _Choice:
     """The newest choice of a tuner in this process."""
 
     threads: int = 0
+    checked: float = float("-inf")
+    """Time of the last check."""
     due: float = float("-inf")
     """Time of the next check."""
+    interval: float = FIRST_INTERVAL
+    """Shortest time between the last check and the next."""
     rises: int = 0
     """Number of checks in a row in which more threads were faster."""
 
@@ -79,7 +84,8 @@ _newest = [_Choice()]
 
 @dataclass
 class ThreadTuner:
-    """Sets torch's number of threads. `check` is called between pieces of work, and measures if it is time to.
+    """Sets torch's number of threads. `check` is called between pieces of work, and measures if it is time to: often in the first
+    seconds, then every `INTERVAL_SECONDS`.
 
     `most`: largest number of threads. `adapts`: whether the number may change.
     """
@@ -102,7 +108,8 @@ class ThreadTuner:
         self._has_told = False
 
     def check(self) -> bool:
-        """Measures whether fewer or more threads are faster now, and sets the number; at most once in `INTERVAL_SECONDS`.
+        """Measures whether fewer or more threads are faster now, and sets the number; after the first few checks at most
+        once in `INTERVAL_SECONDS`.
 
         Returns whether the number has changed.
         """
@@ -117,13 +124,15 @@ class ThreadTuner:
             self.threads = fewer[gains.index(max(gains))]
             self._tell()
         elif more and min(map(truediv, others[-1], present)) > GAIN:
-            rises = self._choice.rises + 1
+            rises = self._choice.rises + (start_time >= self._choice.checked + INTERVAL_SECONDS)
             if rises == CHECKS_TO_RAISE:
                 self.threads, rises = more[0], 0
         torch.set_num_threads(self.threads)
         end_time = self.now()
-        due = end_time + max(INTERVAL_SECONDS, (end_time - start_time) / MOST_OVERHEAD)
-        self._choice = _newest[0] = _Choice(self.threads, due, rises)
+        interval = self._choice.interval
+        pause = interval * max(1.0, (end_time - start_time) / (MOST_OVERHEAD * INTERVAL_SECONDS))
+        later = min(2 * interval, INTERVAL_SECONDS)
+        self._choice = _newest[0] = _Choice(self.threads, end_time, end_time + pause, later, rises)
         return self.threads != before
 
     def _tell(self) -> None:

@@ -102,10 +102,12 @@ def train_a_little(
     compute_loss = assembly.loss_function(most)
     schedule = build_schedule(config, max(len(images), config.batch_size))
     size, num_micro_batches = min(SMALLEST_TRIAL, largest), 1
+    times: list[float] = []
     until = time.perf_counter() + TRIAL_SECONDS
 
     def step() -> float:
-        tuner.check()
+        if tuner.check():
+            times.clear()  # they were taken with another number of threads
         batch = _batch(views, [images[row % len(images)] for row in range(size)], state.step)
         start_time = time.perf_counter()
         views_of_step = (make_views(batch, views, device) for _ in range(num_micro_batches))
@@ -117,7 +119,8 @@ def train_a_little(
     with tuned_threads(device, config.threads or (torch.get_num_threads() if num_ranks > 1 else 0)) as tuner:
         while True:
             step()  # the first step of a size is slower
-            times = [step()]
+            times.clear()
+            times.append(step())
             larger, more = min(4 * size, largest), num_micro_batches
             if size == largest:  # then more micro-batches, up to those of one optimizer step
                 more = min(4 * num_micro_batches, most)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,14 +125,35 @@ def test_next_tuner_starts_with_the_number_chosen_last() -> None:
     assert machine.tuner().threads == 8
 
 
-def test_checks_are_rare() -> None:
+def test_first_checks_follow_each_other_and_later_ones_are_rare() -> None:
+    machine = Machine(2)
+    tuner, times = machine.tuner(), []
+    for _ in range(1200):
+        before = machine.measured
+        tuner.check()
+        times += [machine.time] * (machine.measured - before)
+        machine.time += 0.01
+    assert np.diff(times).round(1).tolist() == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0]
+
+
+def test_first_check_that_saw_free_cores_is_corrected_within_moments() -> None:
     machine = Machine(2)
     tuner = machine.tuner()
     tuner.check()
-    for _ in range(100):
-        machine.time += INTERVAL_SECONDS / 200
+    machine.busy = 1
+    machine.time += 0.11
+    assert tuner.check() is True and tuner.threads == 1
+
+
+def test_first_checks_do_not_raise() -> None:
+    machine = Machine(2, busy=1)
+    tuner = machine.tuner()
+    tuner.check()
+    machine.busy = 0
+    for _ in range(280):
+        machine.time += 0.01
         tuner.check()
-    assert machine.measured == 1
+    assert machine.measured > 3 and tuner.threads == 1
 
 
 def test_slow_checks_are_rarer() -> None:
@@ -143,9 +165,10 @@ def test_slow_checks_are_rarer() -> None:
         return measure(counts)
 
     tuner = ThreadTuner(2, now=lambda: machine.time, measure=slow)
-    tuner.check()
-    machine.wait(tuner, 100)
-    assert machine.measured == 1  # two per cent of the time: once in 500 s
+    machine.wait(tuner, 1000)
+    before = machine.measured
+    machine.wait(tuner, 500)
+    assert machine.measured - before == 3  # two per cent of the time: once in 500 s
 
 
 @pytest.fixture
