@@ -11,8 +11,8 @@ from byol.recipes import recipe
         (1_000, "less than the 15,000 images"),
         (10_000, "on 15,000 images in all passes: kNN 43"),
         (90_000, "on 100,000 images in all passes: kNN 64"),
-        (180_000, "on 200,000 images in all passes: kNN 74"),
-        (5_000_000, "on 200,000 images in all passes: kNN 74"),
+        (400_000, "on 440,000 images in all passes: kNN 75"),
+        (5_000_000, "on 440,000 images in all passes: kNN 75"),
     ],
 )
 def test_nearest_measured_result_is_told(num_images: int, words: str) -> None:
