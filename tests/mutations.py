@@ -285,7 +285,7 @@ MUTATIONS = [
     Mutation("the encoder takes views of the training's size", "assembly/settings.py", "round(ENCODED_SCALE * size / ENCODED_STEP)", "size // ENCODED_STEP", "tests/unit/assembly/test_view_sizes.py"),
     Mutation("every size is tested", "training/plan.py", "if larger is None or min(trials[-1].num_images, most_images) < larger.least_images:", "if larger is None:", MINUTES),
     Mutation("views grow on large images", "training/plan.py", " if view_size <= size.largest_view]", "]", MINUTES),
-    Mutation("rows are divided by a shifted row", "nets/normalize.py", "flatten().repeat(width)", "flatten().repeat_interleave(width)", "tests/unit/nets/test_normalize.py"),
+    Mutation("rows are divided by a shifted row", "runtime/normalize.py", "flatten().repeat(width)", "flatten().repeat_interleave(width)", "tests/unit/runtime/test_normalize.py"),
     Mutation("nothing reserved for the report", "training/plan.py", "max(60 * self.minutes - END_SECONDS, 30 * self.minutes)", "60 * self.minutes", MINUTES),
     Mutation("time left takes all stages for equal", "engine/pace.py", "schedule.cost(self.costs, last, schedule.last_step)", "(schedule.last_step - last)", PACE),
     Mutation("pace of averages", "evaluate/protocols/finetune.py", "max(1 - 10 / steps_per_epoch, 0.9)", "min(1 - 10 / steps_per_epoch, 0.9)", "tests/unit/evaluate/protocols/test_finetune.py"),

@@ -21,7 +21,7 @@ QUICK = {"README.md", "evaluation.md"}
 OF_OTHERS = {
     "index-url", "nproc-per-node", "nnodes", "signals-to-handle", "rdzv-backend", "rdzv-endpoint", "rdzv-id",
     "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained", "threads", "keep",
-    "shm-size",
+    "shm-size", "held-out",
 }  # fmt: skip
 """Options of pip, torchrun, sbatch, docker and tools/search.py, and of `byol` itself."""
 

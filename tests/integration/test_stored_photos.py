@@ -155,7 +155,7 @@ def test_side_is_chosen_from_the_views() -> None:
 
     assert (side(), side(size=96), side(size=256), side(size=256, stored_side=300)) == (288, 288, 320, 300)
     assert side(stored_side=0) == 0
-    with pytest.raises(ConfigError, match=r"views\.stored_side is 100, but views have 224 px"):
+    with pytest.raises(ConfigError, match=r"views\.stored_side is 100, but views have 128 px"):
         side(stored_side=100)
     with pytest.raises(ConfigError, match=r"views\.stored_side must be -1"):
         byol.pretrain(np.zeros((20, 8, 8), np.uint8), overrides={"views.size": 96, "views.stored_side": 50})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from byol.errors import EncoderError
-from byol.nets.normalize import normalize
+from byol.runtime.normalize import normalize
 from byol.views.evaluation import centre_view
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from byol.errors import EncoderError
 from byol.methods.losses import at_least_float32
-from byol.nets.normalize import normalize
+from byol.runtime.normalize import normalize
 
 Branch = Literal["online", "target"]
 """Name of one of a method's two networks."""

@@ -79,6 +79,6 @@ def test_command_doctor_writes_nothing(
     assert "estimate " in told
     assert "warning    view1: a blur" in told
     assert (
-        "SimCLR, ResNet-18 of width 8, views of 32 px: " in told and "passes over the images fit into the time" in told
+        "SimCLR, ResNet-18 of width 8, views of " in told and "passes over the images fit into the time" in told
     )  # the plan of a training
     assert sorted(tmp_path.rglob("*")) == before

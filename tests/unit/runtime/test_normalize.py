@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from byol.nets.normalize import normalize
+from byol.runtime.normalize import normalize
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 9, 7), (2, 1, 8, 8), (2, 5, 6, 4), (1, 3, 1, 1), (0, 3, 4, 4), (3, 2, 1, 5)])
