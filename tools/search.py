@@ -6,10 +6,10 @@
 
 Each trial is a name and settings of the recipe; a file holds one a line. It pretrains on nine tenths of the training
 images for the given time, or with `--epochs` for so many passes in whatever time (where other work runs beside it). It
-scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth, with the online and
-with the target encoder. A trial named `pixels`, `hog`, or as the folder of an encoder is scored as it is, and
+scores kNN, linear (both from at most 20,000 labels) and 10 labels per class on the other tenth (`--held-out`), with the
+online and with the target encoder. A trial named `pixels`, `hog`, or as the folder of an encoder is scored as it is, and
 `--untrained` adds the untrained encoder to every other. `--keep FOLDER` keeps the runs as FOLDER/NAME-SEED, so that
-another trial can begin with one (`encoder.init`). `--test-data` scores on those images in place of the other tenth, for
+another trial can begin with one (`encoder.init`). `--test-data` scores on those images in place of the part held out, for
 what is reported in the end: choices are made without it, so that they never see the test images. `--jobs` trials run at a time, with a thread each by default, so
 that a machine that is slow for a while is so for all of them. One line of JSON per trial is appended to the ledger; a
 trial that stands there already is not repeated.
@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--held-out", type=float, default=0.1, help="fraction of every class that is scored")
     parser.add_argument("--images", type=int, default=0, help="train on so many of the images; 0: all")
     parser.add_argument("--untrained", action="store_true", help="score the encoder without training, too")
-    parser.add_argument("--test-data", help="score on these in place of a tenth of --data")
+    parser.add_argument("--test-data", help="score on these in place of the part held out")
     parser.add_argument("--keep", help="a folder for the runs; without it they are removed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=2)

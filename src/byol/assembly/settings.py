@@ -20,15 +20,14 @@ from byol.views.evaluation import CENTRE
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD
 
 STORED_SIDE, STORED_SCALE = 288, 1.25
-"""Short side of stored photos in pixels, and its smallest ratio to the view size. Evaluation crops 7/8 of the short side, so
+"""Short side of stored photos in pixels, and its smallest ratio to the largest view. Evaluation crops 7/8 of the short side, so
 that views of 224 px are not enlarged. One value for most view sizes lets all trainings share one store."""
 
 MOST_VIEW, WEIGHTS_VIEW = 128, 224
-"""Largest view size in pixels that is chosen from the images: of a training from random weights (docs/trials.md), and from
-trained ones, which were usually trained at 224 px."""
-ENCODED_SCALE, ENCODED_STEP = 1.25, 32
-"""Ratio of the view that the encoder takes after training to the views of the training, and its multiple in pixels: the
-stride of a ResNet. Measured at 96 and 128 px (docs/trials.md)."""
+"""Largest view size in pixels that is chosen from the images, for random initial weights and for trained ones (docs/trials.md)."""
+ENCODED_SCALE, ENCODED_STEP, ENCODED_FROM = 1.25, 32, 96
+"""Ratio of the encoder's view after training to the training's views; its multiple in pixels, the stride of a ResNet; and the
+smallest view size in pixels for which it is larger (docs/trials.md)."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,8 @@ def _fit_views(config: Config, profile: DataProfile, notes: list[str], warnings:
             f"views of {views.size} px lose most detail of images of {profile.short_side} px; --views.size 0 chooses a suitable size"
         )
     if views.stored_side == -1:
-        views = dataclasses.replace(views, stored_side=max(STORED_SIDE, round(STORED_SCALE * views.size)))
+        largest = max(views.size, views.encoded_size)
+        views = dataclasses.replace(views, stored_side=max(STORED_SIDE, round(STORED_SCALE * largest)))
     elif 0 < views.stored_side < views.size:
         raise ConfigError(
             f"views.stored_side is {views.stored_side}, but views have {views.size} px. Set it to at least {views.size}, or to -1."
@@ -168,8 +168,8 @@ def _fit_views(config: Config, profile: DataProfile, notes: list[str], warnings:
 
 
 def _encoded_size(encoder: str, size: int, short_side: int) -> int:
-    """Side of the encoder's view: `ENCODED_SCALE` times the view size, but for small images and encoders of one size."""
-    if short_side <= SMALL_IMAGE or not takes_any_size(encoder):
+    """Side of the encoder's view in pixels (`views.encoded_size` -1), for images with this short side."""
+    if size < ENCODED_FROM or not takes_any_size(encoder):
         return size
     wanted, most = round(ENCODED_SCALE * size / ENCODED_STEP), int(CENTRE * short_side) // ENCODED_STEP
     return max(size, ENCODED_STEP * min(wanted, most))

@@ -114,6 +114,8 @@ def start(request: Request, listener: Listener = SILENT) -> Run:
 def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     asked, source, encoder = request.asked, request.source, request.encoder
     validate(asked.config)
+    if encoder is not None and asked.config.views.encoded_size == -1:  # it may take one image size only
+        asked = dataclasses.replace(asked, config=replaced(asked.config, {"views.encoded_size": 0}))
     _require_plannable(request)
     out = None if request.out is None else user_path(request.out)
     path = out or _free_directory(request.data.data or "array")

@@ -30,9 +30,9 @@ class ViewsConfig:
     decode_short_side: int = 0
     """JPEG files are decoded at reduced size, with a short side of at least this many pixels; this is faster. 0: full size. Needs semantics torchvision. Differs from the paper if not 0."""
     stored_side: int = 0
-    """Short side in pixels to which larger image files are shrunk before anything else sees them, in training and afterwards. Photos that do not fit into memory are shrunk once, into a cache on disk. -1: 288 for views up to 224 px, else 1.25 times the view size; 0: off. Differs from the paper if not 0."""
+    """Short side in pixels to which larger image files are shrunk before anything else sees them, in training and afterwards. Photos that do not fit into memory are shrunk once, into a cache on disk. -1: 288, or 1.25 times the largest of `size` and `encoded_size` if that is more; 0: off. Differs from the paper if not 0."""
     encoded_size: int = 0
-    """Side in pixels of the view that the encoder takes of an image after training. 0: `size`; -1: a quarter larger, in multiples of 32 and at most 7/8 of the images' short side, since objects look smaller in a whole image than in a random crop of it (FixRes, Touvron et al. 2019). Differs from the paper if not 0."""
+    """Side in pixels of the view that the encoder takes of an image after training. 0: `size`. -1: 1.25 times `size` in multiples of 32, at most 7/8 of the short side of the images; `size` below 96 px and for encoders of one image size. Objects look smaller in a whole image than in a random crop of it (FixRes, Touvron et al. 2019). Differs from the paper if not 0."""
     mean: tuple[float, ...] = ()
     """Mean per channel that is subtracted from the images. Empty: ImageNet's for RGB images, measured on the data for others."""
     std: tuple[float, ...] = ()

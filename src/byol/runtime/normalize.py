@@ -5,10 +5,10 @@ from torch import Tensor
 
 
 def normalize(views: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(views - mean) / std; views (N, C, H, W), mean and std (1, C, 1, 1) or (1, 1, 1, 1).
+    """Views (N, C, H, W) minus `mean`, divided by `std`, both (1, C, 1, 1) or (1, 1, 1, 1).
 
-    Channels-last views are computed as rows of W * C values, with the same bits: torch's loop over C values is up to nine
-    times slower.
+    Channels-last views are computed as rows of W * C values, with the same bits: torch loops over C values, which is up to
+    nine times slower.
     """
     if not views.is_contiguous(memory_format=torch.channels_last) or views.is_contiguous():
         return (views - mean) / std

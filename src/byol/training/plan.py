@@ -134,7 +134,8 @@ def plan_by_time(
     result of the first. Raises ConfigError if the time is too short for every size, or if epochs are given, too.
     """
     require_no_epochs(limit, asked)
-    trials = _speed_tests(limit, asked, source, profile, ranks, decodes_once=decodes_once)
+    sizes = _sizes(asked, profile)
+    trials = _speed_tests(limit, asked, sizes, source, profile, ranks, decodes_once=decodes_once)
     most_images = (limit.most_epochs or inf) * len(source)
     enough = [trial for trial in trials if min(trial.num_images, most_images) >= trial.size.least_images]
     best = dataclasses.replace((enough or trials)[-1], seconds=trials[-1].seconds)
@@ -149,16 +150,23 @@ def plan_by_time(
         if most_steps <= best.steps:
             epochs = limit.most_epochs
             chosen = f"{_measured(best, len(source))}: enough for {epochs:g} epochs, {most_steps:,} steps of {best.batch_size}"
-    others = [_note(trial, len(source)) for trial in trials if trial.size is not best.size]
+    others = [_note(trial, len(source)) for trial in trials if trial.size != best.size]
     costs = tuple(cost * best.batch_size for cost in best.costs)
     num_images = min(best.steps, most_steps or best.steps) * best.batch_size
     config = dataclasses.replace(best.config, epochs=epochs)
-    is_largest = best.config == _sizes(asked, profile)[0][1]
+    is_largest = best.size == sizes[0][0]
     return Plan(config, limit.deadline, [*others, chosen], most_steps, num_images, is_largest, costs)
 
 
 def _speed_tests(
-    limit: TimeLimit, asked: Asked, source: ImageSource, profile: DataProfile, ranks: Ranks, *, decodes_once: bool
+    limit: TimeLimit,
+    asked: Asked,
+    sizes: list[tuple[Size, Config]],
+    source: ImageSource,
+    profile: DataProfile,
+    ranks: Ranks,
+    *,
+    decodes_once: bool,
 ) -> list[_Trial]:
     """One trial per size from the smallest up, until one has too little time for the next larger one, which is slower."""
 
@@ -173,7 +181,6 @@ def _speed_tests(
     most_images = (limit.most_epochs or inf) * len(source)
     trials: list[_Trial] = []
     rates: dict[Config, float] = {}
-    sizes = _sizes(asked, profile)
     for (size, config), (larger, _) in zip(reversed(sizes), [*reversed(sizes[:-1]), (None, None)], strict=True):
         resolved = resolved_trial(config)
         parts = by_view_size(resolved)

@@ -95,8 +95,8 @@ class Trainer:
         method, views = assembly.state.method, assembly.views
         feed = build_feed(config, source, channels, device, skipped, ranks)
         initialize_from_data(config, method, feed, views[-1], device)
-        for earlier in views[:-1]:  # raises if the encoder accepts only one size
-            find_num_features(method.encoder, channels, earlier.size)
+        for size in (*(earlier.size for earlier in views[:-1]), config.views.encoded_size or config.views.size):
+            find_num_features(method.encoder, channels, size)  # raises if the encoder does not take this size
         schedule = build_schedule(config, len(source))
         trainer = cls(config, len(source), channels, encoder is not None, assembly, feed, schedule, skipped, ranks)
         if config.online_probe_epochs:

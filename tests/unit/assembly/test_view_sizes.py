@@ -29,6 +29,8 @@ def sizes(short_side: int, **settings: Any) -> tuple[int, int, str]:
         (120, {}, (120, 120, "imagenet")),
         (96, {}, (96, 96, "small")),
         (32, {}, (32, 32, "small")),
+        (3000, {"views__size": 96}, (96, 128, "small")),
+        (3000, {"views__size": 64}, (64, 64, "small")),
         (3000, {"views__size": 224}, (224, 224, "imagenet")),  # of stored photos of 288 px
         (3000, {"views__size": 224, "views__stored_side": 0}, (224, 288, "imagenet")),
         (240, {"views__size": 224}, (224, 224, "imagenet")),
@@ -40,6 +42,12 @@ def sizes(short_side: int, **settings: Any) -> tuple[int, int, str]:
 )
 def test_view_sizes_by_images(short_side: int, settings: dict[str, Any], expected: tuple[int, int, str]) -> None:
     assert sizes(short_side, **settings) == expected
+
+
+def test_photos_are_stored_large_enough_for_the_encoder() -> None:
+    small, seen = recipe("small"), DataProfile(3, 3000, (0.5,) * 3, (0.2,) * 3)
+    config = replaced(small.config, {"views.encoded_size": 320})
+    assert resolve(Asked(config, small), seen, 1000).config.views.stored_side == 400
 
 
 @pytest.mark.parametrize("name", ["imagenet-300", "cifar10", "imagenette"])

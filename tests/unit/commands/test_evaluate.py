@@ -46,7 +46,7 @@ def test_every_protocol_learns_colours_and_writes_its_record(encoder: Path, colo
 
 
 def test_test_labels_choose_nothing(encoder: Path, colours: Path) -> None:
-    protocols = ["knn", "linear", "linear-fast", "semi", "finetune"]
+    protocols = ["knn", "linear", "linear-fast", "few-labels", "semi", "finetune"]
     options = ProtocolOptions(semi=SemiOptions(fraction=0.5))
     plain = evaluate(encoder, str(colours), protocols, options=options)
     (colours / "test" / "red").rename(colours / "test" / "spare")
@@ -75,6 +75,10 @@ def test_few_labels_are_as_many_as_asked_for(encoder: Path, colours: Path, monke
     assert few.score.value > 50  # by chance 33
     (again,) = evaluate(encoder, str(colours), ["few-labels"], budget="smoke")
     assert again.path.name == "few-labels.json" and again.record["settings"]["draws"] == 1
+    (all_images,) = evaluate(
+        encoder, str(colours), ["few-labels"], options=ProtocolOptions(few_labels=FewLabelsOptions(500))
+    )
+    assert few.record["caution"] == "" and "fewer than 500 training images" in all_images.record["caution"]
     with pytest.raises(ConfigError, match="at least 2"):
         evaluate(encoder, str(colours), ["few-labels"], options=ProtocolOptions(few_labels=FewLabelsOptions(1)))
 

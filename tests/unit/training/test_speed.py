@@ -1,6 +1,7 @@
 """The speed test trains whole steps while there is time."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from byol.recipes import recipe
 from byol.training import speed
 from byol.training.speed import images_per_second
 from tests.unit.commands.small_estimate import CONFIG, PICTURES, estimated
+
+CHANGED_STEP = 9
+"""First step with another number of threads; two steps of each of two sizes, and four more, come before it."""
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,28 @@ def test_expected_speed_counts_the_work_on_the_same_cores(photos: Path, monkeypa
     assert expected(source, torch.device("cuda")) == 100
     monkeypatch.setattr("byol.training.speed.is_stored", lambda source: True)
     assert expected(source) == pytest.approx(1 / (1 / 100 + 4 / 400))  # cropped by one process alone
+
+
+def test_steps_with_another_number_of_threads_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of threads changes before the fifth step of the largest size; until then a step takes ten times as long."""
+    clock, steps = [0.0], [0]
+
+    class Tuner:
+        def check(self) -> bool:
+            steps[0] += 1
+            return steps[0] == CHANGED_STEP
+
+    @contextlib.contextmanager
+    def tuned(*_: Any) -> Iterator[Tuner]:
+        yield Tuner()
+
+    def train_step(*_: Any) -> None:
+        clock[0] += 0.01 if steps[0] >= CHANGED_STEP else 0.1
+
+    monkeypatch.setattr(speed, "tuned_threads", tuned)
+    monkeypatch.setattr(speed, "train_step", train_step)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+    config = replace(estimated(PICTURES, CONFIG).config, micro_batch_size=16)
+    clock[0], steps[0] = 0.0, 0
+    images = [PICTURES.read(row, 3, 0) for row in range(8)]
+    assert speed.train_a_little(config, images, 3, torch.device("cpu"))[0] == pytest.approx(16 / 0.01)

@@ -18,10 +18,16 @@ def few_labels(job: Job) -> Outcome:
         raise ConfigError(f"few-labels.per-class must be at least 2, so that one can be held out; found {per_class}.")
     bank, queries = job.features("train"), job.features("test")
     draws = 1 if job.budget == "smoke" else FEW_LABEL_DRAWS
-    correct = few_labels_correct(bank.vectors, labels_of(bank), queries.vectors, labels_of(queries), per_class, draws)
+    labels = labels_of(bank)
+    correct = few_labels_correct(bank.vectors, labels, queries.vectors, labels_of(queries), per_class, draws)
+    counts = labels.bincount()
+    smaller = int(((counts > 0) & (counts < per_class)).sum())
     return Outcome(
         metrics={"top-1": accuracy(correct)},
         settings={"per_class": per_class, "draws": draws, "interval": "over the test images"},
         differs="the paper fine-tunes all weights with few labels (protocol semi); here the encoder is frozen",
+        caution=f"fewer than {per_class} training images, all of them used, in {smaller} of {int((counts > 0).sum())} classes"
+        if smaller
+        else "",
         variant="" if per_class == FEW_LABELS else f"{per_class}-per-class",
     )
