@@ -23,8 +23,4 @@ SIZES = (
     Size({**CONTRASTIVE, "encoder.width": 0.25}, least_images=300_000),
     Size({**CONTRASTIVE, "encoder.width": 0.25, "views.growth": (0.5, 0.75)}, largest_view=96),
 )
-"""Sizes from large to small (docs/trials.md).
-
-On CIFAR-10 the wider encoder was ahead at 386,000 images in linear accuracy and behind in kNN, in equal time. Growing views
-were ahead in the time of 99,000 and of 144,000 images of full size, and not in a longer training. The first threshold is a guess.
-"""
+"""Sizes from large to small. The first threshold is a guess, the others are from CIFAR-10 (docs/trials.md)."""
