@@ -116,6 +116,16 @@ def test_one_good_moment_raises_nothing() -> None:
     assert tuner.threads == 1
 
 
+def test_threads_that_are_slow_for_one_pulse_are_not_raised() -> None:
+    """Two threads are twice as fast as one in two pulses of three, and lose their core in the last."""
+    machine = Machine(2, busy=1)
+    tuner = machine.tuner()
+    tuner.check()
+    tuner.measure = lambda counts: [[1.0, 1.0, 1.0] if count == 1 else [2.0, 2.0, 0.1] for count in counts]
+    machine.wait(tuner, 2 * CHECKS_TO_RAISE)
+    assert tuner.threads == 1
+
+
 def test_next_tuner_starts_with_the_number_chosen_last() -> None:
     machine = Machine(8, busy=4)
     machine.tuner().check()
