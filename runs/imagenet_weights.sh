@@ -9,7 +9,7 @@ set -eu
 CIFAR10=${CIFAR10:-cifar10}
 LEDGER=${LEDGER:-runs/imagenet_weights/ledger.jsonl}
 mkdir -p "$(dirname "$LEDGER")"
-python tools/lite0_weights.py lite0.safetensors
+python tools/lite_weights.py 0 lite0.safetensors
 byol import-timm tf_efficientnet_lite0 --weights lite0.safetensors --image-size 64 --out lite0
 for IMAGES in 5000 2000; do
   python tools/search.py "$LEDGER" --data "$CIFAR10"/train --test-data "$CIFAR10"/test --recipe small --images "$IMAGES" --epochs 10 \

@@ -17,6 +17,7 @@ from byol.runtime.version import VERSION
 __version__ = VERSION
 
 _LAZY = {
+    "adapt": ("byol.commands.adapt", "adapt"),
     "pretrain": ("byol.commands.pretrain", "pretrain"),
     "resume": ("byol.commands.resume", "resume"),
     "Run": ("byol.training.run", "Run"),
@@ -39,6 +40,7 @@ __all__ = [
     "Estimator",
     "Run",
     "__version__",
+    "adapt",
     "diagnose",
     "embed",
     "evaluate_encoder",
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from byol.commands.adapt import adapt
     from byol.commands.diagnose import diagnose
     from byol.commands.embed import embed
     from byol.commands.estimator import Estimator

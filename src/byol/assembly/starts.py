@@ -1,9 +1,21 @@
 """Initial weights of a training: their origin and their architecture."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from byol.config import EncoderConfig
-from byol.encoder.encoder_file import KEPT_AVERAGES, TRAINED_ELSEWHERE, read_description
+from byol.encoder.encoder import Encoder
+from byol.encoder.encoder_file import KEPT_AVERAGES, TRAINED_ELSEWHERE, load_encoder, read_description, save_encoder
+from byol.errors import ConfigError, EncoderError
+from byol.imports.import_timm import import_timm
+from byol.nets.encoder import pretrained_size
+from byol.runtime.files import new_folder
+from byol.runtime.paths import user_path
+
+TIMM = "timm:"
+SIZE_STEP = 32
+"""Multiple of the image size that is chosen for small images, in pixels: the stride of a ResNet."""
 
 
 def starts_elsewhere(encoder: EncoderConfig) -> bool:
@@ -25,3 +37,44 @@ def network_of_start(encoder: EncoderConfig) -> dict[str, Any]:
     known = {"name": start.name, **start.settings}
     without = {"stem"} if encoder.stem == "auto" else set()
     return {f"encoder.{n}": v for n, v in known.items() if n not in without and hasattr(encoder, n)}
+
+
+def copy_start(
+    start: str | Path,
+    folder: Path,
+    *,
+    weights: str | Path = "",
+    prefix: str = "",
+    short_side: int,
+    say: Callable[[str], None],
+) -> Encoder:
+    """Writes the encoder `start` to the new `folder` and returns it: `timm:MODEL`, a run, or the folder of an encoder.
+
+    A timm model gets the image size that it was trained with, or twice the images' `short_side` if that is smaller. Raises
+    ConfigError if `weights` are given for anything but a timm model, and the errors of `import_timm` and `load_encoder`.
+    """
+    name = str(start)
+    if name.startswith(TIMM):
+        model = name.removeprefix(TIMM).removesuffix(":pretrained")
+        size = min(pretrained_size(model), max(SIZE_STEP, 2 * short_side // SIZE_STEP * SIZE_STEP))
+        encoder = import_timm(model, folder, weights=weights, prefix=prefix, image_size=size, say=say)
+        say(f"start: {model} at {size} px, {encoder.num_features} features")
+        return encoder
+    if weights:
+        raise ConfigError(f"--weights goes with timm:MODEL as the start, which names their network; found {name}.")
+    path = user_path(start)
+    if (path.is_file() and path.suffix in (".pth", ".safetensors")) or (
+        path.suffix == ".pt" and "step_" not in path.name
+    ):
+        raise ConfigError(
+            f"{path} holds weights, and their network must be named: byol adapt timm:MODEL --weights {path}, with the MODEL "
+            "that they were trained with (resnet50, vit_small_patch16_224, ...)."
+        )
+    encoder = load_encoder(path)
+    if encoder.description.name is None or not hasattr(encoder.module, "train"):
+        raise EncoderError(f"The encoder in {path} is a module of your own, which cannot be rebuilt from its name.")
+    with new_folder(folder) as writing:
+        save_encoder(writing, encoder.module, encoder.description)
+    d = encoder.description
+    say(f"start: {d.name} of {path} at {d.image_size} px, {d.num_features} features")
+    return encoder

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from byol.assembly.networks import seeded
+from byol.assembly.starts import TIMM
 from byol.assembly.trained_run import TrainedRun
 from byol.data.open import open_source
 from byol.data.profile import profile
@@ -21,12 +22,16 @@ from byol.errors import DataError, EncoderError, RunError
 from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_handcrafted
 from byol.evaluate.protocols.options import HOG, WITHOUT_WEIGHTS
 from byol.methods.network import Branch
-from byol.nets.encoder import SMALL_IMAGE, choose_stem, create_encoder, find_num_features, pretrained_normalization
+from byol.nets.encoder import (
+    LARGE_IMAGE,
+    SMALL_IMAGE,
+    choose_stem,
+    create_encoder,
+    find_num_features,
+    pretrained_normalization,
+)
 from byol.runtime.listener import SILENT, Listener
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
-
-TIMM = "timm:"
-LARGE_IMAGE = 224
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,10 @@ def trained_images(
         raise RunError(
             f"There is no folder {folder}. Name a run directory, an encoder folder, or {TIMM}MODEL:pretrained."
         )
-    trained_on = TrainedRun.open(folder).data if (folder / "run.json").exists() else DataSpec("")
+    run = next(
+        (place for place in (folder, folder / "run") if (place / "run.json").exists()), None
+    )  # or an adaptation's
+    trained_on = DataSpec("") if run is None else TrainedRun.open(run).data
     if not trained_on.data:
         raise DataError(f"{name} does not record which images it was trained on. Give them with --data.")
     return open_source(replace(trained_on, root=spec.root or trained_on.root, download=False), listener=listener)

@@ -48,7 +48,9 @@ class ImportTimm:
     out: str
     """Folder to write. It must be empty or not exist yet."""
     weights: str = ""
-    """Weights file from timm or torchvision (.safetensors, .pth, .pt). Default: the weights that timm downloads."""
+    """Weights file from timm or torchvision, or a training checkpoint (.safetensors, .pth, .pt). Default: the weights that timm downloads."""
+    prefix: str = ""
+    """Text before the network's names in that file, such as student.backbone., if several fit."""
     image_size: int = 224
     """Side of the input images in pixels."""
 
@@ -80,7 +82,14 @@ def run_import_deepmind(options: ImportDeepmind) -> int:
 def run_import_timm(options: ImportTimm) -> int:
     from byol.imports.import_timm import import_timm
 
-    encoder = import_timm(options.model, options.out, weights=options.weights, image_size=options.image_size)
+    encoder = import_timm(
+        options.model,
+        options.out,
+        weights=options.weights,
+        prefix=options.prefix,
+        image_size=options.image_size,
+        say=print,
+    )
     d = encoder.description
     print(f"{d.name}, {d.num_features} features, written to {options.out}")
     print(f"Next: {command('pretrain', '--data', 'YOUR_FOLDER', '--encoder.init', options.out)}")

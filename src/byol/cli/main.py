@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from byol.cli import evaluate, explore, export, prepare, pretrain, report, study
+from byol.cli import adapt, evaluate, explore, export, prepare, pretrain, report, study
 from byol.cli.completion import Completion, script
 from byol.cli.options import USAGE_ERROR, Commands
 from byol.config import settings_on_command_line
@@ -22,9 +22,9 @@ from byol.runtime.version import VERSION
 
 SHARED = ("pretrain", "study")
 """Commands that may run under torchrun. `study` prints its own message there."""
-WITH_RECIPE = (pretrain.Pretrain, prepare.Preview, prepare.Doctor)
+WITH_RECIPE = (pretrain.Pretrain, adapt.Adapt, prepare.Preview, prepare.Doctor)
 """Options whose defaults are the settings of a recipe."""
-WITHOUT_POSITIONAL = (*WITH_RECIPE, prepare.CheckData)
+WITHOUT_POSITIONAL = (pretrain.Pretrain, prepare.Preview, prepare.Doctor, prepare.CheckData)
 """Options of commands that take their images by --data alone."""
 FLAT = ("config", "options", "place")
 """Groups of options that have no prefix."""
@@ -149,7 +149,7 @@ def parse(name: str, arguments: list[str]) -> Any:
     else:
         options = tyro.cli(kind, prog=f"byol {name}", args=arguments)
     _require_numbers(options)
-    if kind in (pretrain.Pretrain, pretrain.Demo, prepare.Doctor, prepare.Preview):
+    if kind in (*WITH_RECIPE, pretrain.Demo):
         options = replace(options, given=settings_on_command_line(arguments))
     return options
 
@@ -189,6 +189,7 @@ def run_completion(options: Completion) -> int:
 
 COMMANDS: Commands = {
     **pretrain.COMMANDS,
+    **adapt.COMMANDS,
     **evaluate.COMMANDS,
     **report.COMMANDS,
     **explore.COMMANDS,

@@ -13,11 +13,11 @@ class Report:
     """Write one HTML page about one or several runs: verdict, curves, views, map, neighbours, clusters."""
 
     runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Run directories. Several runs are compared on the same page."""
+    """Run directories. Several runs are compared on the same page. The folder of an encoder and what was trained on from it (START RUN) are shown side by side."""
     data: str = ""
     """Images to show, in any form that pretrain takes. Default: the images of the first run."""
     out: str = ""
-    """File to write. Default: report.html in the first run."""
+    """File to write. Default: report.html in the first run; change.html in RUN for START RUN."""
     open: bool = False
     """Open the page in the browser."""
     images: int = 2000
@@ -48,18 +48,21 @@ class Diagnose:
 
 def run_report(options: Report) -> int:
     from byol.cli.console import Console
+    from byol.report.change import is_pair, write_change
     from byol.report.write import write_report
 
     with Console() as console:
-        path = write_report(
-            *options.runs,
-            data=options.place.spec(options.data),
-            out=options.out or None,
-            device=options.device,
-            num_images=options.images,
-            say=console.say,
-            show=console.work,
-        )
+        common = {
+            "data": options.place.spec(options.data),
+            "out": options.out or None,
+            "device": options.device,
+            "say": console.say,
+            "show": console.work,
+        }
+        if is_pair(options.runs):
+            path = write_change(*options.runs, **common)
+        else:
+            path = write_report(*options.runs, num_images=options.images, **common)
     print(f"Report written to {path}")
     if options.open:
         import webbrowser

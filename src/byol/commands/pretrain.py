@@ -56,6 +56,8 @@ class Request:
     """Time limit in place of epochs."""
     limit_is_given: bool = True
     """Whether the user gave the limit."""
+    milestones: int = 0
+    """Number of equal parts of the training whose ends are kept as checkpoints, in place of config.milestone_epochs; 0: as the config has it."""
     command: Sequence[str] = ()
     """Command-line words that run.json records. Default: those of this process."""
 
@@ -118,7 +120,7 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
         asked = dataclasses.replace(asked, config=replaced(asked.config, {"views.encoded_size": 0}))
     _require_plannable(request)
     out = None if request.out is None else user_path(request.out)
-    path = out or _free_directory(request.data.data or "array")
+    path = out or free_directory(request.data.data or "array")
     if ranks.is_first:
         require_outside(path, request.data.data)
         RunDirectory.require_free(path)
@@ -138,10 +140,13 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     planned = _plan(request, data, listener, ranks)
     trial = planned.config if planned else None
     resolved = resolve(asked, data, len(source), num_ranks=ranks.size, trial=trial, epochs_are_final=planned is None)
+    if request.milestones:
+        every = {"milestone_epochs": resolved.config.epochs / request.milestones}
+        resolved = dataclasses.replace(resolved, config=replaced(resolved.config, every))
     for line in [*data.notes, *resolved.cautions]:
         listener.say(f"  {line}")
     trainer = Trainer.create(resolved.config, source, data.channels, encoder, skipped, ranks)
-    path = out or _free_directory(request.data.data or "array")  # another training may have started since
+    path = out or free_directory(request.data.data or "array")  # another training may have started since
     if ranks.is_first:
         RunDirectory.create(path).write("run.json", _record(request, resolved, data, images, trainer, planned))
     run = RunDirectory(ranks.from_first(path))
@@ -206,7 +211,7 @@ def _record(
     }
 
 
-def _free_directory(data: str) -> Path:
+def free_directory(data: str) -> Path:
     """The directory runs/NAME-1, or that with the next free number."""
     name = (
         re.sub(r"[^\w.-]+", "-", Path(data.removeprefix(PREFIX)).resolve().name.removesuffix(".parquet")).strip("-")

@@ -77,10 +77,11 @@ def require_whole(name: str, empty: nn.Module, tensors: dict[str, Tensor], file:
     expected = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
     in_file = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if wrong := sorted(n for n in expected.keys() | in_file.keys() if expected.get(n) != in_file.get(n)):
-        n = wrong[0]
+        n, fitting = wrong[0], len(expected) - sum(n in expected for n in wrong)
         raise CheckpointError(
             f"{file} is no complete {name}: {n} is {in_file.get(n, 'missing')} in the file and "
-            f"{expected.get(n, 'unknown')} in the network ({len(wrong)} such tensors)."
+            f"{expected.get(n, 'unknown')} in the network; {fitting} of its {len(expected)} tensors fit. Name the network that the "
+            f"weights were trained with."
         )
 
 

@@ -25,3 +25,13 @@ def knn_predict(
     """(M,) predicted classes of (M, D) queries, by the k (at most N) most similar of (N, D) vectors `bank`."""
     cosine, index = nearest(queries, bank, min(k, len(bank)))
     return votes(cosine, bank_labels[index], temperature, int(bank_labels.max()) + 1).argmax(dim=1)
+
+
+def leave_one_out(vectors: Tensor, labels: Tensor, *, k: int = NEIGHBOURS, temperature: float = TEMPERATURE) -> Tensor:
+    """(N,) class of each of (N, D) vectors by its nearest neighbours among the others. Labels are 0 to C - 1; N >= 2."""
+    cosine, index = nearest(vectors, vectors, min(k, len(vectors) - 1) + 1)
+    own = index == torch.arange(len(vectors), device=index.device)[:, None]
+    own[~own.any(dim=1), -1] = True  # among many equal vectors the image itself may be missing
+    others = (len(vectors), cosine.shape[1] - 1)
+    cosine, index = cosine[~own].view(others), index[~own].view(others)
+    return votes(cosine, labels[index], temperature, int(labels.max()) + 1).argmax(dim=1)

@@ -14,6 +14,8 @@ from byol.nets.resnet import BLOCKS, ResNet
 Stem = Literal["auto", "imagenet", "small"]
 SMALL_IMAGE = 96
 """Largest view size, in pixels, for which the stem `auto` is the small one."""
+LARGE_IMAGE = 224
+"""Side in pixels of ImageNet's images, as most encoders see them."""
 RESNETS = {f"resnet{depth}": depth for depth in BLOCKS}
 
 
@@ -119,6 +121,13 @@ def pretrained_normalization(name: str) -> tuple[tuple[float, ...], tuple[float,
     """Mean and standard deviation per channel that timm's pretrained weights of `name` expect; None without weights."""
     settings = _pretrained_cfg(name)
     return None if settings is None else (tuple(settings.mean), tuple(settings.std))
+
+
+def pretrained_size(name: str) -> int:
+    """Side in pixels of the images that timm's pretrained weights of `name` expect; 224 without weights."""
+    _check_timm_knows(name)
+    settings = _pretrained_cfg(name)
+    return LARGE_IMAGE if settings is None else int(settings.input_size[-1])
 
 
 def takes_any_size(name: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from byol.evaluate.knn import NEIGHBOURS, TEMPERATURE, votes
+from byol.evaluate.knn import leave_one_out
 from byol.evaluate.scores import Score, accuracy
 
 MOST_CLASSES = 40
@@ -25,13 +25,6 @@ class ClassTable:
     """Recall of each row's class in percent."""
     precision: list[float]
     """Precision of each row's class in percent; 0 if the class was never predicted."""
-
-
-def leave_one_out(unit: Tensor, labels: Tensor) -> Tensor:
-    """(N,) class of each image by its nearest neighbours among the other images. Labels are 0 to C - 1; N >= 2."""
-    cosines = (unit @ unit.T).fill_diagonal_(-2)
-    similarity, index = cosines.topk(min(NEIGHBOURS, len(unit) - 1), dim=1)
-    return votes(similarity, labels[index], TEMPERATURE, int(labels.max()) + 1).argmax(dim=1)
 
 
 def class_table(unit: Tensor, labels: Tensor) -> ClassTable:

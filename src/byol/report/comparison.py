@@ -12,9 +12,9 @@ from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder
 from byol.errors import EncoderError
 from byol.evaluate.features import extract
+from byol.evaluate.knn import leave_one_out
 from byol.evaluate.protocols.options import HOG
 from byol.evaluate.scores import Score, accuracy, paired_difference
-from byol.report.classes import leave_one_out
 from byol.report.look import Sample
 
 FEWEST_IMAGES, MOST_IMAGES = 50, 500

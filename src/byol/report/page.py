@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import Any
 
 FILES = resources.files("byol.report") / "page_files"
-SCRIPTS = ("start.js", "curves.js", "study.js", "views.js", "map.js", "galleries.js", "classes.js")
+SCRIPTS = ("elements.js", "start.js", "curves.js", "study.js", "views.js", "map.js", "galleries.js", "classes.js")
+
+
+CHANGE_SCRIPTS = ("elements.js", "change.js")
 
 
 def render(**content: Any) -> str:
-    """The HTML of the page. The template escapes names; scripts receive them only as JSON."""
+    """The HTML of a report. The template escapes names; scripts receive them only as JSON."""
+    return _rendered("page.html", SCRIPTS, library=plotting_library(), **content)
+
+
+def render_change(**content: Any) -> str:
+    """The HTML of the page of two encoders side by side (`report.change`)."""
+    return _rendered("change.html", CHANGE_SCRIPTS, **content)
+
+
+def _rendered(template: str, scripts: tuple[str, ...], library: str = "", **content: Any) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -20,10 +32,10 @@ def render(**content: Any) -> str:
         loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         style=Markup(_text("style.css")),
-        scripts=Markup("".join(map(_text, SCRIPTS))),
-        library=Markup(plotting_library()),
+        scripts=Markup("".join(map(_text, scripts))),
+        library=Markup(library),
         **content,
     )
 

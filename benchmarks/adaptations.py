@@ -1,0 +1,113 @@
+"""Adaptations that help and that hurt, with what measures without labels said and what labels say.
+
+    python -m benchmarks.adaptations LEDGER.jsonl --start NAME=FOLDER --data NAME=FOLDER --epochs 3 @benchmarks/adaptations.txt
+
+Each trial is a name and settings of the recipe (`name: setting=value ...`), for every start and data set. `byol adapt` runs
+without labels; then kNN, linear and ten labels per class are measured on a held-out fifth (or the
+test part) for the start, the middle and the end. `--jobs`
+trials run at a time, with a thread each. One line of JSON per trial is appended to the ledger; a trial that stands there is not repeated.
+"""
+
+import argparse
+import json
+import multiprocessing
+import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+from tools.search import parse
+
+import byol
+from byol.commands.adapt import RECORD, START
+from byol.data.labelled import labelled_splits
+from byol.data.prepare_photos import shrink_photos
+from byol.data.spec import DataSpec
+from byol.encoder.encoder import Encoder
+from byol.evaluate.probes import probe_correct
+
+KEY = ("start", "data", "name", "seed", "epochs")
+
+
+def accuracies(encoder: Encoder, data: str) -> dict[str, float]:
+    """Accuracy in percent on the held-out fifth, by probe."""
+    about = encoder.description
+    parts = (
+        shrink_photos(part, about.in_channels, about.stored_side, DataSpec(data)) for part in labelled_splits(data)
+    )
+    found = probe_correct(encoder, *parts, about.in_channels, torch.device("cpu"))
+    return {probe: round(100 * float(correct.mean()), 2) for probe, correct in found.items()}
+
+
+def trial(key: dict[str, Any], start: str, data: str, settings: dict[str, Any], threads: int) -> dict[str, Any]:
+    """One adaptation, and the accuracies of its start and milestones."""
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        result = byol.adapt(
+            start,
+            data,
+            out=out,
+            overrides=settings,
+            seed=key["seed"],
+            epochs=key["epochs"],
+            threads=threads,
+            milestones=2,
+            say=lambda line: None,
+        )
+        record = json.loads((out / RECORD).read_text())
+        known = {each.stem: each for each in (out / "run" / "checkpoints").glob("*.pt")}
+        for each in record["measured"]:
+            place = (
+                out / START
+                if not each["step"]
+                else next(f for n, f in known.items() if n.startswith(f"step_{each['step']:08d}"))
+            )
+            each["labels"] = accuracies(byol.load(place), data)
+        return {
+            **key,
+            "settings": settings,
+            "verdict": record["verdict"],
+            "run": result.run.verdict,
+            "measured": record["measured"],
+        }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars="@"
+    )
+    parser.add_argument("ledger", type=Path)
+    parser.add_argument("trials", nargs="+", metavar="NAME: SETTING=VALUE ...")
+    parser.add_argument("--start", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_intermixed_args(arguments)
+    lines = chosen.ledger.read_text().splitlines() if chosen.ledger.exists() else []
+    done = {tuple(json.loads(line)[name] for name in KEY) for line in lines}
+    with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = []
+        for seed in chosen.seeds:
+            for name, settings in map(parse, chosen.trials):
+                for start, data in ((s, d) for d in chosen.data for s in chosen.start):
+                    (start_name, _, folder), (data_name, _, images) = start.partition("="), data.partition("=")
+                    key = dict(zip(KEY, (start_name, data_name, name, seed, chosen.epochs), strict=True))
+                    if tuple(key.values()) not in done:
+                        waiting.append(pool.submit(trial, key, folder, images, settings, chosen.threads))
+        for finished in as_completed(waiting):
+            if error := finished.exception():
+                print(f"failed: {error}", flush=True)
+                continue
+            row = finished.result()
+            with chosen.ledger.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+            first, last = row["measured"][0]["labels"], row["measured"][-1]["labels"]
+            print(row["start"], row["data"], row["name"], first, last, flush=True)
+
+
+if __name__ == "__main__":
+    main()
