@@ -4,7 +4,7 @@
 
 Each trial is a name and settings of the recipe (`name: setting=value ...`), for every start and data set. `byol adapt` runs
 without labels; then kNN, linear and ten labels per class are measured on a held-out fifth (or the
-test part) for the start, the middle and the end. `--jobs`
+test part) for the start and the end. `--jobs`
 trials run at a time, with a thread each. One line of JSON per trial is appended to the ledger; a trial that stands there is not repeated.
 """
 
@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,28 @@ import torch
 from tools.search import parse
 
 import byol
-from byol.commands.adapt import RECORD, START
+from byol.commands.adapt import RECORD
 from byol.data.labelled import labelled_splits
 from byol.data.prepare_photos import shrink_photos
 from byol.data.spec import DataSpec
 from byol.encoder.encoder import Encoder
 from byol.evaluate.probes import probe_correct
 
-KEY = ("start", "data", "name", "seed", "epochs")
+KEY: tuple[str, ...] = ("start", "data", "name", "seed", "epochs")
+
+
+@cache
+def accuracies_of_start(folder: str, data: str) -> dict[str, float]:
+    return accuracies(byol.load(folder), data)
 
 
 def accuracies(encoder: Encoder, data: str) -> dict[str, float]:
     """Accuracy in percent on the held-out fifth, by probe."""
     about = encoder.description
-    parts = (
+    train, test = (
         shrink_photos(part, about.in_channels, about.stored_side, DataSpec(data)) for part in labelled_splits(data)
     )
-    found = probe_correct(encoder, *parts, about.in_channels, torch.device("cpu"))
+    found = probe_correct(encoder, train, test, about.in_channels, torch.device("cpu"))
     return {probe: round(100 * float(correct.mean()), 2) for probe, correct in found.items()}
 
 
@@ -53,24 +59,19 @@ def trial(key: dict[str, Any], start: str, data: str, settings: dict[str, Any], 
             seed=key["seed"],
             epochs=key["epochs"],
             threads=threads,
-            milestones=2,
+            milestones=1,
             say=lambda line: None,
         )
         record = json.loads((out / RECORD).read_text())
-        known = {each.stem: each for each in (out / "run" / "checkpoints").glob("*.pt")}
-        for each in record["measured"]:
-            place = (
-                out / START
-                if not each["step"]
-                else next(f for n, f in known.items() if n.startswith(f"step_{each['step']:08d}"))
-            )
-            each["labels"] = accuracies(byol.load(place), data)
+        before, *_, after = record["measured"]
+        before["labels"] = accuracies_of_start(start, data)
+        after["labels"] = accuracies(byol.load(out / "run"), data)
         return {
             **key,
             "settings": settings,
             "verdict": record["verdict"],
             "run": result.run.verdict,
-            "measured": record["measured"],
+            "measured": [before, after],
         }
 
 

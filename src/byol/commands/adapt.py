@@ -38,7 +38,7 @@ from byol.optim.schedules import total_steps
 from byol.recipes import recipe as find_recipe
 from byol.runtime import checkpoint
 from byol.runtime.files import finite, make_folder, read_json, write_json
-from byol.runtime.hardware import choose_device
+from byol.runtime.hardware import choose_device, fuses_views
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
 from byol.training.plan import TimeLimit, require_no_epochs
@@ -103,7 +103,8 @@ class _Guard:
     def _views(self, about: EncoderDescription, count: int) -> Views:
         """The training's two distributions at the encoder's image size."""
         views = dataclasses.replace(self.config.views, size=about.image_size, mean=about.mean, std=about.std)
-        return plain_views(dataclasses.replace(self.config, batch_size=count, seed=0, views=views))
+        config = dataclasses.replace(self.config, batch_size=count, seed=0, views=views)
+        return plain_views(config, fused=fuses_views(config.kernels))
 
 
 def adapt(
