@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 import byol
@@ -144,3 +145,42 @@ def _folder(tmp_path: Path) -> str:
     for number, pixels in enumerate(PICTURES[:30]):
         (folder / f"{number}.png").write_bytes(encoded(pixels))
     return str(folder)
+
+
+@pytest.mark.parametrize("model", ["test_vit", "test_convnext", "test_efficientnet", "test_resnet"])
+def test_networks_with_layer_norm_and_vision_transformers_start_from_a_file(tmp_path: Path, model: str) -> None:
+    torch.manual_seed(0)
+    torch.save(timm.create_model(model, num_classes=5).state_dict(), tmp_path / "weights.pth")
+    settings = {name: value for name, value in SMALL.items() if not name.startswith(("encoder.", "views."))}
+    lines: list[str] = []
+    result = byol.adapt(
+        f"timm:{model}",
+        PICTURES,
+        weights=tmp_path / "weights.pth",
+        out=tmp_path / "out",
+        overrides=settings,
+        epochs=2,
+        say=lines.append,
+    )
+    assert any(f"tensors of {model} found in weights.pth" in line for line in lines)
+    assert f"start: {model} at 64 px" in "\n".join(lines)  # twice the side of the pictures, less than its own size
+    assert result.encoder()(IMAGES).isfinite().all()
+    trained, began = byol.load(result.path / "run"), byol.load(result.path / "start")
+    assert not torch.equal(trained(IMAGES), began(IMAGES))
+    assert trained.description.image_size == began.description.image_size == 64
+
+
+def test_vision_transformer_trains_at_another_size_than_its_start(tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_vit", num_classes=5).state_dict(), tmp_path / "weights.pth")
+    settings = {name: value for name, value in SMALL.items() if not name.startswith("encoder.")} | {"views.size": 32}
+    result = byol.adapt(
+        "timm:test_vit",
+        PICTURES,
+        weights=tmp_path / "weights.pth",
+        out=tmp_path / "out",
+        overrides=settings,
+        epochs=1,
+        say=lambda _: None,
+    )
+    sizes = [byol.load(result.path / name).description.image_size for name in ("start", "run")]
+    assert sizes == [64, 32]

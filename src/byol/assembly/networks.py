@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from byol.config import AsymmetryConfig, Config, MethodConfig
-from byol.encoder.encoder_file import copy_weights
+from byol.encoder.encoder_file import copy_weights, load_encoder
 from byol.errors import ConfigError
 from byol.methods.byol import BYOL
 from byol.methods.contrastive import Gather, alone, info_nce, nt_xent
 from byol.methods.losses import normalized_loss, simsiam_loss
-from byol.methods.network import Method, Network
+from byol.methods.network import Method, Network, Normalize, Teacher
 from byol.methods.siamese import AsTarget, PairLoss, PairMethod, TargetKind
-from byol.nets.encoder import create_encoder, find_num_features
+from byol.nets.encoder import create_encoder, find_num_features, takes_any_size
 from byol.nets.heads import mlp_head
 from byol.nets.initialization import initialize
 from byol.nets.norm import split_batch_norm, with_parts
@@ -63,6 +63,8 @@ METHODS = {
 def method_parts(config: Config) -> MethodParts:
     """The parts of a config's method, with predictor and target replaced where the config sets them."""
     own, predictor, target = METHODS[config.method.name], config.heads.predictor, config.method.target
+    if config.method.teacher:
+        return replace(own, title=f"{own.title} with a teacher", predictor="none", target="fixed")
     return replace(
         own,
         predictor=own.predictor if predictor == "auto" else predictor,
@@ -111,7 +113,9 @@ def build_method(
     parts = method_parts(config)
     online, predictor = _networks(config, channels, module, parts, 0)
     target = None
-    if config.method.target_init == "independent" or parts.target == "fixed":
+    if config.method.teacher:
+        target = _teacher(config, online, channels)
+    elif config.method.target_init == "independent" or parts.target == "fixed":
         if module is not None:
             raise ConfigError(
                 "method.target_init 'independent' and method.target 'fixed' need an encoder given by name; a module of your own can only be copied."
@@ -142,6 +146,30 @@ def build_method(
         classifier=classifier,
         gather=gather,
     )
+
+
+def _teacher(config: Config, online: Network, channels: int) -> Teacher:
+    """The target network, and in `online` a head that ends in the dimensions of its vectors: projector and predictor in one."""
+    teacher, h = load_encoder(config.method.teacher), config.heads
+    about = teacher.description
+    if about.in_channels != channels:
+        raise ConfigError(
+            f"The teacher in {config.method.teacher} takes images of {about.in_channels} channels; these have {channels}."
+        )
+    with seeded(config.seed + 2**33):
+        predictor = mlp_head(
+            h.projector_output,
+            h.predictor_hidden,
+            teacher.num_features,
+            config.encoder.conventions,
+            depth=h.predictor_depth,
+            norm=h.predictor_norm,
+            weight_standardization=h.weight_standardization,
+        )
+    online.projector = nn.Sequential(online.projector, predictor)
+    size = 0 if about.name is not None and takes_any_size(about.name) else about.image_size
+    views = Normalize(config.views.mean, config.views.std)
+    return Teacher(teacher.module, Normalize(about.mean, about.std), views, size)
 
 
 def _is_the_papers(config: Config, parts: MethodParts) -> bool:

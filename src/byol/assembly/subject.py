@@ -114,7 +114,12 @@ def open_subject(name: str, train: ImageSource, *, network: Branch = "online", s
     if network == "target":
         if not is_run or Path(name).is_file():
             raise RunError(f"{name} is not a run directory, so it has no target network; leave --network at online.")
-        method = TrainedRun.open(folder).method()
+        trained = TrainedRun.open(folder)
+        if trained.config.method.teacher:
+            raise EncoderError(
+                f"The target network of {folder} is its teacher; evaluate {trained.config.method.teacher}."
+            )
+        method = trained.method()
         target = getattr(method, "target", None)
         if target is None:
             raise EncoderError(f"The method of {folder} has no target network; leave --network at online.")

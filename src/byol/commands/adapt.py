@@ -279,13 +279,12 @@ def _labelled(labelled: str | DataSpec, listener: Listener) -> Subset | None:
 def _with_start(asked: Asked, encoder: Encoder, folder: Path) -> Asked:
     """The training as asked, from the start, with the recipe's care for weights and the start's image size."""
     about = encoder.description
-    wanted: dict[str, Any] = {
-        **asked.recipe.with_weights,
-        "views.size": about.image_size,
-        "views.encoded_size": about.image_size,
-    }
-    if about.image_size >= LARGE_VIEW and about.name is not None and takes_any_size(about.name):
-        wanted["views.size"] = VIEW_STEP * round(about.image_size / VIEW_SCALE / VIEW_STEP)
+    takes_any = about.name is not None and takes_any_size(about.name)
+    size = about.image_size
+    if size >= LARGE_VIEW and takes_any:
+        size = VIEW_STEP * round(size / VIEW_SCALE / VIEW_STEP)
+    encoded = about.image_size if takes_any else 0
+    wanted = {**asked.recipe.with_weights, "views.size": size, "views.encoded_size": encoded}
     changes = {name: value for name, value in wanted.items() if name not in asked.given}
     changes["encoder.init"] = str(folder)
     return dataclasses.replace(asked, config=replaced(asked.config, changes))

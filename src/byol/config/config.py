@@ -132,6 +132,8 @@ class MethodConfig:
     """Method. infonce: BYOL with negative examples, between BYOL and SimCLR (BYOL equation 8)."""
     target: Literal["auto", "average", "fixed", "stop-gradient", "online"] = "auto"
     """Target network. auto: the method's default; average: moving average of the online network; fixed: a random network that never changes; stop-gradient: the online network without gradient; online: the online network with gradient."""
+    teacher: str = ""
+    """Folder of a trained encoder of any architecture (a run, an export or an import) that is the target network: it never changes, and projector and predictor together learn to predict its vectors (distillation). Differs from the paper if not empty."""
     temperature: float = 0.1
     """Temperature of simclr's NT-Xent loss; alpha of infonce."""
     beta: float = 1.0

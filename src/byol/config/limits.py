@@ -58,6 +58,8 @@ def validate(config: "Config") -> None:
         )
     for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
+    if c.method.teacher and (c.method.name, c.method.target) != ("byol", "auto"):
+        raise ConfigError("method.teacher is the target of byol: leave method.name at byol and method.target at auto.")
     _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")
     reference = c.method.tau_reference_batch
     _require(reference >= 0, "method.tau_reference_batch", reference, "0 or more")

@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import sys
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from byol.encoder.encoder_file import require_whole
 from byol.errors import CheckpointError
+from byol.nets.encoder import converted
 from byol.runtime.words import counted
 
 COUNTERS = "num_batches_tracked"
@@ -94,7 +94,7 @@ def match(
         others = [n for n in of_network if n.split(".")[0] not in {known.split(".")[0] for known in expected}]
         left_out += others
         of_network = {n: t for n, t in of_network.items() if n not in others}
-    of_network = _converted(module, of_network)
+    of_network = converted(module, of_network)
     counters = {n: t for n, t in module.state_dict().items() if n.endswith(COUNTERS) and n not in of_network}
     require_whole(name, module, of_network | counters, file)
     halves = sorted({str(t.dtype).removeprefix("torch.") for t in of_network.values()} & {"float16", "bfloat16"})
@@ -137,17 +137,6 @@ def _prefix(name: str, needed: Collection[str], tensors: Mapping[str, Tensor], f
             f"{file} holds several sets of tensors that fit {name}: {', '.join(map(repr, fitting[:6]))}. Choose one with --prefix."
         )
     return fitting[0]
-
-
-def _converted(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors after timm's conversion for this kind of network, which resamples position embeddings."""
-    convert = getattr(sys.modules.get(type(module).__module__), "checkpoint_filter_fn", None)
-    if convert is None:
-        return tensors
-    try:
-        return convert(dict(tensors), module)
-    except Exception:  # not weights of this kind; the comparison of names and shapes says what is wrong
-        return tensors
 
 
 def _some(names: Collection[str]) -> str:

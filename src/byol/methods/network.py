@@ -64,6 +64,35 @@ class Network(nn.Module):
         return representation, self.projector(representation)
 
 
+class Teacher(Network):
+    """A trained encoder as the target network: fixed, in eval mode, with its own normalisation and without a projector.
+
+    Differs from the paper: the target is no average of the online network (distillation).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, encoder: nn.Module, own: "Normalize", of_views: "Normalize", size: int = 0) -> None:
+        """`own`: the normalisation that the encoder was trained with. `of_views`: that of the views it is given. `size`: side in pixels to which views are resized; 0: none are."""
+        super().__init__(encoder, nn.Identity())
+        self.size = size
+        self.register_buffer("scale", of_views.std / own.std)
+        self.register_buffer("shift", (of_views.mean - own.mean) / own.std)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stays in eval mode, whatever the `mode`."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, S, S) -> representation y (N, F), twice."""
+        if self.size and self.size != images.shape[-1]:
+            images = nn.functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        representation, _ = super().forward(images * self.scale + self.shift)
+        return representation, representation
+
+
 class Normalize(nn.Module):
     """Subtracts the mean and divides by the standard deviation, per channel, of views in [0, 1]."""
 

@@ -1,10 +1,11 @@
 """Encoders by name: the paper's ResNets, and every timm model."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from byol.errors import EncoderError, nearest
 from byol.nets.norm import Conventions
@@ -125,9 +126,19 @@ def pretrained_normalization(name: str) -> tuple[tuple[float, ...], tuple[float,
 
 def pretrained_size(name: str) -> int:
     """Side in pixels of the images that timm's pretrained weights of `name` expect; 224 without weights."""
-    _check_timm_knows(name)
     settings = _pretrained_cfg(name)
     return LARGE_IMAGE if settings is None else int(settings.input_size[-1])
+
+
+def converted(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors after timm's own conversion for this network, which resamples position embeddings to its image size."""
+    convert = getattr(sys.modules.get(type(module).__module__), "checkpoint_filter_fn", None)
+    if convert is None:
+        return dict(tensors)
+    try:
+        return convert(dict(tensors), module)
+    except Exception:  # weights of another network, which a comparison of names and shapes names
+        return dict(tensors)
 
 
 def takes_any_size(name: str) -> bool:

@@ -212,7 +212,7 @@ def _too_few_minutes(limit: TimeLimit, smallest: _Trial) -> ConfigError:
 def _sizes(asked: Asked, profile: DataProfile) -> list[tuple[Size, Config]]:
     """The recipe's sizes that can be chosen for these images, from large to small, each with its config.
 
-    Settings the user gave are never replaced. Giving an encoder also fixes its width; giving a method fixes everything but
+    Settings the user gave are never replaced. Giving an encoder also fixes its width; giving a method or a teacher fixes everything but
     the encoder; giving pretrained weights fixes everything, since the sizes are for trainings from random weights. An encoder
     that takes only one image size gets neither small crops nor growing views. Sizes that differ only in fixed settings count as one.
     """
@@ -224,7 +224,7 @@ def _sizes(asked: Asked, profile: DataProfile) -> list[tuple[Size, Config]]:
         given |= size_settings
     if "encoder.name" in given:
         given |= {name for name in size_settings if name.startswith("encoder.")}
-    if "method.name" in given:
+    if given & {"method.name", "method.teacher"}:
         given |= {name for name in size_settings if not name.startswith("encoder.")}
     if not takes_any_size(asked.config.encoder.name):
         given |= {name for name in size_settings if name.startswith(("asymmetry.", "views.growth"))}
