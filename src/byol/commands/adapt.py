@@ -130,8 +130,9 @@ def adapt(
 
     `start_from`: `timm:MODEL`, whose weights timm downloads or the file `weights` holds (`prefix`: as for `import_timm`), a run, or the
     folder of an encoder. `labelled`: images with labels; the guard then compares kNN and linear accuracy, else measures
-    that need no labels. `milestones`: number of equal parts of the training whose ends are measured. `minutes`: time of the whole command; without it and `epochs`, half an hour or 30 epochs at most. The other arguments
-    are those of `pretrain`. Raises ByolError for every error that the user can correct.
+    that need no labels. `milestones`: number of equal parts of the training whose ends are measured. `minutes`: time of
+    the whole command; without it and `epochs`, half an hour or 30 epochs at most. `asked`: the training, in place of
+    `recipe`, `overrides` and `settings`. The other arguments are those of `pretrain`. Raises ByolError for every error that the user can correct.
     """
     began, listener = time.monotonic(), Listener(say, work, show)
     if asked is None:
@@ -284,7 +285,8 @@ def _with_start(asked: Asked, encoder: Encoder, folder: Path) -> Asked:
     if size >= LARGE_VIEW and takes_any:
         size = VIEW_STEP * round(size / VIEW_SCALE / VIEW_STEP)
     encoded = about.image_size if takes_any else 0
-    wanted = {**asked.recipe.with_weights, "views.size": size, "views.encoded_size": encoded}
+    care = {name: value for name, value in asked.recipe.with_weights.items() if name != "encoder.norm"}  # see `resolve`
+    wanted = {**care, "views.size": size, "views.encoded_size": encoded}
     changes = {name: value for name, value in wanted.items() if name not in asked.given}
     changes["encoder.init"] = str(folder)
     return dataclasses.replace(asked, config=replaced(asked.config, changes))

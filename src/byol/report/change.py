@@ -93,7 +93,7 @@ def _page(
     }
     return render_change(
         title=after.resolve().name,
-        before=str(before),
+        before=record.get("start", str(before)),
         verdict=record.get("verdict", ""),
         words=record.get("words", ""),
         measured=_table(record.get("measured", [])),
@@ -144,9 +144,13 @@ def _table(measured: list[dict[str, Any]]) -> dict[str, Any]:
     for column in columns:
         points = [(int(each["step"]), _value(each.get(column))) for each in measured]
         if known := [(step, value) for step, value in points if value is not None]:
-            curves |= {column.replace("_", " "): _line(known)} if len(known) == len(points) else {}
+            curves |= {_words(column): _line(known)} if len(known) == len(points) else {}
     rows = [{"name": each["name"], "cells": [_cell(each.get(column)) for column in columns]} for each in measured]
-    return {"columns": [column.replace("_", " ") for column in columns], "rows": rows, "curves": curves}
+    return {"columns": [_words(column) for column in columns], "rows": rows, "curves": curves}
+
+
+def _words(column: str) -> str:
+    return {"knn": "kNN, %", "linear": "linear, %"}.get(column, column.replace("_", " "))
 
 
 def _value(entry: Any) -> float | None:
