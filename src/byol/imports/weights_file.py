@@ -86,7 +86,7 @@ def match(
     """
     expected = {n: tuple(t.shape) for n, t in module.state_dict().items()}
     needed = {n for n in expected if not n.endswith(COUNTERS)}
-    found = prefix or _prefix(name, needed, tensors, file)
+    found = f"{prefix.rstrip('.')}." if prefix else _prefix(name, needed, tensors, file)
     of_network = {n.removeprefix(found): t for n, t in tensors.items() if n.startswith(found)}
     left_out = [n for n in of_network if any(n.startswith(f"{head}.") for head in heads)]
     of_network = {n: t for n, t in of_network.items() if n not in left_out}

@@ -69,14 +69,18 @@ def test_several_labels_are_one_logistic_regression_per_class() -> None:
     assert max(probe.validation) > 80
 
 
-def test_principal_axes_are_found_where_float32_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["an error", "NaN"])
+def test_principal_axes_are_found_where_float32_fails(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     centred = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     real, failed = torch.linalg.eigh, []
 
     def eigh(matrix: torch.Tensor) -> object:
         if matrix.dtype == torch.float32:
             failed.append(matrix)
-            raise torch.linalg.LinAlgError("failed to converge")
+            if how == "an error":
+                raise torch.linalg.LinAlgError("failed to converge")
+            spread, basis = real(matrix)
+            return spread, torch.full_like(basis, torch.nan)
         return real(matrix)
 
     basis, variance = principal_axes(centred)
