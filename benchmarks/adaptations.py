@@ -26,8 +26,11 @@ from byol.data.labelled import labelled_splits
 from byol.data.prepare_photos import shrink_photos
 from byol.data.spec import DataSpec
 from byol.encoder.encoder import Encoder
+from byol.evaluate.guard import looks_harmed
 from byol.evaluate.probes import probe_correct
 
+NOISE = 1.5
+"""Smallest change of the mean accuracy that counts, in points: about its standard error on 600 images."""
 KEY: tuple[str, ...] = ("start", "data", "name", "seed", "epochs")
 
 
@@ -75,20 +78,45 @@ def trial(key: dict[str, Any], start: str, data: str, settings: dict[str, Any], 
         }
 
 
+def judge(rows: list[dict[str, Any]]) -> str:
+    """Counts of the guard's word without labels beside what labels say, on the half that chose its limits and on the other half.
+
+    Harm: the mean of kNN and linear accuracy fell by more than `NOISE` points. Rows are sorted; every second one chooses.
+    """
+    unique = {tuple(row[name] for name in KEY): row for row in rows}
+    ordered = [unique[key] for key in sorted(unique)]
+    lines = []
+    for words, half in (("half that chose the limits", ordered[::2]), ("other half", ordered[1::2])):
+        counts: dict[tuple[bool, str], int] = {}
+        for row in half:
+            before, after = row["measured"]
+            change = sum(after["labels"][probe] - before["labels"][probe] for probe in ("knn", "linear")) / 2
+            truth = "harm" if change < -NOISE else "gain" if change > NOISE else "neither"
+            key = (looks_harmed(before, after), truth)
+            counts[key] = counts.get(key, 0) + 1
+        for said in (True, False):
+            found = ", ".join(f"{counts.get((said, truth), 0)} {truth}" for truth in ("harm", "neither", "gain"))
+            lines.append(f"{words}: {'looks harmed' if said else 'does not'}: {found}")
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars="@"
     )
     parser.add_argument("ledger", type=Path)
-    parser.add_argument("trials", nargs="+", metavar="NAME: SETTING=VALUE ...")
-    parser.add_argument("--start", nargs="+", required=True, metavar="NAME=FOLDER")
-    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("trials", nargs="*", metavar="NAME: SETTING=VALUE ...", help="none: judge the ledger")
+    parser.add_argument("--start", nargs="+", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_intermixed_args(arguments)
     lines = chosen.ledger.read_text().splitlines() if chosen.ledger.exists() else []
+    if not chosen.trials:
+        print(judge([json.loads(line) for line in lines]))
+        return
     done = {tuple(json.loads(line)[name] for name in KEY) for line in lines}
     with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = []

@@ -1,6 +1,6 @@
 """The guard of a training from given weights: is one of its encoders better than the start?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from byol.evaluate.linear import fit_linear
 from byol.evaluate.scores import Score, accuracy, paired_difference
 
 Verdict = Literal["better", "no better", "cannot tell"]
+MOST_LOST, LEAST_RANK = 0.08, 0.7
+"""Largest fall of `recognised`, from 0 to 1, and smallest ratio of `rankme` to the start's, with which an encoder does not look harmed (docs/adapt.md)."""
 MOST_LABELLED = 2000
 """Largest number of labelled images that are measured."""
 
@@ -78,10 +80,27 @@ def decide(start: Measured, milestones: Sequence[Measured], seed: int = 0) -> De
     return decide_by_labels(start, milestones, seed) if start.correct else decide_without_labels(start, milestones)
 
 
+def looks_harmed(start: Mapping[str, float], trained: Mapping[str, float]) -> bool:
+    """Whether measures without labels say that a training made the encoder worse: views of an image are no longer recognised, or the rank has fallen."""
+    return trained["recognised"] < start["recognised"] - MOST_LOST or trained["rankme"] < LEAST_RANK * start["rankme"]
+
+
 def decide_without_labels(start: Measured, milestones: Sequence[Measured]) -> Decision:
-    """The decision by measures that need no labels."""
-    best = max(milestones, key=lambda each: each.without_labels["recognised"])
-    return Decision("cannot tell", start, best, None, "images with labels (--labelled) are needed to decide")
+    """The decision by measures that need no labels: they tell harm, and never gain, so that the start is kept.
+
+    The verdict is "no better" if every encoder of the training looks harmed, else "cannot tell"; `best` is the last one that does not.
+    """
+    before = start.without_labels
+    sound = [each for each in milestones if not looks_harmed(before, each.without_labels)]
+    best = (sound or milestones)[-1]
+    after = best.without_labels
+    numbers = (
+        f"{best.name} recognises {100 * after['recognised']:.0f} % of second views and has rank {after['rankme']:.0f} "
+        f"(RankMe); the start {100 * before['recognised']:.0f} %, {before['rankme']:.0f}"
+    )
+    if not sound:
+        return Decision("no better", start, best, None, f"{numbers}; such a fall went with a loss of accuracy")
+    return Decision("cannot tell", start, best, None, f"{numbers}; gains show with labels alone (--labelled)")
 
 
 def decide_by_labels(start: Measured, milestones: Sequence[Measured], seed: int = 0) -> Decision:

@@ -109,10 +109,11 @@ def principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
     covariance = centred.T @ centred / len(centred)
     try:
         spread, basis = torch.linalg.eigh(covariance)
-        fails = not bool(basis.isfinite().all())
     except torch.linalg.LinAlgError:
-        fails = True
-    if fails:  # in float32, if many variances are equal or the features are constant but for rounding
+        spread = basis = torch.full_like(covariance, torch.nan)
+    if not bool(
+        basis.isfinite().all()
+    ):  # in float32, if many variances are equal or the features are constant but for rounding
         spread, basis = (part.to(covariance.dtype) for part in torch.linalg.eigh(covariance.double()))
     return basis, torch.cat((spread.clamp_min(0), spread.new_ones(1)))
 

@@ -53,6 +53,22 @@ def test_training_without_an_encoder_leaves_the_start() -> None:
     assert (decision.verdict, decision.kept) == ("no better", start)
 
 
+def unlabelled(name: str, recognised: float, rankme: float) -> Measured:
+    return Measured(name, 0, without_labels={"recognised": recognised, "rankme": rankme})
+
+
+def test_without_labels_harm_is_told_and_gain_is_not() -> None:
+    start = unlabelled("the start", 0.6, 100)
+    for milestones, verdict, best in (
+        ([unlabelled("a", 0.7, 150), unlabelled("b", 0.9, 300)], "cannot tell", "b"),
+        ([unlabelled("a", 0.55, 90), unlabelled("b", 0.3, 90)], "cannot tell", "a"),
+        ([unlabelled("a", 0.3, 90), unlabelled("b", 0.6, 40)], "no better", "b"),
+    ):
+        decision = decide(start, milestones)
+        assert (decision.verdict, decision.best.name, decision.kept) == (verdict, best, start)
+        assert f"{best} recognises" in decision.words
+
+
 def clustered(spread: float) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(90) % 3
