@@ -99,7 +99,7 @@ def _about_initial_weights(config: Config, given: Collection[str]) -> list[str]:
     if config.encoder.norm == "batch" and "encoder.norm" not in given:
         advice.append("--encoder.norm frozen, which keeps batch-norm averages fixed")
     if config.optimizer.encoder_rate == 1 and "optimizer.encoder_rate" not in given:
-        advice.append("--optimizer.encoder-rate 0.1")
+        advice.append("--optimizer.encoder-rate 0.03")
     return (
         [f"training can destroy what pretrained weights have learned. These settings kept it: {'; '.join(advice)}"]
         if advice

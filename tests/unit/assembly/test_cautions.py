@@ -84,9 +84,9 @@ def test_what_keeps_weights_from_elsewhere_is_told(tmp_path: Path) -> None:
     whole = resolved(50_000)
     pretrained = replaced(whole, {"encoder.pretrained": True})
     (line,) = said(pretrained, 50_000)
-    assert "--encoder.norm frozen" in line and "--optimizer.encoder-rate 0.1" in line
+    assert "--encoder.norm frozen" in line and "--optimizer.encoder-rate 0.03" in line
     (line,) = said(replaced(pretrained, {"encoder.norm": "frozen"}), 50_000)
-    assert "--encoder.norm" not in line and "--optimizer.encoder-rate 0.1" in line
+    assert "--encoder.norm" not in line and "--optimizer.encoder-rate 0.03" in line
     assert said(pretrained, 50_000, given=("encoder.norm", "optimizer.encoder_rate")) == []
     assert said(replaced(pretrained, {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.2}), 50_000) == []
     for how, lines in (("online encoder after 9 steps", 0), (TRAINED_ELSEWHERE, 1)):

@@ -109,8 +109,8 @@ def test_settings_for_weights_trained_elsewhere_spare_what_is_named_and_what_was
         return found.encoder.norm, found.optimizer.encoder_rate, found.batch_size
 
     assert kept == ("batch", 1, 256)
-    assert kept_by(config) == kept_by(replaced(small.config, {"encoder.pretrained": True})) == ("frozen", 0.1, 128)
-    assert kept_by(config, "encoder.norm", "batch_size") == ("batch", 0.1, 256)
+    assert kept_by(config) == kept_by(replaced(small.config, {"encoder.pretrained": True})) == ("frozen", 0.03, 128)
+    assert kept_by(config, "encoder.norm", "batch_size") == ("batch", 0.03, 256)
     assert kept_by(config, "optimizer.encoder_rate") == ("frozen", 1, 128)
     assert kept_by(small.config) == kept
     other = replaced(recipe("tonight").config, {"encoder.init": str(tmp_path / "start")})
