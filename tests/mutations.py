@@ -58,6 +58,10 @@ PICKLES = "tests/unit/imports/test_foreign_pickle.py"
 GROWING = "tests/integration/test_growing_views.py"
 PHOTOS = "tests/unit/data/test_stored_photos.py"
 MINUTES = "tests/integration/test_minutes.py"
+GUARD = "tests/unit/evaluate/test_guard.py"
+ADAPT = "tests/integration/test_adapt.py"
+WEIGHTS = "tests/unit/imports/test_weights_file.py"
+TEACHER = "tests/integration/test_teacher.py"
 PACE = "tests/unit/engine/test_pace.py"
 THREADS = "tests/unit/runtime/test_threads.py"
 LABELS = "tests/unit/data/test_labels.py"
@@ -324,6 +328,16 @@ MUTATIONS = [
     Mutation("changed photo believed", "data/source.py", "digest.update(inner.stamp(int(places[index])))", "inner.stamp(int(places[index]))", PHOTOS),
     Mutation("unreadable file broken for ever", "data/prepare_photos.py", "self.inner.content(int(self.places[index]))", "pass", PHOTOS),
     Mutation("newest photos make room", "data/prepare_photos.py", "return sorted(stores)", "return sorted(stores, reverse=True)", PHOTOS),
+    Mutation("kept by luck", "evaluate/guard.py", "if gain.low > 0 and is_ahead:", "if gain.value > 0 and is_ahead:", GUARD),
+    Mutation("choosers judge", "evaluate/guard.py", "order[: count // 2], order[count // 2 :]", "order, order", GUARD),
+    Mutation("harm overlooked", "evaluate/guard.py", "if not looks_harmed(before, each.without_labels)", "if True", GUARD),
+    Mutation("own neighbour votes", "evaluate/knn.py", "own = index == torch.arange(len(vectors), device=index.device)[:, None]", "own = index == -1", GUARD),
+    Mutation("set of tensors guessed", "imports/weights_file.py", "if len(fitting) > 1:", "if False:", WEIGHTS),
+    Mutation("half precision kept", "imports/weights_file.py", "t.float() if t.is_floating_point() else t", "t", WEIGHTS),
+    Mutation("teacher's averages move", "methods/network.py", "return super().train(False)", "return super().train(mode)", TEACHER),
+    Mutation("teacher sees other colours", "methods/network.py", "super().forward(images * self.scale + self.shift)", "super().forward(images)", TEACHER),
+    Mutation("SimCLR from a start", "commands/adapt.py", "asked.given | {\"encoder.init\"}", "asked.given", ADAPT),
+    Mutation("end kept whatever was decided", "commands/adapt.py", "load_encoder(path / START if decision.kept is first else best)", "load_encoder(best)", ADAPT),
 ]  # fmt: skip
 
 

@@ -10,10 +10,14 @@ import timm
 import torch
 
 import byol
+from byol.assembly.settings import Asked
 from byol.cli.main import main
 from byol.commands.adapt import Adaptation, continue_adaptation
+from byol.commands.pretrain import Request
+from byol.data.profile import DataProfile
 from byol.errors import ConfigError, NonFiniteError, RunError
 from byol.report.change import write_change
+from byol.training.plan import _sizes
 from tests.conftest import SMALL
 from tests.integration.small_runs import PICTURES, run, stop_at
 
@@ -59,7 +63,10 @@ def test_training_that_hurts_leaves_the_start(start: Path, photos: Path, tmp_pat
 
 
 def test_training_that_diverges_leaves_the_start(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverge(*_: object) -> None:
+    asked: list[Asked] = []
+
+    def diverge(request: Request, listener: object) -> None:
+        asked.append(request.asked)
         raise NonFiniteError("The loss is not finite at step 3.", 3)
 
     monkeypatch.setattr("byol.commands.adapt.start", diverge)
@@ -69,6 +76,8 @@ def test_training_that_diverges_leaves_the_start(start: Path, tmp_path: Path, mo
     assert result.decision is not None
     assert result.decision.verdict == "no better"
     assert "no better: the start is kept: the training failed" in lines
+    (size,) = _sizes(asked[0], DataProfile(3, 32, (0.5,) * 3, (0.2,) * 3))
+    assert size[1].method.name == "byol"  # whatever the time
     assert torch.equal(result.encoder()(IMAGES), byol.load(start)(IMAGES))
 
 

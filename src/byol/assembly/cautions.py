@@ -70,7 +70,7 @@ def _about_few_images(config: Config, recipe: Recipe, schedule: Schedule) -> lis
         return []
     return [
         f"{num_trained:,} images in all passes together are few for BYOL, which learns slowly at first. Below "
-        f"{recipe.sizes[0].least_images:,} --minutes chooses SimCLR; pretrained initial weights may be better still (docs/export.md)"
+        f"{recipe.sizes[0].least_images:,} --minutes chooses SimCLR; pretrained initial weights may be better still (byol adapt)"
     ]
 
 

@@ -126,7 +126,7 @@ def _fit_to_weights(config: Config, asked: Asked, warnings: list[str]) -> Config
         (network_of_start(config.encoder), f"architecture of the encoder in {config.encoder.init}"),
         (
             asked.recipe.with_weights if starts_elsewhere(config.encoder) else {},
-            "to preserve the pretrained weights (settings you give are not replaced; docs/export.md)",
+            "to preserve the pretrained weights (settings you give are not replaced; docs/adapt.md)",
         ),
     ):
         before = config

@@ -289,4 +289,5 @@ def _with_start(asked: Asked, encoder: Encoder, folder: Path) -> Asked:
     wanted = {**care, "views.size": size, "views.encoded_size": encoded}
     changes = {name: value for name, value in wanted.items() if name not in asked.given}
     changes["encoder.init"] = str(folder)
-    return dataclasses.replace(asked, config=replaced(asked.config, changes))
+    config, given = replaced(asked.config, changes), asked.given | {"encoder.init"}
+    return dataclasses.replace(asked, config=config, given=given)

@@ -178,7 +178,8 @@ def _plan(request: Request, data: DataProfile, listener: Listener, ranks: Ranks)
     most = f", and {limit.most_epochs:g} epochs" if limit.most_epochs else ""
     given = "" if request.limit_is_given else " (your choice: --minutes or --epochs)"
     listener.say(f"  plan for at most {limit.minutes:g} min{most}{given}: {planned.notes[-1]}{larger}")
-    if expected := request.asked.recipe.expectation(planned.num_images):
+    expected = request.asked.recipe.expectation(planned.num_images)
+    if expected and not planned.config.encoder.has_weights:
         listener.say(f"  {expected}")
     return planned
 
