@@ -35,7 +35,6 @@ def measure_without_labels(
     first, second = unit(views[:, 0]), unit(views[:, 1])
     return {
         **measure_encodings(views),
-        "spread": float((unit(vectors) - unit(vectors).mean(dim=0)).square().sum(dim=1).mean()),
         "recognised": float((nearest(first, second, 1)[1][:, 0] == torch.arange(len(first))).float().mean()),
         "same_neighbours": _same_neighbours(first, second),
         "rotation": rotation_accuracy(encoder, images.source, images.channels, device, vectors),
