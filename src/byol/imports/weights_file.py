@@ -128,9 +128,10 @@ def _prefix(name: str, needed: Collection[str], tensors: Mapping[str, Tensor], f
                 counts[start] = counts.get(start, 0) + 1
     best = max(counts.values(), default=0)
     fitting = [start for start, count in counts.items() if count == best]
-    if not best:
+    if 2 * best < len(needed):
         raise CheckpointError(
-            f"{file} holds no tensor of {name}: it has {_some(tensors)}, and {name} has {_some(sorted(needed))}. It is a head alone, or of another network."
+            f"{file} holds no {name}: at most {best} of its {len(needed)} tensors are there. It has {_some(tensors)}; {name} has "
+            f"{_some(sorted(needed))}. It is a head alone, or of another network."
         )
     if len(fitting) > 1:
         raise CheckpointError(

@@ -50,7 +50,7 @@ def test_weights_of_timm_give_its_features_and_normalisation(tmp_path: Path, wra
 
 def test_file_of_another_network_is_refused(tmp_path: Path, resnet18: torch.nn.Module) -> None:
     torch.save(resnet18.state_dict(), tmp_path / "resnet18.pth")
-    with pytest.raises(CheckpointError, match=r"is no complete resnet50: bn1|is no complete resnet50: layer1"):
+    with pytest.raises(CheckpointError, match=r"holds no resnet50: at most 100 of its 265 tensors"):
         byol.import_timm("resnet50", tmp_path / "start", weights=tmp_path / "resnet18.pth")
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "resnet34.pth")
     with pytest.raises(CheckpointError, match="is no complete resnet18"):  # which has every layer of a ResNet-18

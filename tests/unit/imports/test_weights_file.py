@@ -60,14 +60,18 @@ def test_several_sets_of_tensors_are_not_guessed_among(tmp_path: Path, network: 
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in found.items())
 
 
-@pytest.mark.parametrize("kind", ["head", "other channels", "one missing", "Lightning", "empty"])
+@pytest.mark.parametrize("kind", ["head", "another network", "other channels", "one missing", "Lightning", "empty"])
 def test_what_does_not_fit_is_one_sentence(tmp_path: Path, network: nn.Module, kind: str) -> None:
     state = network.state_dict()
     first = next(name for name, tensor in state.items() if tensor.dim() == 4)
     content, words = {
         "head": (
             {n: t for n, t in state.items() if n.startswith("fc.")},
-            r"holds no tensor of test_resnet: it has fc\.weight.*head alone",
+            r"holds no test_resnet: at most 0 of its \d+ tensors are there. It has fc\.weight.*head alone",
+        ),
+        "another network": (
+            timm.create_model("test_efficientnet").state_dict(),
+            r"holds no test_resnet: at most \d+ of its \d+ tensors are there.*another network",
         ),
         "other channels": (
             state | {first: state[first][:, :1]},
