@@ -333,7 +333,6 @@ MUTATIONS = [
     Mutation("harm overlooked", "evaluate/guard.py", "if not looks_harmed(before, each.without_labels)", "if True", GUARD),
     Mutation("own neighbour votes", "evaluate/knn.py", "own = index == torch.arange(len(vectors), device=index.device)[:, None]", "own = index == -1", GUARD),
     Mutation("set of tensors guessed", "imports/weights_file.py", "if len(fitting) > 1:", "if False:", WEIGHTS),
-    Mutation("half precision kept", "imports/weights_file.py", "t.float() if t.is_floating_point() else t", "t", WEIGHTS),
     Mutation("teacher's averages move", "methods/network.py", "return super().train(False)", "return super().train(mode)", TEACHER),
     Mutation("teacher sees other colours", "methods/network.py", "super().forward(images * self.scale + self.shift)", "super().forward(images)", TEACHER),
     Mutation("SimCLR from a start", "commands/adapt.py", "asked.given | {\"encoder.init\"}", "asked.given", ADAPT),

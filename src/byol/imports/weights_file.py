@@ -30,7 +30,7 @@ class Matched:
     """The tensors of a network, found in a file."""
 
     tensors: dict[str, Tensor]
-    """Tensors by the network's own names: all that it has, no other."""
+    """Tensors by the network's own names: all that it has, no other. `load_state_dict` makes them float32."""
     words: str
     """How they were found, in one line."""
 
@@ -98,12 +98,11 @@ def match(
     counters = {n: t for n, t in module.state_dict().items() if n.endswith(COUNTERS) and n not in of_network}
     require_whole(name, module, of_network | counters, file)
     halves = sorted({str(t.dtype).removeprefix("torch.") for t in of_network.values()} & {"float16", "bfloat16"})
-    kept = {n: t.float() if t.is_floating_point() else t for n, t in (of_network | counters).items()}
     parts = [f"all {len(needed)} tensors of {name} found in {Path(file).name}"]
     parts += [f"behind the prefix {found}"] if found else []
     parts += [f"converted from {' and '.join(halves)} to float32"] if halves else []
     parts += [f"{counted(len(left_out), 'tensor')} of the head left out"] if left_out else []
-    return Matched(kept, ", ".join(parts))
+    return Matched(of_network | counters, ", ".join(parts))
 
 
 def _tensors(content: Any, path: str, depth: int = 0) -> list[tuple[str, Tensor]]:
