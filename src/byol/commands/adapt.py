@@ -187,7 +187,7 @@ def continue_adaptation(
 
 
 def _train(train: Callable[[], Run], path: Path, listener: Listener) -> Run:
-    """The run; if its training diverged or collapsed, a run that leaves the start."""
+    """The run of a training. A training that diverged or collapsed gives a run with the verdict FAILED."""
     try:
         return train()
     except (NonFiniteError, CollapseError) as error:
@@ -198,7 +198,7 @@ def _train(train: Callable[[], Run], path: Path, listener: Listener) -> Run:
 def _record(
     path: Path, start_from: str | Path, weights: str | Path, labelled: str | DataSpec, command: Sequence[str]
 ) -> None:
-    """Writes what was asked for."""
+    """Writes adapt.json with the start, the labelled images and the command."""
     content = {
         "start": str(start_from),
         "weights": str(weights),

@@ -32,7 +32,7 @@ class Matched:
     tensors: dict[str, Tensor]
     """Tensors by the network's own names: all that it has, no other. `load_state_dict` makes them float32."""
     words: str
-    """How they were found, in one line."""
+    """Number of tensors found, prefix, conversion and tensors left out, in one line."""
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
