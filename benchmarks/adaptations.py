@@ -10,14 +10,13 @@ trials run at a time, with a thread each. One line of JSON per trial is appended
 
 import argparse
 import json
-import multiprocessing
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from tools.pool import run_trials
 from tools.search import parse
 
 import byol
@@ -118,24 +117,18 @@ def main(arguments: list[str] | None = None) -> None:
         print(judge([json.loads(line) for line in lines]))
         return
     done = {tuple(json.loads(line)[name] for name in KEY) for line in lines}
-    with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = []
-        for seed in chosen.seeds:
-            for name, settings in map(parse, chosen.trials):
-                for start, data in ((s, d) for d in chosen.data for s in chosen.start):
-                    (start_name, _, folder), (data_name, _, images) = start.partition("="), data.partition("=")
-                    key = dict(zip(KEY, (start_name, data_name, name, seed, chosen.epochs), strict=True))
-                    if tuple(key.values()) not in done:
-                        waiting.append(pool.submit(trial, key, folder, images, settings, chosen.threads))
-        for finished in as_completed(waiting):
-            if error := finished.exception():
-                print(f"failed: {error}", flush=True)
-                continue
-            row = finished.result()
-            with chosen.ledger.open("a") as stream:
-                stream.write(json.dumps(row) + "\n")
-            first, last = row["measured"][0]["labels"], row["measured"][-1]["labels"]
-            print(row["start"], row["data"], row["name"], first, last, flush=True)
+    tasks = []
+    for seed in chosen.seeds:
+        for name, settings in map(parse, chosen.trials):
+            for start, data in ((s, d) for d in chosen.data for s in chosen.start):
+                (start_name, _, folder), (data_name, _, images) = start.partition("="), data.partition("=")
+                key = dict(zip(KEY, (start_name, data_name, name, seed, chosen.epochs), strict=True))
+                if tuple(key.values()) not in done:
+                    arguments = (key, folder, images, settings, chosen.threads)
+                    tasks.append((" ".join(map(str, key.values())), arguments))
+    for row in run_trials(trial, tasks, chosen.ledger, chosen.jobs):
+        first, last = row["measured"][0]["labels"], row["measured"][-1]["labels"]
+        print(row["start"], row["data"], row["name"], first, last, flush=True)
 
 
 if __name__ == "__main__":

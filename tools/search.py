@@ -17,15 +17,14 @@ trial that stands there already is not repeated.
 
 import argparse
 import json
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import torch
+from tools.pool import run_trials
 from torch import Tensor
 
 import byol
@@ -157,22 +156,10 @@ def main(arguments: list[str] | None = None) -> None:
     same = {field: getattr(chosen, field) for field in CONDITIONS}
     comparable = [row for row in done if {field: row.get(field, CONDITIONS[field]) for field in CONDITIONS} == same]
     known = {(row["name"], row["seed"]) for row in comparable}
-    tasks = [(*parse(text), seed) for seed in chosen.seeds for text in chosen.trials]
-    with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        running = {
-            pool.submit(trial, name, settings, chosen, seed): name
-            for name, settings, seed in tasks
-            if (name, seed) not in known
-        }
-        for future in as_completed(running):
-            try:
-                row = future.result()
-            except Exception as error:
-                print(f"{running[future]} failed: {error}", flush=True)
-                continue
-            with chosen.ledger.open("a") as ledger:
-                ledger.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
+    trials = [(*parse(text), seed) for seed in chosen.seeds for text in chosen.trials]
+    tasks = [(name, (name, settings, chosen, seed)) for name, settings, seed in trials if (name, seed) not in known]
+    for row in run_trials(trial, tasks, chosen.ledger, chosen.jobs):
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,12 @@
 import contextlib
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +100,44 @@ def test_the_ledger_as_a_table(tmp_path: Path) -> None:
     rows = search(str(ledger)).splitlines()[2:]
     assert rows[0] == "| better |  | 0 | 1,234 | 2.5 | 45.0 | 60.0 | 35.0 |  |"
     assert rows[1] == "| wide | `encoder.width=1` | 0 | 1,234 | 2.5 | 40.0 | 50.0 | 30.0 | 49.0 |"
+
+
+TRIALS = """
+import os, time
+from pathlib import Path
+from tools.pool import run_trials
+
+def trial(folder):
+    Path(folder, "new").write_text(str(os.getpid()))
+    Path(folder, "new").rename(Path(folder, "pid"))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(run_trials(trial, [("one", ("FOLDER",))], Path("FOLDER", "ledger.jsonl"), 1))
+"""
+
+
+def test_trials_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script, pid = tmp_path / "trials.py", tmp_path / "pid"
+    script.write_text(TRIALS.replace("FOLDER", str(tmp_path)))
+    with subprocess.Popen(
+        [sys.executable, script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ) as parent:
+        _wait(pid.exists)
+        parent.send_signal(signal.SIGKILL)
+    worker = int(pid.read_text())
+    _wait(lambda: not _runs(worker))
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
