@@ -278,7 +278,7 @@ MUTATIONS = [
     Mutation("a resume compares with what was asked", "commands/resume.py", "changes = changed_settings(before.config, config)", "changes = named", RESUME),
     Mutation("a resumed run keeps its workers", "config/config.py", '        "workers",\n', "", RESUME),
     Mutation("time left by the whole run", "engine/pace.py", "self._samples[1][0] <= now - WINDOW_SECONDS", "False", PACE),
-    Mutation("a fitting plan is changed", "engine/pace.py", "abs(remaining - seconds_left) <= TOLERANCE * remaining", "False", PACE),
+    Mutation("a fitting plan is changed", "engine/pace.py", "abs(remaining - seconds_left) > TOLERANCE * remaining", "True", PACE),
     Mutation("a moved end jumps", "engine/schedule.py", "Segment(step, last_step, self.position(step))", "Segment(step, last_step, step)", "tests/unit/engine/test_schedule.py"),
     Mutation("an extended training starts at its full rate", "engine/schedule.py", "if segment.first_step <= step < segment.first_step + segment.warmup_steps:", "if False:", "tests/unit/engine/test_schedule.py"),
     Mutation("threads rise at once", "runtime/threads.py", "if rises == CHECKS_TO_RAISE:", "if rises:", THREADS),

@@ -19,6 +19,8 @@ TOLERANCE = 0.03
 """Largest deviation of the expected end from the deadline, as a fraction of the remaining time, at which a plan is kept."""
 NOTABLE_CHANGE = 0.25
 """Smallest change of the number of steps that is reported, relative to the last reported number."""
+LASTING_CHECKS = 4
+"""Number of intervals between checks for which a change must last to be reported."""
 
 
 class Pace:
@@ -60,6 +62,8 @@ class Deadline:
     now: Callable[[], float] = time.monotonic
     _next_check: float = field(init=False)
     _reported: int = field(default=0, init=False)
+    _changed_at: float | None = field(default=None, init=False)
+    """Time since which the number of steps differs notably from the reported one."""
 
     def __post_init__(self) -> None:
         start_time = self.now()
@@ -76,19 +80,21 @@ class Deadline:
             return 0
         self._next_check = now + self._interval
         remaining = max(self.at - now, 0.0)
-        if abs(remaining - seconds_left) <= TOLERANCE * remaining:
-            return 0
-        steps = step + max(1, int((total_steps - step) * remaining / seconds_left))
-        steps = min(steps, max(self.most_steps or steps, step + 1))
-        if steps == total_steps:
-            return 0
-        self._report(step, steps, total_steps)
-        return steps
+        steps = total_steps
+        if abs(remaining - seconds_left) > TOLERANCE * remaining:
+            steps = step + max(1, int((total_steps - step) * remaining / seconds_left))
+            steps = min(steps, max(self.most_steps or steps, step + 1))
+        self._report(now, step, steps, total_steps)
+        return steps if steps != total_steps else 0
 
-    def _report(self, step: int, steps: int, total_steps: int) -> None:
+    def _report(self, now: float, step: int, steps: int, total_steps: int) -> None:
         self._reported = self._reported or total_steps
-        if abs(steps - self._reported) > NOTABLE_CHANGE * self._reported:
+        if abs(steps - self._reported) <= NOTABLE_CHANGE * self._reported:
+            self._changed_at = None
+        elif self._changed_at is None:
+            self._changed_at = now
+        elif now >= self._changed_at + LASTING_CHECKS * self._interval:
             self.listener.say(
                 f"  after {step:,} steps: {steps:,} steps fit into the time instead of {self._reported:,}"
             )
-            self._reported = steps
+            self._reported, self._changed_at = steps, None

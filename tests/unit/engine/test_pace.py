@@ -86,10 +86,13 @@ def test_checks_are_some_seconds_apart_and_need_a_known_pace() -> None:
     assert plan.fitting_steps(116, 1000, 1800.0) > 0
 
 
-def test_only_notable_changes_are_told() -> None:
+def test_only_a_notable_change_that_lasts_is_told() -> None:
     said: list[str] = []
-    plan = deadline(1000, [0, 100, 200, 300], Listener(said.append))
+    plan = deadline(1000, [0, 100, 200, 220, 240, 300], Listener(said.append))  # checks are 15 s apart
     plan.fitting_steps(100, 1000, 1000.0)  # a tenth fewer
+    assert plan.fitting_steps(200, 910, 1600.0) == 555
+    plan.fitting_steps(220, 555, 400.0)  # the neighbour has gone
+    plan.fitting_steps(240, 870, 1500.0)
     assert said == []
-    plan.fitting_steps(200, 910, 1600.0)
-    assert said == ["  after 200 steps: 555 steps fit into the time instead of 1,000"]
+    plan.fitting_steps(300, 560, 700.0)  # the plan is kept, and has been low for 60 seconds
+    assert said == ["  after 300 steps: 560 steps fit into the time instead of 1,000"]
