@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from byol.config import Config, from_dict, replaced, to_dict, validate
-from byol.data.decode import decode, stored_mode
+from byol.data.decode import decode, stored_kind
 from byol.data.file_index import _read
 from byol.data.open import open_source
 from byol.data.order import Order
@@ -46,7 +46,7 @@ def reads_or_refuses(content: bytes) -> None:
             assert pixels.dtype == np.uint8
             assert pixels.shape[2] == channels
     with contextlib.suppress(BrokenImageError):
-        assert stored_mode(io.BytesIO(content))
+        assert stored_kind(io.BytesIO(content))[1]
 
 
 @FUZZ

@@ -3,6 +3,7 @@
 from byol.assembly.networks import build_method, encoder_settings
 from byol.assembly.settings import Asked, resolve
 from byol.config import Config
+from byol.data.number_format import NumberFormat, rule_of
 from byol.data.profile import profile
 from byol.data.source import ImageSource, SkippedImages
 from byol.encoder.encoder import Encoder, EncoderDescription
@@ -16,11 +17,15 @@ def untrained_encoder(asked: Asked, source: ImageSource) -> Encoder:
     config = resolve(asked, data, len(source), epochs_are_final=False).config
     module = build_method(config, data.channels).encoder
     num_features = find_num_features(module, data.channels, config.views.size)
-    return Encoder(module, encoder_description(config, data.channels, num_features, own_module=False))
+    return Encoder(
+        module, encoder_description(config, data.channels, num_features, own_module=False, rule=rule_of(source))
+    )
 
 
-def encoder_description(config: Config, channels: int, num_features: int, *, own_module: bool) -> EncoderDescription:
-    """The description that is saved with the encoder: architecture and preprocessing."""
+def encoder_description(
+    config: Config, channels: int, num_features: int, *, own_module: bool, rule: NumberFormat | None = None
+) -> EncoderDescription:
+    """The description that is saved with the encoder: architecture and preprocessing. `rule`: that of deep images."""
     is_frozen = config.encoder.norm == "frozen"
     return EncoderDescription(
         name=None if own_module else config.encoder.name,
@@ -32,6 +37,7 @@ def encoder_description(config: Config, channels: int, num_features: int, *, own
         std=_per_channel(config.views.std, channels),
         antialias=config.views.antialias,
         stored_side=config.views.stored_side,
+        number_format=rule,
         provenance={"averages": KEPT_AVERAGES} if is_frozen else {},
     )
 

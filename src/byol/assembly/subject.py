@@ -11,6 +11,7 @@ from torch import nn
 from byol.assembly.networks import seeded
 from byol.assembly.starts import TIMM
 from byol.assembly.trained_run import TrainedRun
+from byol.data.number_format import follow
 from byol.data.open import open_source
 from byol.data.profile import profile
 from byol.data.source import ImageSource, SkippedImages
@@ -109,6 +110,7 @@ def open_subject(name: str, train: ImageSource, *, network: Branch = "online", s
             raise EncoderError(f"{name} has no target network; leave --network at online.")
         return _timm(name, train, seed) if name.startswith(TIMM) else _without_weights(name, train)
     encoder = load_encoder(name)
+    follow(train, encoder.description.number_format)
     folder = run_of(name)
     is_run = (folder / "run.json").exists()
     if network == "target":

@@ -7,6 +7,7 @@ from typing import Any
 from byol.assembly.encoder import encoder_description
 from byol.assembly.networks import build_method
 from byol.config import Config, from_dict
+from byol.data.number_format import NumberFormat
 from byol.data.spec import DataSpec
 from byol.encoder.encoder import Encoder
 from byol.errors import CheckpointError, RunError
@@ -88,10 +89,16 @@ class TrainedRun:
             ) from error
         return networks, state
 
+    @property
+    def rule(self) -> NumberFormat | None:
+        """Rule by which images with more than 8 bits became pixels; None if there were none."""
+        entries = self.record["data"].get("rule")
+        return NumberFormat.read(entries) if entries else None
+
     def encoder(self) -> Encoder:
         """The encoder of the newest checkpoint, with its preprocessing."""
         num_features = int(self.record["derived"]["num_features"])
-        description = encoder_description(self.config, self.channels, num_features, own_module=False)
+        description = encoder_description(self.config, self.channels, num_features, own_module=False, rule=self.rule)
         return Encoder(self.method().encoder, description)
 
 

@@ -202,6 +202,7 @@ def _record(
             "channels": data.channels,
             "classes": request.source.class_names,
             "number_format": data.number_format,
+            "rule": None if trainer.rule is None else dataclasses.asdict(trainer.rule),
         },
         "derived": trainer.derived(),
         "own_encoder": request.encoder is not None,

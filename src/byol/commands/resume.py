@@ -13,6 +13,7 @@ from torch import nn
 
 from byol.assembly.trained_run import TrainedRun, without_start
 from byol.config import RUN_SETTINGS, Config, changed_settings, differences, replaced, to_dict, validate
+from byol.data.number_format import follow
 from byol.data.open import as_source, open_source, unambiguous
 from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, fingerprint, has_fingerprint
@@ -133,6 +134,7 @@ def _open_images(run: TrainedRun, data: DataSpec | None, source: ImageSource | N
             f"{path} started with other images than {source.description} now has: the number is equal, but names or pixels differ. "
             f"Resume needs the same data."
         )
+    follow(source, run.rule)
     return source
 
 

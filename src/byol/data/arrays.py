@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.layout import as_stack
+from byol.data.number_format import OneFormat
 from byol.data.source import Image, with_channels
 from byol.errors import DataError
 
 
-class ArrayImages:
-    """(N, H, W) or (N, H, W, C) uint8 pixels, any number of channels, with optional (N,) labels.
+class ArrayImages(OneFormat):
+    """(N, H, W) or (N, H, W, C) numbers, any number of channels, with optional (N,) labels.
 
     `layout`: order of the axes, needed if type and shape leave it open (`data.layout`).
     """
@@ -33,7 +34,7 @@ class ArrayImages:
         description: str = "array",
         layout: str = "",
     ) -> None:
-        self.pixels: Image = as_stack(pixels, layout)
+        self.pixels: NDArray[Any] = as_stack(pixels, layout)
         if labels is not None and len(labels) != len(pixels):
             raise DataError(f"{len(pixels)} images have {len(labels)} labels; give one for each.")
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
@@ -60,15 +61,20 @@ class ArrayImages:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles a mapped file as its path, so that workers map the same pages."""
+        state = {name: getattr(self, name) for name in ("known_format", "decided_by", "wanted_range")}
         if self.path is not None:
-            return ArrayImages.open, (self.path, self.layout)
-        return ArrayImages, (self.pixels, self.labels, self.class_names, self.description, "NHWC")
+            return ArrayImages.open, (self.path, self.layout), state
+        return ArrayImages, (self.pixels, self.labels, self.class_names, self.description, "NHWC"), state
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def read(self, index: int, channels: int, short_side: int = 0) -> Image:
-        return with_channels(self.pixels[index], channels)
+        pixels = self.pixels[index]
+        return with_channels(pixels if pixels.dtype == np.uint8 else self.number_format().as_pixels(pixels), channels)
+
+    def deep(self, index: int) -> tuple[NDArray[Any], float] | None:
+        return None if self.pixels.dtype == np.uint8 else (self.pixels[index], 0.0)
 
     def name(self, index: int) -> str:
         return f"image {index}"

@@ -11,9 +11,9 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from PIL.ExifTags import Base
 
-from byol.data.decode import DEEP_MODES, FLOAT_MODE, GREY_MODES, pillow_pixels
+from byol.data.decode import DEEP_MODES, GREY_MODES, pillow_pixels
 from byol.data.layout import as_picture
-from byol.data.number_format import DeepRange, OneFormat
+from byol.data.number_format import OneFormat
 from byol.data.source import Image, with_channels
 from byol.errors import BrokenImageError, DataError
 
@@ -26,7 +26,7 @@ SAMPLED_ITEMS = 32
 class DatasetImages(OneFormat):
     """Images of a map-style data set. An item is an image, a tuple that starts with one, or a dict with one; labels are not read.
 
-    An image is a PIL image, a (H, W) or (H, W, C) uint8 array, or a (C, H, W) uint8 tensor. An item that raises an
+    An image is a PIL image, a (H, W) or (H, W, C) array, or a (C, H, W) tensor. An item that raises an
     exception counts as a broken image. Items are read one at a time, since a data set need not be thread-safe.
     """
 
@@ -74,12 +74,12 @@ class DatasetImages(OneFormat):
             return 1 if image.mode in GREY_MODES else 3
         return self._pixels(index).shape[2]
 
-    def deep_range(self, index: int) -> DeepRange | None:
+    def deep(self, index: int) -> tuple[NDArray[Any], float] | None:
         image = self._image(index)
-        if not isinstance(image, PillowImage.Image) or image.mode not in DEEP_MODES:
-            return None
-        values = np.asarray(image)
-        return DeepRange(image.mode == FLOAT_MODE, float(values.min()), float(values.max()))
+        if isinstance(image, PillowImage.Image):
+            return (np.asarray(image), 0.0) if image.mode in DEEP_MODES else None
+        values = self._picture(image)
+        return None if values.dtype == np.uint8 else (values, 0.0)
 
     def stored(self, index: int) -> bytes:
         """The pixels of the item; empty if the data set gives random images."""
@@ -117,18 +117,23 @@ class DatasetImages(OneFormat):
             )
         return image
 
+    def _picture(self, image: Any) -> NDArray[Any]:
+        try:
+            return as_picture(image, self.layout)
+        except DataError as error:
+            raise BrokenImageError(str(error).rstrip(".")) from error
+
     def _pixels(self, index: int) -> Image:
         image = self._image(index)
         try:
             if not isinstance(image, PillowImage.Image):
-                return as_picture(image, self.layout)
+                values = self._picture(image)
+                return values if values.dtype == np.uint8 else self.number_format().as_pixels(values)
             if image.getexif().get(Base.Orientation, 1) != 1:  # this may be what decodes the image
                 image = ImageOps.exif_transpose(image)  # a copy: the data set may keep its own
             return pillow_pixels(image, grey=image.mode in GREY_MODES, number_format=self.number_format)
         except BrokenImageError:
             raise
-        except DataError as error:
-            raise BrokenImageError(str(error).rstrip(".")) from error
         except Exception as error:
             raise BrokenImageError(f"{type(error).__name__}: {error}") from error
 

@@ -1,7 +1,8 @@
 """Decoding of image files to pixels.
 
-The first frame is read and turned upright by its EXIF tag. Transparency is dropped, deep grey is scaled to 8 bits by the
-rule of the data set (`number_format`), and the result is converted to grey (1 channel) or RGB (3).
+The first frame is read and turned upright by its EXIF tag. Transparency is dropped, and the result is converted to grey (1
+channel) or RGB (3). Values of more than 8 bits become 16-bit pixels by the rule of the data set (`number_format`). Files of
+several bands and DICOM are read by `deep_files`.
 """
 
 import contextlib
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
-from byol.data.number_format import DeepRange, NumberFormat, OneFormat
+from byol.data import deep_files
+from byol.data.number_format import NumberFormat, OneFormat, ValueRange
 from byol.data.source import Image, with_channels
 from byol.errors import BrokenImageError
 
@@ -29,8 +32,7 @@ with contextlib.suppress(ImportError):  # the extra `heic`
 
     pillow_heif.register_heif_opener()
 
-FLOAT_MODE = "F"
-DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", FLOAT_MODE}
+DEEP_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 GREY_MODES = {"1", "L", "LA", *DEEP_MODES}
 RUN_BY_OTHERS = {"EPS"}
 """Formats that are not read, because Pillow would run another program, Ghostscript, on their content."""
@@ -38,8 +40,8 @@ NO_PICTURES = {"BUFR", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 """Formats that Pillow recognises but cannot decode by itself."""
 MOST_PIXELS = 250_000_000
 """Default limit of pixels per image. Phones make up to 200 megapixels; a larger file is more likely made to fill the memory."""
-MAX_SAMPLE_VALUE = 281
-"""Number of the TIFF tag that states the largest value in the file."""
+MAX_SAMPLE_VALUE, GDAL_NODATA = 281, 42113
+"""Numbers of the TIFF tags that state the largest value in the file, and the value of pixels without data."""
 # set once, since filters belong to the whole process: warnings of Pillow about odd EXIF blocks, palettes and large photos
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
@@ -47,10 +49,11 @@ warnings.filterwarnings("ignore", category=PillowImage.DecompressionBombWarning)
 
 @cache
 def extensions() -> frozenset[str]:
-    """File endings that Pillow decodes, with their dot and in lower case."""
+    """File endings of images, with their dot and in lower case."""
     PillowImage.init()
     unread = RUN_BY_OTHERS | NO_PICTURES
-    return frozenset(e for e, kind in PillowImage.EXTENSION.items() if kind in PillowImage.OPEN and kind not in unread)
+    by_pillow = {e for e, kind in PillowImage.EXTENSION.items() if kind in PillowImage.OPEN and kind not in unread}
+    return frozenset(by_pillow | set(deep_files.DICOM_ENDINGS))
 
 
 class EncodedImages(OneFormat):
@@ -64,7 +67,7 @@ class EncodedImages(OneFormat):
 
     def state_for_workers(self) -> dict[str, Any]:
         """Attributes that were set after the source was opened, for its copy in a worker process."""
-        return {n: getattr(self, n) for n in ("max_pixels", "known_format", "decided_by")}
+        return {n: getattr(self, n) for n in ("max_pixels", "known_format", "decided_by", "wanted_range")}
 
     @abstractmethod
     def content(self, index: int) -> bytes:
@@ -80,17 +83,24 @@ class EncodedImages(OneFormat):
         )
 
     def channels(self, index: int) -> int:
-        return 1 if self.mode(index) in GREY_MODES else 3
+        return self.kind(index)[0]
 
     def dimensions(self, index: int) -> tuple[int, int]:
         """(height, width) in pixels as stored, from the header: an EXIF tag may swap them. Raises BrokenImageError."""
-        with self.stream(index) as stream, _broken_with_reason(), _open(stream, self.max_pixels) as opened:
-            return opened.height, opened.width
+        with self.stream(index) as stream, _broken_with_reason():
+            if kind := deep_files.kind_of(stream):
+                found = deep_files.header(stream, kind)
+                return found.height, found.width
+            with _open(stream, self.max_pixels) as opened:
+                return opened.height, opened.width
 
-    def mode(self, index: int) -> str:
-        """Pillow's mode of the file, from its header; RGB;16 if colour has 16 bits. Raises BrokenImageError."""
+    def kind(self, index: int) -> tuple[int, str]:
+        """(number of channels, kind of the file) from its header. Raises BrokenImageError.
+
+        The kind is Pillow's mode, RGB;16 if colour has 16 bits, or words such as `TIFF of 13 bands, uint16`.
+        """
         with self.stream(index) as stream:
-            return stored_mode(stream)
+            return stored_kind(stream)
 
     def stored(self, index: int) -> bytes:
         """The bytes of the file."""
@@ -100,9 +110,13 @@ class EncodedImages(OneFormat):
         """The bytes of the file."""
         return self.content(index)
 
-    def deep_range(self, index: int) -> DeepRange | None:
-        with self.stream(index) as stream, _broken_with_reason(), _open(stream, self.max_pixels) as opened:
-            return _range(opened) if opened.mode in DEEP_MODES else None
+    def deep(self, index: int) -> tuple[NDArray[Any], float] | None:
+        with self.stream(index) as stream, _broken_with_reason():
+            if kind := deep_files.kind_of(stream):
+                values = deep_files.read(stream.read(), kind)
+                return None if values.dtype == np.uint8 else (values, 0.0)
+            with _open(stream, self.max_pixels) as opened:
+                return (_values(opened), _stated(opened)) if opened.mode in DEEP_MODES else None
 
 
 def read_file(path: Path) -> bytes:
@@ -129,16 +143,20 @@ def decode(
     number_format: Callable[[], NumberFormat] | None = None,
     max_pixels: int = MOST_PIXELS,
 ) -> Image:
-    """(H, W, channels) uint8 pixels, channels 1 or 3. Raises BrokenImageError with the reason.
+    """(H, W, channels) uint8 pixels, uint16 where the file has more than 8 bits. Raises BrokenImageError with the reason.
 
     With `short_side` a JPEG is decoded at the smallest of the scales 1, 1/2, 1/4 and 1/8 whose short side is at least that
-    many pixels. Each halving of the scale halves the time or more. `number_format` is called if the image is deep grey.
+    many pixels. Each halving of the scale halves the time or more. `number_format` is called if the image has more than 8 bits.
     """
-    with _broken_with_reason(content), _open(io.BytesIO(content), max_pixels) as opened:
-        if short_side:
-            opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
-        upright(opened)
-        pixels = pillow_pixels(opened, grey=channels == 1, number_format=number_format)
+    with _broken_with_reason(content):
+        if kind := deep_files.kind_of(io.BytesIO(content)):
+            values = deep_files.read(content, kind)
+            return with_channels(as_pixels(values, number_format), channels)
+        with _open(io.BytesIO(content), max_pixels) as opened:
+            if short_side:
+                opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
+            upright(opened)
+            pixels = pillow_pixels(opened, grey=channels == 1, number_format=number_format)
     return with_channels(pixels, channels)
 
 
@@ -173,40 +191,57 @@ def upright(image: PillowImage.Image) -> None:
         image.load()  # raises if the pixels cannot be read either
 
 
-def stored_mode(stream: BinaryIO) -> str:
-    """Pillow's mode, from the header; RGB;16 if colour is stored with 16 bits. Raises BrokenImageError."""
-    with _broken_with_reason(), PillowImage.open(stream) as opened:
-        raw = str(opened.tile[0].args) if getattr(opened, "tile", None) else ""
-        return f"{opened.mode};16" if opened.mode not in GREY_MODES and ";16" in raw else opened.mode
+def stored_kind(stream: BinaryIO) -> tuple[int, str]:
+    """(number of channels, kind) of a file, from its header (`EncodedImages.kind`). Raises BrokenImageError."""
+    with _broken_with_reason():
+        if kind := deep_files.kind_of(stream):
+            found = deep_files.header(stream, kind)
+            return found.bands, found.kind
+        with PillowImage.open(stream) as opened:
+            raw = str(opened.tile[0].args) if getattr(opened, "tile", None) else ""
+            is_grey = opened.mode in GREY_MODES
+            return 1 if is_grey else 3, f"{opened.mode};16" if not is_grey and ";16" in raw else opened.mode
 
 
 def pillow_pixels(
     image: PillowImage.Image, grey: bool, number_format: Callable[[], NumberFormat] | None = None
 ) -> Image:
-    """(H, W, 1) grey or (H, W, 3) RGB uint8 pixels.
-
-    Deep grey becomes 8 bits by `number_format`. Without one, 16-bit values are divided by 257, as are 32-bit values if any
-    is above 255, and floats are multiplied by 255 if none is above 1. Raises BrokenImageError if a value is out of range.
-    """
+    """(H, W, 1) grey or (H, W, 3) RGB pixels: uint16 by `as_pixels` if the image is deep grey, else uint8."""
     if image.mode in DEEP_MODES:
-        is_float, values = image.mode == FLOAT_MODE, np.asarray(image).astype(np.float64)
-        rule = number_format() if number_format else _own_format(image.mode, float(values.max()))
-        image = PillowImage.fromarray(rule.as_bytes(values, is_float=is_float))
+        pixels = as_pixels(_values(image)[..., None], number_format)
+        return pixels if grey else np.repeat(pixels, 3, axis=2)
     mode = "L" if grey else "RGB"
     pixels = np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
     return pixels.reshape(*pixels.shape[:2], 1 if grey else 3)
 
 
-def _own_format(mode: str, high: float) -> NumberFormat:
-    """The rule for a picture outside of a data set."""
-    return NumberFormat(255 if mode == "I" and high <= 255 else 65535, 1.0 if high <= 1 else 255.0)
+def as_pixels(values: NDArray[Any], number_format: Callable[[], NumberFormat] | None = None) -> Image:
+    """uint8 values as they are, deeper ones by `number_format`, or by their own range where there is no data set.
+
+    Raises BrokenImageError if a value is out of range.
+    """
+    if values.dtype == np.uint8:
+        return values
+    return (number_format() if number_format else _own_format(values)).as_pixels(values)
 
 
-def _range(image: PillowImage.Image) -> DeepRange:
-    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
-    stated = tags.get(MAX_SAMPLE_VALUE, 0)
-    stated = stated[0] if isinstance(stated, tuple) else stated
-    return DeepRange(image.mode == FLOAT_MODE, float(values.min()), max(float(values.max()), float(stated)))
+def _own_format(values: NDArray[Any]) -> NumberFormat:
+    """The rule for a picture outside of a data set: 16 bits, or 8 if a wider type holds no more; floats to 1, or to 255."""
+    high = values.max()
+    integers = 255.0 if values.dtype != np.uint16 and high <= 255 else 65535.0
+    return NumberFormat(ValueRange((0.0,), (integers,)), ValueRange((0.0,), (1.0 if high <= 1 else 255.0,)))
+
+
+def _values(image: PillowImage.Image) -> NDArray[Any]:
+    """(H, W) values of a deep grey image; its no-data value is replaced (`deep_files`)."""
+    missing = getattr(image, "tag_v2", {}).get(GDAL_NODATA)
+    return deep_files.filled(np.asarray(image)[..., None], deep_files.number(missing))[..., 0]
+
+
+def _stated(image: PillowImage.Image) -> float:
+    """The largest value that the file allows; 0 if it does not say."""
+    stated = getattr(image, "tag_v2", {}).get(MAX_SAMPLE_VALUE, 0)
+    return float(stated[0] if isinstance(stated, tuple) else stated)
 
 
 def _reason(error: Exception, content: bytes) -> str:

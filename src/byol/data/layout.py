@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from byol.data.source import Image
 from byol.errors import DataError
 
 Layout = Literal["", "NHW", "NHWC", "NCHW"]
@@ -20,10 +20,10 @@ SMALLEST_SIDE = 5
 """Smallest side, in pixels, of a colour picture that could be mistaken for a stack of grey pictures."""
 
 
-def as_stack(images: Any, layout: str = "") -> Image:
-    """(N, H, W) or (N, H, W, C) uint8 array, or (N, C, H, W) uint8 tensor -> (N, H, W, C) array that shares the memory.
+def as_stack(images: Any, layout: str = "") -> NDArray[Any]:
+    """(N, H, W) or (N, H, W, C) array, or (N, C, H, W) tensor of numbers -> (N, H, W, C) array that shares the memory.
 
-    Raises DataError for numbers of another type, or if type and shape leave the order of the axes open.
+    Raises DataError for truth values and what is no number, for floats in memory beyond 0 to 1, or if type and shape leave the order of the axes open.
     """
     if layout not in get_args(Layout):
         raise DataError(f"There is no layout {layout!r}; there are {', '.join(filter(None, get_args(Layout)))}.")
@@ -36,39 +36,27 @@ def as_stack(images: Any, layout: str = "") -> Image:
     return pixels.transpose(0, 2, 3, 1) if order == "NCHW" else pixels
 
 
-def as_picture(image: Any, layout: str = "") -> Image:
-    """One uint8 image, (H, W), (H, W, C) or, as a tensor, (C, H, W) -> (H, W, C). Raises DataError as `as_stack` does."""
+def as_picture(image: Any, layout: str = "") -> NDArray[Any]:
+    """One image, (H, W), (H, W, C) or, as a tensor, (C, H, W) -> (H, W, C). Raises DataError as `as_stack` does."""
     if not layout and getattr(image, "ndim", 0) not in (2, 3):
         raise DataError(f"it has the shape {tuple(getattr(image, 'shape', ()))}, which is not a picture")
     order = layout or ("NHW" if image.ndim == 2 else "")
     return as_stack(image[None], order)[0]
 
 
-def _as_array(images: Any) -> Image:
+def _as_array(images: Any) -> NDArray[Any]:
     pixels = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
-    if pixels.dtype != np.uint8:
-        raise DataError(
-            f"Images must be uint8, 0 to 255; found {pixels.dtype} of shape {pixels.shape}.{_conversion(pixels)}"
-        )
+    if pixels.dtype.kind not in "iuf":
+        advice = " Give images * np.uint8(255)." if pixels.dtype == bool else ""
+        raise DataError(f"Images are integers or floats; found {pixels.dtype} of shape {pixels.shape}.{advice}")
+    if pixels.dtype.kind == "f" and pixels.size and not isinstance(images, np.memmap):
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= 0 and high <= 1):
+            seen = f"from {low:g} to {high:g}" if np.isfinite(low + high) else "to NaN or infinity"
+            raise DataError(
+                f"Images as floats in memory go from 0 to 1; these go {seen}: scale them, undo a normalisation first."
+            )
     return pixels
-
-
-def _conversion(pixels: Any) -> str:
-    """Advice on how to convert other numbers to uint8; empty if the numbers give no hint."""
-    if pixels.dtype == bool:
-        return " Give images * np.uint8(255)."
-    if pixels.dtype.kind not in "iuf" or not pixels.size:
-        return ""
-    low, high = float(pixels.min()), float(pixels.max())
-    if not np.isfinite(low + high):
-        return " Some are NaN or infinite."
-    if low < 0:
-        return f" They go from {low:g} to {high:g}: scale them to 0 to 255, undo a normalisation first."
-    if pixels.dtype.kind == "f" and high <= 1:
-        return " They go from 0 to 1: give (images * 255).round().astype(np.uint8)."
-    if high <= 255:
-        return " Give images.astype(np.uint8)."
-    return f" They go up to {high:g}: scale them to 0 to 255."
 
 
 def _layout(shape: tuple[int, ...], *, first: bool) -> str:

@@ -1,15 +1,17 @@
-"""Scaling of grey values of more than 8 bits to bytes, by one rule for a whole data set, never one per picture."""
+"""Pixels of images with more than 8 bits: 16-bit pixels by one rule for a whole data set, never one per picture."""
 
+import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.source import Image, ImageSource, whole
-from byol.errors import BrokenImageError
+from byol.data.source import TOP, Image, ImageSource, whole
+from byol.errors import BrokenImageError, DataError
 
 INTEGER_RANGES = {255: 8, 1023: 10, 4095: 12, 16383: 14, 65535: 16}
 """Number of bits by the largest value that they hold."""
@@ -17,54 +19,193 @@ SAMPLED_HEADERS = 4096
 """Largest number of images whose headers are read to find deep ones."""
 SAMPLED_IMAGES = 256
 """Largest number of deep images whose values are read to choose the rule."""
+SAMPLED_VALUES = 4096
+"""Largest number of values per band and image that enter percentiles."""
 SEED = 0
 _deciding = threading.RLock()
+_NUMBER = r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)"
+FEW = 0.1
+"""Fraction of deep images below which values that fit no usual range do not decide the rule: these images are broken."""
 
 
 @dataclass(frozen=True)
 class DeepRange:
-    """Range of the values of one deep grey image."""
+    """Range of the values of one deep image."""
 
     is_float: bool
     low: float
     high: float
+    zeros: int = 0
+    """Number of lowest bits that are 0 in every value of an integer image."""
+
+
+def range_of(values: NDArray[Any], stated: float = 0.0) -> DeepRange:
+    """The range of the values of an image; `stated`: the largest value that its file allows. NaN counts for nothing."""
+    is_float = values.dtype.kind == "f"
+    known = values[np.isfinite(values)] if is_float else values
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    union = 0 if is_float or low < 0 else int(np.bitwise_or.reduce(known, axis=None))
+    zeros = (union & -union).bit_length() - 1 if union and not stated else 0
+    return DeepRange(is_float, low, max(high, stated), zeros)
+
+
+def filled(values: NDArray[Any], missing: float | None = None) -> NDArray[Any]:
+    """(H, W, bands) values in which NaN and `missing` are replaced by the lowest other value of their band.
+
+    Raises BrokenImageError if a band has no other value.
+    """
+    is_missing = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    if missing is not None and not np.isnan(missing):
+        is_missing |= np.isclose(values, missing, rtol=1e-6, atol=0) if values.dtype.kind == "f" else values == missing
+    if not is_missing.any():
+        return values
+    out = values.copy()
+    for band in range(values.shape[2]):
+        known = values[..., band][~is_missing[..., band]]
+        if not known.size:
+            raise BrokenImageError("it has no data, or one band has none")
+        out[..., band][is_missing[..., band]] = known.min()
+    return out
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Values that become 0 and 1, per band or one for all."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    clips: bool = False
+    """Whether values beyond become 0 or 1; else their image is broken."""
+
+    def __str__(self) -> str:
+        pairs = [f"{low:g} to {high:g}" for low, high in zip(self.low, self.high, strict=True)]
+        return f"{', '.join(pairs)}{' and clipped' if self.clips else ''}"
 
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """The rule: the integer and the float value that become 255. 0 stays 0."""
+    """The rule of a data set: the range of integers and that of floats."""
 
-    integers: int = 65535
-    floats: float = 1.0
+    integers: ValueRange = ValueRange((0.0,), (65535.0,))
+    floats: ValueRange = ValueRange((0.0,), (1.0,))
     kinds: tuple[bool, ...] = ()
     """Sorted kinds of the deep images in the sample, True for floats; empty if there are none."""
 
-    def as_bytes(self, values: NDArray[np.float64], *, is_float: bool) -> Image:
-        """The values, scaled to 0 to 255 and rounded. Raises BrokenImageError if one is out of the range."""
-        top = self.floats if is_float else self.integers
-        low, high = values.min(), values.max()
-        if not (low >= 0 and high <= top):
-            raise BrokenImageError(f"its values, {low:g} to {high:g}, do not fit 0 to {top:g}; store it with 8 bits")
-        return (values / (top / 255)).round().astype(np.uint8)
+    @classmethod
+    def read(cls, entries: dict[str, Any]) -> "NumberFormat":
+        """The rule from what `dataclasses.asdict` and JSON made of it. Raises KeyError, TypeError."""
+        integers, floats = (
+            ValueRange(tuple(entries[kind]["low"]), tuple(entries[kind]["high"]), entries[kind]["clips"])
+            for kind in ("integers", "floats")
+        )
+        return cls(integers, floats, tuple(entries["kinds"]))
+
+    def as_pixels(self, values: NDArray[Any]) -> Image:
+        """uint16 pixels of (H, W) or (H, W, bands) values; uint8 if the rule is 0 to 255 for integers.
+
+        NaN gets the lowest other value of its band. Raises BrokenImageError if a value is out of the range and the rule does not clip.
+        """
+        values = filled(values if values.ndim == 3 else values[..., None]).reshape(values.shape)
+        is_float = values.dtype.kind == "f"
+        rule = self.floats if is_float else self.integers
+        low, high = np.array(rule.low), np.array(rule.high)
+        if len(low) > 1 and values.shape[2:] != low.shape:
+            raise BrokenImageError(
+                f"it has {values.shape[2] if values.ndim == 3 else 1} bands, and the range is of {len(low)}"
+            )
+        if not rule.clips:
+            least, most = values.min(), values.max()
+            if not (least >= low.min() and most <= high.max()):
+                raise BrokenImageError(
+                    f"its values, {least:g} to {most:g}, do not fit {rule}; give the range as --data.range LOW,HIGH, or "
+                    f"percentiles, --data.range 1%,99%"
+                )
+        if not is_float and rule == _BYTES:
+            return values.astype(np.uint8)
+        scaled = (values.astype(np.float64) - low) * (TOP[np.dtype(np.uint16)] / (high - low))
+        return scaled.clip(0, TOP[np.dtype(np.uint16)]).round().astype(np.uint16)
 
     def __str__(self) -> str:
         """The rule in words; empty if no image needs it."""
         parts = []
         if False in self.kinds:
-            bits = INTEGER_RANGES[self.integers]
-            parts.append(f"grey values of {bits} bits (0 to {self.integers}) in deeper files")
+            bits = INTEGER_RANGES.get(int(self.integers.high[0]), 0) if self.integers.low == (0.0,) else 0
+            of_bits = f" of {bits} bits" if bits else ""
+            parts.append(f"integers{of_bits} ({self.integers}) in deeper files")
         if True in self.kinds:
-            parts.append(f"float values of 0 to {self.floats:g}")
-        return f"{' and '.join(parts)} are scaled to 0 to 255" if parts else ""
+            parts.append(f"float values ({self.floats})")
+        return f"{' and '.join(parts)} are scaled to 0 to 1" if parts else ""
 
 
-def format_of(ranges: Iterable[DeepRange]) -> NumberFormat:
-    """The narrowest usual range that holds all values. Images that fit no range are ignored here and fail in `as_bytes`."""
-    fitting = [r for r in ranges if r.low >= 0 and r.high <= 65535]
-    integers = max((r.high for r in fitting if not r.is_float), default=65535)
-    floats = max((r.high for r in fitting if r.is_float), default=1.0)
-    kinds = tuple(sorted({r.is_float for r in fitting}))
-    return NumberFormat(min(top for top in INTEGER_RANGES if top >= integers), 1.0 if floats <= 1 else 255.0, kinds)
+_BYTES = ValueRange((0.0,), (255.0,))
+
+
+def format_of(ranges: Sequence[DeepRange]) -> NumberFormat:
+    """The narrowest usual range that holds all values: 8, 10, 12, 14 or 16 bits of integers, 0 to 1 or 0 to 255 of floats.
+
+    Integers of 16 bits whose lowest 2, 4, 6 or 8 are 0 throughout are taken as 14, 12, 10 or 8 bits, shifted. Where more than a few images
+    fit no usual range, such as signed ones, it is the range of the values seen, and values beyond are clipped.
+    """
+    integers, floats = ([each for each in ranges if each.is_float == is_float] for is_float in (False, True))
+    kinds = tuple(sorted({each.is_float for each in ranges}))
+    return NumberFormat(_integer_range(integers), _float_range(floats), kinds)
+
+
+def _usual(ranges: Sequence[DeepRange], highest: float) -> Sequence[DeepRange] | ValueRange:
+    """Those of the ranges that lie in 0 to `highest`, or the range of all values if too many do not."""
+    fitting = [each for each in ranges if each.low >= 0 and each.high <= highest]
+    if len(ranges) - len(fitting) <= FEW * len(ranges):
+        return fitting
+    low, high = min(each.low for each in ranges), max(each.high for each in ranges)
+    return ValueRange((low,), (max(high, low + 1e-6),), clips=True)
+
+
+def _integer_range(ranges: Sequence[DeepRange]) -> ValueRange:
+    fitting = _usual(ranges, 65535)
+    if isinstance(fitting, ValueRange):
+        return fitting
+    highest = int(max((each.high for each in fitting), default=65535))
+    top = min(top for top in INTEGER_RANGES if top >= highest)
+    zeros = min((each.zeros for each in fitting if each.high > 0), default=0)
+    for shifted, bits in INTEGER_RANGES.items():
+        if top == 65535 and bits == 16 - zeros:
+            top = shifted << zeros
+    return ValueRange((0.0,), (float(top),))
+
+
+def _float_range(ranges: Sequence[DeepRange]) -> ValueRange:
+    fitting = _usual(ranges, 255)
+    if isinstance(fitting, ValueRange):
+        return fitting
+    return ValueRange((0.0,), (1.0 if max((each.high for each in fitting), default=1.0) <= 1 else 255.0,))
+
+
+def parse_range(text: str) -> tuple[float, float, bool]:
+    """(low, high, whether both are percentiles) of `--data.range`. Raises DataError if the text is neither."""
+    for pattern, is_percent in ((f"{_NUMBER},{_NUMBER}", False), (f"{_NUMBER}%,{_NUMBER}%", True)):
+        if found := re.fullmatch(pattern, text.replace(" ", "")):
+            low, high = (float(number) for number in found.groups())
+            if low < high and (not is_percent or (low >= 0 and high <= 100)):
+                return low, high, is_percent
+    raise DataError(f"--data.range is LOW,HIGH (such as 0,4095) or percentiles (1%,99%); found {text!r}.")
+
+
+def percentiles(images: Sequence[NDArray[Any]], low: float, high: float) -> NumberFormat:
+    """The rule by percentiles, from 0 to 100, of the values of each band over all images."""
+    sampled: list[NDArray[Any]] = []
+    for image in images:
+        flat = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1)
+        sampled.append(flat.astype(np.float64))
+    bands = {flat.shape[1] for flat in sampled}
+    if len(bands) > 1:
+        raise DataError(f"The images have {' and '.join(map(str, sorted(bands)))} bands: no percentiles fit all.")
+    lows, highs = np.nanpercentile(np.concatenate(sampled), [low, high], axis=0)
+    if constant := np.flatnonzero(~(highs > lows)).tolist():
+        raise DataError(
+            f"Band {constant[0] + 1} has the value {lows[constant[0]]:g} at both percentiles; give --data.range LOW,HIGH."
+        )
+    shared = ValueRange(tuple(lows.tolist()), tuple(highs.tolist()), clips=True)
+    return NumberFormat(shared, shared, tuple(sorted({image.dtype.kind == "f" for image in images})))
 
 
 class OneFormat(ABC):
@@ -74,13 +215,18 @@ class OneFormat(ABC):
     """The rule, once it is known; None before the first deep image is read."""
     decided_by: "OneFormat | None" = None
     """The training images, if this source has the test images: both follow one rule."""
+    wanted_range: str = ""
+    """The user's `--data.range`; empty: by the bits."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def deep_range(self, index: int) -> DeepRange | None:
-        """The range of the image if it is deep grey, else None. Raises BrokenImageError."""
+    def deep(self, index: int) -> tuple[NDArray[Any], float] | None:
+        """((H, W) or (H, W, bands) values as stored, largest value that the file states or 0) of an image with more than 8 bits.
+
+        None for an image of 8 bits. Raises BrokenImageError.
+        """
 
     def number_format(self) -> NumberFormat:
         """The rule for all images of the source, decided by a sample of them on the first call."""
@@ -88,19 +234,51 @@ class OneFormat(ABC):
             if self.decided_by is not None:
                 return self.decided_by.number_format()
             if self.known_format is None:
-                order = np.random.default_rng(SEED).permutation(len(self))[:SAMPLED_HEADERS]
-                ranges: list[DeepRange] = []
-                for index in order:
-                    try:
-                        values = self.deep_range(int(index))
-                    except BrokenImageError:
-                        continue
-                    if values is not None:
-                        ranges.append(values)
-                    if len(ranges) == SAMPLED_IMAGES:
-                        break
-                self.known_format = format_of(ranges)
+                self.known_format = self._decide()
             return self.known_format
+
+    def _decide(self) -> NumberFormat:
+        low, high, is_percent = parse_range(self.wanted_range) if self.wanted_range else (0.0, 0.0, False)
+        ranges: list[DeepRange] = []
+        thinned: list[NDArray[Any]] = []
+        for index in np.random.default_rng(SEED).permutation(len(self))[:SAMPLED_HEADERS]:
+            try:
+                found = self.deep(int(index))
+            except BrokenImageError:
+                continue
+            if found is not None:
+                ranges.append(range_of(*found))
+                thinned += [_thinned(found[0])] if is_percent else []
+            if len(ranges) == SAMPLED_IMAGES:
+                break
+        if not self.wanted_range or not ranges:
+            return format_of(ranges)
+        if is_percent:
+            return percentiles(thinned, low, high)
+        given = ValueRange((low,), (high,), clips=True)
+        return NumberFormat(given, given, tuple(sorted({each.is_float for each in ranges})))
+
+
+def _thinned(values: NDArray[Any]) -> NDArray[Any]:
+    """Every n-th row and column, with about `SAMPLED_VALUES` values per band."""
+    step = max(1, int((values.shape[0] * values.shape[1] / SAMPLED_VALUES) ** 0.5))
+    return values[::step, ::step].copy()
+
+
+def follow(source: ImageSource, rule: NumberFormat | None) -> None:
+    """Makes the deep images of a source follow a known rule, that of a trained encoder; None: by their own sample."""
+    inner = whole(source)[0]
+    if rule is not None and isinstance(inner, OneFormat) and not inner.wanted_range:
+        inner.known_format = rule
+
+
+def rule_of(source: ImageSource) -> NumberFormat | None:
+    """The rule of a source whose deep images were read; None if it has none."""
+    inner = whole(source)[0]
+    if not isinstance(inner, OneFormat) or (inner.known_format is None and inner.decided_by is None):
+        return None
+    rule = inner.number_format()
+    return rule if rule.kinds else None
 
 
 def share_format(train: ImageSource, test: ImageSource) -> None:

@@ -21,6 +21,7 @@ from byol.data.decode import EncodedImages, extensions
 from byol.data.file_index import CONTAINERS, FileIndex, Names, index_files
 from byol.data.image_folder import ImageFolder, ListedImages, advice, others_left_out, unread
 from byol.data.named import NAMES, PREFIX, named_set, open_named
+from byol.data.number_format import OneFormat
 from byol.data.parquet import open_parquet, parquet_classes, parquet_files
 from byol.data.public import Split
 from byol.data.remote import expand, fetch_shards, is_remote
@@ -83,6 +84,8 @@ def _limited(source: ImageSource, spec: DataSpec, listener: Listener) -> ImageSo
     inner = whole(source)[0]
     if isinstance(inner, EncodedImages):
         inner.max_pixels = int(spec.max_megapixels * 1e6)
+    if isinstance(inner, OneFormat):
+        inner.wanted_range = spec.range
     if isinstance(inner, TarImages) and (counted := others_left_out(inner.left_out)):
         listener.say(f"{inner.description}: left out, not images: {counted}.")
     return _without_broken(source, user_path(spec.checked), listener) if spec.checked else source

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from byol.data.source import Image, ImageSource, Part
+from byol.data.source import TOP, Image, ImageSource, Part
 from byol.data.subset import Subset
 from byol.errors import BrokenImageError
 
@@ -24,9 +25,12 @@ INDEX, PIXELS = "index.jsonl", "pixels-{}.u8"
 IMAGES, RULE, FILE = "images", "number format", "pixels"
 """First entry of the lines of an index that are about no image."""
 
+Place = tuple[int, int, int, int]
+"""(first byte, height, width, bytes per value) of an image in the file of pixels."""
+
 
 def shrunk(pixels: Image, side: int) -> Image:
-    """(H, W, 1 or 3) pixels with a short side of `side` px, by antialiased bicubic resizing; smaller images stay as they are.
+    """(H, W, C) pixels with a short side of `side` px, by antialiased bicubic resizing; smaller images stay as they are.
 
     The kernel is that of the views (a = -0.5).
     """
@@ -35,8 +39,12 @@ def shrunk(pixels: Image, side: int) -> Image:
     if short <= side:
         return pixels
     size = (round(width * side / short), round(height * side / short))
-    image = PillowImage.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
-    return np.array(image.resize(size, PillowImage.Resampling.BICUBIC)).reshape(size[1], size[0], -1)
+    bicubic = PillowImage.Resampling.BICUBIC
+    if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
+        image = PillowImage.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+        return np.array(image.resize(size, bicubic)).reshape(size[1], size[0], -1)
+    bands = [PillowImage.fromarray(band.astype(np.float32)).resize(size, bicubic) for band in np.moveaxis(pixels, 2, 0)]
+    return np.stack(bands, axis=2).round().clip(0, TOP[pixels.dtype]).astype(pixels.dtype)
 
 
 class PhotoStore:
@@ -48,8 +56,8 @@ class PhotoStore:
 
     def __init__(self, folder: Path, channels: int) -> None:
         self.folder, self.channels = folder, channels
-        self.places: dict[bytes, tuple[int, int, int]] = {}
-        """(first byte, height, width) by key."""
+        self.places: dict[bytes, Place] = {}
+        """Place of the pixels by key."""
         self.broken: dict[bytes, str] = {}
         """Reason why an image cannot be decoded, by key."""
         self.about: dict[str, str] = {}
@@ -70,8 +78,8 @@ class PhotoStore:
 
     def size(self, key: bytes) -> int:
         """Bytes of the pixels of an image; 0 if it is not in the store."""
-        _, height, width = self.places.get(key, (0, 0, 0))
-        return height * width * self.channels
+        _, height, width, depth = self.places.get(key, (0, 0, 0, 1))
+        return height * width * self.channels * depth
 
     def append(self, images: Sequence[tuple[bytes, Image | str]], about: dict[str, str]) -> None:
         """Adds images, or the reasons why they cannot be decoded, by key. Raises OSError if the disk refuses."""
@@ -79,7 +87,7 @@ class PhotoStore:
             remove_store(self.folder)
             about = {FILE: PIXELS.format(secrets.token_hex(4)), **about}
         lines: list[list[Any]] = [[name, text] for name, text in about.items() if self.about.get(name) != text]
-        places: dict[bytes, tuple[int, int, int]] = {}
+        places: dict[bytes, Place] = {}
         broken: dict[bytes, str] = {}
         end = self.end
         for key, image in images:
@@ -87,7 +95,7 @@ class PhotoStore:
                 broken[key] = image
                 lines.append([key.hex(), image])
             else:
-                places[key] = end, *image.shape[:2]
+                places[key] = end, *image.shape[:2], image.itemsize
                 lines.append([key.hex(), *places[key]])
                 end += image.nbytes
         pixels = b"".join(image.tobytes() for _, image in images if not isinstance(image, str))
@@ -114,8 +122,8 @@ class PhotoStore:
                 elif len(entry) == 1:
                     self.broken[bytes.fromhex(name)] = str(entry[0])
                 else:
-                    first, height, width = (max(0, int(number)) for number in entry)
-                    self.places[bytes.fromhex(name)] = first, height, width
+                    first, height, width, depth = (max(0, int(number)) for number in (*entry, 1)[:4])
+                    self.places[bytes.fromhex(name)] = first, height, width, depth
             except (ValueError, TypeError, IndexError):  # a damaged line: its image is shrunk again
                 continue
         self.end = max((place[0] + self.size(key) for key, place in self.places.items()), default=0)
@@ -140,7 +148,7 @@ def remove_store(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _mapped(file: Path) -> Image | None:
+def _mapped(file: Path) -> NDArray[np.uint8] | None:
     """All bytes of a file, read-only; None if it is gone or empty."""
     try:
         return np.memmap(file, np.uint8, "r").view(np.ndarray)
@@ -161,17 +169,17 @@ class StoredPhotos(Subset):
     def __init__(self, source: ImageSource, channels: int, side: int) -> None:
         super().__init__(source, np.arange(len(source)), source.description)
         self.num_channels, self.side = channels, side
-        self.places = np.full((len(source), 3), -1, np.int64)
-        """(N, 3): first byte in the store, height and width of each image; -1 if it is not there."""
+        self.places = np.full((len(source), 4), -1, np.int64)
+        """(N, 4) places in the store; -1 where an image is not there."""
         self.broken: dict[int, str] = {}
         """Reason by index of each image that was found broken when the store was made."""
         self._file = Path()
-        self._pixels: Image | None = None
+        self._pixels: NDArray[np.uint8] | None = None
 
     def read_from(self, store: PhotoStore, keys: Sequence[bytes]) -> None:
         """Reads the images from `store` from now on; `keys`: (N,) their keys."""
         for index, key in enumerate(keys):
-            self.places[index] = store.places.get(key, (-1, -1, -1))
+            self.places[index] = store.places.get(key, (-1,) * 4)
             if key in store.broken:
                 self.broken[index] = store.broken[key]
         self._file, self._pixels = store.file, _mapped(store.file)
@@ -192,9 +200,10 @@ class StoredPhotos(Subset):
         if channels == self.num_channels:
             if index in self.broken:
                 raise BrokenImageError(self.broken[index])
-            first, height, width = self.places[index].tolist()
+            first, height, width, depth = self.places[index].tolist()
             if first >= 0 and self._pixels is not None:
-                return self._pixels[first : first + height * width * channels].reshape(height, width, channels).copy()
+                content = self._pixels[first : first + height * width * channels * depth].copy()
+                return content.view(f"u{depth}").reshape(height, width, channels)
         return shrunk(self.source.read(index, channels, self.side), self.side)
 
 

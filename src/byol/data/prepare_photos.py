@@ -186,7 +186,8 @@ class _Preparation:
                 height, width = self.inner.dimensions(int(self.places[index]))
                 scale = min(1.0, self.photos.side / min(height, width))
                 sizes.append(height * width * scale**2 * self.photos.num_channels)
-        return float(np.mean(sizes)) * len(indices) if sizes else 0.0
+        depth = 2 if self.inner.known_format is not None else 1
+        return depth * float(np.mean(sizes)) * len(indices) if sizes else 0.0
 
     def _fill(self, store: PhotoStore, missing: list[tuple[bytes, int]], most_seconds: float) -> None:
         """Decodes and stores the photos, (key, index). A full disk ends it; what is stored by then stays."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.data.decode import GREY_MODES, EncodedImages
+from byol.data.decode import EncodedImages
 from byol.data.image_folder import ImageFolder
-from byol.data.number_format import OneFormat
-from byol.data.source import ImageSource, SkippedImages, whole
+from byol.data.number_format import OneFormat, rule_of
+from byol.data.source import TOP, ImageSource, SkippedImages, whole
 from byol.errors import BrokenImageError, DataError
 from byol.runtime.hardware import num_cores
 from byol.runtime.words import counted
@@ -40,7 +40,7 @@ class DataProfile:
     std: tuple[float, ...]
     """Standard deviation of all pixels per channel, in [0, 1]."""
     number_format: str = ""
-    """Rule by which deep grey values become 8 bits; empty if there are no such values."""
+    """Rule by which values of more than 8 bits become pixels; empty if there are no such values."""
     notes: list[str] = field(default_factory=list)
     """Notes for the user about these images."""
 
@@ -86,6 +86,8 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
         )
     if len(source) < MIN_IMAGES:
         raise DataError(f"{source.description} holds {len(source)} images; pretraining needs at least {MIN_IMAGES}.")
+    if isinstance(inner, OneFormat) and inner.wanted_range and rule_of(source) is None:
+        raise DataError(f"--data.range is for images of more than 8 bits; {source.description} has none.")
     mean = moments.sums / moments.pixels
     std = np.sqrt(np.maximum(moments.squares / moments.pixels - mean**2, 1e-6))
     rule = format_words(source)
@@ -102,7 +104,7 @@ def profile(source: ImageSource, skipped: SkippedImages) -> DataProfile:
 
 
 def format_words(source: ImageSource) -> str:
-    """Rule, in words, by which deep grey values of the source become 8 bits; empty if there are none or it is not known yet."""
+    """Rule, in words, by which deep values of the source become pixels; empty if there are none or it is not known yet."""
     inner = whole(source)[0]
     return str(inner.known_format or "") if isinstance(inner, OneFormat) else ""
 
@@ -119,8 +121,7 @@ def _kinds(
     def look(index: int) -> tuple[int, str] | BrokenImageError:
         try:
             if isinstance(inner, EncodedImages):
-                mode = inner.mode(int(places[index]))
-                return (1 if mode in GREY_MODES else 3), mode
+                return inner.kind(int(places[index]))
             channels = source.channels(index)
             return channels, f"with {counted(channels, 'channel')}"
         except BrokenImageError as error:
@@ -144,7 +145,7 @@ def _common_channels(kinds: dict[int, tuple[int, str]]) -> int:
 
 def _measure(source: ImageSource, indices: list[int], channels: int, skipped: SkippedImages) -> _Moments:
     moments = _Moments(np.zeros(channels), np.zeros(channels))
-    values, (inner, places) = np.arange(256) / 255, whole(source)
+    inner, places = whole(source)
     for index in indices:
         try:
             image = source.read(index, channels, MEASURED_SIDE)
@@ -153,6 +154,7 @@ def _measure(source: ImageSource, indices: list[int], channels: int, skipped: Sk
             skipped.add(source, index, str(error))
             continue
         moments.sides.append(min(sides))
+        top = TOP[image.dtype]
         moments.highest[index] = int(image.max())
         moments.pictures.add(hashlib.blake2b(image.tobytes(), digest_size=16).digest())
         moments.plain += bool((image == image[0, 0]).all())
@@ -160,7 +162,8 @@ def _measure(source: ImageSource, indices: list[int], channels: int, skipped: Sk
             0, len(image), PROFILED_ROWS
         ):  # in blocks, since counting takes many times the size of a large image
             rows = image[start : start + PROFILED_ROWS]
-            counts = np.stack([np.bincount(rows[..., c].ravel(), minlength=256) for c in range(channels)])
+            counts = np.stack([np.bincount(rows[..., c].ravel(), minlength=top + 1) for c in range(channels)])
+            values = np.arange(top + 1) / top
             moments.sums += counts @ values
             moments.squares += counts @ values**2
         moments.pixels += image.shape[0] * image.shape[1]

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from byol.errors import BrokenImageError
 
-Image = NDArray[np.uint8]
+Image = NDArray[np.uint8] | NDArray[np.uint16]
+"""Pixels: bytes, or 16-bit integers where the stored values have more than 8 bits."""
+TOP = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+"""Value of a pixel that stands for 1, by type; 0 stands for 0."""
 
 
 class ImageSource(Protocol):
@@ -32,7 +35,7 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int, channels: int, short_side: int = 0) -> Image:
-        """(H, W, channels) uint8 pixels. Raises BrokenImageError if the image cannot be decoded.
+        """(H, W, channels) uint8 or uint16 pixels. Raises BrokenImageError if the image cannot be decoded.
 
         With `short_side`, in pixels, the image may be decoded smaller, as long as its short side is at least that (`data.decode`).
         """
@@ -92,7 +95,7 @@ def with_channels(pixels: Image, channels: int) -> Image:
     if stored == 1:
         return np.repeat(pixels, channels, axis=2)
     if (stored, channels) == (3, 1):
-        return ((pixels @ LUMA + 0x8000) >> 16).astype(np.uint8)[..., None]
+        return ((pixels @ LUMA + 0x8000) >> 16).astype(pixels.dtype)[..., None]
     raise BrokenImageError(f"it has {stored} channels where {channels} were expected")
 
 

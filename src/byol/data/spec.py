@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from byol.data.number_format import parse_range
 from byol.errors import DataError
 from byol.runtime.paths import cache_folder, user_path
 
@@ -22,6 +23,8 @@ class DataSpec:
     """Column of a table with the classes. Default: `label`, or another common name."""
     layout: str = ""
     """Order of the axes of an array: NHW, NHWC or NCHW. Default: by type and shape (`data.layout`)."""
+    range: str = ""
+    """Values of images with more than 8 bits that become 0 and 1: LOW,HIGH, or percentiles of each band (1%,99%). Values beyond are clipped. Default: by the bits that are used."""
     max_megapixels: float = 250
     """Largest image, in megapixels. Larger ones count as broken, since they fill the memory."""
     checked: str = ""
@@ -33,6 +36,8 @@ class DataSpec:
     """Largest size of all stores of shrunk photos together, in GB. 0: none is made or read. Default: a third of the free disk, at most 20 GB."""
 
     def __post_init__(self) -> None:
+        if self.range:
+            parse_range(self.range)
         if self.cache_limit is not None and not self.cache_limit >= 0:
             raise DataError(f"--cache-limit must be 0 or more, in GB; found {self.cache_limit}.")
 

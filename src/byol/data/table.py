@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.classes import Labels, canonical, is_number, several_spellings
-from byol.data.decode import EncodedImages, extensions, stored_mode
+from byol.data.decode import EncodedImages, extensions, stored_kind
 from byol.data.spec import DataSpec
 from byol.errors import BrokenImageError, DataError
 
@@ -204,7 +204,7 @@ def _is_image(value: Any) -> bool:
     if not content:
         return bool(path) and os.path.splitext(path)[1].lower() in extensions()
     try:
-        return bool(stored_mode(io.BytesIO(content)))
+        return bool(stored_kind(io.BytesIO(content)))
     except BrokenImageError:
         return False
 

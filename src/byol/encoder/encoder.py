@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from byol.errors import EncoderError
+from byol.data.number_format import NumberFormat
+from byol.errors import BrokenImageError, DataError, EncoderError
 from byol.runtime.normalize import normalize
 from byol.views.evaluation import centre_view
 
@@ -32,10 +33,12 @@ class EncoderDescription:
     """Origin of the weights (training, metrics, licence), for the model card of an export."""
     stored_side: int = 0
     """Short side in pixels to which larger image files are shrunk first, as in the training (`data.prepare_photos`); 0: none are."""
+    number_format: NumberFormat | None = None
+    """Rule by which the values of images with more than 8 bits become pixels, as in the training; None: by the images themselves."""
 
 
 class Encoder(nn.Module):
-    """An encoder in eval mode with its preprocessing: uint8 or float images of any size -> features."""
+    """An encoder in eval mode with its preprocessing: images of any size -> features."""
 
     mean: Tensor
     std: Tensor
@@ -50,7 +53,7 @@ class Encoder(nn.Module):
         self.eval()
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Normalised centre views: (N, C, H, W) uint8, or float in [0, 1] -> (N, C, S, S)."""
+        """Normalised centre views: (N, C, H, W) pixels, uint8 or uint16, or float in [0, 1] -> (N, C, S, S)."""
         view = centre_view(images, self.description.image_size, antialias=self.description.antialias)
         return normalize(view, self.mean, self.std)
 
@@ -61,9 +64,10 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Features of images: (N, C, H, W) uint8, or float in [0, 1] -> (N, num_features) float32.
+        """Features of images: (N, C, H, W) uint8, float in [0, 1], or values of more than 8 bits -> (N, num_features) float32.
 
-        Raises EncoderError for anything but a tensor of 4 dimensions.
+        Integers other than uint8 are values as stored: they are scaled by the rule of the training. `scaled` does that for floats.
+        Raises EncoderError for anything but a tensor of 4 dimensions, DataError for values that do not fit the rule.
         """
         if not isinstance(images, Tensor) or images.ndim != 4:
             shape = getattr(images, "shape", None)
@@ -73,7 +77,22 @@ class Encoder(nn.Module):
                 "reads folders and files."
             )
         self._require_images(images.shape)
+        if not images.is_floating_point() and images.dtype != torch.uint8:
+            images = self.scaled(images)
         return self.encode_preprocessed(self.preprocess(images))
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """(N, C, H, W) pixels of values with more than 8 bits, by the rule of the training. Raises DataError if it has none."""
+        rule = self.description.number_format
+        if rule is None:
+            raise DataError(
+                f"The encoder was trained on images of 8 bits; found {values.dtype}. Give uint8, or float in [0, 1]."
+            )
+        try:
+            images = [rule.as_pixels(image.permute(1, 2, 0).cpu().numpy()) for image in values]
+        except BrokenImageError as error:
+            raise DataError(f"The images cannot be encoded: {error}.") from error
+        return torch.stack([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2).to(values.device)
 
     def _require_images(self, shape: tuple[int, ...]) -> None:
         """Raises EncoderError unless a tensor of this shape holds images with the encoder's number of channels."""
@@ -100,8 +119,9 @@ class Encoder(nn.Module):
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any weight, batch-norm average or entry of the description."""
         entries = asdict(self.description)
-        if not entries["stored_side"]:  # an entry that encoders of earlier versions do not have
-            del entries["stored_side"]
+        for name in ("stored_side", "number_format"):  # entries that encoders of earlier versions do not have
+            if not entries[name]:
+                del entries[name]
         digest = hashlib.sha256(json.dumps(entries).encode())
         self._add_weights(digest)
         return digest.hexdigest()[:16]

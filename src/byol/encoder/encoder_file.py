@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from byol.data.number_format import NumberFormat
 from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.errors import CheckpointError, EncoderError, RunError
 from byol.nets.encoder import converted, create_encoder
@@ -55,6 +56,8 @@ def read_description(folder: str | Path) -> EncoderDescription:
     try:
         content = json.loads((folder / DESCRIPTION).read_text())
         content["mean"], content["std"] = tuple(content["mean"]), tuple(content["std"])
+        if rule := content.get("number_format"):
+            content["number_format"] = NumberFormat.read(rule)
         return EncoderDescription(**content)
     except FileNotFoundError:
         inside = sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from byol.data.number_format import follow
 from byol.data.profile import format_words
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.encoder.encoder import Encoder
@@ -63,6 +64,8 @@ def extract(
     be decoded, EncoderError for features that are not finite.
     """
     broken = SkippedImages()
+    if isinstance(encode, Encoder):
+        follow(source, encode.description.number_format)
     keep_freed_memory(device)
     vectors = torch.empty(0)
     indices: list[int] = []
@@ -124,22 +127,22 @@ def _encoded(
 def _batches(
     source: ImageSource, channels: int, batch_size: int, skipped: SkippedImages
 ) -> Iterator[tuple[list[int], Tensor]]:
-    by_size: dict[tuple[int, ...], tuple[list[int], list[Image]]] = {}
+    by_kind: dict[tuple[object, ...], tuple[list[int], list[Image]]] = {}
     held = 0
     for index, image in enumerate(_decoded(source, channels)):
         if isinstance(image, str):
             skipped.add(source, index, image)
         else:
-            numbers, images = by_size.setdefault(image.shape, ([], []))
+            numbers, images = by_kind.setdefault((image.shape, image.dtype), ([], []))
             numbers.append(index)
             images.append(image)
             held += image.nbytes
         if (index + 1) % batch_size == 0 or index + 1 == len(source) or held >= MOST_BYTES:
-            for numbers, images in by_size.values():
+            for numbers, images in by_kind.values():
                 stacked = np.stack(images)
                 images.clear()
                 yield numbers, torch.from_numpy(stacked).permute(0, 3, 1, 2)
-            by_size, held = {}, 0
+            by_kind, held = {}, 0
 
 
 def _decoded(source: ImageSource, channels: int) -> Iterator[Image | str]:

@@ -58,5 +58,5 @@ def few_labels_correct(bank: Tensor, labels: Tensor, queries: Tensor, truth: Ten
 
 
 def pixels(images: Tensor) -> Tensor:
-    """The pixels as features: (N, C, H, W) uint8 -> (N, C * H * W) in [0, 1]."""
-    return images.flatten(1).float() / 255
+    """The pixels as features: (N, C, H, W) uint8 or uint16 -> (N, C * H * W) in [0, 1]."""
+    return images.flatten(1).float() / (65535 if images.dtype == torch.uint16 else 255)

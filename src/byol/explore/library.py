@@ -99,11 +99,12 @@ class Library:
     def search(self, content: bytes, count: int) -> list[Match]:
         """The `count` images most similar to an image file with this content. Raises BrokenImageError."""
         about = self.encoder.description
-        pixels = decode(content, about.in_channels, about.stored_side)
+        rule = about.number_format
+        pixels = decode(content, about.in_channels, about.stored_side, number_format=(lambda: rule) if rule else None)
         pixels = shrunk(pixels, about.stored_side) if about.stored_side else pixels
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         with self._lock:
-            vector = self.encoder(images.to(self.device)).float().cpu()
+            vector = self.encoder.encode_preprocessed(self.encoder.preprocess(images.to(self.device))).cpu()
         return self._most_similar(functional.normalize(vector - self.mean, dim=1), count)
 
     def duplicates(self, least: float, most: int) -> list[tuple[int, int, float, bool]]:

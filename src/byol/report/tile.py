@@ -12,11 +12,13 @@ from PIL import Image as PillowImage
 
 from byol.data.source import Image
 
+STRETCH = (1, 99)
+"""Percentiles of 16-bit pixels that are shown as black and white."""
 SMALL_SIDE = 48
 """Largest tile side, in pixels, that is enlarged without smoothing."""
 
 
-def tile(pixels: Image, side: int) -> Image:
+def tile(pixels: Image, side: int) -> NDArray[np.uint8]:
     """The tile, (side, side, 3), of a whole (H, W, C) image, on a grey background if the image is not square.
 
     One channel is shown as grey; of more than three channels, the first three are shown.
@@ -34,10 +36,17 @@ def tile(pixels: Image, side: int) -> Image:
     return np.asarray(canvas)
 
 
-def as_rgb(pixels: Image) -> Image:
-    """The (H, W, 3) image of an (H, W, C) one: its first three channels, or its only channel three times."""
+def as_rgb(pixels: Image) -> NDArray[np.uint8]:
+    """The (H, W, 3) uint8 image of an (H, W, C) one: its first three channels, or its only channel three times.
+
+    Each channel of 16-bit pixels is stretched from its 1st to its 99th percentile.
+    """
     channels = pixels.shape[2]
-    return np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., [0, 0, 0]])
+    shown = pixels[..., :3] if channels >= 3 else pixels[..., [0, 0, 0]]
+    if shown.dtype == np.uint16:
+        low, high = np.percentile(shown, STRETCH, axis=(0, 1))
+        shown = ((shown - low) * (255 / np.maximum(high - low, 1))).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(shown, dtype=np.uint8)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from byol.assembly.settings import build_schedule
 from byol.assembly.training import Assembly, assemble, build_feed, initialize_from_data
 from byol.config import Config, to_dict
 from byol.data.loader import Feed
+from byol.data.number_format import NumberFormat, rule_of
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.subset import renumbered
 from byol.diagnostics.collapse import FEWEST_STEPS, verdict
@@ -64,6 +65,8 @@ class Trainer:
     schedule: Schedule
     skipped: SkippedImages
     ranks: Ranks
+    rule: NumberFormat | None = None
+    """Rule by which images with more than 8 bits become pixels; None if there are none."""
     probe: OnlineProbe | None = None
     deadline: Deadline | None = None
     stage_costs: Sequence[float] = ()
@@ -99,6 +102,7 @@ class Trainer:
             find_num_features(method.encoder, channels, size)  # raises if the encoder does not take this size
         schedule = build_schedule(config, len(source))
         trainer = cls(config, len(source), channels, encoder is not None, assembly, feed, schedule, skipped, ranks)
+        trainer.rule = rule_of(source)
         if config.online_probe_epochs:
             trainer.probe = OnlineProbe.create(source, trainer.description(), device)
         return trainer
@@ -106,7 +110,7 @@ class Trainer:
     def description(self) -> EncoderDescription:
         """The description that is saved with the encoder."""
         features = find_num_features(self.state.method.encoder, self.channels, self.config.views.size)
-        return encoder_description(self.config, self.channels, features, own_module=self.own_encoder)
+        return encoder_description(self.config, self.channels, features, own_module=self.own_encoder, rule=self.rule)
 
     def derived(self) -> dict[str, Any]:
         """Values for run.json that follow from the config, the data and the machine."""

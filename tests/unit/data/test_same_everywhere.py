@@ -168,5 +168,6 @@ def test_deep_grey_is_scaled_alike_in_every_container(seed: int, count: int, sid
     values[0] //= 16
     with tempfile.TemporaryDirectory() as name:
         sources = sources_of(Path(name), list(values))
-        wanted = [(pixels.astype(float) * 255 / top).round().astype(np.uint8).tobytes() for pixels in values]
+        highest, kind = (255, np.uint8) if bits == 8 else (65535, np.uint16)
+        wanted = [(pixels.astype(float) * (highest / top)).round().astype(kind).tobytes() for pixels in values]
         assert {kind for kind, source in sources.items() if pixels_of(source, 1) != wanted} == set()
