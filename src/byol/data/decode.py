@@ -251,4 +251,4 @@ def _reason(error: Exception, content: bytes) -> str:
         return "no image of a known kind"
     if isinstance(error, PillowImage.DecompressionBombError) and (count := re.search(r"\d+", str(error))):
         return f"its {int(count[0]):,} pixels are more than --max-megapixels allows"
-    return str(error) or type(error).__name__
+    return (str(error).splitlines() or [type(error).__name__])[0]

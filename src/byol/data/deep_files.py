@@ -8,6 +8,7 @@ their band in the image.
 import importlib
 import importlib.util
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -112,19 +113,27 @@ def _read_dicom(content: bytes) -> NDArray[Any]:
     values = described.pixel_array
     if int(described.get("NumberOfFrames") or 1) > 1:
         values = values[0]
-    interpretation = described.get("PhotometricInterpretation")
-    if interpretation == "PALETTE COLOR":
+    if described.get("PhotometricInterpretation") == "PALETTE COLOR":
         values = pixels.apply_color_lut(values, described)
+        if values.dtype == np.uint16 and not (values & 255).any():
+            values = (values >> 8).astype(np.uint8)
     elif described.SamplesPerPixel == 1:
-        if interpretation == "MONOCHROME1":
-            highest = -1 if described.PixelRepresentation else 2 ** int(described.BitsStored) - 1
-            values = (highest - values.astype(np.int64)).astype(values.dtype)
-        rescaled = pixels.apply_modality_lut(values, described)
-        is_whole = (
-            values.dtype != np.uint8 and rescaled.dtype.kind == "f" and bool((rescaled == rescaled.round()).all())
-        )
-        values = rescaled.astype(np.int64) if is_whole and values.dtype.kind in "iu" else rescaled
+        values = _grey(values, described, pixels.apply_modality_lut)
     return values.reshape(*values.shape[:2], -1)
+
+
+def _grey(values: NDArray[Any], described: Any, rescale: Callable[[NDArray[Any], Any], NDArray[Any]]) -> NDArray[Any]:
+    """Grey values after inversion and rescaling, as integers where they are whole; fewer than 8 bits fill a byte."""
+    bits = int(described.get("BitsStored", 8))
+    if described.get("PhotometricInterpretation") == "MONOCHROME1":
+        highest = -1 if described.PixelRepresentation else 2**bits - 1
+        values = (highest - values.astype(np.int64)).astype(values.dtype)
+    rescaled = rescale(values, described)
+    if values.dtype.kind in "iu" and rescaled.dtype.kind == "f" and bool((rescaled == rescaled.round()).all()):
+        rescaled = rescaled.astype(np.int64)
+    if rescaled.dtype == np.uint8 and bits < 8:
+        rescaled = (rescaled * (255 / (2**bits - 1))).round().astype(np.uint8)
+    return rescaled
 
 
 def _words(kind: str, bands: int, depth: object) -> str:

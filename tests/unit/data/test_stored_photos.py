@@ -237,7 +237,7 @@ def test_two_processes_make_one_store(folder: Path, tmp_path: Path) -> None:
         worker.join(120)
         assert worker.exitcode == 0
     (index,) = (tmp_path / "cache").glob("*/index.jsonl")
-    keys = [row[0] for row in map(json.loads, index.read_text().splitlines()) if len(row) == 4]
+    keys = [row[0] for row in map(json.loads, index.read_text().splitlines()) if len(row) == 5]
     assert len(keys) == len(set(keys)) == 8
     assert same_pixels(prepared(folder, tmp_path / "cache"), prepared(folder, tmp_path, limit=0))
 
