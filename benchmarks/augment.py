@@ -4,7 +4,8 @@
 
 The paper's T and T' in all rows, both views counted: random crop (bicubic), flip, colour, grayscale, blur (23 taps at
 224 px, 3 at 32), solarize, to a float tensor. Sources are uint8 in memory, (256, 256), or as large as the views where
-these are at most 96 px; decoding is not in it. `fused` is the C++ operator, `native` torch's; both take a batch.
+these are at most 96 px; decoding is not in it. `fused` is the C++ operator, `native` torch's; both take a batch, in
+the rows of 16 bits the same pixels times 257 as uint16.
 torchvision's colour operations are its own (multiplicative brightness, blended contrast and saturation), and so is its
 crop (antialiased). Rates are divided by the number of threads.
 """
@@ -71,7 +72,9 @@ def measure(data: str, size: int, batch: int, threads: int, rounds: int, seed: i
     on_pil = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images[: PIL_IMAGES[size <= 96]]]
     first, second = torchvision_view(T, size), torchvision_view(T_PRIME, size)
 
-    def ours(kernels: ViewKernels) -> Callable[[], float]:
+    deep = torch.from_numpy(images.numpy().astype(np.uint16) * 257)
+
+    def ours(kernels: ViewKernels, images: Tensor) -> Callable[[], float]:
         views, steps = (
             Views(pair(T, T_PRIME, size), batch, seed, kernels=kernels, channels_last=True),
             iter(range(10**6)),
@@ -81,7 +84,13 @@ def measure(data: str, size: int, batch: int, threads: int, rounds: int, seed: i
     def theirs() -> float:
         return 2 * len(on_pil) / timed(lambda: [torch.stack([first(i), second(i)]) for i in on_pil])()
 
-    rows = {"fused": ours("fused"), "native": ours("native"), "torchvision v1, PIL": theirs}
+    rows = {
+        "fused": ours("fused", images),
+        "fused, 16 bits": ours("fused", deep),
+        "native": ours("native", images),
+        "native, 16 bits": ours("native", deep),
+        "torchvision v1, PIL": theirs,
+    }
     torch.manual_seed(seed)
     with num_threads(threads):
         alternate(rows, 1)  # compiles, and takes the memory
@@ -92,7 +101,13 @@ def measure(data: str, size: int, batch: int, threads: int, rounds: int, seed: i
         "views/s",
         found,
         higher_is_better=True,
-        ratios=[("fused", "torchvision v1, PIL"), ("native", "torchvision v1, PIL"), ("fused", "native")],
+        ratios=[
+            ("fused", "torchvision v1, PIL"),
+            ("native", "torchvision v1, PIL"),
+            ("fused", "native"),
+            ("fused, 16 bits", "fused"),
+            ("native, 16 bits", "native"),
+        ],
         settings={"data": data or "1/f noise", "size": size, "source": side, "batch": batch, "threads": threads},
         seed=seed,
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from byol.runtime.copies import to_device
 from byol.views import color, fused
 from byol.views.blur import gaussian_blur
-from byol.views.geometry import crop_resize, crop_window
+from byol.views.geometry import INTEGERS, crop_resize, crop_window
 from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
 from byol.views.policy import Semantics, ViewKernels, ViewPolicy
 
@@ -31,8 +31,11 @@ def augment(
     kernels: ViewKernels = "native",
     channels_last: bool = False,
 ) -> Tensor:
-    """(N, C, size, size) float32 in [0, 1]: the view of (N, C, H, W) images that `parameters` describe."""
-    if kernels == "fused" and fused.takes(images, torch.uint8) and fused.knows(policy):
+    """(N, C, size, size) float32 in [0, 1]: the view of (N, C, H, W) images that `parameters` describe.
+
+    `images`: uint8, uint16, or float in [0, 1].
+    """
+    if kernels == "fused" and fused.takes(images, *INTEGERS) and fused.knows(policy):
         return fused.augment(
             images, parameters, policy, size, semantics=semantics, antialias=antialias, channels_last=channels_last
         )
@@ -57,7 +60,7 @@ def random_crop(
     kernels: ViewKernels = "native",
 ) -> Tensor:
     """(N, C, size, size): the first half of `augment`, that is crop, resize and flip of images of any size."""
-    if kernels == "fused" and fused.takes(images, torch.uint8):
+    if kernels == "fused" and fused.takes(images, *INTEGERS):
         return fused.random_crop(images, parameters, size, semantics=semantics, antialias=antialias)
     windows = crop_window(parameters, images.shape[-2], images.shape[-1], semantics)
     return crop_resize(images, windows, size, antialias=antialias, flip=parameters.flip)

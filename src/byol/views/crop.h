@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "vectors.h"
 
@@ -38,10 +39,10 @@ struct Axis {
 };
 
 // (length, 4) floats of one source line of up to four channels.
-template <int STEP>
-void widen(const uint8_t* const from[4], int64_t step, int length, float* line) {
+template <int STEP, typename Pixel>
+void widen(const Pixel* const from[4], int64_t step, int length, float* line) {
     const int64_t s = STEP ? STEP : step;
-    const uint8_t *a = from[0], *b = from[1], *c = from[2], *d = from[3];
+    const Pixel *a = from[0], *b = from[1], *c = from[2], *d = from[3];
     for (int x = 0; x < length; ++x) {
         line[4 * x] = a[x * s];
         line[4 * x + 1] = b[x * s];
@@ -62,11 +63,12 @@ void narrow(const Four* line, const Axis& axis, int size, Four* out) {
     }
 }
 
-// Planes (channels, size, size) in [0, 1] of the window (top, left, height, width) of an image.
-void crop(const uint8_t* image, const Strides& at, int channels, const int64_t window[4], bool flip, int size,
+// Planes (channels, size, size) in [0, 1] of the window (top, left, height, width) of an image of 8 or 16 bits.
+template <typename Pixel>
+void crop(const Pixel* image, const Strides& at, int channels, const int64_t window[4], bool flip, int size,
           bool antialias, float* planes) {
     static thread_local Axis vertical, horizontal;
-    vertical.set(int(window[2]), size, antialias, false, 1.0 / 255);
+    vertical.set(int(window[2]), size, antialias, false, 1.0 / std::numeric_limits<Pixel>::max());
     horizontal.set(int(window[3]), size, antialias, flip, 1.0);
     Workspace& w = workspace();
     const int length = int(window[3]), taps = vertical.taps, padded = whole(4 * size);
@@ -80,7 +82,7 @@ void crop(const uint8_t* image, const Strides& at, int channels, const int64_t w
         for (int y = 0; y < size; ++y) {
             const int first = vertical.first[y];
             for (next = std::max(next, first); next < first + taps; ++next) {
-                const uint8_t* from[4];
+                const Pixel* from[4];
                 for (int c = 0; c < 4; ++c)
                     from[c] = image + (group + std::min(c, present - 1)) * at.channel + (window[0] + next) * at.row +
                               window[1] * at.column;

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from byol.errors import DataError
-from byol.views.geometry import crop_resize
+from byol.views.geometry import INTEGERS, crop_resize
 
 CENTRE = 224 / 256
 """Side of the central square, as a fraction of the short side."""
@@ -15,7 +15,7 @@ ROUNDING = 1e-3
 def centre_view(images: Tensor, size: int, *, antialias: bool = False) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: the central square of 7/8 of the short side, resized (bicubic).
 
-    `images` are uint8, or floats in [0, 1]. If they and the views have at most 96 px, the square has the whole short
+    `images` are uint8, uint16, or floats in [0, 1]. If they and the views have at most 96 px, the square has the whole short
     side, because small images have no border to spare. Raises DataError for other values.
     """
     _check(images)
@@ -28,12 +28,14 @@ def centre_view(images: Tensor, size: int, *, antialias: bool = False) -> Tensor
 
 
 def _check(images: Tensor) -> None:
-    if images.dtype == torch.uint8:
+    if images.dtype in INTEGERS:
         return
     if not images.is_floating_point():
-        raise DataError(f"Images must be uint8 (0 to 255) or floats in [0, 1]; found {images.dtype}.")
+        raise DataError(
+            f"Images must be uint8 (0 to 255), uint16 (0 to 65535) or floats in [0, 1]; found {images.dtype}."
+        )
     low, high = (float(extreme) for extreme in images.aminmax()) if images.numel() else (0.0, 1.0)
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN, too
         raise DataError(
-            f"Float images must be in [0, 1] and not normalised; found {low:.4g} to {high:.4g}. Divide by 255, or give uint8."
+            f"Float images must be in [0, 1] and not normalised; found {low:.4g} to {high:.4g}. Divide by 255, or give uint8 or uint16."
         )

@@ -1,6 +1,6 @@
 """The operations of `views.augment` on a CPU, as one pass over each image (views.cpp).
 
-Results equal torch's up to float32 rounding, for uint8 images and float32 crops. `takes` tells whether it can be used.
+Results equal torch's up to float32 rounding, for uint8 and uint16 images and float32 crops. `takes` tells whether it can be used.
 """
 
 import ctypes
@@ -20,8 +20,8 @@ OPERATIONS = frozenset(("flip", "jitter", "grayscale", "blur", "solarize"))
 """Operations of views.cpp, by the names of their probabilities."""
 POINTER, INT, FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
 ARGUMENTS = {
-    "augment": (*[POINTER] * 4, *[INT] * 5, FLOAT, INT, POINTER, POINTER),
-    "random_crop": (*[POINTER] * 4, *[INT] * 5, POINTER),
+    "augment": (POINTER, INT, *[POINTER] * 3, *[INT] * 5, FLOAT, INT, POINTER, POINTER),
+    "random_crop": (POINTER, INT, *[POINTER] * 3, *[INT] * 5, POINTER),
     "distort": (*[POINTER] * 3, *[INT] * 4, FLOAT, INT, POINTER, POINTER),
 }
 
@@ -35,9 +35,9 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def takes(images: Tensor, kind: torch.dtype) -> bool:
-    """Whether the operator can process these images: on the CPU, of type `kind`, and with a compiler installed."""
-    return images.device.type == "cpu" and images.dtype == kind and not kernels.prepare()
+def takes(images: Tensor, *kinds: torch.dtype) -> bool:
+    """Whether the operator can process these images: on the CPU, of one of the types, and with a compiler installed."""
+    return images.device.type == "cpu" and images.dtype in kinds and not kernels.prepare()
 
 
 def knows(policy: ViewPolicy) -> bool:
@@ -59,14 +59,14 @@ def augment(
     antialias: bool = False,
     channels_last: bool = False,
 ) -> Tensor:
-    """(N, C, size, size) float32 in [0, 1]: `views.augment.augment` of (N, C, H, W) uint8 images in any layout."""
+    """(N, C, size, size) float32 in [0, 1]: `views.augment.augment` of (N, C, H, W) uint8 or uint16 images in any layout."""
     windows, settings = (
         crop_window(parameters, images.shape[-2], images.shape[-1], semantics).contiguous(),
         table(parameters),
     )
     out = _empty(images, size, channels_last)
     _library().augment(
-        images.data_ptr(), _strides(images), windows.data_ptr(), settings.data_ptr(), len(images), images.shape[1],
+        images.data_ptr(), images.itemsize, _strides(images), windows.data_ptr(), settings.data_ptr(), len(images), images.shape[1],
         size, antialias, semantics == "torchvision", policy.solarize_threshold, torch.get_num_threads(),
         out.data_ptr(), _strides(out),
     )  # fmt: skip
@@ -88,7 +88,7 @@ def random_crop(
     )
     out = _empty(images, size, False)
     _library().random_crop(
-        images.data_ptr(), _strides(images), windows.data_ptr(), flips.data_ptr(), len(images), images.shape[1],
+        images.data_ptr(), images.itemsize, _strides(images), windows.data_ptr(), flips.data_ptr(), len(images), images.shape[1],
         size, antialias, torch.get_num_threads(), out.data_ptr(),
     )  # fmt: skip
     return out

@@ -19,6 +19,8 @@ STRIP = 32
 """Output pixels per matrix product along an axis, for images that are resized one by one."""
 CACHED_LENGTH = 512
 """Largest length in pixels whose matrices are cached: at most 40 MB at 224 px."""
+INTEGERS = {torch.uint8: 255, torch.uint16: 65535}
+"""Types of pixels that are whole numbers, with the value that is 1."""
 TOGETHER = 64 * 64
 """Largest image, in pixels, for which a batch is resized together on a CPU; larger ones are cropped one by one."""
 
@@ -106,7 +108,7 @@ def crop_resize(
 ) -> Tensor:
     """(N, C, size, size) float32 in [0, 1]: a window of each image, resized; mirrored if its `flip` is true.
 
-    `images` is (N, C, H, W) uint8, or float in [0, 1]; `windows` is the result of `crop_window`. A GPU is not waited for
+    `images` is (N, C, H, W) uint8, uint16, or float in [0, 1]; `windows` is the result of `crop_window`. A GPU is not waited for
     if windows and flips are on the CPU.
     """
     count, channels, height, width = images.shape
@@ -126,7 +128,7 @@ def crop_resize(
     narrow = torch.bmm(images.to(torch.float32).flatten(1, 2), columns.transpose(1, 2))
     narrow = narrow.view(-1, channels, height, size).transpose(1, 2).reshape(-1, height, channels * size)
     out = torch.bmm(rows, narrow).view(-1, size, channels, size).transpose(1, 2)
-    return (out / 255 if images.dtype == torch.uint8 else out).clamp_(0, 1).contiguous()
+    return (out / INTEGERS[images.dtype] if images.dtype in INTEGERS else out).clamp_(0, 1).contiguous()
 
 
 def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Tensor:
@@ -139,7 +141,7 @@ def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Ten
     columns = bands(width, size, antialias, flip, window.device)
     out = torch.cat([lines[:, first : first + weight.shape[1]] @ weight.T for first, weight in columns], dim=1)
     out = out.view(size, channels, size).transpose(0, 1).contiguous()
-    return (out.div_(255) if window.dtype == torch.uint8 else out).clamp_(0, 1)
+    return (out.div_(INTEGERS[window.dtype]) if window.dtype in INTEGERS else out).clamp_(0, 1)
 
 
 @lru_cache(maxsize=512)

@@ -89,6 +89,15 @@ void finish(const float* planes, int channels, int size, const Settings& s, floa
     }
 }
 
+// `crop` of image number `i` of a batch whose pixels have `bytes` bytes.
+void crop_one(const void* images, int bytes, const Strides& from, int i, int channels, const int64_t* windows, bool flip,
+              int size, bool antialias, float* planes) {
+    const int64_t* window = windows + 4 * int64_t(i);
+    const int64_t start = i * from.image;
+    if (bytes == 1) crop(static_cast<const uint8_t*>(images) + start, from, channels, window, flip, size, antialias, planes);
+    else crop(static_cast<const uint16_t*>(images) + start, from, channels, window, flip, size, antialias, planes);
+}
+
 float* planes_for(int channels, int size) {
     Workspace& w = workspace();
     return w.sized(w.planes, size_t(channels) * size * size + 4 * MANY);  // whole vectors are read beyond a row
@@ -98,26 +107,27 @@ float* planes_for(int channels, int size) {
 
 extern "C" {
 
-// (count, channels, size, size) views of uint8 images. `windows` (count, 4) int64 and `settings` (count, 14) float32.
-void augment(const uint8_t* images, const Strides* from, const int64_t* windows, const Settings* settings, int count,
-             int channels, int size, int antialias, int torchvision, float threshold, int threads, float* out,
-             const Strides* to) {
+// (count, channels, size, size) views of images with pixels of 1 or 2 bytes. `windows` (count, 4) int64 and `settings`
+// (count, 14) float32.
+void augment(const void* images, int bytes, const Strides* from, const int64_t* windows, const Settings* settings,
+             int count, int channels, int size, int antialias, int torchvision, float threshold, int threads,
+             float* out, const Strides* to) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
     for (int i = 0; i < count; ++i) {
         float* planes = planes_for(channels, size);
-        crop(images + i * from->image, *from, channels, windows + 4 * i, settings[i].flip, size, antialias, planes);
+        crop_one(images, bytes, *from, i, channels, windows, settings[i].flip, size, antialias, planes);
         recolour(planes, channels, size * size, settings[i], torchvision);
         finish(planes, channels, size, settings[i], threshold, torchvision, *to, out + i * to->image);
     }
 }
 
 // The first half: crop, resize and flip.
-void random_crop(const uint8_t* images, const Strides* from, const int64_t* windows, const uint8_t* flips, int count,
-                 int channels, int size, int antialias, int threads, float* out) {
+void random_crop(const void* images, int bytes, const Strides* from, const int64_t* windows, const uint8_t* flips,
+                 int count, int channels, int size, int antialias, int threads, float* out) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
     for (int i = 0; i < count; ++i) {
         float* planes = out + size_t(i) * channels * size * size;
-        crop(images + i * from->image, *from, channels, windows + 4 * i, flips[i], size, antialias, planes);
+        crop_one(images, bytes, *from, i, channels, windows, flips[i], size, antialias, planes);
     }
 }
 

@@ -77,7 +77,7 @@ class Views:
         return tuple(dict.fromkeys(d for view in self.roles for d in view.draws))
 
     def __call__(self, images: Tensor, step: int, first_row: int = 0) -> ViewBatch:
-        """Views of (N, C, H, W) uint8 images in rows [first_row, first_row + N)."""
+        """Views of (N, C, H, W) uint8 or uint16 images in rows [first_row, first_row + N)."""
         rows = slice(first_row, first_row + len(images))
         return self._by_role({d: self._augmented(images, d, step, rows) for d in self.draws}, step, rows)
 
@@ -91,8 +91,8 @@ class Views:
             views[d] = self._distorted(part.unflatten(1, (channels, d.size, d.size)), d, step, rows)
         return self._by_role(views, step, rows)
 
-    def crop(self, image: NDArray[np.uint8], step: int, row: int) -> Tensor:
-        """(values,) float32: the crops of all draws of one (H, W, C) uint8 image, for a worker process."""
+    def crop(self, image: NDArray[np.uint8] | NDArray[np.uint16], step: int, row: int) -> Tensor:
+        """(values,) float32: the crops of all draws of one (H, W, C) image, for a worker process."""
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         parameters = _draw_step(self, step)[row :: self.batch_size]
         is_pair = len(self.draws) == 2 and not any(d.strong for d in self.draws)

@@ -16,22 +16,21 @@ BOTH_KERNELS = pytest.mark.parametrize("kernels", ["native", "fused"])
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     channels=st.sampled_from([1, 2, 3, 4, 7]), height=st.integers(1, 40), width=st.integers(1, 40),
-    size=st.sampled_from([8, 17, 32]), fill=st.sampled_from([0, 128, 255, None]), semantics=st.sampled_from(["deepmind", "torchvision"]),
+    size=st.sampled_from([8, 17, 32]), fill=st.sampled_from([0, 0.5, 1, None]), bits=st.sampled_from([8, 16]), semantics=st.sampled_from(["deepmind", "torchvision"]),
     antialias=st.booleans(), kernels=st.sampled_from(["native", "fused"]),
 )  # fmt: skip
 def test_augment_any_image_gives_finite_views_in_range(
-    channels, height, width, size, fill, semantics, antialias, kernels
+    channels, height, width, size, fill, bits, semantics, antialias, kernels
 ) -> None:
+    shape, white, kind = (3, channels, height, width), 2**bits - 1, f"uint{bits}"
     if fill is None:
-        images = torch.from_numpy(
-            np.random.default_rng(height).integers(0, 256, (3, channels, height, width), dtype=np.uint8)
-        )
+        images = torch.from_numpy(np.random.default_rng(height).integers(0, white + 1, shape, dtype=kind))
     else:
-        images = torch.full((3, channels, height, width), fill, dtype=torch.uint8)
+        images = torch.from_numpy(np.full(shape, int(fill * white), kind))
     for policy in (T, T_PRIME):
         drawn = draw(policy, 3, 0, width, 1)
         view = augment(images, drawn, policy, size, semantics=semantics, antialias=antialias, kernels=kernels)
-        of_floats = augment(images / 255, drawn, policy, size, semantics=semantics, antialias=antialias)
+        of_floats = augment(images.float() / white, drawn, policy, size, semantics=semantics, antialias=antialias)
         assert view.shape == (3, channels, size, size)
         assert view.dtype == of_floats.dtype == torch.float32
         assert torch.allclose(view, of_floats, atol=1e-4)

@@ -21,9 +21,9 @@ BUSY = ViewPolicy(blur_probability=0.7, solarize_probability=0.5)
 TOLERANCE = 1e-5
 
 
-def noise(count: int, channels: int, height: int, width: int) -> torch.Tensor:
+def noise(count: int, channels: int, height: int, width: int, bits: int = 8) -> torch.Tensor:
     random = np.random.default_rng(height)
-    return torch.from_numpy(random.integers(0, 256, (count, channels, height, width), dtype=np.uint8))
+    return torch.from_numpy(random.integers(0, 2**bits, (count, channels, height, width), dtype=f"uint{bits}"))
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -33,6 +33,7 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("semantics", ["deepmind", "torchvision"])
 @pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize(
     ("channels", "height", "width", "size"),
     [
@@ -41,9 +42,9 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
     ],
 )  # fmt: skip
 def test_fused_views_equal_torchs(
-    channels: int, height: int, width: int, size: int, antialias: bool, semantics: Semantics
+    channels: int, height: int, width: int, size: int, bits: int, antialias: bool, semantics: Semantics
 ) -> None:
-    images, parameters = noise(6, channels, height, width), draw(BUSY, 6, 3, 0, 1)
+    images, parameters = noise(6, channels, height, width, bits), draw(BUSY, 6, 3, 0, 1)
     native, fused = (
         augment(images, parameters, BUSY, size, semantics=semantics, antialias=antialias, kernels=kernels)
         for kernels in ("native", "fused")
@@ -53,8 +54,9 @@ def test_fused_views_equal_torchs(
 
 
 @pytest.mark.parametrize("semantics", ["deepmind", "torchvision"])
-def test_fused_halves_equal_torchs_and_the_whole(semantics: Semantics) -> None:
-    images, p = noise(6, 3, 70, 50), draw(BUSY, 6, 3, 0, 1)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_fused_halves_equal_torchs_and_the_whole(bits: int, semantics: Semantics) -> None:
+    images, p = noise(6, 3, 70, 50, bits), draw(BUSY, 6, 3, 0, 1)
     crops = random_crop(images, p, 48, semantics=semantics, kernels="fused")
     assert difference(crops, random_crop(images, p, 48, semantics=semantics)) < TOLERANCE
     kept = crops.clone()
@@ -64,14 +66,15 @@ def test_fused_halves_equal_torchs_and_the_whole(semantics: Semantics) -> None:
     assert torch.equal(finished, augment(images, p, BUSY, 48, semantics=semantics, kernels="fused"))
 
 
-def test_fused_layouts_of_images_and_views_change_no_number() -> None:
-    images, p = noise(5, 3, 60, 44), draw(BUSY, 5, 3, 0, 1)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_fused_layouts_of_images_and_views_change_no_number(bits: int) -> None:
+    images, p = noise(5, 3, 60, 44, bits), draw(BUSY, 5, 3, 0, 1)
     plain = augment(images, p, BUSY, 32, kernels="fused")
     for source in (images, images.contiguous(memory_format=torch.channels_last), images.mT.contiguous().mT):
         view = augment(source, p, BUSY, 32, kernels="fused", channels_last=True)
         assert view.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(view, plain)
-    every_second = noise(10, 3, 60, 44)[::2]
+    every_second = noise(10, 3, 60, 44, bits)[::2]
     assert torch.equal(
         augment(every_second, p, BUSY, 32, kernels="fused"),
         augment(every_second.contiguous(), p, BUSY, 32, kernels="fused"),
@@ -134,14 +137,15 @@ def test_fused_blur_grayscale_and_solarize_agree_with_deepminds_numbers() -> Non
         assert difference(found, torch.from_numpy(z[f"{name}.out"])) <= TOLERANCE
 
 
+@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("kind", ["pair", "single", "asymmetric"])
-def test_fused_views_of_every_kind_equal_torchs(kind: str) -> None:
+def test_fused_views_of_every_kind_equal_torchs(kind: str, bits: int) -> None:
     roles = {
         "pair": pair(T, T_PRIME, 16),
         "single": single(BUSY, 16),
         "asymmetric": asymmetric(T, T_PRIME, 16, Asymmetry(2, 8, (0.05, 0.14), "source", "target", "both")),
     }[kind]
-    images = noise(5, 3, 40, 48)
+    images = noise(5, 3, 40, 48, bits)
     native, fused = (list(Views(roles, 12, 3, kernels=kernels)(images, 1, 4)) for kernels in ("native", "fused"))
     assert len(native) == len(fused) == {"pair": 2, "single": 1, "asymmetric": 10}[kind]
     for ours, theirs in zip(fused, native, strict=True):
@@ -150,7 +154,8 @@ def test_fused_views_of_every_kind_equal_torchs(kind: str) -> None:
 
 def test_fused_leaves_float_images_and_machines_without_a_compiler_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     images, p = noise(3, 3, 20, 20), draw(T, 3, 0, 0, 1)
-    assert fused.takes(images, torch.uint8)
+    assert fused.takes(images, torch.uint8) and fused.takes(noise(1, 1, 8, 8, 16), torch.uint8, torch.uint16)
+    assert not fused.takes(noise(1, 1, 8, 8, 16), torch.uint8)
     assert not fused.takes(images.to("meta"), torch.uint8)
     floats = images / 255
     assert torch.equal(augment(floats, p, T, 16, kernels="fused"), augment(floats, p, T, 16))

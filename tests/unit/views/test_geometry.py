@@ -56,6 +56,15 @@ def test_resize_matrix_rows_sum_to_one_and_identity_is_exact() -> None:
     assert float(shrunk[0, :, :3].abs().max()) == 0.0
 
 
+@pytest.mark.parametrize("count", [1, 12])
+def test_crop_resize_16_bits_are_the_65535th_parts_and_8_bits_times_257_the_same_view(count: int) -> None:
+    window, eight = torch.tensor([[3, 2, 31, 40]] * count), IMAGES[:count]
+    deep = torch.from_numpy(eight.numpy().astype(np.uint16) * 257)
+    assert torch.allclose(crop_resize(deep, window, 20), crop_resize(eight, window, 20), atol=1e-6)
+    plain = torch.from_numpy(np.full((count, 1, 40, 48), 4094, np.uint16))
+    assert torch.allclose(crop_resize(plain, window, 20), torch.full((), 4094 / 65535), rtol=1e-5, atol=0)
+
+
 def test_crop_resize_flip_mirrors() -> None:
     window = torch.tensor([[0, 0, 40, 40]] * 12)
     plain = crop_resize(IMAGES, window, 20)

@@ -12,6 +12,7 @@ from byol.views.views import Views, pair, single
 from tests.conftest import picture
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 40, 48), dtype=np.uint8))
+DEEP = torch.from_numpy(np.random.default_rng(0).integers(0, 65536, (12, 5, 40, 48), dtype=np.uint16))
 
 
 BOTH_KERNELS = pytest.mark.parametrize("kernels", ["native", "fused"])
@@ -30,10 +31,11 @@ def test_two_views_slices_equal_the_whole_batch(kernels: ViewKernels) -> None:
 
 
 @BOTH_KERNELS
-def test_two_views_cropped_by_a_worker_equal_the_batched(kernels: ViewKernels) -> None:
+@pytest.mark.parametrize("images", [IMAGES, DEEP], ids=["8 bits", "16 bits of five bands"])
+def test_two_views_cropped_by_a_worker_equal_the_batched(images: torch.Tensor, kernels: ViewKernels) -> None:
     made = views(kernels)
-    whole = made(IMAGES, step=5)
-    crops = torch.stack([made.crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(IMAGES)])
+    whole = made(images, step=5)
+    crops = torch.stack([made.crop(image.permute(1, 2, 0).numpy(), 5, row) for row, image in enumerate(images)])
     for ours, theirs in zip(whole, made.finish(crops, 5), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
