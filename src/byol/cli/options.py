@@ -25,6 +25,8 @@ class DataPlace:
     """Column of a table with the classes, if its name is not label."""
     layout: str = ""
     """Order of the axes of an array: NHW, NHWC or NCHW. Default: by its shape, channels last."""
+    value_range: Annotated[str, tyro.conf.arg(name="data.range")] = ""
+    """Values of images with more than 8 bits that become 0 and 1: LOW,HIGH, or percentiles of each band (1%,99%). Default: by the bits that are used."""
     max_megapixels: float = 250
     """Largest image, in megapixels. Larger ones count as broken, since they fill the memory."""
     checked: str = ""
@@ -44,6 +46,7 @@ class DataPlace:
             image_column=self.image_column,
             label_column=self.label_column,
             layout=self.layout,
+            range=self.value_range,
             max_megapixels=self.max_megapixels,
             checked=self.checked,
             cache=self.cache,

@@ -64,7 +64,7 @@ def _summary(d: EncoderDescription) -> str:
 
 
 def _preprocessing(d: EncoderDescription) -> str:
-    centre = "the central square of 7/8 of the short side"
+    centre = "The central square of 7/8 of the short side"
     if d.image_size <= 96:
         centre += " (of images of at most 96 px: of the whole short side)"
     antialias = (
@@ -74,8 +74,9 @@ def _preprocessing(d: EncoderDescription) -> str:
         "which changes the features somewhat."
     )
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (d.mean, d.std))
+    deep = f" Stored with more than 8 bits: {d.number_format}." if d.number_format else ""
     return (
-        f"Pixels as floats in [0, 1]; {centre}, resized to {d.image_size} x {d.image_size} (bicubic, a = -0.5); minus mean "
+        f"Pixels as floats in [0, 1].{deep} {centre}, resized to {d.image_size} x {d.image_size} (bicubic, a = -0.5); minus mean "
         f"({mean}), divided by standard deviation ({std}). {antialias} `encoder.json` holds the same for programs."
     )
 
