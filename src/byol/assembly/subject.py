@@ -20,8 +20,15 @@ from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.encoder.encoder_file import load_encoder, rebuild, run_of
 from byol.encoder.onnx_encoder import OnnxEncoder
 from byol.errors import DataError, EncoderError, RunError
-from byol.evaluate.handcrafted import CELLS, MOST_CHANNELS, Handcrafted, num_handcrafted
-from byol.evaluate.protocols.options import HOG, WITHOUT_WEIGHTS
+from byol.evaluate.handcrafted import (
+    CELLS,
+    MOST_CHANNELS,
+    Handcrafted,
+    Statistics,
+    num_handcrafted,
+    num_statistics,
+)
+from byol.evaluate.protocols.options import HOG, STATISTICS, WITHOUT_WEIGHTS
 from byol.methods.network import Branch
 from byol.nets.encoder import (
     LARGE_IMAGE,
@@ -101,9 +108,9 @@ def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
 
 def open_subject(name: str, train: ImageSource, *, network: Branch = "online", seed: int = 0) -> Subject:
     """Opens the encoder `name`: a run directory, a checkpoint, an encoder folder, `timm:MODEL` (random weights),
-    `timm:MODEL:pretrained`, `pixels` or `hog`.
+    `timm:MODEL:pretrained`, `pixels`, `hog` or `statistics`.
 
-    `train`: images that decide channels and size for `timm:MODEL`, `pixels` and `hog`. Raises RunError, EncoderError.
+    `train`: images that decide channels and size for `timm:MODEL` and what has no weights. Raises RunError, EncoderError.
     """
     if name in WITHOUT_WEIGHTS or name.startswith(TIMM):
         if network == "target":
@@ -157,10 +164,12 @@ def _without_weights(name: str, train: ImageSource) -> Subject:
     if name == HOG:
         if channels > MOST_CHANNELS:
             raise EncoderError(
-                f"hog counts joint colours of at most {MOST_CHANNELS} channels; {train.description} has {channels}. Use pixels instead."
+                f"hog counts joint colours of at most {MOST_CHANNELS} channels; {train.description} has {channels}. Use statistics instead."
             )
         size = max(CELLS, min(data_profile.short_side, 64) // CELLS * CELLS)
         module, features = Handcrafted(), num_handcrafted(channels)
+    elif name == STATISTICS:
+        size, module, features = min(data_profile.short_side, 64), Statistics(), num_statistics(channels)
     mean, std = (0.0,) * channels, (1.0,) * channels
     description = EncoderDescription(None, {}, features, channels, size, mean, std, antialias=True)
 

@@ -25,7 +25,7 @@ class Evaluate:
     """Evaluate an encoder on labelled images with the papers' protocols."""
 
     run: EncoderName
-    """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, or hog (gradients and colours)."""
+    """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, hog (gradients and colours) or statistics (of each band)."""
     data: str
     """Labelled images, in any form that pretrain takes. If they have no test part, a fifth of each class is held out for testing."""
     test_data: str = ""
@@ -52,7 +52,7 @@ class Embed:
     """Write the feature vector of every image to a file."""
 
     run: EncoderName
-    """Encoder: a run directory, an encoder folder, timm:MODEL, timm:MODEL:pretrained, pixels or hog."""
+    """Encoder: a run directory, an encoder folder, timm:MODEL, timm:MODEL:pretrained, pixels, hog or statistics."""
     data: str
     """Images, in any form that pretrain takes; labels are not needed."""
     out: str
@@ -176,7 +176,7 @@ class Transfer:
     """Evaluate an encoder on many labelled data sets and compare with the paper's numbers."""
 
     run: EncoderName
-    """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, or hog (gradients and colours)."""
+    """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, hog (gradients and colours) or statistics (of each band)."""
     sets: tuple[str, ...] = ()
     """Data sets: food101, cifar10, cifar100, cars, aircraft, voc2007, dtd, pets, caltech101, flowers; others as NAME=PATH.
     Default: all ten; voc2007 only with the protocol linear-fast."""

@@ -108,12 +108,12 @@ def test_range_by_the_user_and_by_percentiles_per_band(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0", "5,3", "1%,99", "a,b", "-1%,50%", "0,101%"])
 def test_ranges_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(DataError, match="--data.range is LOW,HIGH"):
+    with pytest.raises(DataError, match=r"--data\.range is LOW,HIGH"):
         parse_range(text)
 
 
 def test_range_of_images_of_8_bits_is_refused(photos: Path) -> None:
-    with pytest.raises(DataError, match="--data.range is for images of more than 8 bits"):
+    with pytest.raises(DataError, match=r"--data\.range is for images of more than 8 bits"):
         profile(open_source(DataSpec(str(photos), range="0,100")), SkippedImages())
 
 

@@ -7,8 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from byol.assembly.subject import open_subject
 from byol.commands.evaluate import evaluate
-from byol.evaluate.handcrafted import Handcrafted, colours, num_handcrafted, oriented_gradients
+from byol.data.arrays import ArrayImages
+from byol.evaluate.features import extract
+from byol.evaluate.handcrafted import Handcrafted, Statistics, colours, num_handcrafted, oriented_gradients
+from byol.evaluate.knn import leave_one_out
 
 
 def ramp(angle: float, size: int = 32) -> torch.Tensor:
@@ -72,3 +76,22 @@ def test_hog_is_a_baseline_by_name(tmp_path: Path) -> None:
     (found,) = evaluate("hog", str(tmp_path / "stripes"), ["knn"], out=tmp_path / "hog")
     assert found.record["num_features"] == num_handcrafted(1)
     assert found.metrics["top-1"].value == 100
+
+
+def test_statistics_are_those_of_each_band() -> None:
+    bands = torch.rand(3, 13, 8, 8, generator=torch.Generator().manual_seed(0))
+    found, values = Statistics()(bands), bands.numpy().reshape(3, 13, 64)
+    percentiles = np.percentile(values, [5, 25, 50, 75, 95], axis=2)
+    assert np.allclose(found[:, :13], values.mean(2)) and np.allclose(found[:, 13:26], values.std(2))
+    assert np.allclose(found[:, 26:].view(3, 13, 5), percentiles.transpose(1, 2, 0), atol=1e-6)
+
+
+def test_statistics_are_a_baseline_for_many_bands(tmp_path: Path) -> None:
+    """Two kinds of noise in the last of seven bands of 12 bits."""
+    pixels = np.random.default_rng(0).integers(0, 4096, (60, 12, 12, 7)).astype(np.uint16)
+    pixels[::2, ..., 6] = pixels[::2, ..., 6] // 2 + 1024
+    source = ArrayImages(pixels, np.arange(60) % 2)
+    subject = open_subject("statistics", source)
+    found = extract(subject.encoder, source, 7, torch.device("cpu"))
+    assert found.vectors.shape == (60, 7 * 7)
+    assert float((leave_one_out(found.vectors, found.labels) == found.labels).float().mean()) > 0.95

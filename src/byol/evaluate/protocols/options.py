@@ -19,9 +19,9 @@ PROTOCOLS = {
     "cluster": "byol.evaluate.protocols.cluster:cluster",
 }
 """Function of each protocol by name, as module:function."""
-PIXELS, HOG = "pixels", "hog"
-"""Names of the baselines by raw pixels and by handcrafted features."""
-WITHOUT_WEIGHTS = (PIXELS, HOG)
+PIXELS, HOG, STATISTICS = "pixels", "hog", "statistics"
+"""Names of the baselines by raw pixels, by gradients and colours, and by the statistics of each band."""
+WITHOUT_WEIGHTS = (PIXELS, HOG, STATISTICS)
 """Names of baselines that have no weights to train."""
 TRAINS_ENCODER = ("semi", "finetune", "supervised")
 """Protocols that train the encoder and so need one with weights."""
