@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from byol.data.number_format import parse_range
 from byol.errors import DataError
 from byol.runtime.paths import cache_folder, user_path
 
@@ -37,6 +36,8 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         if self.range:
+            from byol.data.number_format import parse_range  # imports numpy
+
             parse_range(self.range)
         if self.cache_limit is not None and not self.cache_limit >= 0:
             raise DataError(f"--cache-limit must be 0 or more, in GB; found {self.cache_limit}.")
