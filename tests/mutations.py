@@ -34,6 +34,7 @@ LOSS = "tests/unit/methods/test_losses.py tests/unit/methods/test_byol.py tests/
 METHOD = "tests/unit/methods/test_byol.py tests/parity/test_train_step.py"
 OPTIM = "tests/unit/optim/test_schedules.py tests/unit/optim/test_lars.py tests/unit/optim/test_groups.py tests/unit/engine/test_step.py tests/parity/test_components.py"
 VIEWS = "tests/unit/views/test_geometry.py tests/unit/views/test_color.py tests/unit/views/test_augment.py tests/unit/views/test_views.py tests/unit/views/test_evaluation.py tests/parity/test_components.py tests/parity/test_reference_views.py"
+SENSOR = "tests/unit/views/test_sensor.py tests/parity/test_reference_views.py"
 FUSED = "tests/unit/views/test_fused.py"
 FUSED_NORM = "tests/unit/nets/compiled/test_fused_norm.py"
 MATRIX_CONV = "tests/unit/nets/compiled/test_matrix_conv.py"
@@ -232,7 +233,17 @@ MUTATIONS = [
     Mutation("T' never solarizes", "runtime/view_policy.py", "solarize_probability=0.2", "solarize_probability=0.0", DRAWS),
     Mutation("hue range", "runtime/view_policy.py", "hue: float = 0.1", "hue: float = 0.2", DRAWS),
     Mutation("a new draw changes the others", "views/parameters.py", "parts.append(generator.random((num_images, 1)))", "parts = [generator.random((num_images, columns))]", DRAWS),
-    Mutation("an unknown operation is left out", "views/augment.py", "if kernels == \"fused\" and fused.takes(images, torch.uint8) and fused.knows(policy):", "if kernels == \"fused\" and fused.takes(images, torch.uint8):", FUSED),
+    Mutation("16 bits of 256 levels", "views/geometry.py", "torch.uint16: 65535", "torch.uint16: 65280", VIEWS),
+    Mutation("turned the other way", "views/augment.py", "v.rot90(t, (2, 3))", "v.rot90(-t, (2, 3))", SENSOR),
+    Mutation("vertical flip sideways", "views/augment.py", "v.flip(2)", "v.flip(3)", SENSOR),
+    Mutation("every channel may be lost", "views/sensor.py", " & (draws < draws.amax(dim=1, keepdim=True))", "", SENSOR),
+    Mutation("one gain for all channels", "views/sensor.py", "changes = (2 * draws - 1)", "changes = (2 * draws[:, :1] - 1)", SENSOR),
+    Mutation("hash half mixed", "views/sensor.py", "    x ^= (x >> 16) & 0xFFFF\n", "", SENSOR),
+    Mutation("noise not scaled to unit variance", "views/sensor.py", "math.sqrt(2) * sigma", "sigma", SENSOR),
+    Mutation("fused flip before the turns left out", "views/crop.h", "row = -row;", "", FUSED),
+    Mutation("fused noise of one row", "views/views.cpp", "(c * size + y) * size)", "c * size * size)", FUSED),
+    Mutation("fused tails of the noise", "views/noise.h", "- 1.6f;", "- 1.5f;", FUSED),
+    Mutation("an unknown operation is left out", "views/augment.py", "if kernels == \"fused\" and fused.takes(images, *INTEGERS) and fused.knows(policy):", "if kernels == \"fused\" and fused.takes(images, *INTEGERS):", FUSED),
     # step and collapse watch
     Mutation("tau of the next step", "engine/step.py", "schedule.tau(step))", "schedule.tau(step + 1))", STEP),
     Mutation("rate of the next step", "engine/step.py", '= schedule.learning_rate(step) *', '= schedule.learning_rate(step + 1) *', STEP),

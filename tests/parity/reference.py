@@ -1,10 +1,11 @@
-"""Reference implementation of the paper's views, one image at a time in float64: the oracle of the batched ones.
+"""Reference implementation of the paper's views and of the further operations, one image at a time in float64: the oracle of the batched ones.
 
 It shares nothing with the batched operations but the drawn parameters.
 """
 
 import colorsys
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,27 @@ Pixels = NDArray[np.float64]
 
 
 def reference_view(
-    image: NDArray[np.uint8], parameters: ViewParameters, policy: ViewPolicy, size: int, *, antialias: bool = False
+    image: NDArray[np.uint8] | NDArray[np.uint16],
+    parameters: ViewParameters,
+    policy: ViewPolicy,
+    size: int,
+    *,
+    antialias: bool = False,
 ) -> Pixels:
     """(size, size, C): the view of one (H, W, C) image that the single row of `parameters` describes (Table 6)."""
     p = {name: values[0].tolist() for name, values in vars(parameters).items()}
     top, left, height, width = window(p, image.shape[0], image.shape[1])
-    view = resize(image[top : top + height, left : left + width] / 255.0, size, antialias)
+    white = np.iinfo(image.dtype).max
+    view = resize(image[top : top + height, left : left + width] / white, size, antialias)
     if p["flip"]:
         view = view[:, ::-1]
+    if p["vertical_flip"]:
+        view = view[::-1]
+    view = np.rot90(view, p["quarter_turns"])
     if p["jitter"]:
         for operation in p["order"]:
             view = color_operation(operation, view, p)
+    view = bands(view, p, policy)
     if p["grayscale"] and view.shape[2] == 3:
         grey = 0.2989 * view[:, :, 0] + 0.5870 * view[:, :, 1] + 0.1140 * view[:, :, 2]
         view = np.stack([grey, grey, grey], axis=2)
@@ -35,6 +46,9 @@ def reference_view(
         view = blur(view, p["sigma"])
     if p["solarize"]:
         view = np.where(view < policy.solarize_threshold, view, 1 - view)
+    if p["noise"]:
+        shares = hashed(p["noise_seed"], view.size).reshape(view.shape[2], *view.shape[:2]).transpose(1, 2, 0)
+        view = view + p["noise_sigma"] * np.vectorize(NormalDist().inv_cdf)(shares)
     return np.clip(view, 0, 1)
 
 
@@ -91,6 +105,29 @@ def color_operation(operation: int, view: Pixels, p: dict) -> Pixels:
             hue = (hue + p["hue"]) % 1.0
         out[row, column] = colorsys.hsv_to_rgb(hue, saturation, value)
     return np.clip(out, 0, 1)
+
+
+def hashed(seed: int, count: int) -> NDArray[np.float64]:
+    """Uniform numbers in (0, 1): lowbias32 of seed * 0x9E3779B9 + place, of which the upper 23 bits count."""
+    numbers = []
+    for place in range(count):
+        x = (seed * 0x9E3779B9 + place) % 2**32
+        x = ((x ^ x >> 16) * 0x7FEB352D) % 2**32
+        x = ((x ^ x >> 15) * 0x846CA68B) % 2**32
+        x ^= x >> 16
+        numbers.append(((x >> 9) + 0.5) / 2**23)
+    return np.array(numbers)
+
+
+def bands(view: Pixels, p: dict, policy: ViewPolicy) -> Pixels:
+    """Each channel times its gain plus its offset, clipped; lost channels are 0, the one with the largest draw never."""
+    channels = view.shape[2]
+    changes = 2 * hashed(p["band_jitter_seed"], 2 * channels).reshape(channels, 2) - 1
+    if p["band_jitter"]:
+        view = view * (1 + policy.band_gain * changes[:, 0]) + policy.band_offset * changes[:, 1]
+    draws = hashed(p["band_drop_seed"], channels)
+    lost = (draws < policy.band_drop_probability) & (np.arange(channels) != draws.argmax())
+    return np.clip(np.where(lost, 0.0, view), 0, 1)
 
 
 def blur(view: Pixels, sigma: float) -> Pixels:

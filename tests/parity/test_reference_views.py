@@ -10,6 +10,10 @@ from byol.views.policy import T_PRIME, T, ViewPolicy
 from tests.parity.reference import reference_view
 
 BOTH = ViewPolicy(blur_probability=0.5, solarize_probability=0.5, blur_sigma=(0.1, 2.0))
+SENSOR = ViewPolicy(
+    blur_probability=0.5, solarize_probability=0.2, vertical_flip_probability=0.5, rotation_probability=0.75,
+    band_jitter_probability=0.7, band_drop_probability=0.2, noise_probability=0.5, noise_sigma=(0.01, 0.2),
+)  # fmt: skip
 
 
 def random_images(count: int, channels: int, random: np.random.Generator) -> np.ndarray:
@@ -24,13 +28,21 @@ def random_images(count: int, channels: int, random: np.random.Generator) -> np.
 
 @pytest.mark.parametrize("shard", range(4))
 def test_thousand_images_agree_with_the_reference(shard: int) -> None:
-    """50 shapes of 20 images; sizes with and without blur taps, 1, 3 and 4 channels, T, T' and a mixture."""
+    """50 shapes of 20 images; sizes with and without blur taps, 1, 3 and 4 channels, 8 and 16 bits, T, T' and two mixtures."""
     random = np.random.default_rng(shard)
     sizes = (8, 17, 24, 41)
     compared = 0
     for group in range(shard, 50, 4):
         images = random_images(20, (3, 3, 1, 4)[group // 4 % 4], random)
-        policy, size, antialias = (T, T_PRIME, BOTH)[group % 3], sizes[group // 3 % 4], group % 5 == 0
+        policy, size, antialias = (
+            (T, T_PRIME, BOTH, SENSOR)[(group // 4 + group // 16) % 4],
+            sizes[group // 3 % 4],
+            group % 5 == 0,
+        )
+        if group % 2:
+            images = images.astype(np.uint16) * 257 - random.integers(0, 2, images.shape, dtype=np.uint16) * (
+                images > 0
+            )
         parameters = draw(policy, 20, seed=group, step=7, view=1)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
         native, fused = (

@@ -11,7 +11,11 @@ from byol.report.tile import tile
 from byol.views.geometry import crop_window
 from byol.views.parameters import COLOR_OPERATIONS, ViewParameters
 from byol.views.policy import ViewPolicy
+from byol.views.sensor import band_changes
 from byol.views.views import Views
+
+NAMED = frozenset(("flip", "jitter", "vertical_flip", "band_jitter"))
+"""Switches of a view that are described by words of their own."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,10 @@ def describe(parameters: ViewParameters, policy: ViewPolicy, views: Views, image
     operations = [f"crop {width} x {height} ({100 * width * height / (wide * high):.0f} % of the area)"]
     if bool(p.flip):
         operations.append("flip")
+    if bool(p.vertical_flip):
+        operations.append("vertical flip")
+    if bool(p.quarter_turns):
+        operations.append(f"rotation by {90 * int(p.quarter_turns)} degrees")
     if bool(p.jitter):
         names = [COLOR_OPERATIONS[number] for number in p.order[0].tolist()]
         operations += [
@@ -59,12 +67,27 @@ def describe(parameters: ViewParameters, policy: ViewPolicy, views: Views, image
             for name in names
             if channels == 3 or name in ("brightness", "contrast")
         ]
-    amounts = {"blur": f" sigma {float(p.sigma):.2f}", "solarize": f" from {policy.solarize_threshold:g}"}
+    operations += _bands(p, policy, channels)
+    amounts = {"noise": f" sigma {float(p.noise_sigma):.3f}"}
+    amounts |= {"blur": f" sigma {float(p.sigma):.2f}", "solarize": f" from {policy.solarize_threshold:g}"}
     for field in fields(p):
-        is_switch = getattr(p, field.name).dtype == torch.bool and field.name not in ("flip", "jitter")
+        is_switch = getattr(p, field.name).dtype == torch.bool and field.name not in NAMED
         if is_switch and bool(getattr(p, field.name)) and (field.name != "grayscale" or channels == 3):
             operations.append(field.name + amounts.get(field.name, ""))
     return ", ".join(operations)
+
+
+def _bands(p: ViewParameters, policy: ViewPolicy, channels: int) -> list[str]:
+    """The changed gains and offsets of a view's channels, smallest to largest, and the lost channels, counted from 1."""
+    gain, offset = band_changes(p, policy, channels)[0].unbind(1)
+    lost, words = gain == 0, []
+    if bool(p.band_jitter):
+        gains, offsets = gain[~lost], offset[~lost]
+        words.append(f"gain {float(gains.min()):.2f} to {float(gains.max()):.2f}")
+        words.append(f"offset {float(offsets.min()):+.2f} to {float(offsets.max()):+.2f}")
+    if bool(lost.any()):
+        words.append(f"without channel {', '.join(str(1 + i) for i in lost.nonzero().flatten().tolist())}")
+    return words
 
 
 def readable(

@@ -33,6 +33,22 @@ class ViewPolicy:
     """Probability that values from the threshold on are inverted."""
     solarize_threshold: float = 0.5
     """Value from which solarize inverts, in [0, 1]."""
+    vertical_flip_probability: float = 0.0
+    """Probability of a vertical flip. Differs from the paper if not 0."""
+    rotation_probability: float = 0.0
+    """Probability of a rotation by 90, 180 or 270 degrees. Differs from the paper if not 0."""
+    band_jitter_probability: float = 0.0
+    """Probability that the gain and the offset of each channel are changed, each by an amount of its own. Differs from the paper if not 0."""
+    band_gain: float = 0.2
+    """Largest change of a channel's gain, the factor on its values."""
+    band_offset: float = 0.1
+    """Largest offset of a channel, which is added to its values in [0, 1]."""
+    band_drop_probability: float = 0.0
+    """Probability, for each channel, that all its values become 0. At least one channel stays. Differs from the paper if not 0."""
+    noise_probability: float = 0.0
+    """Probability of Gaussian noise. Differs from the paper if not 0."""
+    noise_sigma: tuple[float, float] = (0.01, 0.05)
+    """Smallest and largest standard deviation of the noise, for values in [0, 1]."""
 
 
 T = ViewPolicy()

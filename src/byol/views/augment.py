@@ -1,5 +1,8 @@
 """One augmented view of a batch of images: crop and flip, colour, grayscale, blur, solarize, in the paper's order.
 
+Operations that the paper does not have: vertical flip and rotation after the flip, gain, offset and loss of bands after
+the colours, noise at the end.
+
 Operations that need RGB (saturation, hue, grayscale) are left out for other channel counts. Parameters stay on the
 CPU, where they are drawn: the images for each operation are selected there, so that a GPU is never waited for.
 """
@@ -10,7 +13,7 @@ import torch
 from torch import Tensor
 
 from byol.runtime.copies import to_device
-from byol.views import color, fused
+from byol.views import color, fused, sensor
 from byol.views.blur import gaussian_blur
 from byol.views.geometry import INTEGERS, crop_resize, crop_window
 from byol.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
@@ -45,7 +48,7 @@ def augment(
     def view(rows: slice) -> Tensor:
         part = parameters[rows]
         crops = crop_resize(images[rows], windows[rows], size, antialias=antialias, flip=part.flip)
-        return _distort(crops, part, policy, semantics)
+        return _distort(_turn(crops, part), part, policy, semantics)
 
     return _by_cache_block(view, (*images.shape[:2], size, size), images.device, channels_last)
 
@@ -59,11 +62,11 @@ def random_crop(
     antialias: bool = False,
     kernels: ViewKernels = "native",
 ) -> Tensor:
-    """(N, C, size, size): the first half of `augment`, that is crop, resize and flip of images of any size."""
+    """(N, C, size, size): the first half of `augment`, that is crop, resize, flips and rotation of images of any size."""
     if kernels == "fused" and fused.takes(images, *INTEGERS):
         return fused.random_crop(images, parameters, size, semantics=semantics, antialias=antialias)
     windows = crop_window(parameters, images.shape[-2], images.shape[-1], semantics)
-    return crop_resize(images, windows, size, antialias=antialias, flip=parameters.flip)
+    return _turn(crop_resize(images, windows, size, antialias=antialias, flip=parameters.flip), parameters)
 
 
 def distort(
@@ -75,7 +78,7 @@ def distort(
     kernels: ViewKernels = "native",
     channels_last: bool = False,
 ) -> Tensor:
-    """(N, C, S, S): the second half of `augment`, that is colour, blur and solarize of crops in [0, 1]."""
+    """(N, C, S, S): the second half of `augment`, that is colour, bands, blur, solarize and noise of crops in [0, 1]."""
     if kernels == "fused" and fused.takes(views, torch.float32) and fused.knows(policy):
         return fused.distort(views, parameters, policy, semantics=semantics, channels_last=channels_last)
 
@@ -101,13 +104,25 @@ def _by_cache_block(
     return out
 
 
+def _turn(views: Tensor, p: ViewParameters) -> Tensor:
+    """Vertical flip, then rotation by quarter turns. May change `views`."""
+    views = _where(p.vertical_flip, views, p.vertical_flip, lambda v, _: v.flip(2))
+    for turns in (1, 2, 3):
+        views = _where(p.quarter_turns == turns, views, p.quarter_turns, lambda v, _, t=turns: v.rot90(t, (2, 3)))
+    return views
+
+
 def _distort(views: Tensor, p: ViewParameters, policy: ViewPolicy, semantics: Semantics) -> Tensor:
     """`distort` in place: `views` may be changed."""
     views = _jitter(views, p, semantics)
+    if policy.band_jitter_probability or policy.band_drop_probability:
+        changes = sensor.band_changes(p, policy, views.shape[1])
+        views = sensor.change_bands(views, to_device(changes, views.device))
     if views.shape[1] == 3:
         views = _where(p.grayscale, views, p.grayscale, lambda v, _: color.grayscale(v))
     views = _where(p.blur, views.clamp(0, 1), p.sigma, lambda v, sigma: gaussian_blur(v, sigma, semantics))
     views = _where(p.solarize, views, p.solarize, lambda v, _: color.solarize(v, policy.solarize_threshold))
+    views = _where(p.noise, views, torch.stack((p.noise_sigma, p.noise_seed), 1), sensor.add_noise)
     return views.clamp_(0, 1)
 
 

@@ -13,7 +13,8 @@ namespace {
 
 // The drawn parameters of one image: a row of the table that views/fused.py makes.
 struct Settings {
-    float flip, jitter, order[4], brightness, contrast, saturation, hue, grayscale, blur, sigma, solarize;
+    float pose, jitter, order[4], brightness, contrast, saturation, hue, grayscale, blur, sigma, solarize;
+    float noise, noise_sigma, noise_seed;
 };
 
 enum Operation { BRIGHTNESS, CONTRAST, SATURATION, HUE };
@@ -124,7 +125,8 @@ void grayscale(float* planes, int count) {
     });
 }
 
-void recolour(float* planes, int channels, int count, const Settings& s, bool torchvision) {
+// `bands`: gain and offset of each channel, or null.
+void recolour(float* planes, int channels, int count, const Settings& s, const float* bands, bool torchvision) {
     const bool rgb = channels == 3;
     for (int position = 0; s.jitter && position < 4; ++position) {
         switch (int(s.order[position])) {
@@ -141,6 +143,8 @@ void recolour(float* planes, int channels, int count, const Settings& s, bool to
                 if (rgb) rotate_hue(planes, count, s.hue);
         }
     }
+    for (int c = 0; bands && c < channels; ++c)
+        scale(planes + size_t(c) * count, count, bands[2 * c], bands[2 * c + 1]);
     if (s.grayscale && rgb) grayscale(planes, count);
 }
 

@@ -1,4 +1,4 @@
-// Crop, bicubic resize and flip of one image, four channels at a time.
+// Crop, bicubic resize, flips and rotation of one image, four channels at a time.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -63,13 +63,33 @@ void narrow(const Four* line, const Axis& axis, int size, Four* out) {
     }
 }
 
+// How a view lies: bit 0 mirrors it left to right, bit 1 then top to bottom, the bits above are quarter turns after both,
+// counter-clockwise. Value (y, x) of a view without turns and vertical flip goes to place start + y * row + x * column.
+struct Pose {
+    int64_t start, row, column;
+
+    Pose(int pose, int64_t size) : start(0), row(size), column(1) {
+        const int64_t last = size - 1, corners[4] = {0, last * size, last * size + last, last};
+        const int64_t rows[4] = {size, 1, -size, -1}, columns[4] = {1, -size, -1, size};
+        const int turns = pose >> 2;
+        start = corners[turns];
+        row = rows[turns];
+        column = columns[turns];
+        if (pose & 2) {
+            start += last * row;
+            row = -row;
+        }
+    }
+};
+
 // Planes (channels, size, size) in [0, 1] of the window (top, left, height, width) of an image of 8 or 16 bits.
 template <typename Pixel>
-void crop(const Pixel* image, const Strides& at, int channels, const int64_t window[4], bool flip, int size,
+void crop(const Pixel* image, const Strides& at, int channels, const int64_t window[4], int pose, int size,
           bool antialias, float* planes) {
+    const Pose place(pose, size);
     static thread_local Axis vertical, horizontal;
     vertical.set(int(window[2]), size, antialias, false, 1.0 / std::numeric_limits<Pixel>::max());
-    horizontal.set(int(window[3]), size, antialias, flip, 1.0);
+    horizontal.set(int(window[3]), size, antialias, pose & 1, 1.0);
     Workspace& w = workspace();
     const int length = int(window[3]), taps = vertical.taps, padded = whole(4 * size);
     float* line = w.sized(w.line, 4 * size_t(length));
@@ -97,8 +117,12 @@ void crop(const Pixel* image, const Strides& at, int channels, const int64_t win
             for (int tap = 0; tap < taps; ++tap) w.sources[tap] = ring + size_t((first + tap) % taps) * padded;
             weighted_sum(w.sources.data(), &vertical.weights[size_t(y) * taps], taps, 4 * size, sums);
             for (int c = 0; c < present; ++c) {
-                float* out = planes + (size_t(group + c) * size + y) * size;
-                for (int x = 0; x < size; ++x) out[x] = std::min(std::max(sums[4 * x + c], 0.0f), 1.0f);
+                float* out = planes + size_t(group + c) * size * size + place.start + y * place.row;
+                if (place.column == 1)
+                    for (int x = 0; x < size; ++x) out[x] = std::min(std::max(sums[4 * x + c], 0.0f), 1.0f);
+                else
+                    for (int x = 0; x < size; ++x)
+                        out[x * place.column] = std::min(std::max(sums[4 * x + c], 0.0f), 1.0f);
             }
         }
     }

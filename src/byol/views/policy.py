@@ -25,9 +25,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def crop_and_flip(policy: ViewPolicy) -> ViewPolicy:
-    """`policy` with every probability but the flip's set to 0: without colour, blur and solarize."""
+    """`policy` with every probability but those of flips and rotation set to 0: without colour, blur and solarize."""
     names = (field.name for field in fields(policy) if field.name.endswith("_probability"))
-    return replace(policy, **dict.fromkeys(set(names) - {"flip_probability"}, 0.0))
+    kept = {"flip_probability", "vertical_flip_probability", "rotation_probability"}
+    return replace(policy, **dict.fromkeys(set(names) - kept, 0.0))
 
 
 CROP_AND_FLIP = crop_and_flip(T)

@@ -9,6 +9,7 @@
 
 #include "color.h"
 #include "crop.h"
+#include "noise.h"
 #include "vectors.h"
 
 namespace {
@@ -67,7 +68,7 @@ void write(const float* rows, int channels, int stride, int size, const Strides&
         for (int x = 0; x < size; ++x) out[c * at.channel + x * at.column] = rows[c * stride + x];
 }
 
-// Planes to the output, blurred and solarized where the settings say so.
+// Planes to the output, blurred, solarized and with noise where the settings say so.
 void finish(const float* planes, int channels, int size, const Settings& s, float threshold, bool torchvision,
             const Strides& at, float* out) {
     Workspace& w = workspace();
@@ -84,18 +85,23 @@ void finish(const float* planes, int channels, int size, const Settings& s, floa
                 const Many value = load(row + x);
                 store(row + x, clip(s.solarize ? (value < threshold ? value : 1 - value) : value));
             }
+            if (s.noise) add_noise(row, size, uint32_t((c * size + y) * size), s.noise_sigma, uint32_t(s.noise_seed));
         }
         write(rows, channels, stride, size, at, out + y * at.row);
     }
 }
 
 // `crop` of image number `i` of a batch whose pixels have `bytes` bytes.
-void crop_one(const void* images, int bytes, const Strides& from, int i, int channels, const int64_t* windows, bool flip,
+void crop_one(const void* images, int bytes, const Strides& from, int i, int channels, const int64_t* windows, int pose,
               int size, bool antialias, float* planes) {
     const int64_t* window = windows + 4 * int64_t(i);
     const int64_t start = i * from.image;
-    if (bytes == 1) crop(static_cast<const uint8_t*>(images) + start, from, channels, window, flip, size, antialias, planes);
-    else crop(static_cast<const uint16_t*>(images) + start, from, channels, window, flip, size, antialias, planes);
+    if (bytes == 1) crop(static_cast<const uint8_t*>(images) + start, from, channels, window, pose, size, antialias, planes);
+    else crop(static_cast<const uint16_t*>(images) + start, from, channels, window, pose, size, antialias, planes);
+}
+
+const float* bands_of(const float* bands, int channels, int image) {
+    return bands ? bands + 2 * size_t(image) * channels : nullptr;
 }
 
 float* planes_for(int channels, int size) {
@@ -107,33 +113,33 @@ float* planes_for(int channels, int size) {
 
 extern "C" {
 
-// (count, channels, size, size) views of images with pixels of 1 or 2 bytes. `windows` (count, 4) int64 and `settings`
-// (count, 14) float32.
+// (count, channels, size, size) views of images with pixels of 1 or 2 bytes. `windows` (count, 4) int64, `settings`
+// (count, 17) float32, `bands` null or (count, channels, 2) float32: gains and offsets.
 void augment(const void* images, int bytes, const Strides* from, const int64_t* windows, const Settings* settings,
-             int count, int channels, int size, int antialias, int torchvision, float threshold, int threads,
+             const float* bands, int count, int channels, int size, int antialias, int torchvision, float threshold, int threads,
              float* out, const Strides* to) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
     for (int i = 0; i < count; ++i) {
         float* planes = planes_for(channels, size);
-        crop_one(images, bytes, *from, i, channels, windows, settings[i].flip, size, antialias, planes);
-        recolour(planes, channels, size * size, settings[i], torchvision);
+        crop_one(images, bytes, *from, i, channels, windows, int(settings[i].pose), size, antialias, planes);
+        recolour(planes, channels, size * size, settings[i], bands_of(bands, channels, i), torchvision);
         finish(planes, channels, size, settings[i], threshold, torchvision, *to, out + i * to->image);
     }
 }
 
-// The first half: crop, resize and flip.
-void random_crop(const void* images, int bytes, const Strides* from, const int64_t* windows, const uint8_t* flips,
+// The first half: crop, resize, flips and rotation.
+void random_crop(const void* images, int bytes, const Strides* from, const int64_t* windows, const uint8_t* poses,
                  int count, int channels, int size, int antialias, int threads, float* out) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
     for (int i = 0; i < count; ++i) {
         float* planes = out + size_t(i) * channels * size * size;
-        crop_one(images, bytes, *from, i, channels, windows, flips[i], size, antialias, planes);
+        crop_one(images, bytes, *from, i, channels, windows, poses[i], size, antialias, planes);
     }
 }
 
 // The second half, on float crops in [0, 1].
-void distort(const float* crops, const Strides* from, const Settings* settings, int count, int channels, int size,
-             int torchvision, float threshold, int threads, float* out, const Strides* to) {
+void distort(const float* crops, const Strides* from, const Settings* settings, const float* bands, int count,
+             int channels, int size, int torchvision, float threshold, int threads, float* out, const Strides* to) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
     for (int i = 0; i < count; ++i) {
         float* planes = planes_for(channels, size);
@@ -143,7 +149,7 @@ void distort(const float* crops, const Strides* from, const Settings* settings, 
                 float* into = planes + (size_t(c) * size + y) * size;
                 for (int x = 0; x < size; ++x) into[x] = row[x * from->column];
             }
-        recolour(planes, channels, size * size, settings[i], torchvision);
+        recolour(planes, channels, size * size, settings[i], bands_of(bands, channels, i), torchvision);
         finish(planes, channels, size, settings[i], threshold, torchvision, *to, out + i * to->image);
     }
 }

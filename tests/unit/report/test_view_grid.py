@@ -7,7 +7,8 @@ import torch
 from byol.data.arrays import ArrayImages
 from byol.errors import DataError
 from byol.report.view_grid import describe, readable, spread, view_grid
-from byol.views.policy import T_PRIME, T
+from byol.views.policy import T_PRIME, T, ViewPolicy
+from byol.views.sensor import band_changes
 from byol.views.views import Views, pair
 from tests.conftest import picture
 
@@ -49,6 +50,25 @@ def test_view_words_name_what_was_done_and_nothing_else() -> None:
             grey = describe(p, policy, views, np.zeros((40, 48, 1), np.uint8))
             assert "hue" not in grey
             assert "grayscale" not in grey
+
+
+def test_view_words_name_what_happened_to_bands_and_noise() -> None:
+    policy = ViewPolicy(
+        vertical_flip_probability=0.5, rotation_probability=0.75, band_jitter_probability=0.5, band_drop_probability=0.3,
+        noise_probability=0.5,
+    )  # fmt: skip
+    views = Views(pair(policy, policy, 32), batch_size=100, seed=0)
+    p = views.parameters(views.roles.view1.draw, 0, slice(0, 100))
+    for row in range(100):
+        words = describe(p[row : row + 1], policy, views, np.zeros((40, 48, 5), np.uint16))
+        changes = band_changes(p[row : row + 1], policy, 5)[0]
+        lost = [str(1 + band) for band in range(5) if not changes[band].any()]
+        assert ("vertical flip" in words) == bool(p.vertical_flip[row])
+        turns = int(p.quarter_turns[row])
+        assert (f"rotation by {90 * turns} degrees" in words) == ("rotation" in words) == bool(turns)
+        assert ("gain" in words) == ("offset" in words) == bool(p.band_jitter[row])
+        assert (f"without channel {', '.join(lost)}" in words) == ("without" in words) == bool(lost)
+        assert (f"noise sigma {float(p.noise_sigma[row]):.3f}" in words) == ("noise" in words) == bool(p.noise[row])
 
 
 def test_spread_is_drawn_without_repetition() -> None:

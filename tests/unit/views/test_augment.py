@@ -10,6 +10,10 @@ from byol.views.augment import augment, distort
 from byol.views.parameters import draw
 from byol.views.policy import T_PRIME, T, ViewKernels, ViewPolicy
 
+SENSOR = ViewPolicy(
+    vertical_flip_probability=0.5, rotation_probability=0.75, band_jitter_probability=0.8, band_drop_probability=0.3,
+    noise_probability=0.7,
+)  # fmt: skip
 BOTH_KERNELS = pytest.mark.parametrize("kernels", ["native", "fused"])
 
 
@@ -27,7 +31,7 @@ def test_augment_any_image_gives_finite_views_in_range(
         images = torch.from_numpy(np.random.default_rng(height).integers(0, white + 1, shape, dtype=kind))
     else:
         images = torch.from_numpy(np.full(shape, int(fill * white), kind))
-    for policy in (T, T_PRIME):
+    for policy in (T, T_PRIME, SENSOR):
         drawn = draw(policy, 3, 0, width, 1)
         view = augment(images, drawn, policy, size, semantics=semantics, antialias=antialias, kernels=kernels)
         of_floats = augment(images.float() / white, drawn, policy, size, semantics=semantics, antialias=antialias)

@@ -16,6 +16,10 @@ from byol.views.views import Views, pair, single
 from tests.parity.test_components import golden, pictures
 
 BUSY = ViewPolicy(blur_probability=0.7, solarize_probability=0.5)
+SENSOR = ViewPolicy(
+    blur_probability=0.5, solarize_probability=0.3, vertical_flip_probability=0.5, rotation_probability=0.75,
+    band_jitter_probability=0.8, band_drop_probability=0.3, noise_probability=0.7, noise_sigma=(0.05, 0.3),
+)  # fmt: skip
 
 
 TOLERANCE = 1e-5
@@ -44,26 +48,29 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_fused_views_equal_torchs(
     channels: int, height: int, width: int, size: int, bits: int, antialias: bool, semantics: Semantics
 ) -> None:
-    images, parameters = noise(6, channels, height, width, bits), draw(BUSY, 6, 3, 0, 1)
-    native, fused = (
-        augment(images, parameters, BUSY, size, semantics=semantics, antialias=antialias, kernels=kernels)
-        for kernels in ("native", "fused")
-    )
-    assert difference(native, fused) < TOLERANCE
-    assert float(fused.std()) > 0.01
+    images = noise(6, channels, height, width, bits)
+    for policy in (BUSY, SENSOR):
+        parameters = draw(policy, 6, 3, 0, 1)
+        native, fused = (
+            augment(images, parameters, policy, size, semantics=semantics, antialias=antialias, kernels=kernels)
+            for kernels in ("native", "fused")
+        )
+        assert difference(native, fused) < TOLERANCE
+        assert float(fused.std()) > 0.01
 
 
 @pytest.mark.parametrize("semantics", ["deepmind", "torchvision"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_fused_halves_equal_torchs_and_the_whole(bits: int, semantics: Semantics) -> None:
-    images, p = noise(6, 3, 70, 50, bits), draw(BUSY, 6, 3, 0, 1)
+@pytest.mark.parametrize("policy", [BUSY, SENSOR])
+def test_fused_halves_equal_torchs_and_the_whole(policy: ViewPolicy, bits: int, semantics: Semantics) -> None:
+    images, p = noise(6, 3, 70, 50, bits), draw(policy, 6, 3, 0, 1)
     crops = random_crop(images, p, 48, semantics=semantics, kernels="fused")
     assert difference(crops, random_crop(images, p, 48, semantics=semantics)) < TOLERANCE
     kept = crops.clone()
-    finished = distort(crops, p, BUSY, semantics=semantics, kernels="fused")
+    finished = distort(crops, p, policy, semantics=semantics, kernels="fused")
     assert torch.equal(crops, kept)
-    assert difference(finished, distort(crops, p, BUSY, semantics=semantics)) < TOLERANCE
-    assert torch.equal(finished, augment(images, p, BUSY, 48, semantics=semantics, kernels="fused"))
+    assert difference(finished, distort(crops, p, policy, semantics=semantics)) < TOLERANCE
+    assert torch.equal(finished, augment(images, p, policy, 48, semantics=semantics, kernels="fused"))
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -85,11 +92,11 @@ def test_fused_layouts_of_images_and_views_change_no_number(bits: int) -> None:
 
 
 def test_fused_threads_change_no_number() -> None:
-    images, p = noise(9, 3, 40, 40), draw(BUSY, 9, 3, 0, 1)
+    images, p = noise(9, 3, 40, 40), draw(SENSOR, 9, 3, 0, 1)
     torch.set_num_threads(3)
-    many = augment(images, p, BUSY, 32, kernels="fused")
+    many = augment(images, p, SENSOR, 32, kernels="fused")
     torch.set_num_threads(1)
-    assert torch.equal(many, augment(images, p, BUSY, 32, kernels="fused"))
+    assert torch.equal(many, augment(images, p, SENSOR, 32, kernels="fused"))
 
 
 def test_fused_extreme_colours_stay_in_range_and_equal_torchs() -> None:
@@ -142,7 +149,7 @@ def test_fused_blur_grayscale_and_solarize_agree_with_deepminds_numbers() -> Non
 def test_fused_views_of_every_kind_equal_torchs(kind: str, bits: int) -> None:
     roles = {
         "pair": pair(T, T_PRIME, 16),
-        "single": single(BUSY, 16),
+        "single": single(SENSOR, 16),
         "asymmetric": asymmetric(T, T_PRIME, 16, Asymmetry(2, 8, (0.05, 0.14), "source", "target", "both")),
     }[kind]
     images = noise(5, 3, 40, 48, bits)
@@ -180,3 +187,4 @@ def test_policies_with_an_operation_of_their_own_are_computed_by_torch(monkeypat
     assert torch.equal(distort(images / 255, p, policy, kernels="fused"), distort(images / 255, p, policy))
     assert not fused.knows(policy)
     assert fused.knows(Posterizing(posterize_probability=0.0)) and fused.knows(T_PRIME)
+    assert fused.knows(SENSOR)

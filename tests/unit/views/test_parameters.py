@@ -16,6 +16,15 @@ SIMCLR = ViewPolicy(
 )  # fmt: skip
 
 
+SENSOR = ViewPolicy(
+    vertical_flip_probability=0.5, rotation_probability=0.75, band_jitter_probability=0.8, band_drop_probability=0.2,
+    noise_probability=0.5,
+)  # fmt: skip
+NOT_IN_THE_PAPER = {
+    "vertical_flip", "quarter_turns", "band_jitter", "band_jitter_seed", "band_drop_seed", "noise", "noise_sigma", "noise_seed",
+}  # fmt: skip
+
+
 @pytest.fixture(params=["as it is", "with a made-up operation"])
 def _operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "with a made-up operation":
@@ -31,8 +40,32 @@ def test_draw_keeps_the_views_of_every_seed(name: str, policy: ViewPolicy) -> No
         for view in (1, 2):
             drawn = draw(policy, 5, 7, step, view)
             for field in dataclasses.fields(drawn):
+                if field.name in NOT_IN_THE_PAPER:
+                    assert not bool(getattr(drawn, field.name).any()) or field.name == "noise_sigma"
+                    continue
                 expected = torch.from_numpy(recorded[f"{name}.{field.name}"][step, view - 1])
                 assert torch.equal(getattr(drawn, field.name), expected), (field.name, step, view)
+
+
+def test_draws_of_operations_that_the_paper_has_not_leave_the_others_as_they_are() -> None:
+    paper, further = draw(T, 64, 7, 11, 1), draw(SENSOR, 64, 7, 11, 1)
+    for field in dataclasses.fields(paper):
+        same = torch.equal(getattr(paper, field.name), getattr(further, field.name))
+        assert same == (field.name not in NOT_IN_THE_PAPER), field.name
+    for name in ("vertical_flip", "rotation", "band_jitter", "band_drop", "noise"):
+        alone = draw(
+            dataclasses.replace(T, **{f"{name}_probability": getattr(SENSOR, f"{name}_probability")}), 64, 7, 11, 1
+        )
+        drawn = [f for f in NOT_IN_THE_PAPER if not torch.equal(getattr(alone, f), getattr(paper, f))]
+        assert drawn and all(torch.equal(getattr(alone, f), getattr(further, f)) for f in drawn), name
+
+
+def test_uniform_columns_left_out_change_no_other() -> None:
+    columns = FIRST_STREAM + 3
+    some = uniform_columns(columns, 64, 7, 11, 1, left_out=[columns - 2])
+    assert not bool(some[:, -2].any())
+    some[:, -2] = uniform_columns(columns, 64, 7, 11, 1)[:, -2]
+    assert torch.equal(some, uniform_columns(columns, 64, 7, 11, 1))
 
 
 def test_uniform_columns_behind_the_first_stream_are_their_own() -> None:

@@ -11,11 +11,15 @@ import pytest
 import torch
 
 from byol.views.geometry import crop_window
-from byol.views.parameters import CROP_TRIES, ViewParameters, draw
+from byol.views.parameters import CROP_TRIES, SEEDS, ViewParameters, draw
 from byol.views.policy import T_PRIME, T, ViewPolicy
 from byol.views.views import Views, pair
 
 COUNT = 20_000
+SENSOR = ViewPolicy(
+    blur_probability=0.5, solarize_probability=0.5, vertical_flip_probability=0.5, rotation_probability=0.75,
+    band_jitter_probability=0.8, band_drop_probability=0.2, noise_probability=0.5,
+)  # fmt: skip
 
 
 NORMAL = 4.0  # two-sided p = 6e-5
@@ -42,6 +46,7 @@ def numbers(p: ViewParameters) -> dict[str, torch.Tensor]:
     """Every independent draw of an image as a column of numbers."""
     columns = {name: getattr(p, name).double() for name in (
         "flip", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "sigma", "solarize",
+        "vertical_flip", "quarter_turns", "band_jitter", "band_jitter_seed", "band_drop_seed", "noise", "noise_sigma", "noise_seed",
     )}  # fmt: skip
     columns |= {"area": p.area[:, 0].double(), "aspect": p.log_aspect[:, 0].double()}
     columns |= {"top": p.offset[:, 0].double(), "left": p.offset[:, 1].double(), "first": p.order[:, 0].double()}
@@ -53,10 +58,10 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     return math.sqrt(len(a)) * float(torch.corrcoef(torch.stack((a, b)))[0, 1])
 
 
-@pytest.mark.parametrize("policy", [T, T_PRIME])
+@pytest.mark.parametrize("policy", [T, T_PRIME, SENSOR])
 def test_draw_probabilities_are_the_policys(policy: ViewPolicy) -> None:
     p = draw(policy, COUNT, 11, 5, 2)
-    for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+    for name in ("flip", "jitter", "grayscale", "blur", "solarize", "vertical_flip", "band_jitter", "noise"):
         wanted = getattr(policy, f"{name}_probability")
         found = float(getattr(p, name).double().mean())
         assert abs(found - wanted) <= NORMAL * math.sqrt(wanted * (1 - wanted) / COUNT), name
@@ -78,6 +83,19 @@ def test_draw_amounts_are_uniform_over_their_ranges() -> None:
             assert uniformity(column, low, high) < KOLMOGOROV, name
 
 
+def test_draw_rotations_are_equally_likely_and_seeds_and_noise_uniform() -> None:
+    p = draw(SENSOR, COUNT, 11, 5, 2)
+    counts = p.quarter_turns.bincount(minlength=4).double()
+    expected = COUNT * torch.tensor([0.25, 0.25, 0.25, 0.25], dtype=torch.float64)
+    assert (
+        len(counts) == 4 and float(((counts - expected) ** 2 / expected).sum()) < 21
+    )  # 3 degrees of freedom: p = 1e-4
+    for name in ("band_jitter_seed", "band_drop_seed", "noise_seed"):
+        assert uniformity(getattr(p, name), 0, SEEDS) < KOLMOGOROV, name
+        assert float(getattr(p, name).max()) < SEEDS
+    assert uniformity(p.noise_sigma, 0.01, 0.05) < KOLMOGOROV
+
+
 def test_draw_orders_of_the_colour_operations_are_equally_likely() -> None:
     order = draw(T, COUNT, 11, 5, 2).order
     code = (order * torch.tensor([64, 16, 4, 1])).sum(dim=1)
@@ -92,6 +110,10 @@ def test_draw_settings_of_one_image_are_independent() -> None:
     assert len(columns) == 15
     for (one, a), (other, b) in itertools.combinations(columns.items(), 2):
         assert abs(correlation(a, b)) < 4.6, (one, other)  # 105 pairs: p = 4e-4 for all together
+    columns = numbers(draw(SENSOR, COUNT, 3, 0, 1))
+    assert len(columns) == 23
+    for (one, a), (other, b) in itertools.combinations(columns.items(), 2):
+        assert abs(correlation(a, b)) < 4.8, (one, other)  # 253 pairs: p = 4e-4 for all together
 
 
 BUSY = ViewPolicy(blur_probability=0.5, solarize_probability=0.5)
