@@ -165,6 +165,18 @@ def test_distance_of_states_is_that_of_all_their_numbers() -> None:
     assert gpu_correctness.distance(one, other) == {"is_equal": False, "largest": 0.5, "relative": 0.1}
 
 
+def test_tests_of_a_section_are_counted_and_named(tmp_path: Path) -> None:
+    (tmp_path / "test_three.py").write_text(
+        "import pytest\ndef test_a(): pass\ndef test_b(): assert 1 == 2\n@pytest.mark.skip('no')\ndef test_c(): pass\n"
+    )
+    section = gpu_correctness._tests(Job("cpu", 5.0, tmp_path), [str(tmp_path)])
+    found = next(section)
+    assert (found["passed"], found["failed"], found["skipped"]) == (1, 1, 1)
+    assert [line.split(": ")[1].rpartition(".")[2] for line in found["not_passed"]] == ["test_b", "test_c"]
+    with pytest.raises(WrongError, match="1 passed, 1 failed, 1 skipped; pytest ended with code 1"):
+        next(section)
+
+
 @pytest.mark.full
 def test_whole_check_passes_on_a_cpu(tmp_path: Path) -> None:
     assert gpu_check.main(["--device", "cpu", "--seconds", "1500", "--out", str(tmp_path / "check.json")]) == 0
