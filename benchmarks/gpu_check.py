@@ -157,6 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{out} exists already; choose another --out")
     if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no CUDA device here; --device cpu runs the check at tiny sizes")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that no section outlives this
     record = check(chosen.device, chosen.seconds, out)
     statuses = [entry["status"] for entry in record["sections"].values()]
     print(f"{statuses.count(PASSED)} of {len(statuses)} sections passed; the record is {out}")
