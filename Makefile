@@ -8,7 +8,7 @@ DATA ?=
 # On several cores at a time; threads that wait for each other's sleep, so that processes do not take each other's cores
 PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-full test-browser test-gpu docs bench-peers install clean
+.PHONY: demo test test-full test-browser test-gpu gpu-check docs bench-peers install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -29,6 +29,11 @@ test-browser: $(INSTALLED)
 
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu tests/gpu
+	$(BIN)/python -m pytest -m "" tests/parity --device cuda
+
+# What holds on a GPU, and how fast it is: by the environment of `make install` where there is one, else by PYTHON with its torch
+gpu-check:
+	PYTHONPATH=src $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check
 
 # Trainings beside other projects: DATA=... for images of one's own, else made-up ones
 bench-peers: $(PEERS)/.installed

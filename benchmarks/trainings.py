@@ -54,6 +54,8 @@ class Training:
     """Where above 0: train so long, counted from the start of the process's training, in place of so many steps."""
     channels_last: bool = False
     """lightly alone."""
+    device: str = "cpu"
+    """Torch device of the steps of plain PyTorch and lightly."""
     save: str = ""
     """A file for the weights of the encoder at the end; not ours, which writes its own."""
     seed: int = 0
@@ -61,6 +63,20 @@ class Training:
 
 Mark = Callable[..., float]
 """Called after every step, with the encoder; gives the share of the training that is done."""
+Step = Callable[[Tensor, Tensor, float], None]
+"""A whole step, loss to moving average, on two views (N, 3, S, S) of a batch and the share of the training that is done."""
+
+
+def paper_overrides(work: Training) -> dict[str, Any]:
+    """The settings of `imagenet-300` that differ for this training."""
+    return {
+        "encoder.name": work.encoder,
+        "encoder.stem": work.stem,
+        "views.size": work.size,
+        "heads.projector_hidden": work.hidden,
+        "heads.predictor_hidden": work.hidden,
+        "optimizer.warmup_epochs": 0,
+    }
 
 
 def ours(work: Training, mark: Mark) -> None:
@@ -70,14 +86,7 @@ def ours(work: Training, mark: Mark) -> None:
     from byol.data.open import open_source
 
     source = open_source(work.data)
-    overrides = {
-        "encoder.name": work.encoder,
-        "encoder.stem": work.stem,
-        "views.size": work.size,
-        "heads.projector_hidden": work.hidden,
-        "heads.predictor_hidden": work.hidden,
-        "optimizer.warmup_epochs": 0,
-    }
+    overrides = paper_overrides(work)
     if work.kernels and hasattr(Config, "kernels"):
         overrides["kernels"] = work.kernels
     with tempfile.TemporaryDirectory() as place:
@@ -119,14 +128,11 @@ def endless(loader: Any) -> Iterator[Any]:
 
 
 def autocast(work: Training) -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bf16")
+    return torch.autocast(torch.device(work.device).type, torch.bfloat16, enabled=work.precision == "bf16")
 
 
 def plain(work: Training, mark: Mark) -> None:
-    """BYOL as one would write it with torch and torchvision: DataLoader, transforms on PIL images, a loop.
-
-    bf16 comes with channels_last, as one would switch both on.
-    """
+    """BYOL as one would write it with torch and torchvision: DataLoader, transforms on PIL images, a loop."""
 
     def view(blur: float, solarize: float) -> transforms.Compose:
         kernel = max(3, work.size // 10 // 2 * 2 + 1)
@@ -145,6 +151,14 @@ def plain(work: Training, mark: Mark) -> None:
 
     view1, view2 = view(1.0, 0.0), view(0.1, 0.2)
     images = torchvision.datasets.ImageFolder(work.data, transform=lambda image: (view1(image), view2(image)))
+    network, step = plain_step(work)
+    for (one, two), _ in endless(loader(work, images)):
+        step(one, two, 0.0)
+        mark(network)
+
+
+def plain_step(work: Training) -> tuple[nn.Module, Step]:
+    """The encoder and the step of plain PyTorch. bf16 comes with channels_last, as one would switch both on."""
     layout = torch.channels_last if work.precision == "bf16" else torch.contiguous_format
     network, width = backbone(work)
 
@@ -153,16 +167,16 @@ def plain(work: Training, mark: Mark) -> None:
             nn.Linear(inputs, work.hidden), nn.BatchNorm1d(work.hidden), nn.ReLU(), nn.Linear(work.hidden, 256)
         )
 
-    online = nn.Sequential(network, head(width)).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
-    predictor = head(256)
+    online = nn.Sequential(network, head(width)).to(work.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
+    predictor = head(256).to(work.device)
     target = copy.deepcopy(online).requires_grad_(False)
     optimizer = torch.optim.SGD([*online.parameters(), *predictor.parameters()], lr=0.03, momentum=0.9)
 
     def distance(prediction: Tensor, projection: Tensor) -> Tensor:
         return 2 - 2 * nn.functional.cosine_similarity(prediction.float(), projection.float()).mean()
 
-    for (one, two), _ in endless(loader(work, images)):
-        one, two = one.to(memory_format=layout), two.to(memory_format=layout)
+    def step(one: Tensor, two: Tensor, done: float) -> None:
+        one, two = (view.to(work.device, memory_format=layout) for view in (one, two))
         with autocast(work):
             with torch.no_grad():
                 target1, target2 = target(one), target(two)
@@ -173,7 +187,8 @@ def plain(work: Training, mark: Mark) -> None:
         with torch.no_grad():
             for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
                 slow.lerp_(fast, 0.004)
-        mark(network)
+
+    return network, step
 
 
 def loader(work: Training, images: Any, **options: Any) -> torch.utils.data.DataLoader:
@@ -185,10 +200,24 @@ def loader(work: Training, images: Any, **options: Any) -> torch.utils.data.Data
 def lightly(work: Training, mark: Mark) -> None:
     """lightly's parts, put together as its documentation of BYOL shows; no blur, as it advises for small images."""
     from lightly.data import LightlyDataset
+    from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
+
+    blur = {"gaussian_blur": 0.0} if work.size <= 32 else {}
+    views = BYOLTransform(
+        BYOLView1Transform(input_size=work.size, **blur), BYOLView2Transform(input_size=work.size, **blur)
+    )
+    encoder, step = lightly_step(work)
+    progress = 0.0
+    for batch in endless(loader(work, LightlyDataset(work.data, transform=views))):
+        step(*batch[0], progress)
+        progress = mark(encoder)
+
+
+def lightly_step(work: Training) -> tuple[nn.Module, Step]:
+    """The encoder and the step of lightly."""
     from lightly.loss import NegativeCosineSimilarity
     from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
     from lightly.models.utils import deactivate_requires_grad, update_momentum
-    from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
     from lightly.utils.scheduler import cosine_schedule
 
     encoder, width = backbone(work)
@@ -196,20 +225,17 @@ def lightly(work: Training, mark: Mark) -> None:
     slow_encoder, slow_projector = copy.deepcopy(encoder), copy.deepcopy(projector)
     deactivate_requires_grad(slow_encoder)
     deactivate_requires_grad(slow_projector)
-    blur = {"gaussian_blur": 0.0} if work.size <= 32 else {}
-    views = BYOLTransform(
-        BYOLView1Transform(input_size=work.size, **blur), BYOLView2Transform(input_size=work.size, **blur)
-    )
     criterion = NegativeCosineSimilarity()
     layout = torch.channels_last if work.channels_last else torch.contiguous_format
-    for network in (encoder, slow_encoder):
-        network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    for network in (encoder, slow_encoder, projector, predictor, slow_projector):
+        network.to(work.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     trained = [*encoder.parameters(), *projector.parameters(), *predictor.parameters()]
     optimizer = torch.optim.SGD(trained, lr=0.06)
-    progress, epochs = 0.0, 10
-    for batch in endless(loader(work, LightlyDataset(work.data, transform=views))):
-        one, two = (view.to(memory_format=layout) for view in batch[0])
-        momentum = cosine_schedule(int(epochs * progress), epochs, 0.996, 1)
+    epochs = 10
+
+    def step(one: Tensor, two: Tensor, done: float) -> None:
+        one, two = (view.to(work.device, memory_format=layout) for view in (one, two))
+        momentum = cosine_schedule(int(epochs * done), epochs, 0.996, 1)
         update_momentum(encoder, slow_encoder, m=momentum)
         update_momentum(projector, slow_projector, m=momentum)
         with autocast(work):
@@ -221,7 +247,8 @@ def lightly(work: Training, mark: Mark) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        progress = mark(encoder)
+
+    return encoder, step
 
 
 def byol_pytorch(work: Training, mark: Mark) -> None:

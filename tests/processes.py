@@ -6,8 +6,6 @@ import tempfile
 from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
-from byol.cli.main import main
-
 METHOD = "forkserver"
 CONTEXT = get_context(METHOD)
 CONTEXT.set_forkserver_preload(
@@ -48,6 +46,8 @@ class Command:
 
 def _run(arguments: list[str], output: str, folder: str, num_threads: int | None) -> None:
     import torch
+
+    from byol.cli.main import main
 
     with open(output, "a") as stream:
         for descriptor in (1, 2):

@@ -89,4 +89,5 @@ def tiny_resnet() -> ResNet:
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
     """|found - expected| / |expected| in L2 norm."""
-    return float((found.detach().double() - expected.double()).norm() / expected.double().norm().clamp_min(1e-300))
+    found, expected = found.detach().double().cpu(), expected.double().cpu()
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-300))

@@ -27,7 +27,7 @@ def random_images(count: int, channels: int, random: np.random.Generator) -> np.
 
 
 @pytest.mark.parametrize("shard", range(4))
-def test_thousand_images_agree_with_the_reference(shard: int) -> None:
+def test_thousand_images_agree_with_the_reference(shard: int, device: torch.device) -> None:
     """50 shapes of 20 images; sizes with and without blur taps, 1, 3 and 4 channels, 8 and 16 bits, T, T' and two mixtures."""
     random = np.random.default_rng(shard)
     sizes = (8, 17, 24, 41)
@@ -46,8 +46,8 @@ def test_thousand_images_agree_with_the_reference(shard: int) -> None:
         parameters = draw(policy, 20, seed=group, step=7, view=1)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
         native, fused = (
-            augment(pixels, parameters, policy, size, antialias=antialias, kernels=kernels)
-            for kernels in ("native", "fused")
+            augment(pixels.to(place), parameters, policy, size, antialias=antialias, kernels=kernels).cpu()
+            for kernels, place in (("native", device), ("fused", torch.device("cpu")))
         )
         for i, image in enumerate(images):
             expected = reference_view(image, parameters[i : i + 1], policy, size, antialias=antialias)

@@ -230,7 +230,7 @@ def _clear_memory_errors() -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-            words in str(error).lower() for words in ("can't allocate memory", "out of memory")
+            words in str(error).lower() for words in ("can't allocate memory", "out of memory", "alloc_failed")
         ):
             raise OutOfMemoryError(
                 "The device has too little memory for the batch. Set a smaller --micro-batch-size: the optimizer's "
