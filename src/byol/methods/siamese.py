@@ -138,5 +138,11 @@ def _both(projection1: Tensor, projection2: Tensor, target1: Tensor, target2: Te
 
 
 def least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
-    """(D, E) matrix Q of least norm that minimises |inputs Q - outputs|, for (N, D) and (N, E) rows."""
-    return torch.linalg.pinv(inputs, rtol=1e-5) @ outputs
+    """(D, E) matrix Q of least norm that minimises |inputs Q - outputs|, for (N, D) and (N, E) rows.
+
+    Every entry is NaN if an input is not finite, so that the loss says so.
+    """
+    try:
+        return torch.linalg.pinv(inputs, rtol=1e-5) @ outputs
+    except torch.linalg.LinAlgError:
+        return inputs.new_full((inputs.shape[1], outputs.shape[1]), torch.nan)
