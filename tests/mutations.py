@@ -49,6 +49,7 @@ STEP = "tests/unit/engine/test_step.py tests/integration/test_training.py"
 FAULTS = "tests/integration/test_faults.py"
 RESUME = "tests/integration/test_resume.py"
 CONTRAST = "tests/unit/methods/test_contrastive.py"
+CLOSED_FORM = "tests/unit/methods/test_closed_form.py"
 SIAMESE = "tests/unit/methods/test_siamese.py"
 NORMS = "tests/unit/nets/test_replace_norm.py tests/unit/nets/test_initialization.py tests/unit/nets/test_heads.py"
 ASYMMETRIC = "tests/unit/views/test_asymmetric.py tests/unit/assembly/test_asymmetry.py"
@@ -151,6 +152,13 @@ MUTATIONS = [
     Mutation("chance of RandAugment of no seed", "views/views.py", "default_rng([self.seed, step, draw.number])", "default_rng([0, step, draw.number])", ASYMMETRIC),
     Mutation("fixed target moves", "methods/siamese.py", ' and self.has_average', "", SIAMESE),
     Mutation("least squares crossed", "methods/siamese.py", "torch.cat((target2, target1))", "torch.cat((target1, target2))", SIAMESE),
+    Mutation("ridge forgotten", "methods/closed_form.py", "self.matrix.diagonal().add_(self.ridge)", "pass", CLOSED_FORM),
+    Mutation("average of the new kept", "methods/closed_form.py", "1 - self.keep, 1.0", "self.keep, 1.0", CLOSED_FORM),
+    Mutation("correlation kept", "methods/closed_form.py", "observed.zero_()", "pass", CLOSED_FORM),
+    Mutation("neumann of lengths", "methods/closed_form.py", "averages_map=True, of_units=True", "averages_map=True", CLOSED_FORM),
+    Mutation("correlation of one rank", "methods/closed_form.py", "(gather(at_least_float32(rows))[0]", "(at_least_float32(rows)", CLOSED_FORM),
+    Mutation("predictor set in evaluation", "methods/siamese.py", " and self.training and torch.is_grad_enabled()", "", CLOSED_FORM),
+    Mutation("exponent unweighted", "diagnostics/predictor.py", "diagonal[kept].log(), share[kept]", "diagonal[kept].log(), share[kept] * 0 + 1", "tests/unit/diagnostics/test_predictor.py"),
     Mutation("small view predicts one", "methods/siamese.py", "self.loss(prediction, prediction, target1, target2)", "self.loss(prediction, prediction, target1, target1)", SIAMESE),
     Mutation("groups of one", "nets/replace_norm.py", "16 if vectors else 2", "1", NORMS),
     Mutation("weights not centred", "nets/replace_norm.py", "(weight - mean.view(shape))", "(weight)", NORMS),

@@ -53,9 +53,11 @@ def test_terminal_that_is_gone_does_not_end_a_training(tmp_path: Path) -> None:
     ).finished
 
 
-def test_training_non_finite_loss_stops_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("predictor", ["mlp", "directpred", "least-squares"])
+def test_training_non_finite_loss_stops_with_a_sentence(tmp_path: Path, predictor: str) -> None:
+    settings = {"heads.predictor": predictor, "heads.projector_output": 16}
     with pytest.raises(NonFiniteError, match=r"at step \d+"):
-        run(tmp_path / "run", **{"optimizer.base_learning_rate": 2.0, "optimizer.weight_decay": 1e30})
+        run(tmp_path / "run", **settings, **{"optimizer.base_learning_rate": 2.0, "optimizer.weight_decay": 1e30})
 
 
 def test_least_squares_predictor_of_as_many_dimensions_as_projections_is_refused(tmp_path: Path) -> None:

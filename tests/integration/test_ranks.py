@@ -92,6 +92,15 @@ def test_two_ranks_share_their_negatives(tmp_path: Path, name: str) -> None:
     assert same_weights(tmp_path / "one", tmp_path / "two", 1e-6)
 
 
+def test_two_ranks_share_the_correlation_of_a_closed_form_predictor(tmp_path: Path) -> None:
+    """In two micro-batches, with both correlations."""
+    settings = {"heads.predictor": "neumann", "encoder.name": "resnet10"}
+    pretrain(tmp_path / "one", **settings, micro_batch_size=8)
+    run_ranks(2, pretrain_rank, tmp_path / "two", {**settings, "micro_batch_size": 4})
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+    assert same_weights(tmp_path / "one", tmp_path / "two", 1e-6)
+
+
 def test_two_ranks_probe_between_two_lines_of_the_log(tmp_path: Path) -> None:
     """The first rank alone looks at the encoder; what all of them have to do together stays in step."""
     run_ranks(2, probe_rank, tmp_path / "run")

@@ -19,9 +19,15 @@ from tests.conftest import SMALL
 from tests.integration.small_runs import PICTURES, losses, run, stop_at
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.full)])  # slow where emulated
-def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("precision", "predictor"),
+    [("fp32", "mlp"), ("fp32", "stiefel"), pytest.param("bf16", "mlp", marks=pytest.mark.full)],  # slow where emulated
+)
+def test_resume_continues_bit_for_bit(
+    tmp_path: Path, precision: str, predictor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {"precision": precision, "log_interval_steps": 3, "collapse_interval_steps": 6, "epochs": 3}
+    settings |= {"heads.predictor": predictor, "heads.predictor_average": 0.9}
     run(tmp_path / "whole", **settings)
     # a run that was cut at step 8: its checkpoint is the whole run's, had it been stopped there
     with monkeypatch.context() as patch:
@@ -36,6 +42,7 @@ def test_resume_continues_bit_for_bit(tmp_path: Path, precision: str, monkeypatc
         for name in ("parts", "whole")
     ]
     assert rows[0] == rows[1]
+    assert all(("predictor_alignment" in row) == (predictor != "mlp") for row in rows[0])
     whole, parts = (load_file(tmp_path / name / "encoder.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 

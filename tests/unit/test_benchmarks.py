@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import (
+    closed_form,
     collapse_studies,
     folder_index,
     knn,
@@ -125,6 +126,7 @@ def test_other_benchmarks_run() -> None:
     check(knn.measure(200, 20, 8, 5, 1), {"ours", "scikit-learn"})
     check(loader.measure("", 16, 2, 2, 0, 1), {"ours", "torchvision, PIL", "torchvision, tensors"})
     check(optimizer.measure("resnet18", 32, 1, repeats=1, step_seconds=1.0), {"loop over tensors"})
+    check(closed_form.measure(1, repeats=1, batch_size=4), {"training step", "directpred", "stiefel"})
     check(startup.measure(1, demo=False), {"byol --help", "import byol"})
     check(folder_index.measure(20, 2, 1), {"first", "again"})
     check(linear_fast.measure(100, 50), {"ours", "scikit-learn"})

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from byol.config import AsymmetryConfig, Config, MethodConfig
+from byol.config import AsymmetryConfig, Config, HeadsConfig, MethodConfig, PredictorKind
 from byol.encoder.encoder_file import copy_weights, load_encoder
 from byol.errors import ConfigError
 from byol.methods.byol import BYOL
+from byol.methods.closed_form import CLOSED_FORMS, ClosedFormPredictor, directset
 from byol.methods.contrastive import Gather, alone, info_nce, nt_xent
 from byol.methods.losses import normalized_loss, simsiam_loss
 from byol.methods.network import Method, Network, Normalize, Teacher
@@ -30,7 +31,7 @@ class MethodParts:
 
     title: str
     """Name in model cards."""
-    predictor: Literal["mlp", "linear", "least-squares", "none"]
+    predictor: PredictorKind
     target: TargetKind
     loss: Callable[[MethodConfig, Gather], PairLoss]
     """Function that gives the loss over both directions. `Gather` collects the vectors of all ranks."""
@@ -58,6 +59,8 @@ METHODS = {
     ),
 }
 """Methods by name, as in `config.MethodConfig.name`."""
+TRAINED = ("mlp", "linear")
+"""Kinds of predictors that the optimizer trains."""
 
 
 def method_parts(config: Config) -> MethodParts:
@@ -174,7 +177,8 @@ def _teacher(config: Config, online: Network, channels: int) -> Teacher:
 
 def _is_the_papers(config: Config, parts: MethodParts) -> bool:
     symmetric = config.asymmetry == AsymmetryConfig()
-    return symmetric and parts.target == "average" and config.method.loss_normalization == "l2"
+    has_parts = parts.target == "average" and parts.predictor in TRAINED
+    return symmetric and has_parts and config.method.loss_normalization == "l2"
 
 
 def _split_batch_norm(
@@ -219,7 +223,7 @@ def _networks(
             weight_standardization=h.weight_standardization,
         )
         predictor: nn.Module | Literal["least-squares"] | None = None
-        if parts.predictor in ("mlp", "linear"):
+        if parts.predictor in TRAINED:
             predictor = mlp_head(
                 h.projector_output,
                 h.predictor_hidden,
@@ -231,7 +235,16 @@ def _networks(
             )
         elif parts.predictor == "least-squares":
             predictor = "least-squares"
+        elif parts.predictor != "none":
+            predictor = _closed_form(h, parts.predictor)
     return Network(encoder, projector), predictor
+
+
+def _closed_form(heads: HeadsConfig, kind: PredictorKind) -> ClosedFormPredictor:
+    form = directset(heads.predictor_power) if kind == "directset" else CLOSED_FORMS[kind]
+    return ClosedFormPredictor(
+        heads.projector_output, form, average=heads.predictor_average, ridge=heads.predictor_ridge
+    )
 
 
 @contextlib.contextmanager

@@ -9,6 +9,10 @@ from byol.runtime.view_policy import T_PRIME, T, ViewPolicy
 __all__ = ["validate"]  # and everything below
 Side = Literal["none", "source", "target", "both"]
 Norm = Literal["batch", "local-batch", "group", "layer", "instance", "affine", "none"]
+PredictorKind = Literal[
+    "auto", "mlp", "linear", "least-squares", "directpred", "directcopy", "directset", "neumann", "visser",
+    "newton-schulz", "newton-schulz-2", "stiefel", "none",
+]  # fmt: skip
 
 
 ViewConfig = ViewPolicy
@@ -120,8 +124,14 @@ class HeadsConfig:
     """Normalize the projector's output too, as SimCLR and SimSiam do. Differs from the paper."""
     weight_standardization: bool = False
     """Standardize the weights of both heads. Differs from the paper."""
-    predictor: Literal["auto", "mlp", "linear", "least-squares", "none"] = "auto"
-    """Kind of predictor. auto: the method's default (none for simclr, mlp for the others); least-squares: the best linear map for each batch (BYOL section 5)."""
+    predictor: PredictorKind = "auto"
+    """Kind of predictor. auto: the method's default (none for simclr, mlp for the others); least-squares: the best linear map for each batch (BYOL section 5). Linear maps computed from the correlation of the projections after each step: directpred, directcopy and directset, its power 0.5, 1 and predictor_power; neumann, visser, newton-schulz, newton-schulz-2 and stiefel (Richemond et al. 2023)."""
+    predictor_average: float = 0.3
+    """Fraction that the moving average of a computed predictor keeps at each step: of the correlation for directpred, directcopy and directset, of the map for the others. 0.3: DirectPred's."""
+    predictor_ridge: float = 0.1
+    """Multiple of the identity that is added to a computed predictor, relative to its largest singular value. 0.1: DirectPred's."""
+    predictor_power: float = 0.5
+    """Power of the correlation for directset."""
 
 
 @dataclass(frozen=True)

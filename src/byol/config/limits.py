@@ -58,6 +58,10 @@ def validate(config: "Config") -> None:
         )
     for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
+    h = c.heads
+    _require(0 <= h.predictor_average < 1, "heads.predictor_average", h.predictor_average, "within [0, 1)")
+    _require(h.predictor_ridge >= 0, "heads.predictor_ridge", h.predictor_ridge, "0 or more")
+    _require(h.predictor_power > 0, "heads.predictor_power", h.predictor_power, "above 0")
     if c.method.teacher and (c.method.name, c.method.target) != ("byol", "auto"):
         raise ConfigError("method.teacher is the target of byol: leave method.name at byol and method.target at auto.")
     _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")

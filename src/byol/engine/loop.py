@@ -14,6 +14,7 @@ from torch import nn
 from byol.data.loader import Feed
 from byol.diagnostics.collapse import CollapseWatch, is_collapsed, watch
 from byol.diagnostics.measures import measure_step
+from byol.diagnostics.predictor import measure_linear_predictor
 from byol.engine.metrics import MetricsFile
 from byol.engine.micro_batches import MicroBatch, views_by_part
 from byol.engine.pace import Deadline, Pace
@@ -23,7 +24,7 @@ from byol.engine.settings import LoopSettings
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss, StepResult, train_step
 from byol.errors import NonFiniteError, OutOfMemoryError
-from byol.methods.network import MethodOutput
+from byol.methods.network import Method, MethodOutput
 from byol.runtime import checkpoint
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.ranks import Ranks
@@ -154,8 +155,9 @@ class Loop:
         step = self.state.step - 1
         if step % self.settings.collapse_interval_steps and not self._is_finished:
             return NOT_CHECKED
-        self.state.collapse, self.state.measures = _measure_collapse(result.outputs, self.ranks)
-        counts = step >= self.schedule.warmup_steps and is_collapsed(self.state.collapse)
+        state = self.state
+        state.collapse, state.measures = _measure_collapse(state.method, result.outputs, self.ranks)
+        counts = step >= self.schedule.warmup_steps and is_collapsed(state.collapse)
         return COLLAPSED if counts else SOUND
 
     def _write_log(self) -> None:
@@ -193,18 +195,25 @@ class Loop:
         # Between two collapse checks, report a new one but keep it out of the state: a resumed run stays identical.
         is_between = not self._is_finished
         collapse = (
-            _measure_collapse(result.outputs, self.ranks)[0] if result is not None and is_between else state.collapse
+            _measure_collapse(state.method, result.outputs, self.ranks)[0]
+            if result is not None and is_between
+            else state.collapse
         )
         elapsed = now - self._log.started
         rate = (state.step - self._log.first_step) * self.schedule.batch_size / max(elapsed, 1e-9)
         return LoopEnd(self._is_finished, stopped_by or None, self._is_stopped_by_collapse, collapse, elapsed, rate)
 
 
-def _measure_collapse(outputs: list[MethodOutput], ranks: Ranks) -> tuple[CollapseWatch, dict[str, float]]:
-    """Measures the projections of all images of a step, from all micro-batches and ranks."""
+def _measure_collapse(
+    method: Method, outputs: list[MethodOutput], ranks: Ranks
+) -> tuple[CollapseWatch, dict[str, float]]:
+    """Measures the projections of all images of a step, from all micro-batches and ranks, and the linear predictor after it."""
     of_this_rank = (torch.cat([o.projection1 for o in outputs]), torch.cat([o.target2 for o in outputs]))
     projection, target = (ranks.gather_rows(rows)[0] for rows in of_this_rank)
-    return watch(projection, target), measure_step(projection, target)
+    measures, predictor = measure_step(projection, target), method.linear_predictor
+    if predictor is not None:
+        measures |= measure_linear_predictor(predictor, projection)
+    return watch(projection, target), measures
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:

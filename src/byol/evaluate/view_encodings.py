@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from byol.data.loader import Crop
 from byol.data.source import Image, ImageSource, SkippedImages
@@ -75,7 +75,7 @@ def method_encoder(method: Method, *, train: bool) -> Encode:
     """
     copied = copy.deepcopy(method).train(train)
     target = getattr(copied, "target", None)
-    predicts = next(copied.predictor.parameters(), None) is not None
+    predicts = not isinstance(copied.predictor, nn.Identity)
 
     def encode(view: Tensor) -> dict[str, Tensor]:
         images = copied.normalize(view)

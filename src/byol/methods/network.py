@@ -144,5 +144,16 @@ class Method(nn.Module):
         if self.classifier is not None:
             yield "classifier", self.classifier
 
+    @property
+    def linear_predictor(self) -> Tensor | None:
+        """Matrix P, (D, D) detached, of a predictor that maps (N, D) projections Z to Z P; None for any other."""
+        if isinstance(matrix := getattr(self.predictor, "matrix", None), Tensor):
+            return matrix
+        layers = list(self.predictor.children())
+        if len(layers) == 1 and type(layers[0]) is nn.Linear and layers[0].bias is None:
+            weight = layers[0].weight.detach().T
+            return weight if weight.shape[0] == weight.shape[1] else None
+        return None
+
     def update_target(self, tau: float) -> None:
-        """Updates the target network after the optimizer's step; does nothing without a moving average."""
+        """Updates the target network, and a closed-form predictor, after the optimizer's step; does nothing without them."""

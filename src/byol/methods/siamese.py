@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from byol.methods.closed_form import ClosedFormPredictor
 from byol.methods.contrastive import Gather, alone
 from byol.methods.losses import l2_normalize
 from byol.methods.network import Method, MethodOutput, Network, Normalize
@@ -33,9 +34,9 @@ class PairMethod(Method):
 
     `target` is the online network's moving average, a `fixed` random network, or the online network itself, with or
     without a `stop-gradient`. `predictor` may be None, a module, or "least-squares": the best linear map from the batch's
-    projections to their targets, without gradient (BYOL section 5 and appendix I). `as_target` changes the online network
-    while it is the target, in a separate forward. With target="average", an MLP and BYOL's loss the class computes the
-    same as `methods.byol.BYOL`.
+    projections to their targets, without gradient (BYOL section 5 and appendix I). A `ClosedFormPredictor` observes the
+    projections of training steps and is set after each. `as_target` changes the online network while it is the target, in a
+    separate forward. With target="average", an MLP and BYOL's loss the class computes the same as `methods.byol.BYOL`.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class PairMethod(Method):
 
         predict = self._least_squares(projection1, projection2, target1, target2) if self.least_squares else None
         predict = predict or self.predictor
+        if isinstance(self.predictor, ClosedFormPredictor) and self.training and torch.is_grad_enabled():
+            self.predictor.observe(*_both(projection1, projection2, target1, target2), self.gather)
         losses = [self.loss(predict(projection1), predict(projection2), target1, target2)]
         for projection in small:
             prediction = predict(projection)
@@ -110,7 +113,7 @@ class PairMethod(Method):
         self, projection1: Tensor, projection2: Tensor, target1: Tensor, target2: Tensor
     ) -> Callable[[Tensor], Tensor]:
         """Map z -> z Q with Q = argmin |Z Q - Z'|, over both directions and all ranks' images."""
-        projections, targets = torch.cat((projection1, projection2)), torch.cat((target2, target1))
+        projections, targets = _both(projection1, projection2, target1, target2)
         dtype = torch.float64 if projections.dtype == torch.float64 else torch.float32
         with torch.autocast(projections.device.type, enabled=False):
             best = least_squares(self.gather(projections.to(dtype))[0], self.gather(targets.to(dtype))[0])
@@ -122,11 +125,24 @@ class PairMethod(Method):
 
     @torch.no_grad()
     def update_target(self, tau: float) -> None:
-        """xi <- tau xi + (1 - tau) theta, parameters only (BYOL equation 1); does nothing without an average."""
+        """xi <- tau xi + (1 - tau) theta, parameters only (BYOL equation 1), if there is an average; sets a closed-form predictor."""
+        if isinstance(self.predictor, ClosedFormPredictor):
+            self.predictor.update()
         if self.target is not None and self.has_average:
             torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), 1 - tau)
 
 
+def _both(projection1: Tensor, projection2: Tensor, target1: Tensor, target2: Tensor) -> tuple[Tensor, Tensor]:
+    """Projections of both views, (2N, D), and the targets that they predict."""
+    return torch.cat((projection1, projection2)), torch.cat((target2, target1))
+
+
 def least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
-    """(D, E) matrix Q of least norm that minimises |inputs Q - outputs|, for (N, D) and (N, E) rows."""
-    return torch.linalg.pinv(inputs, rtol=1e-5) @ outputs
+    """(D, E) matrix Q of least norm that minimises |inputs Q - outputs|, for (N, D) and (N, E) rows.
+
+    Every entry is NaN if an input is not finite, so that the loss says so.
+    """
+    try:
+        return torch.linalg.pinv(inputs, rtol=1e-5) @ outputs
+    except torch.linalg.LinAlgError:
+        return inputs.new_full((inputs.shape[1], outputs.shape[1]), torch.nan)

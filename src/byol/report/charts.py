@@ -18,6 +18,10 @@ CHECKED = frozenset(
         "alpha_req",
         "alignment",
         "uniformity",
+        "predictor_alignment",
+        "predictor_asymmetry",
+        "predictor_exponent",
+        "predictor_stable_rank",
     )
 )
 """Metrics of the collapse checks. Rows between two checks repeat the values of the last one."""
@@ -75,6 +79,21 @@ CHARTS = (
         "Uniformity",
         ("uniformity",),
         "Evenness of the projections on the sphere: 0 if all are equal, about -4 if they are spread evenly. Lower is better.",
+    ),
+    Chart(
+        "Linear predictor and projections",
+        ("predictor_alignment", "predictor_asymmetry"),
+        "Agreement of the predictor's directions with the main directions of the projections (line: 1 if they are the same), and asymmetry of the predictor (dots: 0 if symmetric, 1.4 if random). Good by Tian et al. (2021): the line goes to 1, the dots to 0.",
+    ),
+    Chart(
+        "Exponent of the linear predictor",
+        ("predictor_exponent",),
+        "Power of the projections' correlation that the predictor is nearest to. 0.5 is the root, as Tian et al. (2021) expect; 0 treats all directions alike, as an orthogonal projection (Richemond et al. 2023). No value is good or bad by itself.",
+    ),
+    Chart(
+        "Stable rank of the linear predictor",
+        ("predictor_stable_rank",),
+        "Number of directions that the predictor keeps at nearly full length. Good by Richemond et al. (2023): it rises during training.",
     ),
     Chart(
         "Online probes",

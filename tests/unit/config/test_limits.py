@@ -16,6 +16,7 @@ from byol.errors import ConfigError
         ("views.view2.crop_area", (0.0, 1.0)), ("views.view1.crop_area", (0.5, 0.2)), ("views.view1.hue", 0.6),
         ("encoder.width", 0), ("heads.projector_hidden", 0), ("method.tau_base", 1.1), ("optimizer.momentum", 1.0),
         ("method.temperature", 0), ("method.beta", -1), ("method.loss_chunk", -1), ("heads.projector_depth", 0),
+        ("heads.predictor_average", 1.0), ("heads.predictor_ridge", -0.1), ("heads.predictor_power", 0),
         ("encoder.norm_groups", 0), ("optimizer.predictor_rate", -1), ("optimizer.encoder_rate", -1), ("asymmetry.small_crops", -1),
         ("asymmetry.small_size", 4), ("asymmetry.small_area", (0.5, 0.2)), ("asymmetry.split_parts", 1),
         ("optimizer.base_learning_rate", 0), ("optimizer.weight_decay", -1), ("views.mean", (0.5,)),
