@@ -80,8 +80,8 @@ def hub_snippet(folder: str, description: EncoderDescription) -> str:
     )
 
 
-def onnx_snippet(folder: str, description: EncoderDescription) -> str:
-    """Code for an ONNX file, without torch."""
+def onnx_snippet(folder: str, description: EncoderDescription, *, has_maps: bool = False) -> str:
+    """Code for an ONNX file, without torch. `has_maps`: the file's second output are maps."""
     return _text(
         [
             "import numpy as np",
@@ -90,8 +90,8 @@ def onnx_snippet(folder: str, description: EncoderDescription) -> str:
             "",
             f"session = onnxruntime.InferenceSession({json.dumps(f'{folder}/{ONNX_WEIGHTS}')})",
             *_pixels(description),
-            '(features,) = session.run(None, {"images": pixels})',
-            *_shape(),
+            f'{"features, maps" if has_maps else "(features,)"} = session.run(None, {{"images": pixels}})',
+            "print(features.shape, maps.shape)" if has_maps else "print(features.shape)",
         ]
     )
 

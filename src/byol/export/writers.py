@@ -21,6 +21,7 @@ from byol.encoder.encoder_file import (
 from byol.errors import EncoderError
 from byol.export import snippet
 from byol.export.backbone import TOLERANCE, TimmBackbone, find_backbone, load_checked, relative_difference
+from byol.nets.maps import choose_stage
 from byol.runtime.files import write_json
 from byol.views.evaluation import CENTRE
 
@@ -89,24 +90,33 @@ def _write_hub(encoder: Encoder, folder: Path) -> _Written:
 
 
 def _write_onnx(encoder: Encoder, folder: Path) -> _Written:
-    from byol.encoder.onnx_encoder import OnnxEncoder
-    from byol.export.onnx_file import write_onnx
+    return write_onnx_folder(encoder, folder, None)
 
-    write_onnx(folder / ONNX_WEIGHTS, encoder)
+
+def write_onnx_folder(encoder: Encoder, folder: Path, stage: int | None) -> _Written:
+    """Writes the ONNX file; with the number of a stage, as in `Encoder.maps`, its maps are a second output."""
+    from byol.encoder.onnx_encoder import OnnxEncoder
+    from byol.export.onnx_file import NormalizedEncoder, write_onnx
+
+    index = None if stage is None else choose_stage(encoder.map_strides(), stage)
+    write_onnx(folder / ONNX_WEIGHTS, encoder, index)
     write_description(folder, encoder.description)
     read_back = OnnxEncoder(folder / ONNX_WEIGHTS, encoder.description)
+    network = NormalizedEncoder(encoder, index)
     largest_difference = 0.0
     for count in CHECKED_BATCHES:
         views = _example(encoder, count) * encoder.std + encoder.mean
         with torch.no_grad():
-            features, expected = read_back.module(views), encoder.module((views - encoder.mean) / encoder.std)
-        difference = float((features - expected).norm() / expected.norm().clamp_min(1e-30))
-        largest_difference = max(largest_difference, difference)
+            outputs = network(views)
+        for written, expected in zip(read_back.outputs(views), outputs if isinstance(outputs, tuple) else (outputs,), strict=True):  # fmt: skip
+            difference = float((written - expected).norm() / expected.norm().clamp_min(1e-30))
+            largest_difference = max(largest_difference, difference)
     _require_equal(largest_difference)
     batches = ", ".join(map(str, CHECKED_BATCHES))
+    what = "features" if stage is None else "features and maps"
     return _Written(
-        lambda out: snippet.onnx_snippet(out, encoder.description),
-        f"onnxruntime gives PyTorch's features in batches of {batches} (largest relative difference {largest_difference:.0e}).",
+        lambda out: snippet.onnx_snippet(out, encoder.description, has_maps=stage is not None),
+        f"onnxruntime gives PyTorch's {what} in batches of {batches} (largest relative difference {largest_difference:.0e}).",
         library="onnx",
     )
 
