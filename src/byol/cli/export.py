@@ -15,8 +15,8 @@ class Export:
 
     run: EncoderName
     """Encoder: a run directory, or any folder that byol.load reads."""
-    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
-    """Format. timm, torchvision: weights under the names of that library; hub: a folder in timm's layout, for Hugging Face; safetensors: byol's own layout; onnx: an ONNX graph."""
+    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub", "detectron2"]
+    """Format. timm, torchvision, detectron2: weights under the names of that library; hub: a folder in timm's layout, for Hugging Face; safetensors: byol's own layout; onnx: an ONNX graph."""
     out: str
     """Folder to write. It must be empty or not exist yet."""
     licence: str = ""

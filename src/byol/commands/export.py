@@ -15,7 +15,7 @@ from byol.export.writers import WRITERS, write_onnx_folder
 from byol.runtime.files import new_folder, write_atomically
 from byol.runtime.paths import user_path
 
-Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
+Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub", "detectron2"]
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,24 @@ def onnx_snippet(folder: str, description: EncoderDescription, *, has_maps: bool
     )
 
 
+def detectron2_snippet(folder: str) -> str:
+    """Code that builds a detector of detectron2 with the weights."""
+    return _text(
+        [
+            "from detectron2 import model_zoo",
+            "from detectron2.checkpoint import DetectionCheckpointer",
+            "from detectron2.config import get_cfg",
+            "from detectron2.modeling import build_model",
+            "",
+            "cfg = get_cfg()",
+            'cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))',
+            f"cfg.merge_from_file({json.dumps(f'{folder}/detectron2.yaml')})",
+            "model = build_model(cfg)",
+            f"DetectionCheckpointer(model).load({json.dumps(f'{folder}/model.pth')})  # the log names what was not matched: no stem, no res2 to res5",
+        ]
+    )
+
+
 def _pixels(description: EncoderDescription) -> list[str]:
     """Lines that compute `pixels`, the centre view resized by Pillow: (1, C, S, S) float32 in [0, 1]."""
     channels, size = description.in_channels, description.image_size
