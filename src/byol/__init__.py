@@ -24,6 +24,7 @@ _LAZY = {
     "evaluate_encoder": ("byol.commands.evaluate", "evaluate"),
     "diagnose": ("byol.commands.diagnose", "diagnose"),
     "embed": ("byol.commands.embed", "embed"),
+    "embed_maps": ("byol.commands.maps", "embed_maps"),
     "export_encoder": ("byol.commands.export", "export_encoder"),
     "import_deepmind": ("byol.imports.import_deepmind", "import_deepmind"),
     "import_timm": ("byol.imports.import_timm", "import_timm"),
@@ -43,6 +44,7 @@ __all__ = [
     "adapt",
     "diagnose",
     "embed",
+    "embed_maps",
     "evaluate_encoder",
     "export_encoder",
     "import_deepmind",
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from byol.commands.estimator import Estimator
     from byol.commands.evaluate import evaluate as evaluate_encoder
     from byol.commands.export import export_encoder
+    from byol.commands.maps import embed_maps
     from byol.commands.pretrain import pretrain
     from byol.commands.resume import resume
     from byol.data.spec import DataSpec

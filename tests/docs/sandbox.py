@@ -17,6 +17,7 @@ import byol
 from byol.nets.encoder import create_encoder
 from tests.conftest import SMALL
 from tests.parity.haiku import GOLDEN
+from tests.unit.masked import write_masked
 
 TINY = {**SMALL, "epochs": 1, "encoder.name": "resnet10", "encoder.width": 1.0, "encoder.stem": "imagenet"}
 """The settings of every training here; an encoder that timm and torchvision have, too."""
@@ -34,6 +35,7 @@ SHORTENED: dict[str, list[str]] = {
 REPLACED = {
     "dtd pets flowers own=": "own=",
     "--data imagenet ": "--data labelled ",
+    "--data voc2012-segmentation": "--data masked",
     "timm:resnet18 --weights": "timm:resnet10 --weights",
 }
 """Data sets whose images would have to be downloaded, and a smaller network."""
@@ -63,6 +65,7 @@ def prepare(folder: Path, photos: Path) -> None:
     for name in ("photos", "other"):
         byol.pretrain(str(photos), out=folder / "runs" / name, overrides=TINY, say=lambda _: None)
     shutil.copytree(photos, folder / "labelled")
+    write_masked(folder / "masked", 12)
     os.symlink(folder / "runs" / "photos", folder / "RUN")
     shutil.copytree(folder / "runs" / "photos", folder / "run")
     shutil.copy(GOLDEN / "synthetic_checkpoint_plain.pkl", folder / "pretrain_res50x1.pkl")

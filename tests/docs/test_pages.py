@@ -21,9 +21,9 @@ QUICK = {"README.md", "evaluation.md"}
 OF_OTHERS = {
     "index-url", "nproc-per-node", "nnodes", "signals-to-handle", "rdzv-backend", "rdzv-endpoint", "rdzv-id",
     "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained", "threads", "keep",
-    "shm-size", "held-out",
+    "shm-size", "held-out", "model",
 }  # fmt: skip
-"""Options of pip, torchrun, sbatch, docker and tools/search.py, and of `byol` itself."""
+"""Options of pip, torchrun, sbatch, docker, examples/detector.py and tools/search.py, and of `byol` itself."""
 
 
 def ids(page: Path) -> str:

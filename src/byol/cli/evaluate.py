@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from byol.cli.options import Commands, DataPlace, Device, EncoderName, Place
-from byol.errors import ByolError
+from byol.errors import ByolError, ConfigError
 from byol.evaluate.protocols.options import (
     PROTOCOLS,
     TRAINS_ENCODER,
@@ -27,7 +27,7 @@ class Evaluate:
     run: EncoderName
     """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, hog (gradients and colours) or statistics (of each band)."""
     data: str
-    """Labelled images, in any form that pretrain takes. If they have no test part, a fifth of each class is held out for testing."""
+    """Labelled images, in any form that pretrain takes; for segment a folder with images and masks. If they have no test part, a fifth of each class is held out for testing."""
     test_data: str = ""
     """Labelled test images, if they are not part of --data."""
     network: Literal["online", "target"] = "online"
@@ -39,7 +39,7 @@ class Evaluate:
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
     protocol: tuple[str, ...] = ("knn", "linear-fast")
-    """Protocols: knn, linear, linear-fast, few-labels, semi, finetune, supervised, retrieval, cluster; or all."""
+    """Protocols: knn, linear, linear-fast, few-labels, semi, finetune, supervised, retrieval, cluster; or all of these. For images with masks: segment, segment-knn."""
     budget: Budget = "default"
     """Amount of work. paper: the papers' full grids; default: fewer settings, 10 epochs, 10,000 training images; smoke: a check that takes seconds."""
     workers: int = -1
@@ -49,16 +49,22 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Embed:
-    """Write the feature vector of every image to a file."""
+    """Write the feature vector of every image to a file, or its feature map to a folder."""
 
     run: EncoderName
     """Encoder: a run directory, an encoder folder, timm:MODEL, timm:MODEL:pretrained, pixels, hog or statistics."""
     data: str
     """Images, in any form that pretrain takes; labels are not needed."""
     out: str
-    """File to write, .parquet or .npz. Columns: name, label and label_name (if there are labels), vector."""
+    """File to write, .parquet or .npz. Columns: name, label and label_name (if there are labels), vector. With --maps a new folder."""
     split: Literal["train", "test"] = "train"
     """Part of the data, if it has both."""
+    maps: bool = False
+    """Write the feature map of every image, before pooling, in place of its vector."""
+    stage: int = 0
+    """Stage of the maps: 1 is the first, -1 the last. 0: the last one with a stride of at most 16 px."""
+    size: int = 0
+    """Short side in px to which images are resized for maps. 0: as in the training."""
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
 
@@ -151,21 +157,21 @@ def _in_short(settings: dict[str, object]) -> str:
 
 
 def run_embed(options: Embed) -> int:
-    """Writes the file and names the images that were skipped."""
+    """Writes the file or folder and names the images that were skipped."""
     from byol.cli.console import Console
     from byol.commands.embed import embed
+    from byol.commands.maps import embed_maps
 
     with Console() as console:
-        count, skipped = embed(
-            options.run,
-            options.place.spec(options.data),
-            options.out,
-            split=options.split,
-            device=options.device,
-            say=console.say,
-            show=console.work,
-        )
-    print(f"{count} vectors written to {options.out}")
+        shared = {"split": options.split, "device": options.device, "say": console.say, "show": console.work}
+        about = options.run, options.place.spec(options.data), options.out
+        if options.maps:
+            count, skipped = embed_maps(*about, stage=options.stage, size=options.size, **shared)
+        elif options.stage or options.size:
+            raise ConfigError("--stage and --size are those of maps; add --maps.")
+        else:
+            count, skipped = embed(*about, **shared)
+    print(f"{count} {'maps' if options.maps else 'vectors'} written to {options.out}")
     for name, reason in skipped:
         print(f"  skipped {name}: {reason}", file=sys.stderr)
     return 0

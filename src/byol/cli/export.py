@@ -15,12 +15,16 @@ class Export:
 
     run: EncoderName
     """Encoder: a run directory, or any folder that byol.load reads."""
-    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
-    """Format. timm, torchvision: weights under the names of that library; hub: a folder in timm's layout, for Hugging Face; safetensors: byol's own layout; onnx: an ONNX graph."""
+    to: Literal["timm", "torchvision", "safetensors", "onnx", "hub", "detectron2"]
+    """Format. timm, torchvision, detectron2: weights under the names of that library; hub: a folder in timm's layout, for Hugging Face; safetensors: byol's own layout; onnx: an ONNX graph."""
     out: str
     """Folder to write. It must be empty or not exist yet."""
     licence: str = ""
     """Licence of the weights for the model card (apache-2.0, cc-by-nc-4.0, ...)."""
+    maps: bool = False
+    """Give an ONNX graph the feature maps as its second output."""
+    stage: int = 0
+    """Stage of these maps: 1 is the first, -1 the last. 0: the last one with a stride of at most 16 px."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ class ImportTimm:
 def run_export(options: Export) -> int:
     from byol.commands.export import export_encoder
 
-    export = export_encoder(options.run, options.to, options.out, licence=options.licence)
+    export = export_encoder(
+        options.run, options.to, options.out, licence=options.licence, maps=options.maps, stage=options.stage
+    )
     for note in export.notes:
         print(f"  {note}")
     print(f"written to {export.path}; {export.checked}\n\n{export.snippet}", end="")

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from byol.assembly.subject import Subject, home, open_subject, with_trained_columns
 from byol.data.labelled import labelled_splits
+from byol.data.masks import MaskedImages, open_masks
 from byol.data.number_format import share_format
 from byol.data.photo_store import is_stored
 from byol.data.prepare_photos import shrink_photos
@@ -19,7 +22,7 @@ from byol.data.spec import DataSpec
 from byol.errors import ByolError, ConfigError, EncoderError, OutOfMemoryError, nearest
 from byol.evaluate.features import Features, extract
 from byol.evaluate.protocols.neighbours import knn
-from byol.evaluate.protocols.options import HOG, PROTOCOLS, WITHOUT_WEIGHTS, Budget, ProtocolOptions
+from byol.evaluate.protocols.options import HOG, PROTOCOLS, WITH_MASKS, WITHOUT_WEIGHTS, Budget, ProtocolOptions
 from byol.evaluate.protocols.protocol import Job, Outcome, Protocol
 from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
@@ -90,10 +93,12 @@ def evaluate(
     if not functions:
         raise ConfigError(f"Give at least one protocol of {', '.join(PROTOCOLS)}.")
     spec = with_trained_columns(str(user_path(encoder)), data)
-    train, test = labelled_splits(spec, test_data, seed=seed, listener=listener)
+    options = options or ProtocolOptions()
+    train, test, validation = _images(names, spec, test_data, options, seed, listener)
     subject = open_subject(str(user_path(encoder)), train, network=network, seed=seed)
     folder = _results_folder(subject.name, spec.data, out)
-    job = make_job(subject, train, test, spec, budget, options or ProtocolOptions(), seed, device, workers, listener)
+    job = make_job(subject, train, test, spec, budget, options, seed, device, workers, listener)
+    job = replace(job, validation=validation)
     results, failed = [], None
     for name, function in functions:
         try:
@@ -111,6 +116,22 @@ def evaluate(
     if failed is not None:
         raise failed
     return results
+
+
+def _images(
+    names: Sequence[str], spec: DataSpec, test_data: str, options: ProtocolOptions, seed: int, listener: Listener
+) -> tuple[ImageSource, ImageSource, NDArray[np.int64] | None]:
+    """(training images, test images, indices of the data's own validation images) with the labels or masks that the protocols need."""
+    dense = [name for name in names if name in WITH_MASKS]
+    if not dense:
+        return *labelled_splits(spec, test_data, seed=seed, listener=listener), None
+    if len(dense) < len(names):
+        raise ConfigError(
+            f"{', '.join(dense)} takes images with masks, {', '.join(sorted(set(names) - set(dense)))} images with a label each: "
+            "evaluate them one after the other."
+        )
+    splits = open_masks(spec, test_data, ignored=options.segment.ignore, seed=seed)
+    return splits.train, splits.test, splits.validation
 
 
 def _results_folder(encoder: str, data: str, out: str | Path) -> Path:
@@ -179,9 +200,10 @@ def require_known(budget: str, network: str = "online") -> None:
 
 def find_protocol(name: str) -> Protocol:
     """The function of a protocol. Raises ConfigError for an unknown name."""
-    if name not in PROTOCOLS:
-        raise ConfigError(f"There is no protocol {name!r}.{nearest(name, PROTOCOLS)} There are {', '.join(PROTOCOLS)}.")
-    module, function = PROTOCOLS[name].split(":")
+    known = {**PROTOCOLS, **WITH_MASKS}
+    if name not in known:
+        raise ConfigError(f"There is no protocol {name!r}.{nearest(name, known)} There are {', '.join(known)}.")
+    module, function = known[name].split(":")
     return getattr(import_module(module), function)
 
 
@@ -206,6 +228,8 @@ def make_job(
         shrink_photos(
             source, about.in_channels, about.stored_side, place, makes=True, skipped=skipped, listener=listener
         )
+        if not isinstance(source, MaskedImages)
+        else source
         for source in (train, test)
     )
     cached: dict[str, Features] = {}

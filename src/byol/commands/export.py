@@ -11,11 +11,11 @@ from byol.commands.provenance import provenance_of_run
 from byol.encoder.encoder_file import ONNX_WEIGHTS, load_encoder
 from byol.errors import ConfigError, EncoderError
 from byol.export.card import model_card
-from byol.export.writers import WRITERS
+from byol.export.writers import WRITERS, write_onnx_folder
 from byol.runtime.files import new_folder, write_atomically
 from byol.runtime.paths import user_path
 
-Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub"]
+Kind = Literal["timm", "torchvision", "safetensors", "onnx", "hub", "detectron2"]
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,28 @@ class Export:
 
 
 def export_encoder(
-    run: str | Path, to: Kind, out: str | Path, *, licence: str = "", module: nn.Module | None = None
+    run: str | Path,
+    to: Kind,
+    out: str | Path,
+    *,
+    licence: str = "",
+    maps: bool = False,
+    stage: int = 0,
+    module: nn.Module | None = None,
 ) -> Export:
     """Writes the encoder of a run, or of any folder that `byol.load` reads, in the format of another tool, with a model card.
 
-    `module`: as for `byol.load`, if the user built the encoder. Raises EncoderError if the tool has no equal architecture, or
+    `maps`: an ONNX file gets the maps of `stage`, a number as in `Encoder.maps`, as its second output. `module`: as for
+    `byol.load`, if the user built the encoder. Raises EncoderError if the tool has no equal architecture, or
     if the written encoder gives different features; RunError if `out` is not empty; DependencyError if a library is missing.
     """
     run, out = user_path(run), user_path(out)
     if to not in WRITERS:
         raise ConfigError(f"--to must be one of {', '.join(WRITERS)}; found {to!r}.")
+    if (maps or stage) and to != "onnx":
+        raise ConfigError(f"--maps and --stage are for --to onnx; byol.load gives the maps of {to}.")
+    if stage and not maps:
+        raise ConfigError("--stage is the stage of the maps; add --maps.")
     if len(licence.splitlines()) > 1:
         raise ConfigError("--licence must be one line, the name of a licence.")
     encoder = load_encoder(run, module)
@@ -53,7 +65,7 @@ def export_encoder(
         provenance.pop("licence_source", None)
     encoder.description = dataclasses.replace(encoder.description, provenance=provenance)
     with new_folder(out) as writing:
-        written = WRITERS[to](encoder, writing)
+        written = write_onnx_folder(encoder, writing, stage) if maps else WRITERS[to](encoder, writing)
         title = encoder.description.name or "An encoder with its own architecture"
         card = model_card(title, encoder.description, written.snippet(out.name), written.checked, written.library)
         write_atomically(writing / "README.md", card.encode(errors="backslashreplace"))

@@ -3,15 +3,16 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from byol.data.number_format import NumberFormat
 from byol.errors import BrokenImageError, DataError, EncoderError
+from byol.nets.maps import choose_stage, compute_map, map_strides
 from byol.runtime.normalize import normalize
-from byol.views.evaluation import centre_view
+from byol.views.evaluation import centre_view, whole_view
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class EncoderDescription:
     """Short side in pixels to which larger image files are shrunk first, as in the training (`data.prepare_photos`); 0: none are."""
     number_format: NumberFormat | None = None
     """Rule by which the values of images with more than 8 bits become pixels, as in the training; None: by the images themselves."""
+
+
+class Maps(NamedTuple):
+    """Feature maps of images."""
+
+    values: Tensor
+    """(N, D, h, w) float32."""
+    stride: int
+    """Pixels of the resized image between neighbouring vectors."""
 
 
 class Encoder(nn.Module):
@@ -69,17 +79,8 @@ class Encoder(nn.Module):
         Integers other than uint8 are values as stored: they are scaled by the rule of the training. `scaled` does that for floats.
         Raises EncoderError for anything but a tensor of 4 dimensions, DataError for values that do not fit the rule.
         """
-        if not isinstance(images, Tensor) or images.ndim != 4:
-            shape = getattr(images, "shape", None)
-            actual = type(images).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
-            raise EncoderError(
-                f"An encoder takes a tensor of images, (N, C, H, W), uint8 or float in [0, 1]; found {actual}. byol.embed "
-                "reads folders and files."
-            )
-        self._require_images(images.shape)
-        if not images.is_floating_point() and images.dtype != torch.uint8:
-            images = self.scaled(images)
-        return self.encode_preprocessed(self.preprocess(images))
+        self._require_images(images)
+        return self.encode_preprocessed(self.preprocess(self._pixels(images)))
 
     def scaled(self, values: Tensor) -> Tensor:
         """(N, C, H, W) pixels of values with more than 8 bits, by the rule of the training. Raises DataError if it has none."""
@@ -94,8 +95,42 @@ class Encoder(nn.Module):
             raise DataError(f"The images cannot be encoded: {error}.") from error
         return torch.stack([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2).to(values.device)
 
-    def _require_images(self, shape: tuple[int, ...]) -> None:
-        """Raises EncoderError unless a tensor of this shape holds images with the encoder's number of channels."""
+    def _pixels(self, images: Tensor) -> Tensor:
+        """The images, scaled if they are integers other than uint8."""
+        return images if images.is_floating_point() or images.dtype == torch.uint8 else self.scaled(images)
+
+    @torch.no_grad()
+    def maps(self, images: Tensor, stage: int = 0, size: int = 0) -> Maps:
+        """Feature maps of whole images, given as for `forward` -> (N, D, h, w) float32, and their stride.
+
+        `stage`: 1 is the first, -1 the last, 0 the last one with a stride of at most 16 px. `size`: short side in px to which
+        images are resized, rounded to a multiple of the largest stride; 0: the encoder's own `image_size`. Images may have any
+        aspect ratio; beyond 8 to 1 they are squeezed.
+        Raises EncoderError if the network gives no maps or has no such stage, or for anything but a tensor of 4 dimensions.
+        """
+        self._require_images(images)
+        strides = self.map_strides()
+        index = choose_stage(strides, stage)
+        view = whole_view(
+            self._pixels(images), size or self.description.image_size, max(strides), antialias=self.description.antialias
+        )
+        normalised = normalize(view, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+        return Maps(compute_map(self.module, normalised, index).float().contiguous(), strides[index])
+
+    def map_strides(self) -> tuple[int, ...]:
+        """Stride in pixels of each stage's maps, first to last. Raises EncoderError if the network gives no maps."""
+        return map_strides(self.module)
+
+    def _require_images(self, images: Tensor) -> None:
+        """Raises EncoderError unless `images` is a tensor of images with the encoder's number of channels."""
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            shape = getattr(images, "shape", None)
+            actual = type(images).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
+            raise EncoderError(
+                f"An encoder takes a tensor of images, (N, C, H, W), uint8 or float in [0, 1]; found {actual}. byol.embed "
+                "reads folders and files."
+            )
+        shape = images.shape
         _, channels, height, width = shape
         wanted = self.description.in_channels
         if channels != wanted:

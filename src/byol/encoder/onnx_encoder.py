@@ -28,6 +28,13 @@ class OnnxEncoder(Encoder):
         """Features of views that are not normalised: (N, C, S, S) in [0, 1] -> (N, num_features) float32."""
         return self.module(views)
 
+    def outputs(self, views: Tensor) -> list[Tensor]:
+        """All outputs of the file for views (N, C, S, S) in [0, 1]: features (N, num_features) and, where it has them, maps (N, D, h, w)."""
+        return [torch.from_numpy(output) for output in self.module.session.run(None, {"images": views.numpy()})]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+
+    def map_strides(self) -> tuple[int, ...]:
+        raise EncoderError(f"{self.path} is an ONNX file, which has one size of image; load the run itself for maps.")
+
     def _add_weights(self, digest: "hashlib._Hash") -> None:
         for file in (self.path, self.path.with_name(f"{self.path.name}.data")):
             if file.exists():
@@ -45,7 +52,7 @@ class _OnnxModule(nn.Module):
             raise EncoderError(f"{path} is not an ONNX file that can run ({str(error).splitlines()[0]}).") from error
 
     def forward(self, images: Tensor) -> Tensor:
-        (features,) = self.session.run(None, {"images": images.float().cpu().numpy()})
+        (features,) = self.session.run(["features"], {"images": images.float().cpu().numpy()})
         return torch.from_numpy(features).to(images.device)
 
 

@@ -73,11 +73,7 @@ def extract(
     with tuned_threads(device) as tuner:
         for numbers, found in _encoded(encode, source, channels, device, batch_size, broken):
             parts = found.float().cpu()
-            if not bool((parts.abs() < LARGEST).all()):
-                raise EncoderError(
-                    f"The encoder gives values that are not finite or beyond {LARGEST:.0e} for {source.name(numbers[0])} and its "
-                    f"neighbours: its weights are damaged, or its training has diverged (lower the rate)."
-                )
+            require_finite(parts, source.name(numbers[0]))
             if not indices:
                 vectors = parts.new_empty(len(source), *parts.shape[1:])
             vectors[numbers] = parts
@@ -98,6 +94,15 @@ def extract(
     return Features(vectors if len(places) == len(source) else vectors[places], labels, places)
 
 
+def require_finite(values: Tensor, name: str) -> None:
+    """Raises EncoderError if a feature, of the image `name` or one near it, is not finite or is beyond `LARGEST`."""
+    if not bool((values.abs() < LARGEST).all()):
+        raise EncoderError(
+            f"The encoder gives values that are not finite or beyond {LARGEST:.0e} for {name} and its neighbours: its weights are "
+            f"damaged, or its training has diverged (lower the rate)."
+        )
+
+
 def _encoded(
     encode: Callable[[Tensor], Tensor],
     source: ImageSource,
@@ -107,14 +112,14 @@ def _encoded(
     skipped: SkippedImages,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of (indices in the source, features by `encode`) that cover all images."""
-    batches = _batches(source, channels, batch_size, skipped)
+    found = batches(source, channels, batch_size, skipped)
     if not isinstance(encode, Encoder):
-        for numbers, images in batches:
+        for numbers, images in found:
             yield numbers, encode(images.to(device))
         return
     waiting: list[Tensor] = []
     places: list[int] = []
-    for numbers, images in batches:
+    for numbers, images in found:
         if places and len(places) + len(numbers) > batch_size:
             yield places, encode.encode_preprocessed(torch.cat(waiting))
             waiting, places = [], []
@@ -124,9 +129,13 @@ def _encoded(
         yield places, encode.encode_preprocessed(torch.cat(waiting))
 
 
-def _batches(
+def batches(
     source: ImageSource, channels: int, batch_size: int, skipped: SkippedImages
 ) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of (indices in the source, images (N, C, H, W) of one size and depth), in an order that follows the source's but for these.
+
+    At most `batch_size` images, or 256 MB, wait. Images that cannot be decoded go to `skipped`.
+    """
     by_kind: dict[tuple[object, ...], tuple[list[int], list[Image]]] = {}
     held = 0
     for index, image in enumerate(_decoded(source, channels)):

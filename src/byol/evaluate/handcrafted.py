@@ -6,6 +6,8 @@ from torch.nn import functional
 
 CELLS = 8
 """Number of cells along each side of the image."""
+CELL_SIDE = 8
+"""Side of a cell in pixels, in maps."""
 ORIENTATIONS = 9
 LEVELS = 4
 """Number of levels per channel in the colour histogram."""
@@ -42,9 +44,27 @@ class Handcrafted(nn.Module):
     histogram.
     """
 
+    strides = (CELL_SIDE,)
+
     def forward(self, views: Tensor) -> Tensor:
         gradients = functional.normalize(oriented_gradients(views), dim=1)
         return torch.cat((gradients, colours(views).sqrt()), dim=1)
+
+    def maps(self, views: Tensor) -> list[Tensor]:
+        """The map of cells of 8 x 8 px: (N, C, H, W) in [0, 1] -> (N, 36 + 4^C, H / 8, W / 8).
+
+        Each cell's gradients are normalised by the energy of its four blocks of 2 x 2 cells (Felzenszwalb et al. 2010).
+        """
+        cells = functional.avg_pool2d(_votes(views), CELL_SIDE)
+        energy = functional.pad(cells.square().sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        blocks = 4 * functional.avg_pool2d(energy, 2, stride=1)
+        corners = [blocks[..., top : top + cells.shape[2], left : left + cells.shape[3]] for top in (0, 1) for left in (0, 1)]  # fmt: skip
+        gradients = torch.cat([(cells / (corner + 1e-6).sqrt()).clamp(max=0.2) for corner in corners], dim=1)
+        (count, channels), (rows, columns) = views.shape[:2], cells.shape[2:]
+        patches = functional.unfold(views, CELL_SIDE, stride=CELL_SIDE).transpose(1, 2)
+        shares = colours(patches.reshape(-1, channels, CELL_SIDE, CELL_SIDE)).sqrt()
+        shares = shares.view(count, rows, columns, -1).permute(0, 3, 1, 2)
+        return [torch.cat((functional.normalize(gradients, dim=1), shares), dim=1)]
 
 
 def num_handcrafted(channels: int) -> int:
@@ -53,7 +73,14 @@ def num_handcrafted(channels: int) -> int:
 
 
 def oriented_gradients(views: Tensor) -> Tensor:
-    """Histograms of all blocks: (N, C, S, S) -> (N, 7 * 7 * 36). Each pixel uses its channel with the largest gradient."""
+    """Histograms of all blocks: (N, C, S, S) -> (N, 7 * 7 * 36)."""
+    cells = functional.avg_pool2d(_votes(views), views.shape[-1] // CELLS)
+    blocks = functional.unfold(cells, 2)  # (N, 4 * 9, 7 * 7)
+    return _unit(_unit(blocks).clamp(max=0.2)).flatten(1)
+
+
+def _votes(views: Tensor) -> Tensor:
+    """Gradient by orientation at each pixel: (N, C, H, W) -> (N, 9, H, W). Each pixel uses its channel with the largest gradient."""
     padded = functional.pad(views, (1, 1, 1, 1), mode="replicate")
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
@@ -65,9 +92,7 @@ def oriented_gradients(views: Tensor) -> Tensor:
     votes = views.new_zeros(len(views), ORIENTATIONS, *views.shape[2:])
     for bin, weight in ((lower, 1 - (position - lower)), (lower + 1, position - lower)):
         votes.scatter_add_(1, bin.long().remainder(ORIENTATIONS), size * weight)
-    cells = functional.avg_pool2d(votes, views.shape[-1] // CELLS)
-    blocks = functional.unfold(cells, 2)  # (N, 4 * 9, 7 * 7)
-    return _unit(_unit(blocks).clamp(max=0.2)).flatten(1)
+    return votes
 
 
 def _unit(blocks: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class LinearProbe:
 
     def inputs(self, features: Tensor) -> Tensor:
         """(M, D + 1) inputs of the linear layer: features centred, scaled and rotated to the principal axes, and a one."""
-        return _with_ones(((features - self.mean) / self.scale) @ self.basis)
+        return with_ones(((features - self.mean) / self.scale) @ self.basis)
 
 
 def fit_linear(
@@ -85,15 +85,17 @@ def fit_linear(
     scale = (features - mean).square().mean().sqrt().clamp_min(1e-12)
     centred = (features - mean) / scale
     basis, variance = principal_axes(centred)
-    inputs = _with_ones(centred @ basis)
+    inputs = with_ones(centred @ basis)
     quality = torch.zeros(len(strengths))
     splits = [split] if split else _splits(labels.cpu().numpy(), folds, seed, validation_share)
     num_classes = int(labels.max()) + 1 if labels.dim() == 1 else labels.shape[1]
     for fitted, out in splits:
-        for number, weight in enumerate(path(inputs[fitted], labels[fitted], num_classes, strengths, variance)):
+        for number, weight in enumerate(
+            path(inputs[fitted], loss_of(labels[fitted]), num_classes, strengths, variance)
+        ):
             quality[number] += _quality(inputs[out] @ weight, labels[out])
     best = int(quality.argmax())
-    weight = path(inputs, labels, num_classes, strengths[: best + 1], variance)[-1]
+    weight = path(inputs, loss_of(labels), num_classes, strengths[: best + 1], variance)[-1]
     validation = tuple((100 * quality / len(splits)).tolist())
     return LinearProbe(weight, mean, scale, basis, strengths[best], validation)
 
@@ -118,15 +120,12 @@ def principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
     return basis, torch.cat((spread.clamp_min(0), spread.new_ones(1)))
 
 
-def path(
-    inputs: Tensor, labels: Tensor, num_classes: int, strengths: tuple[float, ...], variance: Tensor
-) -> list[Tensor]:
+def path(inputs: Tensor, loss: Loss, num_classes: int, strengths: tuple[float, ...], variance: Tensor) -> list[Tensor]:
     """(D + 1, num_classes) weights for each strength; each fit starts from the previous one's weights.
 
     `inputs` are (N, D + 1): features along their principal axes, and a one.
     """
     columns = inputs.T.contiguous()
-    loss = _cross_entropy(labels) if labels.dim() == 1 else _logistic(labels)
     weight, weights = torch.zeros(num_classes, len(columns), device=inputs.device), []
     with tuned_threads(inputs.device) as tuner:
         for strength in strengths:
@@ -147,6 +146,11 @@ def _splits(labels: np.ndarray, folds: int, seed: int, share: float) -> list[tup
     return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
 
 
+def loss_of(labels: Tensor) -> Loss:
+    """Cross-entropy with (N,) labels, or logistic losses with (N, C) labels of 1, -1 and 0 (unknown)."""
+    return _cross_entropy(labels) if labels.dim() == 1 else _logistic(labels)
+
+
 def _cross_entropy(labels: Tensor) -> Loss:
     """Cross-entropy with (N,) labels."""
     image = torch.arange(len(labels), device=labels.device)
@@ -157,6 +161,19 @@ def _cross_entropy(labels: Tensor) -> Loss:
         residual = log_shares.exp_()
         residual[labels, image] -= 1
         return value, residual
+
+    return loss
+
+
+def soft_cross_entropy(labels: Tensor) -> Loss:
+    """Mean cross-entropy of all the pixels in N cells; (N, C) labels count the pixels of each class in each cell."""
+    columns = labels.T.contiguous() * (len(labels) / labels.sum())
+    weights = columns.sum(dim=0)
+
+    def loss(logits: Tensor) -> tuple[Tensor, Tensor]:
+        log_shares = logits.log_softmax(dim=0)
+        value = -(columns * log_shares).sum() / len(weights)
+        return value, log_shares.exp_().mul_(weights).sub_(columns)
 
     return loss
 
@@ -201,5 +218,6 @@ def _fit(columns: Tensor, loss: Loss, start: Tensor, strength: float, variance: 
     return scaled.detach() / scale
 
 
-def _with_ones(features: Tensor) -> Tensor:
+def with_ones(features: Tensor) -> Tensor:
+    """(N, D) features -> (N, D + 1) inputs of a linear layer with a bias."""
     return torch.cat((features, features.new_ones(len(features), 1)), dim=1)

@@ -14,6 +14,8 @@ from byol.nets.resnet import BLOCKS
 Library = Literal["timm", "torchvision"]
 TOLERANCE = 1e-4
 """Largest relative difference of float32 features that counts as equal."""
+COUNTER = "num_batches_tracked"
+"""End of the names of batch norm's counters, which change no feature."""
 WHAT_WORKS_INSTEAD = "--to onnx runs anywhere, --to safetensors is read by byol.load."
 """Advice at the end of each message about an export that is not possible."""
 

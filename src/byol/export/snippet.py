@@ -80,8 +80,8 @@ def hub_snippet(folder: str, description: EncoderDescription) -> str:
     )
 
 
-def onnx_snippet(folder: str, description: EncoderDescription) -> str:
-    """Code for an ONNX file, without torch."""
+def onnx_snippet(folder: str, description: EncoderDescription, *, has_maps: bool = False) -> str:
+    """Code for an ONNX file, without torch. `has_maps`: the file's second output are maps."""
     return _text(
         [
             "import numpy as np",
@@ -90,8 +90,26 @@ def onnx_snippet(folder: str, description: EncoderDescription) -> str:
             "",
             f"session = onnxruntime.InferenceSession({json.dumps(f'{folder}/{ONNX_WEIGHTS}')})",
             *_pixels(description),
-            '(features,) = session.run(None, {"images": pixels})',
-            *_shape(),
+            f'{"features, maps" if has_maps else "(features,)"} = session.run(None, {{"images": pixels}})',
+            "print(features.shape, maps.shape)" if has_maps else "print(features.shape)",
+        ]
+    )
+
+
+def detectron2_snippet(folder: str) -> str:
+    """Code that builds a detector of detectron2 with the weights."""
+    return _text(
+        [
+            "from detectron2 import model_zoo",
+            "from detectron2.checkpoint import DetectionCheckpointer",
+            "from detectron2.config import get_cfg",
+            "from detectron2.modeling import build_model",
+            "",
+            "cfg = get_cfg()",
+            'cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))',
+            f"cfg.merge_from_file({json.dumps(f'{folder}/detectron2.yaml')})",
+            "model = build_model(cfg)",
+            f"DetectionCheckpointer(model).load({json.dumps(f'{folder}/model.pth')})  # the log names what was not matched: no stem, no res2 to res5",
         ]
     )
 

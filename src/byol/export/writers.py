@@ -20,8 +20,16 @@ from byol.encoder.encoder_file import (
 )
 from byol.errors import EncoderError
 from byol.export import snippet
-from byol.export.backbone import TOLERANCE, TimmBackbone, find_backbone, load_checked, relative_difference
-from byol.runtime.files import write_json
+from byol.export.backbone import COUNTER, TOLERANCE, TimmBackbone, find_backbone, load_checked, relative_difference
+from byol.export.detectron2 import (
+    DETECTRON2_CONFIG,
+    DETECTRON2_WEIGHTS,
+    detectron2_backbone,
+    detectron2_config,
+    detectron2_name,
+)
+from byol.nets.maps import choose_stage
+from byol.runtime.files import write_atomically, write_json
 from byol.views.evaluation import CENTRE
 
 CHECKED_BATCHES = (1, 2, 5)
@@ -89,25 +97,53 @@ def _write_hub(encoder: Encoder, folder: Path) -> _Written:
 
 
 def _write_onnx(encoder: Encoder, folder: Path) -> _Written:
-    from byol.encoder.onnx_encoder import OnnxEncoder
-    from byol.export.onnx_file import write_onnx
+    return write_onnx_folder(encoder, folder, None)
 
-    write_onnx(folder / ONNX_WEIGHTS, encoder)
+
+def write_onnx_folder(encoder: Encoder, folder: Path, stage: int | None) -> _Written:
+    """Writes the ONNX file; with the number of a stage, as in `Encoder.maps`, its maps are a second output."""
+    from byol.encoder.onnx_encoder import OnnxEncoder
+    from byol.export.onnx_file import NormalizedEncoder, write_onnx
+
+    index = None if stage is None else choose_stage(encoder.map_strides(), stage)
+    write_onnx(folder / ONNX_WEIGHTS, encoder, index)
     write_description(folder, encoder.description)
     read_back = OnnxEncoder(folder / ONNX_WEIGHTS, encoder.description)
+    network = NormalizedEncoder(encoder, index)
     largest_difference = 0.0
     for count in CHECKED_BATCHES:
         views = _example(encoder, count) * encoder.std + encoder.mean
         with torch.no_grad():
-            features, expected = read_back.module(views), encoder.module((views - encoder.mean) / encoder.std)
-        difference = float((features - expected).norm() / expected.norm().clamp_min(1e-30))
-        largest_difference = max(largest_difference, difference)
+            outputs = network(views)
+        for written, expected in zip(read_back.outputs(views), outputs if isinstance(outputs, tuple) else (outputs,), strict=True):  # fmt: skip
+            difference = float((written - expected).norm() / expected.norm().clamp_min(1e-30))
+            largest_difference = max(largest_difference, difference)
     _require_equal(largest_difference)
     batches = ", ".join(map(str, CHECKED_BATCHES))
+    what = "features" if stage is None else "features and maps"
     return _Written(
-        lambda out: snippet.onnx_snippet(out, encoder.description),
-        f"onnxruntime gives PyTorch's features in batches of {batches} (largest relative difference {largest_difference:.0e}).",
+        lambda out: snippet.onnx_snippet(out, encoder.description, has_maps=stage is not None),
+        f"onnxruntime gives PyTorch's {what} in batches of {batches} (largest relative difference {largest_difference:.0e}).",
         library="onnx",
+    )
+
+
+def _write_detectron2(encoder: Encoder, folder: Path) -> _Written:
+    backbone = detectron2_backbone(encoder.description)
+    model = load_checked(backbone, encoder.module, _example(encoder, 2))
+    tensors = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    named = {detectron2_name(name): value for name, value in tensors.items() if not name.endswith(COUNTER)}
+    torch.save({"model": named}, folder / DETECTRON2_WEIGHTS)
+    write_atomically(folder / DETECTRON2_CONFIG, detectron2_config(encoder.description, backbone).encode())
+    written = torch.load(folder / DETECTRON2_WEIGHTS, weights_only=True)["model"]
+    read_back = backbone.build()
+    read_back.load_state_dict({name: written.get(detectron2_name(name), value) for name, value in tensors.items()})
+    difference = _difference(read_back, encoder)
+    return _Written(
+        lambda out: snippet.detectron2_snippet(out),
+        f"{len(named)} tensors have the names of detectron2's ResNet; back under torchvision's they give the same features (relative "
+        f"difference {difference:.0e}). detectron2 itself was not run.",
+        "detectron2",
     )
 
 
@@ -117,6 +153,7 @@ WRITERS: dict[str, Callable[[Encoder, Path], _Written]] = {
     "safetensors": _write_safetensors,
     "onnx": _write_onnx,
     "hub": _write_hub,
+    "detectron2": _write_detectron2,
 }
 
 

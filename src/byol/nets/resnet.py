@@ -152,3 +152,17 @@ class ResNet(nn.Module):
         out = self.maxpool(norm_relu(self.bn1, self.conv1(images)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         return out.mean(dim=(2, 3))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels between neighbouring vectors of the map of each group."""
+        first = 1 if isinstance(self.maxpool, nn.Identity) else 4
+        return first, 2 * first, 4 * first, 8 * first
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The map (N, D, h, w) of each of the four groups for images (N, in_channels, H, W)."""
+        out = self.maxpool(norm_relu(self.bn1, self.conv1(images)))
+        maps = []
+        for group in (self.layer1, self.layer2, self.layer3, self.layer4):
+            maps.append(out := group(out))
+        return maps

@@ -43,6 +43,8 @@ class Sample:
     """Indices of the images in the source."""
     tiles: dict[int, Image] = field(default_factory=dict)
     """Thumbnails by index in the source."""
+    sides: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """(height, width) in pixels of the images with thumbnails, by index in the source."""
     side: int = 0
     """Side of the thumbnails in pixels; 0: THUMBNAIL_SIDE."""
 
@@ -60,7 +62,7 @@ class Sample:
         return [self.tiles[int(index)] for index in self.indices[:MOST_THUMBNAILS]]
 
 
-class _ThumbnailSubset(Subset):
+class ThumbnailSubset(Subset):
     """A part of a source that stores a thumbnail of each image it reads."""
 
     def __init__(self, sample: Sample, indices: np.ndarray) -> None:
@@ -71,6 +73,7 @@ class _ThumbnailSubset(Subset):
         pixels = super().read(index, channels, short_side)
         place = int(self.indices[index])
         if place not in self.sample.tiles:
+            self.sample.sides[place] = pixels.shape[0], pixels.shape[1]
             self.sample.tiles[place] = tile(pixels, self.sample.side or THUMBNAIL_SIDE)
         return pixels
 
@@ -94,7 +97,7 @@ def draw_sample(
     for start in range(0, len(indices), BLOCK):
         block = indices[start : start + BLOCK]
         features = extract(
-            encoder, _ThumbnailSubset(sample, block), encoder.description.in_channels, device, skipped=SkippedImages()
+            encoder, ThumbnailSubset(sample, block), encoder.description.in_channels, device, skipped=SkippedImages()
         )
         vectors.append(features.vectors)
         read.append(block[features.indices.numpy()])

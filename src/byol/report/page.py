@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 FILES = resources.files("byol.report") / "page_files"
-SCRIPTS = ("elements.js", "start.js", "curves.js", "study.js", "views.js", "map.js", "galleries.js", "classes.js")
+SCRIPTS = (
+    "elements.js",
+    "start.js",
+    "curves.js",
+    "study.js",
+    "views.js",
+    "map.js",
+    "galleries.js",
+    "parts.js",
+    "classes.js",
+)
 
 
 CHANGE_SCRIPTS = ("elements.js", "change.js")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from byol.assembly.views import plain_views
 from byol.data.open import open_source
 from byol.data.prepare_photos import shrink_photos
@@ -23,6 +25,8 @@ from byol.report.differences import config_differences, settings
 from byol.report.embedding_map import TSNE
 from byol.report.look import MOST_THUMBNAILS, Sample, draw_sample, embed_sample, look
 from byol.report.page import render
+from byol.report.parts import MOST_IMAGES as MOST_IMAGES_WITH_PARTS
+from byol.report.parts import QUICK_IMAGES, Parts, find_parts
 from byol.report.study import studies_of
 from byol.report.summary import RunSummary, read_runs
 from byol.report.tile import Sheet, sheet
@@ -49,9 +53,10 @@ class _Looks:
 
     sample: Sample | None = None
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Content of `look`, by number of the run. The next three have the same keys."""
+    """Content of `look`, by number of the run. The next four have the same keys."""
     comparisons: dict[int, Comparison] = field(default_factory=dict)
     branches: dict[int, Branches] = field(default_factory=dict)
+    parts: dict[int, Parts] = field(default_factory=dict)
     grids: dict[int, tuple[Sheet, list[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     description: str = ""
@@ -162,6 +167,7 @@ def _fill(
         except ByolError as error:
             looks.notes.append(f"The images of {run.name} are not shown: {error}")
             continue
+        _add_parts(looks, number, run, encoder, photos, torch_device, slow)
         try:
             seed = int(run.record["config"]["seed"])
             comparison = compare(encoder, looks.sample, vectors, torch_device, seconds / 2, rate, seed)
@@ -169,6 +175,18 @@ def _fill(
             looks.branches[number] = branches(run, photos, torch_device, seconds / 2, rate)
         except ByolError as error:
             looks.notes.append(f"The accuracy and the variance over views of {run.name} are not shown: {error}")
+
+
+def _add_parts(
+    looks: _Looks, number: int, run: RunSummary, encoder: Encoder, photos: ImageSource, device: torch.device, slow: bool
+) -> None:
+    """Adds the parts of the first images, or a note on why there are none."""
+    assert looks.sample is not None
+    most = MOST_IMAGES_WITH_PARTS if slow else QUICK_IMAGES
+    try:
+        looks.parts[number] = find_parts(encoder, replace(looks.sample, source=photos), device, most)
+    except ByolError as error:
+        looks.notes.append(f"The parts of the images of {run.name} are not shown: {error}")
 
 
 def _encoder(run: RunSummary) -> Encoder:
@@ -199,6 +217,7 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
         "charts": charts(name for metrics in metrics_of_runs for name in metrics),
         "study_captions": STUDY_CAPTIONS,
         "looks": looks.runs,
+        "parts": {number: found.content for number, found in looks.parts.items()},
         "studies": [study.result for study in shown_studies],
         "grids": {number: {"words": words, **place.place()} for number, (place, words) in looks.grids.items()},
         "sheet": None if thumbnails is None else thumbnails.place(),
@@ -217,6 +236,7 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
         shown_studies=shown_studies,
         thumbnails=None if thumbnails is None else thumbnails.uri,
         grids={number: place.uri for number, (place, _) in looks.grids.items()},
+        parts={number: (found.images.uri, found.colours.uri) for number, found in looks.parts.items()},
         has_looks=bool(looks.runs),
         branches=[(runs[number].name, variances) for number, variances in looks.branches.items()],
         num_images=0 if sample is None else len(sample.indices),

@@ -119,7 +119,7 @@ def crop_resize(
     if count == 1:  # nothing outside the window counts, and one window can be cut out
         top, left, height, width = windows[0].tolist()
         window = images[0, :, top : top + height, left : left + width]
-        return _resize_alone(window, size, antialias, flip is not None and bool(flip))[None]
+        return _resize_alone(window, (size, size), antialias, flip is not None and bool(flip))[None]
     windows = to_device(windows, images.device)
     flip = None if flip is None else to_device(flip, images.device)
     rows = resize_matrix(windows[:, 0], windows[:, 2], height, size, antialias=antialias)
@@ -131,16 +131,21 @@ def crop_resize(
     return (out / INTEGERS[images.dtype] if images.dtype in INTEGERS else out).clamp_(0, 1).contiguous()
 
 
-def _resize_alone(window: Tensor, size: int, antialias: bool, flip: bool) -> Tensor:
-    """(C, size, size): `crop_resize` of one window (C, H, W), using only the non-zero bands of its matrices."""
+def resize(images: Tensor, height: int, width: int, *, antialias: bool = False) -> Tensor:
+    """(N, C, height, width) float32 in [0, 1]: whole images, (N, C, H, W) uint8, uint16 or float in [0, 1], resized (bicubic)."""
+    return torch.stack([_resize_alone(image, (height, width), antialias, False) for image in images])
+
+
+def _resize_alone(window: Tensor, size: tuple[int, int], antialias: bool, flip: bool) -> Tensor:
+    """(C, h, w) for a size (h, w): one window (C, H, W) resized, using only the non-zero bands of the two matrices."""
     channels, height, width = window.shape
     lines = window.transpose(0, 1).to(torch.float32).reshape(height, -1)
     bands = _bands if max(height, width) <= CACHED_LENGTH else _bands.__wrapped__
-    rows = bands(height, size, antialias, False, window.device)
+    rows = bands(height, size[0], antialias, False, window.device)
     lines = torch.cat([weight @ lines[first : first + weight.shape[1]] for first, weight in rows]).view(-1, width)
-    columns = bands(width, size, antialias, flip, window.device)
+    columns = bands(width, size[1], antialias, flip, window.device)
     out = torch.cat([lines[:, first : first + weight.shape[1]] @ weight.T for first, weight in columns], dim=1)
-    out = out.view(size, channels, size).transpose(0, 1).contiguous()
+    out = out.view(size[0], channels, size[1]).transpose(0, 1).contiguous()
     return (out.div_(INTEGERS[window.dtype]) if window.dtype in INTEGERS else out).clamp_(0, 1)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from byol.evaluate.linear import fit_linear, path, principal_axes
+from byol.evaluate.linear import fit_linear, loss_of, path, principal_axes
 from byol.evaluate.protocols.linear_fast import PAPER_STRENGTHS
 from tests.unit.evaluate.blobs import GENERATOR, blobs
 
@@ -44,7 +44,9 @@ def test_linear_of_every_strength_is_within_a_thousandth_of_scikit_learns_optimu
         cross_entropy = torch.nn.functional.cross_entropy(inputs.double() @ weight, labels)
         return float(cross_entropy + strength / 2 * weight[:-1].square().sum())
 
-    for strength, weight in zip(PAPER_STRENGTHS, path(inputs, labels, 3, PAPER_STRENGTHS, variance), strict=True):
+    for strength, weight in zip(
+        PAPER_STRENGTHS, path(inputs, loss_of(labels), 3, PAPER_STRENGTHS, variance), strict=True
+    ):
         model = LogisticRegression(C=1 / (strength * 150), solver="newton-cholesky", tol=1e-9)
         model.fit(along.double().numpy(), labels.numpy())
         optimum = torch.from_numpy(np.vstack((model.coef_.T, model.intercept_)))

@@ -18,7 +18,12 @@ PROTOCOLS = {
     "retrieval": "byol.evaluate.protocols.neighbours:retrieval",
     "cluster": "byol.evaluate.protocols.cluster:cluster",
 }
-"""Function of each protocol by name, as module:function."""
+"""Function of each protocol for labelled images by name, as module:function."""
+WITH_MASKS = {
+    "segment": "byol.evaluate.protocols.segment:segment",
+    "segment-knn": "byol.evaluate.protocols.segment:segment_knn",
+}
+"""Function of each protocol for images with masks."""
 PIXELS, HOG, STATISTICS = "pixels", "hog", "statistics"
 """Names of the baselines by raw pixels, by gradients and colours, and by the statistics of each band."""
 WITHOUT_WEIGHTS = (PIXELS, HOG, STATISTICS)
@@ -70,6 +75,18 @@ class SemiOptions:
 
 
 @dataclass(frozen=True)
+class SegmentOptions:
+    """Options of segmentation."""
+
+    stage: int = 0
+    """Stage of the maps: 1 is the first, -1 the last. 0: the last one with a stride of at most 16 px."""
+    size: int = 0
+    """Short side in px to which images are resized. 0: as in the training."""
+    ignore: int = 255
+    """Label in the masks that is left out, beside 255."""
+
+
+@dataclass(frozen=True)
 class ProtocolOptions:
     """Options of all protocols that have any."""
 
@@ -77,3 +94,4 @@ class ProtocolOptions:
     linear: LinearOptions = LinearOptions()
     few_labels: FewLabelsOptions = FewLabelsOptions()
     semi: SemiOptions = SemiOptions()
+    segment: SegmentOptions = SegmentOptions()

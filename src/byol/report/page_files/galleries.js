@@ -10,6 +10,7 @@ function startLooks() {
   drawClusters();
   for (const name of ["typical", "odd"]) byId(name).replaceChildren(...seen()[name].map((point) => thumb(point)));
   drawPairs();
+  startParts();
   if (content.points.labels !== null) {
     byId("mismatch-key").replaceChildren(make("i", "key"), "marks a different class from that of the first image.");
   }

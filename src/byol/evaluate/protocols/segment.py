@@ -1,0 +1,232 @@
+"""Segmentation from frozen maps: a linear classifier of the cells (a 1x1 convolution), and the vote of the nearest cells.
+
+The paper fine-tunes an FCN (BYOL appendix D.4); neither protocol here changes the encoder.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from byol.data.masks import MaskedImages
+from byol.errors import ConfigError, DataError
+from byol.evaluate.linear import LinearProbe, path, principal_axes, soft_cross_entropy, with_ones
+from byol.evaluate.nearest import nearest
+from byol.evaluate.protocols.protocol import Job, Outcome
+from byol.evaluate.read_maps import read_maps
+from byol.evaluate.segmentation import cell_labels, class_ious, count_pixels, predict_pixels, segmentation_scores
+from byol.nets.maps import choose_stage
+
+STRENGTHS = {
+    "paper": tuple(10.0 ** (step / 2) for step in range(2, -13, -1)),
+    "default": tuple(10.0**step for step in range(0, -6, -1)),
+    "smoke": (0.1, 0.001),
+}
+"""L2 strengths to try, strong to weak, by budget."""
+CELL_BYTES = 2**28
+"""Largest size of the training cells' features, in bytes; of more cells a random part is taken, the same number from each image."""
+VALIDATION_SHARE = 0.1
+MASKS_KNOWN = (1, 5, 20)
+"""Numbers of training images whose masks are known, in the vote of the nearest cells."""
+DRAWS = {"paper": 5, "default": 5, "smoke": 1}
+"""Number of random draws of these images, by budget."""
+NEIGHBOURS, TEMPERATURE = 30, 0.02
+"""Number of cells that vote, and the temperature of their weights exp(cosine / temperature) (Balazevic et al. 2023)."""
+Classifier = Callable[[Tensor], Tensor]
+"""Function from features (M, D) of cells to scores (M, C)."""
+
+
+def segment(job: Job) -> Outcome:
+    """Mean IoU of a linear classifier of the cells of frozen maps.
+
+    It minimises the cross-entropy of all pixels, each classified by its cell, by L-BFGS. The L2 strength is chosen by the mean
+    IoU on the data's validation images, or on a tenth of the training images; then it is fitted to all of them. Scores of the
+    cells are interpolated to the size of the mask.
+    """
+    train, test = _sources(job)
+    fitted, validation = _held_out(job, len(train))
+    strengths = STRENGTHS[job.budget]
+    cells = _training_cells(job, train)
+    chosen = _Fit(cells.of(fitted))
+    path_of_weights = [chosen.probe(weight) for weight in chosen.path(strengths)]
+    counts = _count(job, train.part(validation, train.description), [probe.scores for probe in path_of_weights], "choosing the strength")  # fmt: skip
+    ious = [float(np.nanmean(class_ious(part.sum(axis=0)))) for part in counts]
+    best = int(np.argmax(ious))
+    final = _Fit(cells)
+    probe = final.probe(final.path(strengths[: best + 1])[-1])
+    tested = _count(job, test, [probe.scores], "segmenting")
+    return Outcome(
+        metrics=segmentation_scores(tested, train.pixel_classes.names, job.seed),
+        settings={
+            "l2_strength": strengths[best],
+            **_map_settings(job),
+            "validation_images": len(validation),
+            "strengths": list(strengths),
+            "cells": len(cells.features),
+            "objective": "mean cross-entropy of the pixels, each classified by its cell, + strength / 2 |W|^2",
+            "ignored_label": job.options.segment.ignore,
+        },
+        differs=job.differs("a linear classifier on frozen maps, where the paper fine-tunes an FCN"),
+        caution=_edge(best, strengths),
+        extras={"validation": [{"strength": s, "miou": 100 * iou} for s, iou in zip(strengths, ious, strict=True)]},
+    )
+
+
+def segment_knn(job: Job) -> Outcome:
+    """Mean IoU of the vote of the nearest cells of 1, 5 and 20 training images with their masks; nothing is trained.
+
+    Each cell of those images votes with the classes of its pixels, by cosine; the mean over draws of the images counts.
+    """
+    train, test = _sources(job)
+    numbers = [count for count in MASKS_KNOWN if count <= len(train)]
+    draws, order = DRAWS[job.budget], np.random.default_rng(job.seed)
+    known = [[order.permutation(len(train))[:count] for _ in range(draws)] for count in numbers]
+    used = np.unique(np.concatenate([images for group in known for images in group]))
+    cells = _training_cells(job, train.part(used, train.description))
+    votes = [_vote(cells.of(np.searchsorted(used, images))) for group in known for images in group]
+    counts = _count(job, test, votes, "segmenting").reshape(len(numbers), draws, len(test), 3, -1)
+    scores = [segmentation_scores(group, train.pixel_classes.names, job.seed) for group in counts]
+    plural = {count: f"{count} mask{'s' if count > 1 else ''}" for count in numbers}
+    metrics = {f"{metric}, {plural[count]}": found[metric] for metric in ("mIoU", "pixel accuracy") for count, found in zip(numbers, scores, strict=True)}  # fmt: skip
+    return Outcome(
+        metrics=metrics,
+        settings={
+            "k": NEIGHBOURS,
+            "temperature": TEMPERATURE,
+            **_map_settings(job),
+            "draws": draws,
+            "ignored_label": job.options.segment.ignore,
+        },
+        differs=job.differs("the vote of the nearest cells, which the paper does not have"),
+        extras={
+            f"ious_{count}": {metric.removeprefix("IoU "): score.value for metric, score in found.items() if metric.startswith("IoU ")}
+            for count, found in zip(numbers, scores, strict=True)
+        },
+    )  # fmt: skip
+
+
+def _sources(job: Job) -> tuple[MaskedImages, MaskedImages]:
+    if not (isinstance(job.train, MaskedImages) and isinstance(job.test, MaskedImages)):
+        raise DataError(f"{job.train.description} has no masks; segmentation takes folders images and masks.")
+    return job.train, job.test
+
+
+def _held_out(job: Job, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(fitted, validation) indices of the training images: the data's own validation part, or a tenth by the seed."""
+    validation = job.validation
+    if validation is None:
+        order = np.random.default_rng(job.seed).permutation(count)
+        validation = np.sort(order[: max(1, round(VALIDATION_SHARE * count))])
+    fitted = np.setdiff1d(np.arange(count), validation)
+    if not len(fitted):
+        raise DataError(f"{job.train.description} has {count} training images; give at least two, one to choose the strength on.")  # fmt: skip
+    return fitted, validation
+
+
+def _map_settings(job: Job) -> dict[str, int]:
+    strides = job.encoder.map_strides()
+    index = choose_stage(strides, job.options.segment.stage)
+    size = job.options.segment.size or job.encoder.description.image_size
+    return {"stage": index + 1, "stride": strides[index], "size": size}
+
+
+def _edge(best: int, strengths: tuple[float, ...]) -> str:
+    if len(strengths) > 2 and best in (0, len(strengths) - 1):
+        return f"the best strength, {strengths[best]:g}, is the {'highest' if best == 0 else 'lowest'} of those tried"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Features of cells, and the pixels of each class in them."""
+
+    features: Tensor
+    """(M, D)."""
+    labels: Tensor
+    """(M, C)."""
+    images: Tensor
+    """(M,) index of each cell's image."""
+
+    def of(self, images: NDArray[np.int64]) -> "_Cells":
+        """The cells of some images."""
+        inside = torch.isin(self.images, torch.from_numpy(np.asarray(images)))
+        return _Cells(self.features[inside], self.labels[inside], self.images[inside])
+
+
+def _maps(job: Job, source: MaskedImages, work: str) -> Iterator[tuple[int, Tensor]]:
+    """(index, map (D, h, w)) of every image that can be decoded."""
+    options = job.options.segment
+    if options.size < 0:
+        raise ConfigError(f"--segment.size must be 0 or more, in px; found {options.size}.")
+    batches = read_maps(job.encoder, source, job.device, stage=options.stage, size=options.size, skipped=job.skipped, listener=job.listener, work=work)  # fmt: skip
+    for numbers, maps in batches:
+        yield from zip(numbers, maps, strict=True)
+
+
+def _training_cells(job: Job, source: MaskedImages) -> _Cells:
+    """Cells with at least one labelled pixel of all images, or a random part of them."""
+    generator, num_classes = torch.Generator().manual_seed(job.seed), len(source.pixel_classes.names)
+    features, labels, images = [], [], []
+    for index, values in _maps(job, source, "reading training maps"):
+        depth, rows, columns = values.shape
+        counts = cell_labels(source.mask(index), rows, columns, num_classes)
+        places = counts.sum(dim=1).nonzero().flatten()
+        most = max(1, CELL_BYTES // (4 * depth * len(source)))
+        if len(places) > most:
+            places = places[torch.randperm(len(places), generator=generator)[:most]]
+        features.append(values.flatten(1).T[places])
+        labels.append(counts[places])
+        images.append(torch.full((len(places),), index))
+    cells = _Cells(torch.cat(features), torch.cat(labels), torch.cat(images))
+    if not len(cells.features):
+        raise DataError(f"{source.description} has no labelled pixel: every one is ignored.")
+    return cells
+
+
+class _Fit:
+    """The fit of a linear classifier to cells."""
+
+    def __init__(self, cells: _Cells) -> None:
+        self.mean = cells.features.mean(dim=0)
+        centred = cells.features - self.mean
+        self.scale = centred.square().mean().sqrt().clamp_min(1e-12)
+        centred /= self.scale
+        self.basis, self.variance = principal_axes(centred)
+        self.inputs = with_ones(centred @ self.basis)
+        self.labels = cells.labels
+
+    def path(self, strengths: tuple[float, ...]) -> list[Tensor]:
+        """Weights for each strength, strong to weak."""
+        loss = soft_cross_entropy(self.labels)
+        return path(self.inputs, loss, self.labels.shape[1], strengths, self.variance)
+
+    def probe(self, weight: Tensor) -> LinearProbe:
+        return LinearProbe(weight, self.mean, self.scale, self.basis, 0.0, ())
+
+
+def _vote(cells: _Cells) -> Classifier:
+    """Shares of the classes among the pixels of the nearest cells, weighted by cosine."""
+    shares = cells.labels / cells.labels.sum(dim=1, keepdim=True)
+
+    def scores(features: Tensor) -> Tensor:
+        cosines, places = nearest(features, cells.features, min(NEIGHBOURS, len(cells.features)))
+        weights = functional.softmax(cosines / TEMPERATURE, dim=1)
+        return (weights[..., None] * shares[places]).sum(dim=1)
+
+    return scores
+
+
+def _count(job: Job, source: MaskedImages, classifiers: list[Classifier], work: str) -> NDArray[np.int64]:
+    """(classifiers, N, 3, C) pixels of each image, as `count_pixels` counts them; zeros for an image that cannot be decoded."""
+    num_classes = len(source.pixel_classes.names)
+    counts = np.zeros((len(classifiers), len(source), 3, num_classes), np.int64)
+    for index, values in _maps(job, source, work):
+        mask, cells = source.mask(index), values.flatten(1).T
+        for number, classifier in enumerate(classifiers):
+            scores = classifier(cells).T.reshape(-1, *values.shape[1:])
+            counts[number, index] = count_pixels(predict_pixels(scores, *mask.shape), mask, num_classes)
+    return counts

@@ -1,0 +1,33 @@
+"""Pictures with masks: a red and a green area on noise, that any map of colours tells apart."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+NAMES = ("ground", "red", "green")
+
+
+def masked_picture(seed: int, height: int = 48, width: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """(height, width, 3) pixels and the (height, width) class of each: 0, 1 where they are red, 2 where they are green."""
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(90, 120, (height, width, 3)).astype(np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    for label, left in ((1, 0), (2, width // 2)):
+        top, x = generator.integers(0, height // 2), left + generator.integers(0, width // 4)
+        area = np.s_[top : top + height // 2, x : x + width // 4]
+        mask[area] = label
+        pixels[area] = 20
+        pixels[(*area, label - 1)] = 230
+    return pixels, mask
+
+
+def write_masked(folder: Path, count: int, first: int = 0) -> Path:
+    """Writes `count` pictures to `images` and their masks to `masks`, PNG files of the same names."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        pixels, mask = masked_picture(number)
+        Image.fromarray(pixels).save(folder / "images" / f"{number:03d}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{number:03d}.png")
+    return folder
