@@ -37,7 +37,8 @@ def read_maps(
     keep_freed_memory(device)
     with tuned_threads(device) as tuner:
         for numbers, images in batches(source, encoder.description.in_channels, BATCH, broken):
-            values = encoder.maps(images.to(device), stage, size).values.cpu()
+            pixels = images.float() / 65535 if images.dtype == torch.uint16 else images  # not values as stored
+            values = encoder.maps(pixels.to(device), stage, size).values.cpu()
             require_finite(values, source.name(numbers[0]))
             done += len(numbers)
             listener.work(work, min(done + len(broken), len(source)), len(source))
