@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from byol.data.source import Image
+from byol.report.display import display
 
 SMALL_SIDE = 48
 """Largest tile side, in pixels, that is enlarged without smoothing."""
@@ -19,7 +20,8 @@ SMALL_SIDE = 48
 def tile(pixels: Image, side: int) -> Image:
     """The tile, (side, side, 3), of a whole (H, W, C) image, on a grey background if the image is not square.
 
-    One channel is shown as grey; of more than three channels, the first three are shown.
+    One channel is shown as grey; of more than three channels, the first three are shown. 16 bits are stretched
+    (`display`).
     """
     rgb = as_rgb(pixels)
     height, width = rgb.shape[:2]
@@ -35,7 +37,9 @@ def tile(pixels: Image, side: int) -> Image:
 
 
 def as_rgb(pixels: Image) -> Image:
-    """The (H, W, 3) image of an (H, W, C) one: its first three channels, or its only channel three times."""
+    """The (H, W, 3) uint8 image of an (H, W, C) one: its first three channels, or its first three times."""
+    if pixels.dtype != np.uint8:
+        return display([pixels])(pixels)
     channels = pixels.shape[2]
     return np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., [0, 0, 0]])
 
