@@ -67,7 +67,7 @@ def test_bands_go_from_the_folder_to_the_vectors(folder: Path, run: Path, tmp_pa
     assert about.in_channels == BANDS and about.number_format == NumberFormat.read(
         json.loads((run / "encoder.json").read_text())["number_format"]
     )
-    byol.embed(run, folder, tmp_path / "v.npz")
+    byol.embed(run, str(folder), tmp_path / "v.npz")
     vectors = torch.from_numpy(np.load(tmp_path / "v.npz")["vector"][:3])
     assert torch.allclose(vectors, by_hand(run), atol=1e-3)
     raw = torch.from_numpy(stack()[:3].astype(np.int32)).permute(0, 3, 1, 2)
@@ -81,7 +81,7 @@ def test_rule_of_the_training_holds_for_other_images(folder: Path, run: Path, tm
         tifffile.imwrite(
             dark / f"{i}.tif", pixels // 32, photometric="minisblack", planarconfig="contig", metadata=None
         )
-    byol.embed(run, dark, tmp_path / "v.npz")  # by themselves they would take 8 bits
+    byol.embed(run, str(dark), tmp_path / "v.npz")  # by themselves they would take 8 bits
     images = torch.from_numpy((stack()[:3] // 32).astype(np.float32) / 4095).permute(0, 3, 1, 2)
     encoder = byol.load(run)
     wanted = encoder.encode_preprocessed(encoder.preprocess(images))

@@ -160,4 +160,4 @@ def test_side_is_chosen_from_the_views() -> None:
     with pytest.raises(ConfigError, match=r"views\.stored_side must be -1"):
         byol.pretrain(np.zeros((20, 8, 8), np.uint8), overrides={"views.size": 96, "views.stored_side": 50})
     kept = {name: recipe(name).config.views.stored_side for name in RECIPES}
-    assert {name for name, value in kept.items() if value} == {"small", "tonight"}
+    assert {name for name, value in kept.items() if value} == {"small", "scan", "satellite", "tonight"}

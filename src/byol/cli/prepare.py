@@ -29,6 +29,8 @@ class Preview:
     """Number of images."""
     draws: int = 3
     """Number of view pairs for each image."""
+    channels: tuple[int, ...] = ()
+    """Channels that are shown as red, green and blue, counted from 1, such as 4 3 2; or one, as grey. Default: the first three."""
     parameters: bool = False
     """Print the operations that made each view."""
     terminal: bool = True
@@ -74,7 +76,7 @@ def run_preview(options: Preview) -> int:
     require_outside(Path(options.out), options.data)
     source = open_source(options.place.spec(options.data), listener=Listener(say=print))
     asked = Asked(options.config, recipe(options.recipe), options.given)
-    result = preview(source, asked, rows=options.rows, draws=options.draws)
+    result = preview(source, asked, rows=options.rows, draws=options.draws, channels=options.channels)
     result.save(Path(options.out))
     if options.terminal:
         show_picture(Path(options.out))
@@ -82,6 +84,10 @@ def run_preview(options: Preview) -> int:
         print("\n".join(result.lines()))
     for warning in result.warnings:
         print(f"warning: {warning}")
+    if result.proposal and result.proposal.recipe != options.recipe:
+        print(f"proposal: --recipe {result.proposal.recipe}, since {result.proposal.reason}")
+    if result.grid.shown:
+        print(f"shown: {result.grid.shown}")
     print(
         f"{source.description}: each row is an image, then its views T and T' in turn, {result.size} px; written to {options.out}"
     )

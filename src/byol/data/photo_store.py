@@ -43,7 +43,10 @@ def shrunk(pixels: Image, side: int) -> Image:
     if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
         image = PillowImage.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
         return np.array(image.resize(size, bicubic)).reshape(size[1], size[0], -1)
-    bands = [PillowImage.fromarray(band.astype(np.float32)).resize(size, bicubic) for band in np.moveaxis(pixels, 2, 0)]
+    bands = [
+        np.asarray(PillowImage.fromarray(band.astype(np.float32)).resize(size, bicubic))
+        for band in np.moveaxis(pixels, 2, 0)
+    ]
     return np.stack(bands, axis=2).round().clip(0, TOP[pixels.dtype]).astype(pixels.dtype)
 
 

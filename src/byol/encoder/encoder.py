@@ -112,7 +112,10 @@ class Encoder(nn.Module):
         strides = self.map_strides()
         index = choose_stage(strides, stage)
         view = whole_view(
-            self._pixels(images), size or self.description.image_size, max(strides), antialias=self.description.antialias
+            self._pixels(images),
+            size or self.description.image_size,
+            max(strides),
+            antialias=self.description.antialias,
         )
         normalised = normalize(view, self.mean, self.std).contiguous(memory_format=torch.channels_last)
         return Maps(compute_map(self.module, normalised, index).float().contiguous(), strides[index])

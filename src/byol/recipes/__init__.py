@@ -1,7 +1,7 @@
 """Recipes by name: each a function that returns a `Recipe`. Imports no torch."""
 
 from byol.errors import ConfigError, nearest
-from byol.recipes import cifar, imagenet, imagenette, sample, simclr, simsiam, small, stl10, tonight
+from byol.recipes import cifar, imagenet, imagenette, sample, satellite, scan, simclr, simsiam, small, stl10, tonight
 from byol.recipes.recipe import Recipe
 
 RECIPES = {
@@ -19,6 +19,8 @@ RECIPES = {
     "simsiam-cifar10": simsiam.simsiam_cifar10,
     "sample": sample.sample,
     "small": small.small,
+    "scan": scan.scan,
+    "satellite": satellite.satellite,
     "tonight": tonight.tonight,
 }
 

@@ -1,6 +1,7 @@
 """Preview of the views before a training: a picture, a description of each view, and warnings."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from byol.data.profile import profile
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.data.spec import NO_DATA
 from byol.errors import DataError
+from byol.report.proposal import Proposal, proposal
 from byol.report.suitability import view_warnings
 from byol.report.tile import mosaic
 from byol.report.view_grid import ViewGrid, readable, view_grid
@@ -31,6 +33,8 @@ class Preview:
     size: int
     """Side of a view in pixels."""
     warnings: list[str]
+    proposal: Proposal | None = None
+    """The recipe whose views suit the images, where they are not photographs."""
 
     def picture(self) -> Image:
         """The picture, (H, W, 3): one row per image, which shows the image, then its views T and T' in turn."""
@@ -58,10 +62,12 @@ class Preview:
         return lines
 
 
-def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3) -> Preview:
+def preview(
+    source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3, channels: Sequence[int] = ()
+) -> Preview:
     """The preview of `rows` random images of `source`, with the views of the first `draws` steps and the config's seed.
 
-    Raises DataError if no image can be decoded.
+    `channels`: those that are shown, counted from 1 (`display`). Raises DataError if no image can be decoded.
     """
     validate(asked.config)
     if rows < 1 or draws < 1:
@@ -72,5 +78,6 @@ def preview(source: ImageSource, asked: Asked, *, rows: int = 6, draws: int = 3)
     short_side = resolved.views.decode_short_side
     source = shrink_photos(source, data_profile.channels, resolved.views.stored_side, NO_DATA)
     images, names = readable(source, data_profile.channels, rows, 20 * rows, seed=resolved.seed, short_side=short_side)
-    grid = view_grid(plain_views(resolved), images, names, draws=draws)
-    return Preview(grid, resolved.views.size, [*data_profile.notes, *view_warnings(resolved, data_profile)])
+    grid = view_grid(plain_views(resolved), images, names, draws=draws, channels=channels)
+    warnings = [*data_profile.notes, *view_warnings(resolved, data_profile)]
+    return Preview(grid, resolved.views.size, warnings, proposal(source, data_profile.channels))

@@ -39,7 +39,8 @@ def view_warnings(config: Config, profile: DataProfile) -> list[str]:
         warnings.append(
             "The three channels are equal: if these are grey images stored as colour images, saturation, hue and grayscale have no effect."
         )
-    if not any(v.grayscale_probability or v.jitter_probability for v in sides.values()):
+    changes = ("grayscale_probability", "jitter_probability", "band_jitter_probability", "band_drop_probability")
+    if not any(getattr(view, change) for view in sides.values() for change in changes):
         warnings.append(
             "No view changes colours, so the encoder can tell images apart by their colour histogram alone (BYOL section 5)."
         )

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from byol.data.source import Image
+from byol.report.display import display
 
-STRETCH = (1, 99)
-"""Percentiles of 16-bit pixels that are shown as black and white."""
 SMALL_SIDE = 48
 """Largest tile side, in pixels, that is enlarged without smoothing."""
 
@@ -21,7 +20,8 @@ SMALL_SIDE = 48
 def tile(pixels: Image, side: int) -> NDArray[np.uint8]:
     """The tile, (side, side, 3), of a whole (H, W, C) image, on a grey background if the image is not square.
 
-    One channel is shown as grey; of more than three channels, the first three are shown.
+    One channel is shown as grey; of more than three channels, the first three are shown. 16 bits are stretched
+    (`display`).
     """
     rgb = as_rgb(pixels)
     height, width = rgb.shape[:2]
@@ -37,16 +37,11 @@ def tile(pixels: Image, side: int) -> NDArray[np.uint8]:
 
 
 def as_rgb(pixels: Image) -> NDArray[np.uint8]:
-    """The (H, W, 3) uint8 image of an (H, W, C) one: its first three channels, or its only channel three times.
-
-    Each channel of 16-bit pixels is stretched from its 1st to its 99th percentile.
-    """
+    """The (H, W, 3) uint8 image of an (H, W, C) one: its first three channels, or its first three times."""
+    if pixels.dtype != np.uint8:
+        return display([pixels])(pixels)
     channels = pixels.shape[2]
-    shown = pixels[..., :3] if channels >= 3 else pixels[..., [0, 0, 0]]
-    if shown.dtype == np.uint16:
-        low, high = np.percentile(shown, STRETCH, axis=(0, 1))
-        shown = ((shown - low) * (255 / np.maximum(high - low, 1))).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(shown, dtype=np.uint8)
+    return np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., [0, 0, 0]], dtype=np.uint8)
 
 
 @dataclass(frozen=True)

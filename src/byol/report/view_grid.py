@@ -1,5 +1,6 @@
 """A grid of images and their views as the network gets them, with a description of each view."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from byol.data.source import Image, ImageSource
 from byol.errors import BrokenImageError, DataError
+from byol.report.display import display
 from byol.report.tile import tile
 from byol.views.geometry import crop_window
 from byol.views.parameters import COLOR_OPERATIONS, ViewParameters
@@ -28,24 +30,37 @@ class ViewGrid:
     """Description of each tile."""
     columns: int
     rows: int
+    shown: str = ""
+    """Channels and values that are shown, in words; empty if images are shown as they are."""
 
 
-def view_grid(views: Views, images: list[Image], names: list[str], *, draws: int = 3, side: int = 0) -> ViewGrid:
-    """The grid of (H, W, C) images with the views of a run's first `draws` steps. `side`: side of a tile; 0: that of the views."""
+def view_grid(
+    views: Views,
+    images: list[Image],
+    names: list[str],
+    *,
+    draws: int = 3,
+    side: int = 0,
+    channels: Sequence[int] = (),
+) -> ViewGrid:
+    """The grid of (H, W, C) images with the views of a run's first `draws` steps.
+
+    `side`: side of a tile; 0: that of the views. `channels`: those that are shown, counted from 1 (`display`).
+    """
+    show = display(images, channels)
     views = replace(views, batch_size=len(images))  # row i of a step does not depend on the number of rows
     side = side or views.size
     tiles, words = [], []
     for row, (image, name) in enumerate(zip(images, names, strict=True)):
-        tiles.append(tile(image, side))
+        tiles.append(tile(show(image), side))
         words.append(f"{name}, {image.shape[1]} x {image.shape[0]} pixels")
         for step in range(draws):
             pair = views.finish(views.crop(image, step, row)[None], step, row)
             for view, plan, title in zip(pair, views.roles, ("T", "T′"), strict=True):
-                pixels = (view[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-                tiles.append(tile(pixels, side))
+                tiles.append(tile(show(view[0].permute(1, 2, 0).numpy()), side))
                 parameters = views.parameters(plan.draw, step, slice(row, row + 1))
                 words.append(f"{title}: {describe(parameters, plan.draw.policy, views, image)}")
-    return ViewGrid(tiles, words, 1 + 2 * draws, len(images))
+    return ViewGrid(tiles, words, 1 + 2 * draws, len(images), show.words)
 
 
 def describe(parameters: ViewParameters, policy: ViewPolicy, views: Views, image: Image) -> str:

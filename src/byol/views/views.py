@@ -91,9 +91,9 @@ class Views:
             views[d] = self._distorted(part.unflatten(1, (channels, d.size, d.size)), d, step, rows)
         return self._by_role(views, step, rows)
 
-    def crop(self, image: NDArray[np.uint8] | NDArray[np.uint16], step: int, row: int) -> Tensor:
+    def crop(self, image: NDArray[np.uint8 | np.uint16], step: int, row: int) -> Tensor:
         """(values,) float32: the crops of all draws of one (H, W, C) image, for a worker process."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        pixels = torch.from_numpy(image if image.flags.writeable else image.copy()).permute(2, 0, 1)
         parameters = _draw_step(self, step)[row :: self.batch_size]
         is_pair = len(self.draws) == 2 and not any(d.strong for d in self.draws)
         together = 2 if is_pair else 1

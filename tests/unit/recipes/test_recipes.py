@@ -5,7 +5,7 @@ import json
 import pytest
 
 from byol import recipes
-from byol.config import Config, from_dict, to_dict, validate
+from byol.config import Config, changed_settings, from_dict, to_dict, validate
 from byol.errors import ConfigError
 
 
@@ -52,6 +52,21 @@ def test_recipe_simclr_and_simsiam_hold_the_published_values() -> None:
     assert (h.projector_depth, h.projector_hidden, h.projector_output, h.predictor_hidden) == (3, 2048, 2048, 512)
     c = recipes.recipe("simsiam-cifar10").config
     assert (c.optimizer.base_learning_rate, c.optimizer.weight_decay, c.heads.projector_depth) == (0.03, 5e-4, 2)
+
+
+def test_recipes_for_scans_and_satellites_are_small_with_other_views() -> None:
+    small = recipes.recipe("small")
+    for name in ("scan", "satellite"):
+        found = recipes.recipe(name)
+        assert {setting.rpartition(".")[0] for setting in changed_settings(small.config, found.config)} == {
+            "views.view1",
+            "views.view2",
+        }
+        assert (found.sizes, found.with_weights, found.adapts_batch) == (small.sizes, small.with_weights, True)
+        assert found.expectation(100_000) == ""
+        for view in (found.config.views.view1, found.config.views.view2):
+            assert (view.jitter_probability, view.grayscale_probability, view.solarize_probability) == (0, 0, 0)
+            assert min(view.vertical_flip_probability, view.rotation_probability, view.band_jitter_probability) > 0
 
 
 def test_recipe_unknown_name_says_the_nearest() -> None:

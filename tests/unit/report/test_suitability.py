@@ -26,3 +26,5 @@ def test_warnings_are_those_of_the_images() -> None:
     assert "no effect" in told(replaced(small, {"views.size": 16}), 3, 40)
     plain = {f"views.view{n}.{kind}_probability": 0.0 for n in (1, 2) for kind in ("jitter", "grayscale")}
     assert "histogram" in told(replaced(paper, plain), 3, 400)
+    satellite = replaced(recipe("satellite").config, {"views.size": 224})
+    assert told(satellite, 13, 400, tuple(0.01 * band for band in range(13))) == ""
