@@ -76,6 +76,8 @@ def test_report_holds_curves_views_map_and_galleries(runs: Path, tmp_path: Path)
     assert {content["points"]["names"][i] for i in (a, b)} == {"cat/0&'\".jpg", "cat/twin.jpg"}
     assert (similarity, same) == (1.0, True)
     assert len(content["grids"]["0"]["words"]) == 42
+    parts = content["parts"]["0"]
+    assert parts["names"] == content["points"]["names"] and len(parts["grids"]) == 41
     assert text.count("data:image/webp;base64,") == 2
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from byol.data.masks import IGNORED
+from byol.errors import DataError
 from byol.evaluate.metrics import RESAMPLES
 from byol.evaluate.scores import Score
 
@@ -65,10 +66,12 @@ def segmentation_scores(counts: NDArray[np.int64], names: list[str], seed: int =
     """Mean IoU, pixel accuracy and the IoU of each class in percent, with 95 % intervals by bootstrap over images.
 
     `counts`: (draws, N, 3, C) of `count_pixels`; a score is the mean over the draws. Classes that no mask holds are left out;
-    a resample without a class leaves it out, too.
+    a resample without a class leaves it out, too. Raises DataError if no pixel is labelled.
     """
     draws, images = counts.shape[:2]
     present = counts[0, :, 2].sum(axis=0) > 0
+    if not present.any():
+        raise DataError("The masks of the test images hold no labelled pixel: every one is ignored.")
     generator = np.random.default_rng(seed)
     weights = generator.multinomial(images, np.full(images, 1 / images), RESAMPLES)
     whole = [_statistics(draw.sum(axis=0)[None], present) for draw in counts]

@@ -167,7 +167,8 @@ def _fill(
         except ByolError as error:
             looks.notes.append(f"The images of {run.name} are not shown: {error}")
             continue
-        _add_parts(looks, number, run, encoder, photos, torch_device, slow)
+        most = MOST_IMAGES_WITH_PARTS if slow else QUICK_IMAGES
+        _add_parts(looks, number, run, encoder, photos, torch_device, max(2, int(min(most, rate * seconds / 2))))
         try:
             seed = int(run.record["config"]["seed"])
             comparison = compare(encoder, looks.sample, vectors, torch_device, seconds / 2, rate, seed)
@@ -178,11 +179,10 @@ def _fill(
 
 
 def _add_parts(
-    looks: _Looks, number: int, run: RunSummary, encoder: Encoder, photos: ImageSource, device: torch.device, slow: bool
+    looks: _Looks, number: int, run: RunSummary, encoder: Encoder, photos: ImageSource, device: torch.device, most: int
 ) -> None:
-    """Adds the parts of the first images, or a note on why there are none."""
+    """Adds the parts of the first `most` images, or a note on why there are none."""
     assert looks.sample is not None
-    most = MOST_IMAGES_WITH_PARTS if slow else QUICK_IMAGES
     try:
         looks.parts[number] = find_parts(encoder, replace(looks.sample, source=photos), device, most)
     except ByolError as error:

@@ -1,9 +1,11 @@
 """Measures of segmentation against hand values, a slow loop and scikit-learn; labels of cells."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.metrics import jaccard_score
 
+from byol.errors import DataError
 from byol.evaluate.linear import soft_cross_entropy
 from byol.evaluate.segmentation import cell_labels, class_ious, count_pixels, predict_pixels, segmentation_scores
 
@@ -47,6 +49,8 @@ def test_interval_covers_the_mean_of_equal_images_only_at_their_value() -> None:
 def test_class_that_no_mask_holds_is_left_out() -> None:
     counts = np.array([[[5, 0, 0], [5, 0, 1], [6, 0, 0]]])
     scores = segmentation_scores(counts[None], ["a", "b", "c"])
+    with pytest.raises(DataError, match="no labelled pixel"):
+        segmentation_scores(np.zeros((1, 2, 3, 3), np.int64), ["a", "b", "c"])
     assert list(scores) == ["mIoU", "pixel accuracy", "IoU a"] and np.isclose(scores["mIoU"].value, 100 * 5 / 6)
 
 
