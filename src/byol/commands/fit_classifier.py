@@ -66,6 +66,12 @@ class _Labelled:
     """(N,) classes, or (N, C) labels of 1, -1 and 0 (unknown)."""
     classes: tuple[str, ...]
 
+    def counts(self) -> dict[str, int]:
+        """Number of images by class."""
+        several = self.targets.dim() == 2
+        counts = (self.targets > 0).sum(dim=0) if several else self.targets.bincount(minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
     def part(self, rows: np.ndarray) -> "_Labelled":
         """The images at `rows`."""
         images = Subset(self.images, rows, self.images.description)
@@ -104,65 +110,75 @@ def fit_classifier(
         raise ConfigError("--finetune takes one class per image; leave it out where images have several labels.")
     subject = _subject(name, labelled.images, module)
     with new_folder(path) as writing:
-        torch_device, about, skipped = choose_device(device), subject.encoder.description, SkippedImages()
-        require_channels(labelled.images, about.in_channels)
-        photos = shrink_photos(labelled.images, about.in_channels, about.stored_side, spec, makes=finetune)
-        features = extract(
-            subject.encoder.to(torch_device),
-            photos,
-            about.in_channels,
-            torch_device,
-            skipped=skipped,
-            listener=listener,
-        )
-        for broken, reason in skipped.reasons:
-            say(f"left out: {broken}: {reason}")
-        labelled = _present(labelled.part(features.indices.numpy()))
-        head = fit_head(features.vectors, labelled.targets, len(labelled.classes), seed=seed)
-        kept, words = subject.encoder.module, []
-        if finetune:
-            job = make_job(
-                subject,
-                labelled.images,
-                labelled.images,
-                spec,
-                "default",
-                ProtocolOptions(),
-                seed,
-                device,
-                workers,
-                listener,
-            )
-            kept, head, before = finetune_head(job, features.vectors, head)
-            words.append(f"with the frozen encoder {before} % of the same held-out images are right")
-        certainty = choose_threshold(head.held_out, most_wrong)
-        accuracy, facts = _facts(head, certainty, most_wrong, finetune)
-        facts |= {"encoder": name, "seed": seed, "data": _about(labelled), "machine": describe_machine(torch_device)}
-        keep = (
-            replace(about, settings={**about.settings, "pretrained": False})
-            if about.settings.get("pretrained")
-            else about
-        )
-        classes = ClassifierDescription(
-            labelled.classes,
-            labelled.targets.dim() == 2,
+        fit = _fit(subject, labelled, spec, finetune, seed, device, workers, listener)
+        certainty = choose_threshold(fit.head.held_out, most_wrong)
+        accuracy, facts = _facts(fit, certainty, most_wrong, seed)
+        weights = "" if finetune else fit.encoder.fingerprint()
+        about = ClassifierDescription(
+            fit.labelled.classes,
+            fit.labelled.targets.dim() == 2,
             certainty.threshold,
-            Encoder(kept, keep).fingerprint(),
-            finite(facts),
-            {
-                **about.provenance,
-                **provenance_of_run(user_path(name), "" if finetune else subject.encoder.fingerprint()),
-            },
+            fit.encoder.fingerprint(),
+            finite({**facts, "encoder": name, "machine": describe_machine(choose_device(device))}),
+            {**fit.encoder.description.provenance, **provenance_of_run(user_path(name), weights)},
         )
-        save_classifier(writing, Classifier(kept, keep, head.weight, head.bias, classes))
-        write_classifier_page(writing, path.name, classes, head.held_out, labelled.images, about.in_channels)
-    words = [*_words(labelled, accuracy, certainty, most_wrong, finetune), *words]
-    return FittedClassifier(path, accuracy, certainty, tuple(words))
+        kept, head = fit.encoder, fit.head
+        save_classifier(writing, Classifier(kept.module, kept.description, head.weight, head.bias, about))
+        write_classifier_page(
+            writing, path.name, about, head.held_out, fit.labelled.images, kept.description.in_channels
+        )
+    return FittedClassifier(path, accuracy, certainty, _words(fit, accuracy, certainty, most_wrong))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A head, its encoder and the images that both were fitted to."""
+
+    encoder: Encoder
+    head: Head
+    labelled: _Labelled
+    frozen: Score | None = None
+    """Accuracy of the head on the frozen encoder on the same held-out images, if the encoder was trained."""
+
+    @property
+    def held_out(self) -> str:
+        """The held-out images, in words."""
+        return "cross-validation" if self.frozen is None else "a held-out fifth"
+
+
+def _fit(
+    subject: Subject,
+    labelled: _Labelled,
+    spec: DataSpec,
+    finetune: bool,
+    seed: int,
+    device: str,
+    workers: int,
+    listener: Listener,
+) -> _Fit:
+    """The head fitted to the images that can be decoded."""
+    torch_device, about, skipped = choose_device(device), subject.encoder.description, SkippedImages()
+    require_channels(labelled.images, about.in_channels)
+    photos = shrink_photos(labelled.images, about.in_channels, about.stored_side, spec, makes=finetune)
+    encoder = subject.encoder.to(torch_device)
+    features = extract(encoder, photos, about.in_channels, torch_device, skipped=skipped, listener=listener)
+    for broken, reason in skipped.reasons:
+        listener.say(f"left out: {broken}: {reason}")
+    labelled = _present(labelled.part(features.indices.numpy()))
+    head, module, frozen = fit_head(features.vectors, labelled.targets, len(labelled.classes), seed=seed), None, None
+    if finetune:
+        images, options = labelled.images, ProtocolOptions()
+        job = make_job(subject, images, images, spec, "default", options, seed, device, workers, listener)
+        module, head, frozen = finetune_head(job, features.vectors, head)
+    settings = about.settings  # those of timm:MODEL:pretrained would download the weights again
+    about = replace(about, settings={**settings, "pretrained": False}) if settings.get("pretrained") else about
+    return _Fit(Encoder(encoder.module if module is None else module, about), head, labelled, frozen)
 
 
 def _open(spec: DataSpec, labels: str | Path, listener: Listener) -> _Labelled:
     """The labelled images. Raises DataError if there are no labels, or nothing to distinguish."""
-    source = open_source(spec, labelled=not labels, listener=listener)
+    place = replace(spec, label_column="") if labels else spec
+    source = open_source(place, labelled=not labels, listener=listener)
     sets = None
     if labels:
         table, count = read_label_table(labels, spec.label_column), len(source)
@@ -217,17 +233,19 @@ def _subject(name: str, images: ImageSource, module: nn.Module | None) -> Subjec
     return subject
 
 
-def _facts(head: Head, certainty: Certainty, most_wrong: float, finetune: bool) -> tuple[Score, dict[str, Any]]:
+def _facts(fit: _Fit, certainty: Certainty, most_wrong: float, seed: int) -> tuple[Score, dict[str, Any]]:
     """(accuracy on held-out images, facts for classifier.json)."""
-    after, before = (guesses(head.held_out, calibrated=calibrated) for calibrated in (True, False))
-    right = after.correct if head.held_out.labels.dim() == 1 else after.correct == (after.probability > 0.5)
+    held_out = fit.head.held_out
+    after, before = (guesses(held_out, calibrated=calibrated) for calibrated in (True, False))
+    right = after.correct if held_out.labels.dim() == 1 else after.correct == (after.probability > 0.5)
     accuracy = wilson(float(right.float().mean()), len(right) / after.repeats)
     return accuracy, {
-        "finetuned": finetune,
-        "strength": head.strength,
-        "temperature": head.held_out.temperature,
+        "finetuned": fit.frozen is not None,
+        "strength": fit.head.strength,
+        "temperature": held_out.temperature,
+        "seed": seed,
         "held_out": {
-            "images": len(head.held_out.rows.unique()),
+            "images": len(held_out.rows.unique()),
             "accuracy": asdict(accuracy),
             "calibration_error": calibration_error(after.probability, after.correct, after.bins),
             "calibration_error_before": calibration_error(before.probability, before.correct, before.bins),
@@ -235,33 +253,31 @@ def _facts(head: Head, certainty: Certainty, most_wrong: float, finetune: bool) 
         "most_wrong": most_wrong,
         "named": certainty.named,
         "wrong": None if certainty.wrong is None else asdict(certainty.wrong),
+        "data": _about(fit.labelled),
     }
 
 
 def _about(labelled: _Labelled) -> dict[str, Any]:
     """The labelled images, for classifier.json."""
-    counts = (labelled.targets > 0).sum(dim=0) if labelled.targets.dim() == 2 else labelled.targets.bincount()
     return {
         "images": labelled.images.description,
         "num_images": len(labelled.images),
         "fingerprint": fingerprint(labelled.images),
-        "per_class": dict(zip(labelled.classes, counts.tolist(), strict=True)),
+        "per_class": labelled.counts(),
     }
 
 
-def _words(
-    labelled: _Labelled, accuracy: Score, certainty: Certainty, most_wrong: float, finetune: bool
-) -> tuple[str, ...]:
+def _words(fit: _Fit, accuracy: Score, certainty: Certainty, most_wrong: float) -> tuple[str, ...]:
     """The result in sentences."""
-    several = labelled.targets.dim() == 2
-    counts = (labelled.targets > 0).sum(dim=0) if several else labelled.targets.bincount()
-    what = "labels" if several else "classes"
-    held = "a held-out fifth" if finetune else "cross-validation"
-    lines = [
-        f"{len(labelled.images):,} images, {len(labelled.classes)} {what}: {accuracy} % right in {held}"
-        + (" (yes or no, per image and label)" if several else "")
-    ]
-    if single := [name for name, count in zip(labelled.classes, counts.tolist(), strict=True) if count == 1]:
+    several, counts = fit.labelled.targets.dim() == 2, fit.labelled.counts()
+    kind = f"{len(counts)} labels, yes or no" if several else f"{len(counts)} classes"
+    lines = [f"{len(fit.labelled.images):,} images, {kind}: {accuracy} % right in {fit.held_out}"]
+    if fit.frozen is not None:
+        better = (
+            "" if accuracy.value > fit.frozen.value else ": no better with the encoder trained, leave --finetune out"
+        )
+        lines.append(f"with the frozen encoder {fit.frozen} % of the same images{better}")
+    if single := [name for name, count in counts.items() if count == 1]:
         more = f" and {len(single) - MOST_NAMES} more" if len(single) > MOST_NAMES else ""
         lines.append(
             f"fitted but never held out, since they have one image, so that nothing is known of their errors: "
@@ -275,6 +291,7 @@ def _words(
     else:
         named = f"{certainty.named:.0f} % of the {'labels found' if several else 'images named'}"
         lines.append(
-            f"{named}, at most {most_wrong:g} % of the names expected to be wrong (in {held} {certainty.wrong} %); the rest {UNSURE}"
+            f"{named}, at most {most_wrong:g} % of the names expected to be wrong (in {fit.held_out} {certainty.wrong} %); "
+            f"the rest {UNSURE}"
         )
     return tuple(lines)

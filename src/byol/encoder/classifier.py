@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from byol.encoder.encoder import Encoder, EncoderDescription
-from byol.encoder.encoder_file import load_encoder, save_encoder
+from byol.encoder.encoder_file import load_encoder, save_encoder, save_tensors
 from byol.errors import EncoderError, RunError
-from byol.runtime.files import read_json, replacing, write_json
+from byol.runtime.files import read_json, write_json
 from byol.runtime.paths import user_path
 
 CLASSIFIER, HEAD = "classifier.json", "head.safetensors"
@@ -79,7 +79,14 @@ class Classifier(Encoder):
     @torch.no_grad()
     def encode_preprocessed(self, normalised: Tensor) -> Tensor:
         """Probabilities of preprocessed images: (N, C, S, S) -> (N, num_classes) float32."""
-        logits = super().encode_preprocessed(normalised) @ self.weight.T + self.bias
+        return self.probabilities(self.logits(super().encode_preprocessed(normalised)))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Calibrated logits of the encoder's features: (N, num_features) -> (N, num_classes)."""
+        return features @ self.weight.T + self.bias
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities of (N, num_classes) calibrated logits: the softmax, or the sigmoid where images may have several classes."""
         return logits.sigmoid() if self.about.several else logits.softmax(dim=1)
 
     def named(self, images: Tensor) -> list[str]:
@@ -91,12 +98,7 @@ class Classifier(Encoder):
 def save_classifier(folder: Path, classifier: Classifier) -> None:
     """Writes the encoder, the head and `classifier.json` into `folder`."""
     save_encoder(folder, classifier.module, classifier.description)
-    head = {name: getattr(classifier, name).detach().cpu().contiguous() for name in ("weight", "bias")}
-    with replacing(folder / HEAD) as temporary:
-        try:
-            save_file(head, temporary)
-        except SafetensorError as error:  # a full disk
-            raise OSError(str(error)) from error
+    save_tensors(folder / HEAD, {"weight": classifier.weight, "bias": classifier.bias})
     write_json(folder / CLASSIFIER, asdict(classifier.about))
 
 
