@@ -61,6 +61,7 @@ GROWING = "tests/integration/test_growing_views.py"
 PHOTOS = "tests/unit/data/test_stored_photos.py"
 MINUTES = "tests/integration/test_minutes.py"
 GUARD = "tests/unit/evaluate/test_guard.py"
+HEAD = "tests/unit/evaluate/test_head.py"
 ADAPT = "tests/integration/test_adapt.py"
 WEIGHTS = "tests/unit/imports/test_weights_file.py"
 TEACHER = "tests/integration/test_teacher.py"
@@ -99,6 +100,12 @@ MUTATIONS = [
     Mutation("a failed build leaves its files", "runtime/kernels.py", "            temporary.unlink(missing_ok=True)\n", "", BUILDING),
     Mutation("a moved end is forgotten by the state", "engine/loop.py", "        self.state.segments = self.schedule.segments\n", "", "tests/integration/test_minutes.py"),
     Mutation("a moved end is forgotten by a resume", "engine/state.py", "tuple(Segment(**segment) for segment in saved.get(\"segments\", ()))", "()", "tests/integration/test_minutes.py"),
+    Mutation("a few images that are right leave no doubt", "evaluate/head.py", "share = 1 / (num_images + 1)", "share = 0.0", HEAD),
+    Mutation("a head is not calibrated", "evaluate/head.py", "Head(weight / temperature, bias / temperature", "Head(weight, bias", HEAD),
+    Mutation("a threshold counts wrong names alone", "evaluate/certainty.py", "torch.maximum(wrong, (1 - probability).cumsum(0))", "wrong", HEAD),
+    Mutation("the only image of a class is held out", "evaluate/linear.py", " if len(members) > 1 else -1", "", "tests/unit/evaluate/test_linear.py"),
+    Mutation("copies replace each other", "commands/classify.py", 'path.open("xb")', 'path.open("wb")', "tests/unit/commands/test_classify.py"),
+    Mutation("a changed encoder keeps its head", "encoder/classifier.py", "if (found := encoder.fingerprint()) != about.weights:", "if (found := encoder.fingerprint()) is None:", "tests/unit/commands/test_classify.py"),
     Mutation("gradients are not clipped", "evaluate/handcrafted.py", "_unit(_unit(blocks).clamp(max=0.2))", "_unit(blocks).clamp(max=0.2)", "tests/unit/evaluate/test_handcrafted.py"),
     Mutation("a study's jobs are not counted", "studies/budget.py", "min(1.0, (num_cores() if on_cpu else 1) / jobs)", "1.0", "tests/unit/studies/test_budget.py"),
     Mutation("a study that goes on measures again", "studies/budget.py", "    recorded = _recorded_budget(folder)", "    recorded = None", "tests/unit/studies/test_budget.py"),

@@ -25,6 +25,9 @@ _LAZY = {
     "diagnose": ("byol.commands.diagnose", "diagnose"),
     "embed": ("byol.commands.embed", "embed"),
     "embed_maps": ("byol.commands.maps", "embed_maps"),
+    "fit_classifier": ("byol.commands.fit_classifier", "fit_classifier"),
+    "classify": ("byol.commands.classify", "classify"),
+    "load_classifier": ("byol.encoder.classifier", "load_classifier"),
     "export_encoder": ("byol.commands.export", "export_encoder"),
     "import_deepmind": ("byol.imports.import_deepmind", "import_deepmind"),
     "import_timm": ("byol.imports.import_timm", "import_timm"),
@@ -42,14 +45,17 @@ __all__ = [
     "Run",
     "__version__",
     "adapt",
+    "classify",
     "diagnose",
     "embed",
     "embed_maps",
     "evaluate_encoder",
     "export_encoder",
+    "fit_classifier",
     "import_deepmind",
     "import_timm",
     "load",
+    "load_classifier",
     "pretrain",
     "resume",
     "write_report",
@@ -57,15 +63,18 @@ __all__ = [
 
 if TYPE_CHECKING:
     from byol.commands.adapt import adapt
+    from byol.commands.classify import classify
     from byol.commands.diagnose import diagnose
     from byol.commands.embed import embed
     from byol.commands.estimator import Estimator
     from byol.commands.evaluate import evaluate as evaluate_encoder
     from byol.commands.export import export_encoder
+    from byol.commands.fit_classifier import fit_classifier
     from byol.commands.maps import embed_maps
     from byol.commands.pretrain import pretrain
     from byol.commands.resume import resume
     from byol.data.spec import DataSpec
+    from byol.encoder.classifier import load_classifier
     from byol.encoder.encoder_file import load_encoder as load
     from byol.errors import ByolError
     from byol.imports.import_deepmind import import_deepmind

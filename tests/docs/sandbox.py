@@ -70,8 +70,10 @@ def prepare(folder: Path, photos: Path) -> None:
     shutil.copytree(folder / "runs" / "photos", folder / "run")
     shutil.copy(GOLDEN / "synthetic_checkpoint_plain.pkl", folder / "pretrain_res50x1.pkl")
     torch.save(create_encoder("resnet10", stem="imagenet").state_dict(), folder / "resnet18.pth")
-    (folder / "cifar10").mkdir()
     files = sorted(photos.rglob("*.jpg"))
+    lines = [f"{file.parent.name}/{file.name},{file.parent.name}" for file in files]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *lines]) + "\n")
+    (folder / "cifar10").mkdir()
     rows = {"image": [file.read_bytes() for file in files], "label": [int(f.parent.name == "dog") for f in files]}
     for part in ("train", "test"):
         pq.write_table(pa.table(rows), folder / "cifar10" / f"{part}.parquet")

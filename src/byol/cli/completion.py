@@ -20,6 +20,7 @@ VALUES: dict[str, Sequence[str]] = {"--recipe": tuple(RECIPES), "--protocol": (*
 POSITIONAL: dict[str, Sequence[str]] = {
     "study": tuple(STUDIES),
     "recipes": tuple(RECIPES),
+    "classify": ("fit", "predict"),
     "completion": get_args(Shell),
 }
 """Values of the positional argument, by command. The other commands take file names."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from byol.cli import adapt, evaluate, explore, export, prepare, pretrain, report, study
+from byol.cli import adapt, classify, evaluate, explore, export, prepare, pretrain, report, study
 from byol.cli.completion import Completion, script
 from byol.cli.options import USAGE_ERROR, Commands
 from byol.config import settings_on_command_line
@@ -191,6 +191,7 @@ COMMANDS: Commands = {
     **pretrain.COMMANDS,
     **adapt.COMMANDS,
     **evaluate.COMMANDS,
+    **classify.COMMANDS,
     **report.COMMANDS,
     **explore.COMMANDS,
     **export.COMMANDS,

@@ -78,9 +78,8 @@ def evaluate(
     """Runs one or several protocols one after the other, on shared features.
 
     `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels`, `hog` or
-    `statistics`. `segment` and
-    `segment-knn` take images with masks (`data.masks`), the other protocols images with a label each. `done` is called
-    with each result, `say` with a line about files that are left out or moved. Results are written to evaluation/PROTOCOL.json in
+    `statistics`. `segment` and `segment-knn` take images with masks (`data.masks`), the other protocols images with a label
+    each. `done` is called with each result, `say` with a line about files that are left out or moved. Results are written to evaluation/PROTOCOL.json in
     `out`; by default in the run directory, or in runs/NAME/DATA if the encoder is not a folder. An earlier result of the same
     name is moved to evaluation/earlier. No setting is chosen on the test images. The record of `knn` has the metrics of
     `hog` on the same images, for comparison, unless these are more than `MOST_COMPARED`.

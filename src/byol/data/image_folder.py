@@ -74,11 +74,15 @@ class ImageFolder(EncodedImages):
     def name(self, index: int) -> str:
         return self.paths[index]
 
+    def file(self, index: int) -> Path:
+        """Path of the image's file."""
+        return self.root / self.paths[index]
+
     def content(self, index: int) -> bytes:
-        return read_file(self.root / self.paths[index])
+        return read_file(self.file(index))
 
     def stream(self, index: int) -> BinaryIO:
-        return open_file(self.root / self.paths[index])
+        return open_file(self.file(index))
 
     def sizes(self, indices: NDArray[np.int64]) -> list[int]:
         """Size of each file in bytes; -1 if it is missing."""

@@ -42,7 +42,7 @@ def labelled_splits(
     """
     spec = as_spec(data)
     train, data = open_source(spec, "train", labelled=True, listener=listener), spec.data
-    _require_labels(train)
+    require_labels(train)
     if len(np.unique(_labels(train))) < 2:
         raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
     own_test = bool(named_set(data)) or _parts(data) is not None
@@ -79,7 +79,7 @@ def _open_test(spec: DataSpec, classes: Sequence[str], listener: Listener) -> Im
     """
     if (parts := _parts(spec.data)) is None:
         test = open_source(spec, "test", labelled=True, classes=classes, listener=listener)
-        _require_labels(test)
+        require_labels(test)
         return test
     reasons: list[str] = []
     for part in parts.tests:
@@ -98,7 +98,7 @@ def _open_test(spec: DataSpec, classes: Sequence[str], listener: Listener) -> Im
     raise DataError(f"No part for testing can be used: {'; '.join(reasons)}. {ADVICE}")
 
 
-def _require_labels(source: ImageSource) -> None:
+def require_labels(source: ImageSource) -> None:
     """Raises DataError with the reason if a source has no labels."""
     if source.labels is None:
         raise DataError(f"{_without_labels(source)}. {ADVICE}")

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.errors import BrokenImageError
+from byol.errors import BrokenImageError, DataError
 
 Image = NDArray[np.uint8 | np.uint16]
 """Pixels: bytes, or 16-bit integers where the stored values have more than 8 bits."""
@@ -76,11 +77,33 @@ class Sized(Protocol):
 
 
 @runtime_checkable
+class InFiles(Protocol):
+    """A source whose images may be files of their own."""
+
+    def file(self, index: int) -> Path | None:
+        """Path of the image's file; None if it is in another file."""
+        ...
+
+
+@runtime_checkable
 class Part(Protocol):
     """A source of the images of another source at `indices` (`data.subset`)."""
 
     source: ImageSource
     indices: NDArray[np.int64]
+
+
+def files_of(source: ImageSource, indices: Sequence[int]) -> list[Path]:
+    """Path of the file of each image. Raises DataError if one is no file of its own."""
+    inner, places = whole(source)
+    paths = [inner.file(int(places[index])) if isinstance(inner, InFiles) else None for index in indices]
+    found = [path for path in paths if path is not None]
+    if len(found) < len(paths):
+        raise DataError(
+            f"{source.description} holds images that are no files of their own, so that none can be copied or linked. Leave "
+            "--copy-to and --link-to out: the table has the class of each image."
+        )
+    return found
 
 
 LUMA = np.array((19595, 38470, 7471))
@@ -97,6 +120,25 @@ def with_channels(pixels: Image, channels: int) -> Image:
     if (stored, channels) == (3, 1):
         return ((pixels @ LUMA + 0x8000) >> 16).astype(pixels.dtype)[..., None]
     raise BrokenImageError(f"it has {stored} channels where {channels} were expected")
+
+
+LOOKED_AT = 16
+"""Number of images among which one that can be decoded is looked for, to know the channels."""
+
+
+def require_channels(source: ImageSource, channels: int) -> None:
+    """Raises DataError if images of the source cannot be read with the number of channels that an encoder takes."""
+    for index in range(min(LOOKED_AT, len(source))):
+        try:
+            stored = source.channels(index)
+        except BrokenImageError:
+            continue
+        if stored not in (channels, 1) and (stored, channels) != (3, 1):
+            raise DataError(
+                f"{source.description} has images of {stored} channels, and the encoder takes {channels}. Name an encoder of "
+                f"such images, or images of {channels} channels."
+            )
+        return
 
 
 FINGERPRINTED_NAMES = 1000

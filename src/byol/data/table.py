@@ -75,6 +75,11 @@ class TableImages(EncodedImages):
     def name(self, index: int) -> str:
         return self._path(index) or f"row {index}"
 
+    def file(self, index: int) -> Path | None:
+        """Path of the image's file; None if the table holds the image itself."""
+        content, path = self._entry(index)
+        return None if content is not None or not path else self.folder / path
+
     def content(self, index: int) -> bytes:
         content, path = self._entry(index)
         if content is not None:

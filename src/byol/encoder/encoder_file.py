@@ -4,6 +4,7 @@ The weights are `encoder.safetensors`; in an export `model.safetensors` (timm, t
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,13 +32,18 @@ KEPT_AVERAGES = "batch norm's are those of the weights that it started from"
 
 def save_encoder(folder: Path, module: nn.Module, description: EncoderDescription, weights: str = WEIGHTS) -> None:
     """Writes the weights and `encoder.json` into `folder`."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
-    with replacing(folder / weights) as temporary:
+    save_tensors(folder / weights, module.state_dict())
+    write_description(folder, description)
+
+
+def save_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors by name, atomically."""
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with replacing(file) as temporary:
         try:
-            save_file(tensors, temporary)
+            save_file(copies, temporary)
         except SafetensorError as error:  # a full disk
             raise OSError(str(error)) from error
-    write_description(folder, description)
 
 
 def write_description(folder: Path, description: EncoderDescription) -> None:

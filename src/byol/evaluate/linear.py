@@ -34,17 +34,43 @@ Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class LinearProbe:
-    """A fitted linear probe."""
+class Axes:
+    """Centre, scale and principal axes of training features."""
 
-    weight: Tensor
-    """(D + 1, num_classes) weights; the last row is the bias."""
     mean: Tensor
     """(D,) mean of the training features."""
     scale: Tensor
     """Scalar: overall standard deviation of the training features."""
     basis: Tensor
-    """(D, D) principal axes of the training features, as columns."""
+    """(D, R) principal axes of the training features, as columns; R is the smaller of D and their number."""
+    variance: Tensor
+    """(R + 1,) variances along them, and 1 for the bias."""
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Axes":
+        """The axes of (N, D) features."""
+        mean = features.mean(dim=0)
+        scale = (features - mean).square().mean().sqrt().clamp_min(1e-12)
+        return cls(mean, scale, *principal_axes((features - mean) / scale))
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """(M, R + 1) inputs of a linear layer: (M, D) features centred, scaled and rotated to the axes, and a one."""
+        along = ((features - self.mean) / self.scale) @ self.basis
+        return torch.cat((along, along.new_ones(len(along), 1)), dim=1)
+
+    def layer(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """((C, D) weights, (C,) biases) of the plain linear layer that equals (R + 1, C) weights of the inputs."""
+        plain = (self.basis @ weight[:-1]).T / self.scale
+        return plain, weight[-1] - plain @ self.mean
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A fitted linear probe."""
+
+    weight: Tensor
+    """(R + 1, num_classes) weights; the last row is the bias."""
+    axes: Axes
     strength: float
     """L2 strength that did best on the held-out images."""
     validation: tuple[float, ...]
@@ -59,8 +85,8 @@ class LinearProbe:
         return self.inputs(features) @ self.weight
 
     def inputs(self, features: Tensor) -> Tensor:
-        """(M, D + 1) inputs of the linear layer: features centred, scaled and rotated to the principal axes, and a one."""
-        return with_ones(((features - self.mean) / self.scale) @ self.basis)
+        """(M, R + 1) inputs of the linear layer: features centred, scaled and rotated to the principal axes, and a one."""
+        return self.axes.inputs(features)
 
 
 def fit_linear(
@@ -81,23 +107,19 @@ def fit_linear(
     The features are rotated to their principal axes, so that each axis can be fitted at its own scale: a few dozen steps
     instead of hundreds. The rotation changes neither objective nor optimum.
     """
-    mean = features.mean(dim=0)
-    scale = (features - mean).square().mean().sqrt().clamp_min(1e-12)
-    centred = (features - mean) / scale
-    basis, variance = principal_axes(centred)
-    inputs = with_ones(centred @ basis)
+    axes = Axes.of(features)
+    inputs = axes.inputs(features)
     quality = torch.zeros(len(strengths))
     splits = [split] if split else _splits(labels.cpu().numpy(), folds, seed, validation_share)
     num_classes = int(labels.max()) + 1 if labels.dim() == 1 else labels.shape[1]
     for fitted, out in splits:
-        for number, weight in enumerate(
-            path(inputs[fitted], loss_of(labels[fitted]), num_classes, strengths, variance)
-        ):
+        weights = path(inputs[fitted], loss_of(labels[fitted]), num_classes, strengths, axes.variance)
+        for number, weight in enumerate(weights):
             quality[number] += _quality(inputs[out] @ weight, labels[out])
     best = int(quality.argmax())
-    weight = path(inputs, loss_of(labels), num_classes, strengths[: best + 1], variance)[-1]
+    weight = path(inputs, loss_of(labels), num_classes, strengths[: best + 1], axes.variance)[-1]
     validation = tuple((100 * quality / len(splits)).tolist())
-    return LinearProbe(weight, mean, scale, basis, strengths[best], validation)
+    return LinearProbe(weight, axes, strengths[best], validation)
 
 
 def _quality(scores: Tensor, labels: Tensor) -> float:
@@ -107,7 +129,13 @@ def _quality(scores: Tensor, labels: Tensor) -> float:
 
 
 def principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
-    """((D, D) principal axes as columns, (D + 1,) variances along them and 1 for the bias) of (N, D) centred features."""
+    """((D, R) principal axes as columns, (R + 1,) variances along them and 1 for the bias) of (N, D) centred features.
+
+    R is D, or N where there are fewer images: no image has a part along the other axes.
+    """
+    if len(centred) < centred.shape[1]:
+        _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
+        return axes.T, torch.cat((spread.square() / len(centred), spread.new_ones(1)))
     covariance = centred.T @ centred / len(centred)
     try:
         spread, basis = torch.linalg.eigh(covariance)
@@ -135,15 +163,21 @@ def path(inputs: Tensor, loss: Loss, num_classes: int, strengths: tuple[float, .
     return weights
 
 
-def _splits(labels: np.ndarray, folds: int, seed: int, share: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    if folds == 1:
-        return [held_out(labels, share, seed)]
+def _splits(labels: np.ndarray, folds: int, seed: int, share: float) -> list[Indices]:
+    return [held_out(labels, share, seed)] if folds == 1 else stratified_folds(labels, folds, seed)
+
+
+def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> list[Indices]:
+    """The (fitted, held out) indices of each fold of a cross-validation with (N,) labels, in which every class has its share of a fold.
+
+    The only image of a class is in no held-out part, since nothing would be known of the class.
+    """
     order = np.random.default_rng(seed).permutation(len(labels))
     fold = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = order[labels[order] == label]
-        fold[members] = np.arange(len(members)) % folds
-    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
+        fold[members] = np.arange(len(members)) % folds if len(members) > 1 else -1
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds) if (fold == f).any()]
 
 
 def loss_of(labels: Tensor) -> Loss:
@@ -216,8 +250,3 @@ def _fit(columns: Tensor, loss: Loss, start: Tensor, strength: float, variance: 
 
     optimizer.step(objective)  # pyright: ignore[reportArgumentType]
     return scaled.detach() / scale
-
-
-def with_ones(features: Tensor) -> Tensor:
-    """(N, D) features -> (N, D + 1) inputs of a linear layer with a bias."""
-    return torch.cat((features, features.new_ones(len(features), 1)), dim=1)

@@ -41,6 +41,25 @@ def mean_per_class(correct: Tensor, labels: Tensor) -> Score:
     return Score(100 * mean, 100 * max(0.0, mean - half), 100 * min(1.0, mean + half))
 
 
+def calibration_error(probability: Tensor, correct: Tensor, bins: int = 15) -> float:
+    """Expected calibration error in percent (Guo et al. 2017): the mean distance of accuracy and probability in bins of equal width.
+
+    (N,) probabilities of the predicted classes, in [0, 1], and (N,) bool whether the predictions are right.
+    """
+    return 100 * sum(share * abs(mean - right) for mean, right, share in calibration_curve(probability, correct, bins))
+
+
+def calibration_curve(probability: Tensor, correct: Tensor, bins: int = 15) -> list[tuple[float, float, float]]:
+    """(mean probability, accuracy, fraction of all) of each bin of equal width that is not empty; all in [0, 1]."""
+    number = (probability * bins).long().clamp_max(bins - 1)
+    inside = [number == b for b in range(bins)]
+    return [
+        (float(probability[m].mean()), float(correct[m].float().mean()), float(m.float().mean()))
+        for m in inside
+        if bool(m.any())
+    ]
+
+
 def average_precision_11_point(scores: Tensor, positive: Tensor) -> float:
     """VOC2007's average precision of (N,) scores for (N,) bool `positive`, in [0, 1].
 

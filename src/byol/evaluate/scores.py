@@ -25,7 +25,11 @@ class Score:
 
 def accuracy(correct: Tensor) -> Score:
     """Accuracy, the percentage of true values in (N,) bool `correct`, with Wilson's interval."""
-    count, share = len(correct), float(correct.float().mean())
+    return wilson(float(correct.float().mean()), len(correct))
+
+
+def wilson(share: float, count: float) -> Score:
+    """The percentage `share`, from 0 to 1, of `count` independent cases, with Wilson's interval."""
     centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
     half = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     return Score(100 * share, 100 * (centre - half), 100 * (centre + half))

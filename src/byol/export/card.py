@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from byol.encoder.classifier import CLASSIFIER, ClassifierDescription
 from byol.encoder.encoder import EncoderDescription
 from byol.runtime.words import counted
 
@@ -21,11 +22,18 @@ CITATION = """\
 """
 
 
-def model_card(title: str, description: EncoderDescription, snippet: str, checked: str, library: str) -> str:
+def model_card(
+    title: str,
+    description: EncoderDescription,
+    snippet: str,
+    checked: str,
+    library: str,
+    classes: ClassifierDescription | None = None,
+) -> str:
     """Text of README.md.
 
     `snippet`: Python code that loads the export; `checked`: a sentence about the comparison with PyTorch; `library`: the
-    library that loads the export.
+    library that loads the export; `classes`: the classes of a classifier.
     """
     provenance = description.provenance
     licence = provenance.get("licence") or NOT_CHOSEN
@@ -35,15 +43,17 @@ def model_card(title: str, description: EncoderDescription, snippet: str, checke
         if licence != NOT_CHOSEN
         else "license: other\nlicense_name: not-chosen"
     )
-    front = ["---", named, f"library_name: {library}", "pipeline_tag: image-feature-extraction"]
+    front = ["---", named, f"library_name: {library}"]
+    front += [f"pipeline_tag: image-{'feature-extraction' if classes is None else 'classification'}"]
     front += ["tags:", "- byol", "- self-supervised-learning", "---"]
     sections = [
         "\n".join(front),
         f"# {title}",
-        _summary(description),
+        _summary(description) + (" No classifier." if classes is None else ""),
+        *([] if classes is None else ["## Classes\n\n" + _classes(classes)]),
         "## Use\n\n```python\n" + snippet + "```",
         f"Checked when this was written: {checked}",
-        "## Preprocessing\n\n" + _preprocessing(description),
+        "## Preprocessing\n\n" + _preprocessing(description, "encoder.json" if classes is None else CLASSIFIER),
         "## Training\n\n" + _training(provenance),
         "## Metrics\n\n" + _metrics(provenance),
         "## Licence\n\n" + _licence(licence, provenance),
@@ -59,11 +69,22 @@ def _summary(d: EncoderDescription) -> str:
     return (
         f"An image encoder {d.provenance.get('how', PRETRAINED)}: {name}, "
         f"{counted(d.in_channels, 'channel')}, {d.image_size} x {d.image_size} pixels, "
-        f"{d.num_features} features per image. No classifier."
+        f"{d.num_features} features per image."
     )
 
 
-def _preprocessing(d: EncoderDescription) -> str:
+def _classes(about: ClassifierDescription) -> str:
+    held = "a held-out fifth" if about.fit["finetuned"] else "cross-validation"
+    found = "{value:.1f} [{low:.1f}, {high:.1f}]".format(**about.fit["held_out"]["accuracy"])
+    what = "The sigmoid of a logit" if about.several else "The softmax of the logits"
+    return (
+        f"{', '.join(about.classes)}. {what} is a calibrated probability. In {held} of {about.fit['data']['num_images']:,} "
+        f"labelled images {found} % of the guesses were right. Name a class above a probability of {about.threshold:.3f} only: at "
+        f"most {about.fit['most_wrong']:g} % of the names are then expected to be wrong, on images like the labelled ones."
+    )
+
+
+def _preprocessing(d: EncoderDescription, file: str) -> str:
     centre = "The central square of 7/8 of the short side"
     if d.image_size <= 96:
         centre += " (of images of at most 96 px: of the whole short side)"
@@ -77,7 +98,7 @@ def _preprocessing(d: EncoderDescription) -> str:
     deep = f" Stored with more than 8 bits: {d.number_format}." if d.number_format else ""
     return (
         f"Pixels as floats in [0, 1].{deep} {centre}, resized to {d.image_size} x {d.image_size} (bicubic, a = -0.5); minus mean "
-        f"({mean}), divided by standard deviation ({std}). {antialias} `encoder.json` holds the same for programs."
+        f"({mean}), divided by standard deviation ({std}). {antialias} `{file}` holds the same for programs."
     )
 
 

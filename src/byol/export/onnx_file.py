@@ -1,10 +1,12 @@
 """ONNX export: a file that turns floats in [0, 1] into features, with normalisation inside and any batch size."""
 
+import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from byol.encoder.classifier import Classifier
 from byol.encoder.encoder import Encoder
 from byol.encoder.onnx_encoder import import_onnx_library
 from byol.errors import EncoderError
@@ -32,29 +34,45 @@ class NormalizedEncoder(nn.Module):
         return features if self.stage is None else (features, compute_map(self.encoder.module, normalised, self.stage))
 
 
+class NormalizedClassifier(NormalizedEncoder):
+    """The same with a head: (N, C, S, S) floats in [0, 1] -> ((N, num_classes) calibrated logits, their probabilities)."""
+
+    encoder: Classifier
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.encoder.logits(self.encoder.module((images - self.encoder.mean) / self.encoder.std))
+        return logits, self.encoder.probabilities(logits)
+
+
 def write_onnx(path: Path, encoder: Encoder, stage: int | None = None) -> None:
     """Writes an ONNX file with input `images` (batch, C, S, S) and output `features` (batch, num_features).
 
     With the index of a stage it has a second output, `maps` (batch, D, h, w).
-    Raises DependencyError if the extra `onnx` is not installed, EncoderError if torch cannot translate the network.
+
+    A classifier has the outputs `logits` and `probabilities` (batch, num_classes) in their place, and its classes as JSON in the
+    entry `classes` of the file's metadata. Raises DependencyError if the extra `onnx` is not installed, EncoderError if torch cannot translate the network.
     """
     for name in ("onnx", "onnxscript", "onnxruntime"):
         import_onnx_library(name)
     d = encoder.description
     example = torch.zeros(2, d.in_channels, d.image_size, d.image_size)
     num_bytes = sum(tensor.nbytes for tensor in encoder.state_dict().values())
+    is_classifier = isinstance(encoder, Classifier)
+    outputs = ["logits", "probabilities"] if is_classifier else ["features"] if stage is None else ["features", "maps"]
     try:
-        torch.onnx.export(
-            NormalizedEncoder(encoder, stage),
+        program = torch.onnx.export(
+            NormalizedClassifier(encoder) if is_classifier else NormalizedEncoder(encoder, stage),
             (example,),
-            path,
             input_names=["images"],
-            output_names=["features"] if stage is None else ["features", "maps"],
+            output_names=outputs,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
-            external_data=num_bytes > LARGEST_SINGLE_FILE_BYTES,
             verbose=False,
         )
+        assert program is not None
+        if is_classifier:
+            program.model.metadata_props["classes"] = json.dumps(encoder.classes)
+        program.save(path, external_data=num_bytes > LARGEST_SINGLE_FILE_BYTES)
     except Exception as error:  # torch.export raises many kinds
         cause = (str(error).splitlines() or [""])[0]
         raise EncoderError(

@@ -1,42 +1,75 @@
 """Snippets: Python code that loads an export and computes the features of one photo, for terminal and model card."""
 
 import json
+from dataclasses import dataclass
 
+from byol.encoder.classifier import CLASSIFIER
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import ONNX_WEIGHTS, PLAIN_WEIGHTS
 from byol.export.backbone import Backbone, TimmBackbone
 
+ONNX_CLASSIFIER = "classifier.onnx"
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode by number of channels."""
 
 
-def byol_snippet(folder: str, description: EncoderDescription) -> str:
+@dataclass(frozen=True)
+class Use:
+    """What the code computes, and the lines that use it."""
+
+    name: str = "features"
+    lines: tuple[str, ...] = ("print(features.shape)",)
+    imports: tuple[str, ...] = ()
+
+
+FEATURES, WITH_MAPS = Use(), Use("features, maps", ("print(features.shape, maps.shape)",))
+
+
+def class_use(folder: str, library: str, *, several: bool) -> Use:
+    """The most probable class of an image in place of its features, by a classifier in `folder` that `library` runs."""
+    if library == "byol":
+        return Use("probabilities", ("print(encoder.named(images))",))
+    lines = [f'with open({json.dumps(f"{folder}/{CLASSIFIER}")}, encoding="utf-8") as file:']
+    lines += ['    classes = json.load(file)["classes"]']
+    name = "probabilities"
+    if library == "timm":
+        name = "logits"
+        lines += [f"probabilities = logits.{'sigmoid()' if several else 'softmax(dim=1)'}"]
+    lines += ["print(classes[int(probabilities[0].argmax())], float(probabilities[0].max()))"]
+    return Use(name, tuple(lines), ("import json", ""))
+
+
+def byol_snippet(folder: str, description: EncoderDescription, use: Use = FEATURES) -> str:
     """Code for a folder in this package's layout."""
     lines = ["import byol"]
+    load = f"encoder = byol.load({json.dumps(folder)})"
+    if use is not FEATURES:
+        load = load.replace("byol.load", "byol.load_classifier")
     if description.in_channels in MODES:
         lines += [
             "import numpy as np",
             "import torch",
             "from PIL import Image, ImageOps",
             "",
-            f"encoder = byol.load({json.dumps(folder)})",
+            load,
             f'image = np.array(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{MODES[description.in_channels]}"), ndmin=3)',
             "images = torch.from_numpy(image"
             + (")[None]" if description.in_channels == 1 else ").permute(2, 0, 1)[None]"),
         ]
     else:
-        lines += ["import torch", "", f"encoder = byol.load({json.dumps(folder)})"]
+        lines += ["import torch", "", load]
         lines += [f"images = torch.rand(1, {description.in_channels}, 256, 256)  # yours: uint8, or floats in [0, 1]"]
-    return _text([*lines, "features = encoder(images)", *_shape()])
+    return _text([*lines, f"{use.name} = encoder(images)", *use.lines])
 
 
-def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbone) -> str:
+def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbone, use: Use = FEATURES) -> str:
     """Code for weights under the plain names of timm or torchvision."""
     library = "timm" if isinstance(backbone, TimmBackbone) else "torchvision"
     channels = description.in_channels
     shape = (channels, 1, 1)
     return _text(
         [
+            *use.imports,
             "import numpy as np",
             *sorted(["import torch", f"import {library}"]),
             *(["from PIL import Image, ImageOps"] if channels in MODES else []),
@@ -50,13 +83,13 @@ def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbo
             f"mean = torch.tensor({list(description.mean)}).view{shape}",
             f"std = torch.tensor({list(description.std)}).view{shape}",
             "with torch.no_grad():",
-            "    features = model((torch.from_numpy(pixels) - mean) / std)",
-            *_shape(),
+            f"    {use.name} = model((torch.from_numpy(pixels) - mean) / std)",
+            *use.lines,
         ]
     )
 
 
-def hub_snippet(folder: str, description: EncoderDescription) -> str:
+def hub_snippet(folder: str, description: EncoderDescription, use: Use = FEATURES) -> str:
     """Code for a folder in timm's layout, with timm's own transform."""
     channels, size = description.in_channels, description.image_size
     if channels in MODES:
@@ -68,30 +101,34 @@ def hub_snippet(folder: str, description: EncoderDescription) -> str:
         image = [f"images = torch.rand(1, {channels}, {size}, {size})  # yours: normalised, see encoder.json"]
     return _text(
         [
+            *use.imports,
             *sorted(["import torch", "import timm"]),
             *(["from PIL import Image, ImageOps"] if channels in MODES else []),
             "",
             f"model = timm.create_model({json.dumps(f'local-dir:{folder}')}, pretrained=True).eval()",
             *image,
             "with torch.no_grad():",
-            "    features = model(images)",
-            *_shape(),
+            f"    {use.name} = model(images)",
+            *use.lines,
         ]
     )
 
 
-def onnx_snippet(folder: str, description: EncoderDescription, *, has_maps: bool = False) -> str:
-    """Code for an ONNX file, without torch. `has_maps`: the file's second output are maps."""
+def onnx_snippet(folder: str, description: EncoderDescription, use: Use = FEATURES) -> str:
+    """Code for an ONNX file, without torch."""
+    file = ONNX_WEIGHTS if use in (FEATURES, WITH_MAPS) else ONNX_CLASSIFIER
+    names = use.name.split(", ")
     return _text(
         [
+            *use.imports,
             "import numpy as np",
             "import onnxruntime",
             *(["from PIL import Image, ImageOps"] if description.in_channels in MODES else []),
             "",
-            f"session = onnxruntime.InferenceSession({json.dumps(f'{folder}/{ONNX_WEIGHTS}')})",
+            f"session = onnxruntime.InferenceSession({json.dumps(f'{folder}/{file}')})",
             *_pixels(description),
-            f'{"features, maps" if has_maps else "(features,)"} = session.run(None, {{"images": pixels}})',
-            "print(features.shape, maps.shape)" if has_maps else "print(features.shape)",
+            f'({", ".join(names)}{"," if len(names) == 1 else ""}) = session.run({json.dumps(names)}, {{"images": pixels}})',
+            *use.lines,
         ]
     )
 
@@ -130,10 +167,6 @@ def _pixels(description: EncoderDescription) -> list[str]:
         f"image = image.resize(({size}, {size}), Image.Resampling.BICUBIC)",
         f'pixels = np.asarray(image, "float32").reshape({size}, {size}, {channels}).transpose(2, 0, 1)[None] / 255',
     ]
-
-
-def _shape() -> list[str]:
-    return ["print(features.shape)"]
 
 
 def _text(lines: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,7 @@ CHECKED_BATCHES = (1, 2, 5)
 
 
 @dataclass(frozen=True)
-class _Written:
+class Written:
     """Contents of the model card that depend on the kind of export, and notes for the user."""
 
     snippet: Callable[[str], str]
@@ -49,31 +49,33 @@ class _Written:
     notes: tuple[str, ...] = ()
 
 
-def _write_safetensors(encoder: Encoder, folder: Path) -> _Written:
+def _write_safetensors(encoder: Encoder, folder: Path) -> Written:
     save_encoder(folder, encoder.module, encoder.description)
     difference = _difference(load_encoder(folder, _empty(encoder)).module, encoder)
-    return _Written(
-        lambda out: snippet.byol_snippet(out, encoder.description), _equal("byol.load", difference), library="byol"
+    return Written(
+        lambda out: snippet.byol_snippet(out, encoder.description), equal_words("byol.load", difference), library="byol"
     )
 
 
-def _write_plain(library: Literal["timm", "torchvision"]) -> Callable[[Encoder, Path], _Written]:
-    def write(encoder: Encoder, folder: Path) -> _Written:
+def _write_plain(library: Literal["timm", "torchvision"]) -> Callable[[Encoder, Path], Written]:
+    def write(encoder: Encoder, folder: Path) -> Written:
         backbone = find_backbone(encoder.description, library)
-        model = load_checked(backbone, encoder.module, _example(encoder, 2))
+        model = load_checked(backbone, encoder.module, example(encoder, 2))
         save_encoder(folder, model, encoder.description, PLAIN_WEIGHTS)
-        difference = relative_difference(model, encoder.module, _example(encoder, 3))
-        return _Written(
-            lambda out: snippet.plain_snippet(out, encoder.description, backbone), _equal(library, difference), library
+        difference = relative_difference(model, encoder.module, example(encoder, 3))
+        return Written(
+            lambda out: snippet.plain_snippet(out, encoder.description, backbone),
+            equal_words(library, difference),
+            library,
         )
 
     return write
 
 
-def _write_hub(encoder: Encoder, folder: Path) -> _Written:
+def _write_hub(encoder: Encoder, folder: Path) -> Written:
     try:
         backbone = find_backbone(encoder.description, "timm")
-        model = load_checked(backbone, encoder.module, _example(encoder, 2))
+        model = load_checked(backbone, encoder.module, example(encoder, 2))
     except EncoderError as error:
         reason = str(error).split(". ")[0].removesuffix(".")
         note = f"{reason}; so the folder has byol's own layout, which byol.load reads but timm does not."
@@ -88,19 +90,19 @@ def _write_hub(encoder: Encoder, folder: Path) -> _Written:
     difference = _difference(loaded, encoder)
     size = encoder.description.image_size
     note = f"timm's transform takes the whole central square of an image; byol.load takes the central {CENTRE:g} of images above 96 px."
-    return _Written(
+    return Written(
         lambda out: snippet.hub_snippet(out, encoder.description),
-        _equal("timm from this folder", difference),
+        equal_words("timm from this folder", difference),
         "timm",
         (note,) if size <= 96 else (),
     )
 
 
-def _write_onnx(encoder: Encoder, folder: Path) -> _Written:
+def _write_onnx(encoder: Encoder, folder: Path) -> Written:
     return write_onnx_folder(encoder, folder, None)
 
 
-def write_onnx_folder(encoder: Encoder, folder: Path, stage: int | None) -> _Written:
+def write_onnx_folder(encoder: Encoder, folder: Path, stage: int | None) -> Written:
     """Writes the ONNX file; with the number of a stage, as in `Encoder.maps`, its maps are a second output."""
     from byol.encoder.onnx_encoder import OnnxEncoder
     from byol.export.onnx_file import NormalizedEncoder, write_onnx
@@ -112,7 +114,7 @@ def write_onnx_folder(encoder: Encoder, folder: Path, stage: int | None) -> _Wri
     network = NormalizedEncoder(encoder, index)
     largest_difference = 0.0
     for count in CHECKED_BATCHES:
-        views = _example(encoder, count) * encoder.std + encoder.mean
+        views = example(encoder, count) * encoder.std + encoder.mean
         with torch.no_grad():
             outputs = network(views)
         for written, expected in zip(read_back.outputs(views), outputs if isinstance(outputs, tuple) else (outputs,), strict=True):  # fmt: skip
@@ -121,16 +123,17 @@ def write_onnx_folder(encoder: Encoder, folder: Path, stage: int | None) -> _Wri
     _require_equal(largest_difference)
     batches = ", ".join(map(str, CHECKED_BATCHES))
     what = "features" if stage is None else "features and maps"
-    return _Written(
-        lambda out: snippet.onnx_snippet(out, encoder.description, has_maps=stage is not None),
+    use = snippet.FEATURES if stage is None else snippet.WITH_MAPS
+    return Written(
+        lambda out: snippet.onnx_snippet(out, encoder.description, use),
         f"onnxruntime gives PyTorch's {what} in batches of {batches} (largest relative difference {largest_difference:.0e}).",
         library="onnx",
     )
 
 
-def _write_detectron2(encoder: Encoder, folder: Path) -> _Written:
+def _write_detectron2(encoder: Encoder, folder: Path) -> Written:
     backbone = detectron2_backbone(encoder.description)
-    model = load_checked(backbone, encoder.module, _example(encoder, 2))
+    model = load_checked(backbone, encoder.module, example(encoder, 2))
     tensors = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     named = {detectron2_name(name): value for name, value in tensors.items() if not name.endswith(COUNTER)}
     torch.save({"model": named}, folder / DETECTRON2_WEIGHTS)
@@ -139,7 +142,7 @@ def _write_detectron2(encoder: Encoder, folder: Path) -> _Written:
     read_back = backbone.build()
     read_back.load_state_dict({name: written.get(detectron2_name(name), value) for name, value in tensors.items()})
     difference = _difference(read_back, encoder)
-    return _Written(
+    return Written(
         lambda out: snippet.detectron2_snippet(out),
         f"{len(named)} tensors have the names of detectron2's ResNet; back under torchvision's they give the same features (relative "
         f"difference {difference:.0e}). detectron2 itself was not run.",
@@ -147,7 +150,7 @@ def _write_detectron2(encoder: Encoder, folder: Path) -> _Written:
     )
 
 
-WRITERS: dict[str, Callable[[Encoder, Path], _Written]] = {
+WRITERS: dict[str, Callable[[Encoder, Path], Written]] = {
     "timm": _write_plain("timm"),
     "torchvision": _write_plain("torchvision"),
     "safetensors": _write_safetensors,
@@ -157,15 +160,16 @@ WRITERS: dict[str, Callable[[Encoder, Path], _Written]] = {
 }
 
 
-def timm_config(description: EncoderDescription, backbone: TimmBackbone) -> dict[str, Any]:
-    """Content of config.json, which timm reads for `local-dir:` and `hf-hub:`."""
+def timm_config(description: EncoderDescription, backbone: TimmBackbone, classes: Sequence[str] = ()) -> dict[str, Any]:
+    """Content of config.json, which timm reads for `local-dir:` and `hf-hub:`. `classes`: names of a classifier's classes."""
     import timm
 
     default = timm.get_pretrained_cfg(backbone.name)
     size, channels = description.image_size, description.in_channels
     return {
         "architecture": backbone.name,
-        "num_classes": 0,
+        "num_classes": len(classes),
+        **({"label_names": list(classes)} if classes else {}),
         "num_features": description.num_features,
         "model_args": {name: value for name, value in backbone.arguments.items() if name != "num_classes"},
         "pretrained_cfg": {
@@ -178,14 +182,14 @@ def timm_config(description: EncoderDescription, backbone: TimmBackbone) -> dict
             "crop_mode": "center",
             "mean": list(description.mean),
             "std": list(description.std),
-            "num_classes": 0,
+            "num_classes": len(classes),
             "first_conv": default.first_conv if default is not None else None,
             "classifier": default.classifier if default is not None else None,
         },
     }
 
 
-def _example(encoder: Encoder, count: int) -> torch.Tensor:
+def example(encoder: Encoder, count: int) -> torch.Tensor:
     """Normalised random views, (count, C, S, S)."""
     d = encoder.description
     views = torch.rand(count, d.in_channels, d.image_size, d.image_size, generator=torch.Generator().manual_seed(count))
@@ -193,7 +197,7 @@ def _example(encoder: Encoder, count: int) -> torch.Tensor:
 
 
 def _difference(model: nn.Module, encoder: Encoder) -> float:
-    difference = relative_difference(model, encoder.module, _example(encoder, 3))
+    difference = relative_difference(model, encoder.module, example(encoder, 3))
     _require_equal(difference)
     return difference
 
@@ -210,7 +214,7 @@ def _empty(encoder: Encoder) -> nn.Module | None:
     return copy.deepcopy(encoder.module) if encoder.description.name is None else None
 
 
-def _equal(reader: str, difference: float) -> str:
+def equal_words(reader: str, difference: float) -> str:
     if difference == 0:
         return f"{reader} gives the same features, to the last bit."
     return f"{reader} gives the same features up to a relative difference of {difference:.0e}."

@@ -34,6 +34,11 @@ def render_change(**content: Any) -> str:
     return _rendered("change.html", CHANGE_SCRIPTS, **content)
 
 
+def render_classifier(**content: Any) -> str:
+    """The HTML of the page about a classifier (`report.classifier`), which needs no script."""
+    return _rendered("classifier.html", (), **content)
+
+
 def _rendered(template: str, scripts: tuple[str, ...], library: str = "", **content: Any) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from byol.evaluate.linear import fit_linear, loss_of, path, principal_axes
+from byol.evaluate.linear import Axes, fit_linear, loss_of, path, principal_axes, stratified_folds
 from byol.evaluate.protocols.linear_fast import PAPER_STRENGTHS
 from tests.unit.evaluate.blobs import GENERATOR, blobs
 
@@ -62,7 +62,7 @@ def test_several_labels_are_one_logistic_regression_per_class() -> None:
     truth[:40, 1] = 0
     split = (np.arange(200), np.arange(200, 300))
     probe = fit_linear(features, truth, strengths=(1.0, 0.01), split=split)
-    inputs = ((features - probe.mean) / probe.scale).numpy()
+    inputs = ((features - probe.axes.mean) / probe.axes.scale).numpy()
     for c in range(3):
         rows = truth[:, c].numpy() != 0
         model = LogisticRegression(C=1 / (probe.strength * 300), tol=1e-8, max_iter=1000)
@@ -91,3 +91,39 @@ def test_principal_axes_are_found_where_float32_fails(monkeypatch: pytest.Monkey
     assert failed and again.dtype == torch.float32
     assert torch.allclose(variance_again, variance, atol=1e-5)
     assert torch.allclose((again.T @ basis).abs(), torch.eye(8), atol=1e-3)
+
+
+def test_fewer_images_than_features_need_no_other_axes_than_theirs() -> None:
+    generator = torch.Generator().manual_seed(1)
+    features, labels = torch.randn(12, 40, generator=generator), torch.arange(12) % 3
+    axes = Axes.of(features)
+    centred = ((features - axes.mean) / axes.scale).double()
+    spread = torch.linalg.eigvalsh(centred.T @ centred / 12).flip(0)[:12].clamp_min(0)
+    assert axes.basis.shape == (40, 12)
+    assert torch.allclose(axes.variance[:-1].double(), spread, atol=1e-4)
+    (weight,) = path(axes.inputs(features), labels, 3, (0.1,), axes.variance)
+    model = LogisticRegression(C=1 / (0.1 * 12), tol=1e-8, max_iter=1000).fit(centred.numpy(), labels.numpy())
+    expected = model.decision_function(centred.numpy())
+    np.testing.assert_allclose((axes.inputs(features) @ weight).softmax(dim=1), _softmax(expected), atol=2e-3)
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def test_plain_layer_gives_the_logits_of_the_rotated_one() -> None:
+    features = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    axes, weight = Axes.of(features), torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
+    plain, bias = axes.layer(weight)
+    assert torch.allclose(features @ plain.T + bias, axes.inputs(features) @ weight, atol=1e-4)
+
+
+def test_folds_hold_every_image_out_once_but_the_only_one_of_its_class() -> None:
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 2])
+    folds = stratified_folds(labels, 5, seed=0)
+    assert sorted(np.concatenate([out for _, out in folds]).tolist()) == [0, 1, 2, 3, 4, 5, 6]
+    for fitted, out in folds:
+        assert sorted([*fitted, *out]) == list(range(8))
+        assert set(labels[fitted]) == {0, 1, 2}
+    assert len(stratified_folds(np.array([0, 0, 1, 1]), 5, seed=0)) == 2

@@ -10,6 +10,7 @@ from sklearn import metrics as oracle
 from byol.evaluate.metrics import (
     average_precision_11_point,
     bootstrap,
+    calibration_error,
     mean_average_precision,
     mean_average_precision_11_point,
     mean_per_class,
@@ -98,3 +99,20 @@ def test_bootstrap_of_a_mean_is_near_the_normal_interval() -> None:
     half = 100 * 1.959964 * float(values.std()) / 20
     assert found.value == pytest.approx(100 * float(values.mean()))
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_calibration_error_by_hand() -> None:
+    probability = torch.tensor([0.95, 0.85, 0.4, 0.4, 1.0])
+    correct = torch.tensor([True, False, True, False, True])
+    # bins of two: (0.4, 0.4) has half right; (0.95, 0.85, 1.0), mean 0.9333, two thirds right
+    assert calibration_error(probability, correct, bins=2) == pytest.approx(
+        40 * 0.1 + 60 * (0.93333 - 0.66667), abs=1e-3
+    )
+
+
+def test_calibration_error_of_probabilities_that_hold_is_near_zero() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probability = torch.rand(200_000, generator=generator)
+    correct = torch.rand(200_000, generator=generator) < probability
+    assert calibration_error(probability, correct) < 1
+    assert calibration_error(probability.sqrt(), correct) > 10

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from byol.data.masks import MaskedImages
 from byol.errors import ConfigError, DataError
-from byol.evaluate.linear import LinearProbe, path, principal_axes, soft_cross_entropy, with_ones
+from byol.evaluate.linear import Axes, LinearProbe, path, soft_cross_entropy
 from byol.evaluate.nearest import nearest
 from byol.evaluate.protocols.protocol import Job, Outcome
 from byol.evaluate.read_maps import read_maps
@@ -191,21 +191,17 @@ class _Fit:
     """The fit of a linear classifier to cells."""
 
     def __init__(self, cells: _Cells) -> None:
-        self.mean = cells.features.mean(dim=0)
-        centred = cells.features - self.mean
-        self.scale = centred.square().mean().sqrt().clamp_min(1e-12)
-        centred /= self.scale
-        self.basis, self.variance = principal_axes(centred)
-        self.inputs = with_ones(centred @ self.basis)
+        self.axes = Axes.of(cells.features)
+        self.inputs = self.axes.inputs(cells.features)
         self.labels = cells.labels
 
     def path(self, strengths: tuple[float, ...]) -> list[Tensor]:
         """Weights for each strength, strong to weak."""
         loss = soft_cross_entropy(self.labels)
-        return path(self.inputs, loss, self.labels.shape[1], strengths, self.variance)
+        return path(self.inputs, loss, self.labels.shape[1], strengths, self.axes.variance)
 
     def probe(self, weight: Tensor) -> LinearProbe:
-        return LinearProbe(weight, self.mean, self.scale, self.basis, 0.0, ())
+        return LinearProbe(weight, self.axes, 0.0, ())
 
 
 def _vote(cells: _Cells) -> Classifier:

@@ -121,13 +121,24 @@ def batches(
             tuner.check()
 
 
-def train_classifier(job: Job, encoder: nn.Module, source: ImageSource, cell: Cell, what: str) -> Classifier:
+def train_classifier(
+    job: Job,
+    encoder: nn.Module,
+    source: ImageSource,
+    cell: Cell,
+    what: str,
+    head: tuple[Tensor, Tensor] | None = None,
+) -> Classifier:
     """Trains `encoder` with a new linear layer: SGD with Nesterov momentum, cosine decay to 0, crops and flips.
 
-    `what` names the training in progress and errors. Raises NonFiniteError if loss or weights are not finite.
+    `what` names the training in progress and errors. `head`: (C, D) weights and (C,) biases that the layer starts from,
+    else 0. Raises NonFiniteError if loss or weights are not finite.
     """
     original = job.encoder
     classifier = Classifier(encoder, original.num_features, job.num_classes, original.mean, original.std)
+    if head is not None:
+        for parameter, value in zip((classifier.head.weight, classifier.head.bias), head, strict=True):
+            parameter.data.copy_(value)
     classifier = classifier.to(job.device)
     if choose_channels_last(True, job.device):
         classifier = classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -209,9 +220,14 @@ def end_of_grid(results: Sequence[tuple[float, float]]) -> str:
 
 
 def search(
-    job: Job, start: Callable[[], nn.Module], train: ImageSource, validation: ImageSource, cells: Sequence[Cell]
+    job: Job,
+    start: Callable[[], nn.Module],
+    train: ImageSource,
+    validation: ImageSource,
+    cells: Sequence[Cell],
+    head: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Cell, Classifier, list[dict[str, Any]]]:
-    """(best cell, its classifier, settings and validation accuracy of every cell).
+    """(best cell, its classifier, settings and validation accuracy of every cell). `head`: as for `train_classifier`.
 
     A cell with a non-finite loss or logits counts as accuracy 0. Raises NonFiniteError or EncoderError if all cells do.
     """
@@ -221,7 +237,7 @@ def search(
         what = f"training {number} of {len(cells)}"
         encoder = start()
         try:
-            classifier = train_classifier(job, encoder, train, cell, what)
+            classifier = train_classifier(job, encoder, train, cell, what, head)
             accuracy = percent_correct(scores(job, classifier, validation))
         except (NonFiniteError, EncoderError) as error:
             results.append({**asdict(cell), "accuracy": 0.0, "failed": str(error)})

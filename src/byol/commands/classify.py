@@ -1,0 +1,219 @@
+"""Classes of images by a kept classifier: a table, and on request a folder for each class."""
+
+import contextlib
+import csv
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.data.classes import labels_of
+from byol.data.open import open_source
+from byol.data.prepare_photos import shrink_photos
+from byol.data.source import ImageSource, SkippedImages, files_of, require_channels
+from byol.data.spec import DataSpec, as_spec
+from byol.encoder.classifier import UNSURE, Classifier, ClassifierDescription, load_classifier
+from byol.errors import ConfigError, DataError, RunError
+from byol.evaluate.features import extract
+from byol.evaluate.scores import Score, wilson
+from byol.runtime.files import new_folder, write_atomically
+from byol.runtime.hardware import choose_device
+from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import require_outside, user_path
+
+MOST_NAMES = 5
+"""Largest number of classes named in a message."""
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The images that were classified."""
+
+    table: Path
+    folder: Path | None
+    """Folder with a folder for each class; None without copies and links."""
+    counts: dict[str, int]
+    """Number of images by class, and by `unsure`; an image with several labels counts for each."""
+    skipped: list[tuple[str, str]]
+    """(name, reason) of each image that could not be decoded."""
+    wrong: Score | None = None
+    """Percentage of wrong names, if the images lie in folders of these classes."""
+
+
+def classify(
+    classifier: str | Path,
+    data: str | DataSpec,
+    out: str | Path,
+    *,
+    copy_to: str | Path = "",
+    link_to: str | Path = "",
+    threshold: float | None = None,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[str, int, int], None] = SILENT.work,
+) -> Classified:
+    """Writes the classes of all images to the new CSV file `out`.
+
+    `classifier`: the folder that `fit_classifier` wrote. Columns: file, class (or `unsure`), guess (the most probable class),
+    probability, second_guess, second_probability; of a classifier with several labels: file, classes (separated by `;`), then
+    the probability of each. `copy_to` or `link_to`: new folder with a folder for each class, in which image files are copied or
+    linked under their names; where two have one name, the later one gets -2, -3 and so on. No original is moved or changed.
+    `threshold`: probability above which a class is named, in place of the classifier's own. Raises ConfigError, DataError,
+    EncoderError or RunError for what the user can correct.
+    """
+    path, folder, spec, listener = user_path(out), _folder(copy_to, link_to), as_spec(data), Listener(say, show)
+    for place in filter(None, (path, folder)):
+        require_outside(place, spec.data)
+    _require_free(path)
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ConfigError(f"--threshold must be a probability, from 0 to 1; found {threshold:g}.")
+    loaded = load_classifier(classifier)
+    about = loaded.about if threshold is None else replace(loaded.about, threshold=threshold)
+    source = open_source(spec, listener=listener)
+    require_channels(source, loaded.description.in_channels)
+    if folder is not None:
+        files_of(source, range(1))  # refused before the work
+    with contextlib.ExitStack() as stack:
+        writing = None if folder is None else stack.enter_context(new_folder(folder))
+        indices, found, skipped = _probabilities(loaded, source, spec, device, listener)
+        named = about.named(found)
+        sorted_to: list[str] | None = None
+        if writing is not None:
+            sorted_to = _sort(writing, files_of(source, indices), named, about.classes, linked=bool(link_to))
+        names = [source.name(index) for index in indices]
+        write_atomically(path, _table(names, found, named, about, sorted_to).encode("utf-8", "surrogateescape"))
+    counts = {name: sum(number in row for row in named) for number, name in enumerate(about.classes)}
+    counts[UNSURE] = sum(not row for row in named)
+    wrong = _wrong(source, indices, named, about, listener)
+    return Classified(path, folder, counts, skipped.reasons, wrong)
+
+
+def _folder(copy_to: str | Path, link_to: str | Path) -> Path | None:
+    if copy_to and link_to:
+        raise ConfigError("Give --copy-to or --link-to, not both.")
+    return user_path(copy_to or link_to) if copy_to or link_to else None
+
+
+def _require_free(path: Path) -> None:
+    if path.suffix.lower() != ".csv":
+        raise DataError(f"{path} must end in .csv.")
+    if path.exists():
+        raise DataError(f"{path} exists already; choose another --out.")
+    if not path.parent.is_dir():
+        raise DataError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
+
+
+def _probabilities(
+    classifier: Classifier, source: ImageSource, spec: DataSpec, device: str, listener: Listener
+) -> tuple[list[int], Tensor, SkippedImages]:
+    """(indices of the images that can be decoded, their (N, C) probabilities, the others)."""
+    about, torch_device, skipped = classifier.description, choose_device(device), SkippedImages()
+    photos = shrink_photos(source, about.in_channels, about.stored_side, spec)
+    found = extract(
+        classifier.to(torch_device), photos, about.in_channels, torch_device, skipped=skipped, listener=listener
+    )
+    return found.indices.tolist(), found.vectors, skipped
+
+
+def _table(
+    names: Sequence[str],
+    found: Tensor,
+    named: list[list[int]],
+    about: ClassifierDescription,
+    sorted_to: list[str] | None,
+) -> str:
+    """Text of the CSV file; `sorted_to`: place of each image in the sorted folder."""
+    stream, classes = io.StringIO(), about.classes
+    writer = csv.writer(stream, lineterminator="\n")
+    last = [] if sorted_to is None else ["sorted_to"]
+    best, order = (part.tolist() for part in found.topk(min(2, found.shape[1]), dim=1))
+    if about.several:
+        writer.writerow(["file", "classes", *classes, *last])
+    else:
+        writer.writerow(["file", "class", "guess", "probability", "second_guess", "second_probability", *last])
+    for row, name in enumerate(names):
+        label = ";".join(classes[number] for number in named[row]) or UNSURE
+        if about.several:
+            cells = [label, *(f"{value:.4f}" for value in found[row].tolist())]
+        else:
+            (first, second), (probability, other) = order[row], best[row]
+            cells = [label, classes[first], f"{probability:.4f}", classes[second], f"{other:.4f}"]
+        writer.writerow([name, *cells, *([] if sorted_to is None else [sorted_to[row]])])
+    return stream.getvalue()
+
+
+def _sort(
+    folder: Path, files: list[Path], named: list[list[int]], classes: tuple[str, ...], *, linked: bool
+) -> list[str]:
+    """Copies or links each file into the folders of its classes; their places below `folder`, separated by `;`."""
+    folders = _folder_names([*classes, UNSURE])
+    places = []
+    for file, row in zip(files, named, strict=True):
+        inside = [_put(file, folder / folders[number], linked=linked) for number in row or [len(classes)]]
+        places.append(";".join(path.relative_to(folder).as_posix() for path in inside))
+    return places
+
+
+def _put(file: Path, folder: Path, *, linked: bool) -> Path:
+    """Path of the new copy of `file`, or of the link to it, in `folder`: its name, or NAME-2, NAME-3 and so on where that is taken."""
+    folder.mkdir(exist_ok=True)
+    for number in count(1):
+        path = folder / (file.name if number == 1 else f"{file.stem}-{number}{file.suffix}")
+        try:
+            if linked:
+                os.symlink(file.resolve(), path)
+            else:
+                with file.open("rb") as original, path.open("xb") as copy:
+                    shutil.copyfileobj(original, copy)
+                shutil.copystat(file, path)
+            return path
+        except FileExistsError:
+            continue
+        except OSError as error:
+            what = "linked" if linked else "copied"
+            raise RunError(
+                f"{file} cannot be {what} to {path} ({error.strerror or error}); nothing was sorted."
+            ) from error
+    raise AssertionError
+
+
+def _folder_names(classes: Sequence[str]) -> list[str]:
+    """A different folder name for each class: its own, without what no file system takes."""
+    names: list[str] = []
+    for name in classes:
+        plain = re.sub(r'[\x00-\x1f/\\\\<>:"|?*]', "_", name).strip(" .")[:100] or "_"
+        taken, number, chosen = {other.lower() for other in names}, 1, plain
+        while chosen.lower() in taken:
+            number += 1
+            chosen = f"{plain}-{number}"
+        names.append(chosen)
+    return names
+
+
+def _wrong(
+    source: ImageSource, indices: list[int], named: list[list[int]], about: ClassifierDescription, listener: Listener
+) -> Score | None:
+    """Percentage of wrong names, if the images lie in folders of the classifier's classes; None if they do not, or nothing is named."""
+    labels = labels_of(source)
+    if labels is None or about.several:
+        return None
+    present = [labels.names[code] for code in np.unique(labels.codes)]
+    unknown = [name for name in present if name not in about.classes]
+    if unknown:
+        if len(unknown) < len(present):
+            more = f" and {len(unknown) - MOST_NAMES} more" if len(unknown) > MOST_NAMES else ""
+            listener.say(
+                f"the names are not compared with the folders: the classifier knows no {', '.join(unknown[:MOST_NAMES])}{more}"
+            )
+        return None
+    truth = labels.over(about.classes)[indices]
+    right = torch.tensor([row[0] == code for row, code in zip(named, truth.tolist(), strict=True) if row])
+    return wilson(1 - float(right.float().mean()), len(right)) if len(right) else None
