@@ -14,11 +14,11 @@ import byol
 from byol.assembly.settings import Asked
 from byol.data.check_data import check_data
 from byol.data.image_folder import ImageFolder
-from byol.data.number_format import NumberFormat
 from byol.encoder.encoder_file import read_description
 from byol.errors import DataError
 from byol.recipes import recipe
 from byol.report.preview import preview
+from byol.runtime.number_format import NumberFormat
 from tests.conftest import SMALL
 
 COUNT, BANDS = 24, 13

@@ -3,12 +3,13 @@
 from byol.assembly.networks import build_method, encoder_settings
 from byol.assembly.settings import Asked, resolve
 from byol.config import Config
-from byol.data.number_format import NumberFormat, rule_of
+from byol.data.number_format import rule_of
 from byol.data.profile import profile
 from byol.data.source import ImageSource, SkippedImages
 from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.encoder.encoder_file import KEPT_AVERAGES
 from byol.nets.encoder import find_num_features
+from byol.runtime.number_format import NumberFormat
 
 
 def untrained_encoder(asked: Asked, source: ImageSource) -> Encoder:

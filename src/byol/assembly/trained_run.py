@@ -7,12 +7,12 @@ from typing import Any
 from byol.assembly.encoder import encoder_description
 from byol.assembly.networks import build_method
 from byol.config import Config, from_dict
-from byol.data.number_format import NumberFormat
 from byol.data.spec import DataSpec
 from byol.encoder.encoder import Encoder
 from byol.errors import CheckpointError, RunError
 from byol.methods.network import Method
 from byol.runtime import checkpoint
+from byol.runtime.number_format import NumberFormat
 from byol.runtime.run_directory import RunDirectory
 
 

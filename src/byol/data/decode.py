@@ -23,9 +23,10 @@ from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
 from byol.data import deep_files
-from byol.data.number_format import NumberFormat, OneFormat, ValueRange
+from byol.data.number_format import OneFormat
 from byol.data.source import Image, with_channels
 from byol.errors import BrokenImageError
+from byol.runtime.number_format import NumberFormat, ValueRange
 
 with contextlib.suppress(ImportError):  # the extra `heic`
     import pillow_heif  # pyright: ignore[reportMissingImports]

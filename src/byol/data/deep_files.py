@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.TiffImagePlugin import BITSPERSAMPLE, EXTRASAMPLES, PHOTOMETRIC_INTERPRETATION, SAMPLESPERPIXEL
 
-from byol.data.number_format import filled
 from byol.errors import BrokenImageError
+from byol.runtime.number_format import filled
 
 DICOM, TIFF = "DICOM", "TIFF"
 DICOM_ENDINGS = (".dcm", ".dicom")

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from byol.data.source import TOP, Image, ImageSource, Part
+from byol.data.source import Image, ImageSource, Part
 from byol.data.subset import Subset
 from byol.errors import BrokenImageError
+from byol.runtime.number_format import TOP
 
 INDEX, PIXELS = "index.jsonl", "pixels-{}.u8"
 """Names of the two files of a store; the second has a random part, so that no index is read with the pixels of another."""

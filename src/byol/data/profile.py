@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from byol.data.decode import EncodedImages
 from byol.data.image_folder import ImageFolder
 from byol.data.number_format import OneFormat, rule_of
-from byol.data.source import TOP, ImageSource, SkippedImages, whole
+from byol.data.source import ImageSource, SkippedImages, whole
 from byol.errors import BrokenImageError, DataError
 from byol.runtime.hardware import num_cores
+from byol.runtime.number_format import TOP
 from byol.runtime.words import counted
 
 PROBED_IMAGES = 256

@@ -13,8 +13,6 @@ from byol.errors import BrokenImageError, DataError
 
 Image = NDArray[np.uint8 | np.uint16]
 """Pixels: bytes, or 16-bit integers where the stored values have more than 8 bits."""
-TOP = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
-"""Value of a pixel that stands for 1, by type; 0 stands for 0."""
 
 
 class ImageSource(Protocol):

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from byol.data.number_format import NumberFormat
 from byol.errors import BrokenImageError, DataError, EncoderError
 from byol.nets.maps import choose_stage, compute_map, map_strides
 from byol.runtime.normalize import normalize
+from byol.runtime.number_format import NumberFormat
 from byol.views.evaluation import centre_view, whole_view
 
 

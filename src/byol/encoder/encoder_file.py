@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from byol.data.number_format import NumberFormat
 from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.errors import CheckpointError, EncoderError, RunError
 from byol.nets.encoder import converted, create_encoder
 from byol.runtime import checkpoint
 from byol.runtime.files import replacing, write_json
+from byol.runtime.number_format import NumberFormat
 from byol.runtime.paths import user_path
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"

@@ -16,7 +16,7 @@ from byol.assembly.settings import build_schedule
 from byol.assembly.training import Assembly, assemble, build_feed, initialize_from_data
 from byol.config import Config, to_dict
 from byol.data.loader import Feed
-from byol.data.number_format import NumberFormat, rule_of
+from byol.data.number_format import rule_of
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.subset import renumbered
 from byol.diagnostics.collapse import FEWEST_STEPS, verdict
@@ -36,6 +36,7 @@ from byol.optim.schedules import total_steps
 from byol.runtime.files import read_json, replacing
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import Listener
+from byol.runtime.number_format import NumberFormat
 from byol.runtime.ranks import Ranks, means_lost_rank
 from byol.runtime.run_directory import RunDirectory
 from byol.runtime.stopping import StopRequest

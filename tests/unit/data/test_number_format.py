@@ -15,8 +15,6 @@ from byol.data.decode import MAX_SAMPLE_VALUE
 from byol.data.image_folder import ImageFolder
 from byol.data.number_format import (
     DeepRange,
-    NumberFormat,
-    ValueRange,
     format_of,
     parse_range,
     percentiles,
@@ -28,6 +26,7 @@ from byol.data.profile import profile
 from byol.data.source import SkippedImages
 from byol.data.spec import DataSpec
 from byol.errors import BrokenImageError, DataError
+from byol.runtime.number_format import NumberFormat, ValueRange
 from tests.conftest import picture
 
 COUNT = 20

@@ -21,7 +21,6 @@ from byol.data import photo_store, prepare_photos
 from byol.data.arrays import ArrayImages
 from byol.data.decode import EncodedImages
 from byol.data.image_folder import ImageFolder
-from byol.data.number_format import NumberFormat, ValueRange
 from byol.data.photo_store import StoredPhotos, is_stored, shrunk
 from byol.data.prepare_photos import is_worth_storing, shrink_photos
 from byol.data.resident import fits_memory, load_resident
@@ -30,6 +29,7 @@ from byol.data.spec import DataSpec
 from byol.data.subset import Subset
 from byol.errors import BrokenImageError, DataError
 from byol.runtime.listener import Listener
+from byol.runtime.number_format import NumberFormat, ValueRange
 from tests.conftest import encoded, picture
 
 SIDE = 32
