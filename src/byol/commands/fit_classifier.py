@@ -28,7 +28,7 @@ from byol.errors import ConfigError, DataError, EncoderError
 from byol.evaluate.certainty import Certainty, choose_threshold, guesses
 from byol.evaluate.features import extract
 from byol.evaluate.finetuned_head import finetune_head
-from byol.evaluate.head import Head, fit_head
+from byol.evaluate.head import Head, fit_head, folds_of
 from byol.evaluate.metrics import calibration_error
 from byol.evaluate.protocols.options import WITHOUT_WEIGHTS, ProtocolOptions
 from byol.evaluate.scores import Score, wilson
@@ -209,18 +209,19 @@ def _present(labelled: _Labelled) -> _Labelled:
                 raise DataError(
                     f"The label {name} is {where} of {what}, so that nothing distinguishes it. Leave it out."
                 )
-        return labelled
-    present, codes = np.unique(targets.numpy(), return_inverse=True)
-    if len(present) < 2:
-        raise DataError(f"{what} has one class only, {names[present[0]]}; a classifier needs two at least.")
-    if np.bincount(codes).max() < 2:
+    else:
+        present, codes = np.unique(targets.numpy(), return_inverse=True)
+        if len(present) < 2:
+            raise DataError(f"{what} has one class only, {names[present[0]]}; a classifier needs two at least.")
+        images = Subset(labelled.images, np.arange(len(labelled.images)), what)
+        images.labels, images.class_names = codes, [names[number] for number in present]
+        labelled = _Labelled(images, torch.from_numpy(codes), tuple(images.class_names))
+    if not folds_of(labelled.targets, 0):
         raise DataError(
-            f"{what} has one image of each class, so that none can be held out to know how probable a class is. Give at "
+            f"{what} has no class with two images, so that none can be held out to know how probable a class is. Give at "
             "least two images of a class."
         )
-    images = Subset(labelled.images, np.arange(len(labelled.images)), what)
-    images.labels, images.class_names = codes, [names[number] for number in present]
-    return _Labelled(images, torch.from_numpy(codes), tuple(images.class_names))
+    return labelled
 
 
 def _subject(name: str, images: ImageSource, module: nn.Module | None) -> Subject:

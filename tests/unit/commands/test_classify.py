@@ -232,6 +232,7 @@ def refused(
     (tmp_path / "lost.csv").write_text("file,label\nred/train-red-00.png,a\nred/nowhere.png,b\n")
     (tmp_path / "twice.csv").write_text("file,label\nred/train-red-00.png,a\nred/train-red-00.png,b\n")
     (tmp_path / "all.csv").write_text("file,a,b\nred/train-red-00.png,1,1\nred/train-red-01.png,1,0\n")
+    (tmp_path / "apart.csv").write_text("file,labels\nred/train-red-00.png,a;b\nred/train-red-01.png,c\n")
     (tmp_path / "bare.csv").write_text("name,label\nx,y\n")
     deep = np.zeros((6, 16, 16, 5), np.uint8)
     np.save(tmp_path / "deep.npy", deep)
@@ -242,11 +243,12 @@ def refused(
     change(other)
     return {
         "one class": (DataError, "one class only, cat", [fit_classifier, encoder, train, out, "one.csv"]),
-        "one image each": (DataError, "one image of each class", [fit_classifier, encoder, str(each), out, ""]),
+        "one image each": (DataError, "no class with two images", [fit_classifier, encoder, str(each), out, ""]),
         "a class unsure": (DataError, "Rename the class", [fit_classifier, encoder, str(unsure), out, ""]),
         "lost file": (DataError, "1 file that .* has not: red/nowhere.png", [fit_classifier, encoder, train, out, "lost.csv"]),
         "two labels": (DataError, "twice, as a and as b", [fit_classifier, encoder, train, out, "twice.csv"]),
         "label on all": (DataError, "label a is on every image", [fit_classifier, encoder, train, out, "all.csv"]),
+        "no two alike": (DataError, "no class with two images", [fit_classifier, encoder, train, out, "apart.csv"]),
         "no files": (DataError, "no column of files", [fit_classifier, encoder, train, out, "bare.csv"]),
         "no labels": (DataError, "no labels", [fit_classifier, encoder, str(colours / "train" / "red"), out, ""]),
         "no network": (EncoderError, "no network to keep", [fit_classifier, "pixels", train, out, ""]),
