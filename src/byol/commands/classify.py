@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from byol.data.classes import labels_of
+from byol.data.number_format import follow
 from byol.data.open import open_source
 from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, files_of, require_channels
@@ -78,6 +79,7 @@ def classify(
     loaded = load_classifier(classifier)
     about = loaded.about if threshold is None else replace(loaded.about, threshold=threshold)
     source = open_source(spec, listener=listener)
+    follow(source, loaded.description.number_format)
     require_channels(source, loaded.description.in_channels)
     if folder is not None:
         files_of(source, range(1))  # refused before the work
