@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from byol.cli import adapt, evaluate, explore, export, prepare, pretrain, report, study
+from byol.cli import adapt, curate, evaluate, explore, export, prepare, pretrain, report, study
 from byol.cli.completion import Completion, script
 from byol.cli.options import USAGE_ERROR, Commands
 from byol.config import settings_on_command_line
@@ -192,6 +192,7 @@ COMMANDS: Commands = {
     **adapt.COMMANDS,
     **evaluate.COMMANDS,
     **report.COMMANDS,
+    **curate.COMMANDS,
     **explore.COMMANDS,
     **export.COMMANDS,
     **prepare.COMMANDS,

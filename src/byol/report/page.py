@@ -12,6 +12,7 @@ SCRIPTS = ("elements.js", "start.js", "curves.js", "study.js", "views.js", "map.
 
 
 CHANGE_SCRIPTS = ("elements.js", "change.js")
+AUDIT_SCRIPTS = ("elements.js", "audit.js")
 
 
 def render(**content: Any) -> str:
@@ -22,6 +23,11 @@ def render(**content: Any) -> str:
 def render_change(**content: Any) -> str:
     """The HTML of the page of two encoders side by side (`report.change`)."""
     return _rendered("change.html", CHANGE_SCRIPTS, **content)
+
+
+def render_audit(**content: Any) -> str:
+    """The HTML of the page of an audit (`report.audit`)."""
+    return _rendered("audit.html", AUDIT_SCRIPTS, **content)
 
 
 def _rendered(template: str, scripts: tuple[str, ...], library: str = "", **content: Any) -> str:
