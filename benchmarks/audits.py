@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-import byol
+from byol.assembly.subject import open_subject
 from byol.commands.vectors import vectors_of
 from byol.data.image_list import image_path
 from byol.data.open import open_source
@@ -31,7 +31,6 @@ from byol.encoder.encoder import Encoder
 from byol.evaluate.features import extract
 from byol.evaluate.findings import AuditedImages, audit_images
 from byol.evaluate.scores import accuracy
-from byol.runtime.listener import SILENT
 
 SHARES = {"copy": 0.02, "near-duplicate": 0.02, "leak": 0.02, "dark": 0.005, "blurred": 0.005}
 """Share of the training images that a planted picture is made of, by kind of finding."""
@@ -172,15 +171,17 @@ def main(arguments: list[str] | None = None) -> None:
         missing = [seed for seed in chosen.seeds if (name, seed) not in done]
         if not missing:
             continue
-        encoder, source, skipped = byol.load(chosen.encoder), open_source(folder, labelled=True), SkippedImages()
-        vectors = vectors_of(encoder, source, NO_DATA, chosen.encoder, torch.device("cpu"), skipped, SILENT).vectors
+        source, skipped = open_source(folder, labelled=True), SkippedImages()
+        subject = open_subject(str(chosen.encoder), source)
+        vectors = vectors_of(subject, source, NO_DATA, torch.device("cpu"), skipped).vectors
         if skipped:
             raise SystemExit(f"{folder}: {len(skipped)} images cannot be decoded")
         measures = measure_pictures(source)
         natural = natural_findings(source, vectors, measures)
         for seed in missing:
             found = [
-                {"data": name, "seed": seed, **row} for row in trial(encoder, source, vectors, measures, natural, seed)
+                {"data": name, "seed": seed, **row}
+                for row in trial(subject.encoder, source, vectors, measures, natural, seed)
             ]
             with chosen.ledger.open("a") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in found)

@@ -3,14 +3,15 @@
     python -m benchmarks.labels_spent LEDGER.jsonl --data NAME=VECTORS.npz [NAME=TRAIN.npz:TEST.npz ...] [--by coverage mixed ...] [--seeds 0 1 2]
     python -m benchmarks.labels_spent LEDGER.jsonl
 
-The vectors are those of `byol embed`, with labels. Without test vectors a fifth of each class is the test part; with --tune a quarter of what is left takes its place, so that choices can be made
-without it. 10 images are chosen, labelled, then up to 20, 50, 100, 200 and 500, each time knowing all labels before. The first ten of `uncertain`, which needs labels, are those of `coverage`. A
+The vectors are those of `byol embed`, with labels, along their 256 first principal axes. The images to choose from are a random four fifths of each class, by the seed; the others are the test part, unless there are test vectors. With
+--tune a quarter of the four fifths is the test part, so that a default can be chosen without the others. 10 images are chosen, labelled, then up to 20, 50, 100, 200 and 500, each time knowing all labels before. The first ten of `uncertain`, which needs labels, are those of `coverage`. A
 logistic regression and 5 nearest neighbours are fitted to the labelled images. One line of JSON per set, seed and method goes to the ledger; one that stands there is not repeated. Without
 --data the ledger is summed up.
 """
 
 import argparse
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +22,40 @@ from torch import Tensor
 from byol.data.subset import held_out
 from byol.evaluate.duplicates import centred
 from byol.evaluate.knn import knn_predict
+from byol.evaluate.linear import principal_axes
 from byol.evaluate.nearest import nearest
 from byol.evaluate.scores import mean_over_runs
 from byol.evaluate.selection import FIRST, METHODS, Known, choose, head
 
 BUDGETS = (10, 20, 50, 100, 200, 500)
 RIVALS = ("random", "k-center")
+AXES = 256
+"""Number of principal axes of the vectors that are looked at, so that a trial takes seconds."""
 KEY = ("data", "seed", "by", "tune")
 Images = tuple[Tensor, Tensor]
 """(N, D) vectors and (N,) labels."""
 
 
-def read(path: str) -> Images:
-    with np.load(path, allow_pickle=False) as file:
-        return torch.from_numpy(file["vector"]), torch.from_numpy(file["label"]).long()
+@cache
+def read(files: str) -> list[Images]:
+    """The images and, if there are any, the test images, along the `AXES` first principal axes of all the images."""
+    found = []
+    for path in files.split(":"):
+        with np.load(path, allow_pickle=False) as file:
+            found.append((torch.from_numpy(file["vector"]), torch.from_numpy(file["label"]).long()))
+    mean = found[0][0].mean(dim=0)
+    axes = principal_axes(found[0][0] - mean)[0][:, -AXES:]
+    return [((vectors - mean) @ axes, labels) for vectors, labels in found]
 
 
-def parts(files: str, *, tune: bool) -> tuple[Images, Images]:
-    """(images to choose from, test images)."""
-    train, _, test = files.partition(":")
-    vectors, labels = read(train)
-    if test and not tune:
-        return (vectors, labels), read(test)
-    for share in (0.2,) if test or not tune else (0.2, 0.25):
-        kept, out = map(torch.from_numpy, held_out(labels.numpy(), share, 0))
-        (vectors, labels), last = (vectors[kept], labels[kept]), (vectors[out], labels[out])
-    return (vectors, labels), last
+def parts(files: str, seed: int, *, tune: bool) -> tuple[Images, Images]:
+    """(images to choose from, test images) of a seed."""
+    (vectors, labels), *tests = read(files)
+    last = None if tune or not tests else tests[0]
+    for share in (0.2, 0.25) if tune else (0.2,):
+        kept, out = map(torch.from_numpy, held_out(labels.numpy(), share, seed))
+        (vectors, labels), rest = (vectors[kept], labels[kept]), (vectors[out], labels[out])
+    return (vectors, labels), last or rest
 
 
 def k_center(unit: Tensor, known: Tensor, count: int) -> Tensor:
@@ -118,10 +127,12 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [json.loads(line) for line in given.ledger.read_text().splitlines()] if given.ledger.exists() else []
     done = {tuple(row[name] for name in KEY) for row in rows}
     for name, _, files in (entry.partition("=") for entry in given.data):
-        pool, test = parts(files, tune=given.tune)
         for key in ((name, seed, by, given.tune) for seed in given.seeds for by in given.by):
             if key not in done:
-                row = {**dict(zip(KEY, key, strict=True)), **trial(key[2], pool, test, key[1])}
+                row = {
+                    **dict(zip(KEY, key, strict=True)),
+                    **trial(key[2], *parts(files, key[1], tune=given.tune), key[1]),
+                }
                 with given.ledger.open("a") as stream:
                     stream.write(json.dumps(row) + "\n")
                 rows.append(row)

@@ -18,6 +18,7 @@ __version__ = VERSION
 
 _LAZY = {
     "adapt": ("byol.commands.adapt", "adapt"),
+    "audit": ("byol.commands.audit", "audit"),
     "pretrain": ("byol.commands.pretrain", "pretrain"),
     "resume": ("byol.commands.resume", "resume"),
     "Run": ("byol.training.run", "Run"),
@@ -28,6 +29,7 @@ _LAZY = {
     "import_deepmind": ("byol.imports.import_deepmind", "import_deepmind"),
     "import_timm": ("byol.imports.import_timm", "import_timm"),
     "load": ("byol.encoder.encoder_file", "load_encoder"),
+    "select": ("byol.commands.select", "select"),
     "write_report": ("byol.report.write", "write_report"),
     "DataSpec": ("byol.data.spec", "DataSpec"),
     "ByolError": ("byol.errors", "ByolError"),
@@ -41,6 +43,7 @@ __all__ = [
     "Run",
     "__version__",
     "adapt",
+    "audit",
     "diagnose",
     "embed",
     "evaluate_encoder",
@@ -50,11 +53,13 @@ __all__ = [
     "load",
     "pretrain",
     "resume",
+    "select",
     "write_report",
 ]
 
 if TYPE_CHECKING:
     from byol.commands.adapt import adapt
+    from byol.commands.audit import audit
     from byol.commands.diagnose import diagnose
     from byol.commands.embed import embed
     from byol.commands.estimator import Estimator
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
     from byol.commands.export import export_encoder
     from byol.commands.pretrain import pretrain
     from byol.commands.resume import resume
+    from byol.commands.select import select
     from byol.data.spec import DataSpec
     from byol.encoder.encoder_file import load_encoder as load
     from byol.errors import ByolError

@@ -73,8 +73,8 @@ def audit(
     for images_at in (spec.data, test_data):
         require_outside(folder, images_at)
     make_folder(folder)
-    network, skipped = subject.encoder.to(torch_device), SkippedImages()
-    features = [vectors_of(network, source, spec, subject.home, torch_device, skipped, listener) for source in sources]
+    skipped = SkippedImages()
+    features = [vectors_of(subject, source, spec, torch_device, skipped, listener) for source in sources]
     images = _joined(sources, features, listener)
     if len(images) < 2:
         raise DataError(f"Only {len(images)} image of {sources[0].description} can be read; an audit needs two.")

@@ -227,16 +227,6 @@ def make_job(
             )
         return cached[part]
 
-    @cache
-    def leaks() -> int | None:
-        found = count_leaks(train, features("train"), test, features("test"))
-        if found:
-            listener.say(
-                f"{counted(found, 'test image')} of {len(test):,} {'repeats' if found == 1 else 'repeat'} training images, so that accuracy on "
-                f"them is no test; byol audit names them"
-            )
-        return found
-
     return Job(
         encoder=encoder,
         trainable=subject.trainable,
@@ -253,8 +243,26 @@ def make_job(
         semantics=subject.semantics,
         workers=choose_workers(workers, torch_device, decodes=not is_stored(train)),
         skipped=skipped,
-        leaks=lambda: leaks() if len(cached) == 2 else None,
+        leaks=_leak_counter(train, test, cached, listener),
     )
+
+
+def _leak_counter(
+    train: ImageSource, test: ImageSource, features: dict[str, Features], listener: Listener
+) -> Callable[[], int | None]:
+    """The function `Job.leaks`, by the features of the parts that are known when it is called."""
+
+    @cache
+    def leaks() -> int | None:
+        found = count_leaks(train, features["train"], test, features["test"])
+        if found:
+            listener.say(
+                f"{counted(found, 'test image')} of {len(test):,} {'repeats' if found == 1 else 'repeat'} training images, so that accuracy on "
+                f"them is no test; byol audit names them"
+            )
+        return found
+
+    return lambda: leaks() if len(features) == 2 else None
 
 
 def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, seconds: float) -> dict[str, Any]:

@@ -82,10 +82,9 @@ def select(
             f"{source.description} holds no files of single images to copy or link; leave --copy-to and --link-to out."
         )
     subject, skipped = open_subject(name, source), SkippedImages()
-    network = subject.encoder.to(torch_device)
 
     def vectors(images: ImageSource) -> Features:
-        return vectors_of(network, images, spec, subject.home, torch_device, skipped, listener)
+        return vectors_of(subject, images, spec, torch_device, skipped, listener)
 
     features = vectors(source)
     known = (

@@ -98,12 +98,11 @@ def _components(count: int, ones: NDArray[np.int64], others: NDArray[np.int64]) 
     return sorted(part.tolist() for part in parts if len(part) > 1)
 
 
-def distinct(unit: Tensor, least: float) -> Tensor:
+def distinct(unit: Tensor, surroundings: Surroundings, least: float) -> Tensor:
     """The images, in order, of (N, D) unit vectors that have a cosine below `least` with every one before them that is kept."""
     dropped = torch.zeros(len(unit), dtype=torch.bool)
-    active = torch.arange(len(unit))
-    while len(active) > 1:  # again for images that had more than `CROWD` near ones
-        cosine, place = nearest_others(unit[active], CROWD)
+    active, cosine, place = torch.arange(len(unit)), surroundings.cosine, surroundings.place
+    while True:
         has_near = cosine[:, 0] >= least
         gone = torch.zeros(len(active), dtype=torch.bool)
         for row in has_near.nonzero()[:, 0].tolist():
@@ -111,5 +110,7 @@ def distinct(unit: Tensor, least: float) -> Tensor:
                 near = place[row][cosine[row] >= least]
                 gone[near[near > row]] = True
         dropped[active[gone]] = True
-        active = active[has_near & ~gone] if bool(gone.any()) else active[:0]
-    return (~dropped).nonzero()[:, 0]
+        active = active[has_near & ~gone]
+        if len(active) < 2 or not bool(gone.any()):
+            return (~dropped).nonzero()[:, 0]
+        cosine, place = nearest_others(unit[active], CROWD)  # again, for images that had more than `CROWD` near ones

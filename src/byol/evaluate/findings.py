@@ -1,4 +1,4 @@
-"""What is wrong with a set of images: findings by their vectors, labels, and pixel measures (`byol audit`)."""
+"""Findings about a set of images: what is wrong, by their vectors, labels, and pixel measures (`byol audit`)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from byol.data.pixel_measures import Measures, faults
 from byol.evaluate.duplicates import Surroundings, near_groups
-from byol.evaluate.label_errors import LabelErrors, class_pairs, find_label_errors
-from byol.evaluate.linear import cross_validated
+from byol.evaluate.label_errors import LabelErrors, class_pairs, cross_validated, find_label_errors
 from byol.evaluate.shortcuts import Shortcut, name_pattern, shortcuts
 from byol.runtime.words import counted
 
@@ -84,7 +83,7 @@ class Findings:
 
     found: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What could not be looked for, and why."""
+    """Lines on what could not be looked for, and why."""
     groups: list[list[int]] = field(default_factory=list)
     """Images that are copies or near-duplicates of each other."""
     accuracy: float | None = None

@@ -1,13 +1,15 @@
 """Likely wrong labels by confident learning, and classes that cannot be told apart (Northcutt, Jiang and Chuang 2021).
 
-Everything is computed from (N, C) probabilities of images that the classifier was not fitted to (`linear.cross_validated`).
+Everything is computed from (N, C) probabilities of images that the classifier was not fitted to.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from byol.evaluate.linear import STRENGTHS, path, principal_axes
 from byol.evaluate.metrics import mean_per_class
 from byol.evaluate.scores import Score
 
@@ -15,6 +17,54 @@ APART = 75.0
 """Accuracy in percent between two classes below which they cannot be told apart: half way from guessing to certain."""
 MOST_PAIRS = 100
 """Largest number of pairs of classes that are looked at."""
+
+
+def cross_validated(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    strengths: tuple[float, ...] = STRENGTHS,
+    groups: Tensor | None = None,
+) -> Tensor:
+    """(N, C) log-probabilities of the classes of (N, D) features, each by a logistic regression that was fitted without the image.
+
+    Labels (N,) are 0 to C - 1. Images of one of (N,) `groups` are left out together, because a copy gives an image's label away. The L2
+    strength is the one with the highest mean log-probability of the labels in the first fold.
+    """
+    mean = features.mean(dim=0)
+    centred = (features - mean) / (features - mean).square().mean().sqrt().clamp_min(1e-12)
+    basis, variance = principal_axes(centred)
+    inputs = torch.cat((centred @ basis, centred.new_ones(len(centred), 1)), dim=1)
+    num_classes = int(labels.max()) + 1
+    found = torch.empty(len(labels), num_classes)
+    fold = _folds(labels, folds, seed, groups)
+    for number in range(folds):
+        fitted, out = (fold != number).nonzero()[:, 0], (fold == number).nonzero()[:, 0]
+        shares = [
+            (inputs[out] @ weight).log_softmax(dim=1)
+            for weight in path(inputs[fitted], labels[fitted], num_classes, strengths, variance)
+        ]
+        if len(shares) > 1:  # the first fold chooses
+            likelihood = [float(share[torch.arange(len(out)), labels[out]].mean()) for share in shares]
+            best = likelihood.index(max(likelihood))
+            strengths, shares = strengths[best : best + 1], shares[best:]
+        found[out] = shares[0]
+    return found
+
+
+def _folds(labels: Tensor, folds: int, seed: int, groups: Tensor | None) -> Tensor:
+    """(N,) fold of each image: every class has its share of each, and the images of a group have that of its first one."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels)))
+    fold = torch.empty(len(labels), dtype=torch.int64)
+    for label in labels.unique():
+        members = order[labels[order] == label]
+        fold[members] = torch.arange(len(members)) % folds
+    if groups is None:
+        return fold
+    _, first, member = np.unique(groups.numpy(), return_index=True, return_inverse=True)
+    return fold[torch.from_numpy(first[member])]
 
 
 @dataclass(frozen=True)

@@ -98,36 +98,6 @@ def fit_linear(
     return LinearProbe(weight, mean, scale, basis, strengths[best], validation)
 
 
-def cross_validated(
-    features: Tensor,
-    labels: Tensor,
-    *,
-    folds: int = 5,
-    seed: int = 0,
-    strengths: tuple[float, ...] = STRENGTHS,
-    groups: Tensor | None = None,
-) -> Tensor:
-    """(N, C) log-probabilities of the classes of (N, D) features, each by a probe that was fitted without the image.
-
-    Labels (N,) are 0 to C - 1. Images of one of (N,) `groups` are left out together, because a copy gives an image's label away. The L2
-    strength is the one with the highest mean log-probability of the labels in the first fold.
-    """
-    mean = features.mean(dim=0)
-    centred = (features - mean) / (features - mean).square().mean().sqrt().clamp_min(1e-12)
-    basis, variance = principal_axes(centred)
-    inputs, num_classes = _with_ones(centred @ basis), int(labels.max()) + 1
-    found = torch.empty(len(labels), num_classes)
-    for fitted, out in _splits(labels.cpu().numpy(), folds, seed, 0.0, None if groups is None else groups.numpy()):
-        weights = path(inputs[fitted], labels[fitted], num_classes, strengths, variance)
-        if len(weights) > 1:  # the first fold chooses
-            shares = [(inputs[out] @ weight).log_softmax(dim=1) for weight in weights]
-            likelihood = [float(share[torch.arange(len(out)), labels[out]].mean()) for share in shares]
-            strengths = strengths[likelihood.index(max(likelihood)) :][:1]
-            weights = weights[likelihood.index(max(likelihood)) :]
-        found[out] = (inputs[out] @ weights[0]).log_softmax(dim=1)
-    return found
-
-
 def _quality(scores: Tensor, labels: Tensor) -> float:
     if labels.dim() == 2:
         return mean_average_precision_11_point(scores, labels)
@@ -166,9 +136,7 @@ def path(
     return weights
 
 
-def _splits(
-    labels: np.ndarray, folds: int, seed: int, share: float, groups: np.ndarray | None = None
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _splits(labels: np.ndarray, folds: int, seed: int, share: float) -> list[tuple[np.ndarray, np.ndarray]]:
     if folds == 1:
         return [held_out(labels, share, seed)]
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -176,8 +144,6 @@ def _splits(
     for label in np.unique(labels):
         members = order[labels[order] == label]
         fold[members] = np.arange(len(members)) % folds
-    if groups is not None:
-        fold = fold[np.unique(groups, return_index=True)[1]][np.unique(groups, return_inverse=True)[1]]
     return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds)]
 
 

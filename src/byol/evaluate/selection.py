@@ -22,6 +22,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT: Method = "mixed"
 FIRST: Method = "coverage"
 """Method for the first images, when none is labelled."""
+ASKS = ("uncertain", "mixed")
+"""Methods that ask a classifier of the labelled images."""
 NEEDS_CLASSES = ("uncertain",)
 """Methods that need labels of two classes or more."""
 TYPICAL_AMONG = 20
@@ -33,7 +35,7 @@ MOST_COMPARED = 8192
 FEW = 20
 """Number of labelled images per class below which `mixed` covers, and from which it asks for uncertain ones."""
 STRENGTH = 0.1
-"""L2 strength of the classifier. With 10 to 500 labels it is at most a point below the best of ten times more and less (docs/trials.md)."""
+"""L2 strength of the classifier. With 50 to 500 labels it is at most a point below the best one from 0.001 to 10 (docs/trials.md)."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,15 @@ def choose(vectors: Tensor, known: Known, count: int, by: Method, *, seed: int =
         )
     mean = vectors.mean(dim=0)
     unit, known_unit = centred(vectors, mean), centred(known.vectors, mean)
-    least = Surroundings.of(unit).least(ALIKE)
-    free = distinct(unit, least)
+    surroundings = Surroundings.of(unit)
+    least = surroundings.least(ALIKE)
+    free = distinct(unit, surroundings, least)
     if len(known_unit):
         free = free[nearest(unit[free], known_unit, 1)[0][:, 0] < least]
     if not len(free):
         raise DataError("Every image is labelled already, or too like a labelled one; give others.")
     probabilities = None
-    if known.labels is not None and num_classes > 1:
+    if known.labels is not None and num_classes > 1 and by in ASKS:
         probabilities = head(known_unit, known.labels, unit[free]).softmax(dim=1)
     choice = _by(by, unit[free], known_unit, probabilities, known.classes, min(count, len(free)), seed)
     return replace(choice, images=free[choice.images])

@@ -62,7 +62,7 @@ def test_distinct_images_are_those_that_a_slow_loop_keeps(copies: int) -> None:
     for image in range(len(unit)):
         if all(float(unit[image] @ unit[other]) < 0.6 for other in kept):
             kept.append(image)
-    found = distinct(unit, 0.6)
+    found = distinct(unit, Surroundings.of(unit), 0.6)
     between = (unit[found] @ unit[found].T).fill_diagonal_(-1)
     assert float(between.max()) < 0.6
     assert found.tolist() == kept or (copies == 1 and len(found) >= len(kept))

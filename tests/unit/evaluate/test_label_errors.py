@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from byol.evaluate.label_errors import class_pairs, find_label_errors
-from byol.evaluate.linear import cross_validated
+from byol.evaluate.label_errors import class_pairs, cross_validated, find_label_errors
 from tests.unit.evaluate.blobs import blobs
 
 
