@@ -18,6 +18,7 @@ __version__ = VERSION
 
 _LAZY = {
     "adapt": ("byol.commands.adapt", "adapt"),
+    "audit": ("byol.commands.audit", "audit"),
     "pretrain": ("byol.commands.pretrain", "pretrain"),
     "resume": ("byol.commands.resume", "resume"),
     "Run": ("byol.training.run", "Run"),
@@ -32,6 +33,7 @@ _LAZY = {
     "import_deepmind": ("byol.imports.import_deepmind", "import_deepmind"),
     "import_timm": ("byol.imports.import_timm", "import_timm"),
     "load": ("byol.encoder.encoder_file", "load_encoder"),
+    "select": ("byol.commands.select", "select"),
     "write_report": ("byol.report.write", "write_report"),
     "DataSpec": ("byol.data.spec", "DataSpec"),
     "ByolError": ("byol.errors", "ByolError"),
@@ -45,6 +47,7 @@ __all__ = [
     "Run",
     "__version__",
     "adapt",
+    "audit",
     "classify",
     "diagnose",
     "embed",
@@ -58,11 +61,13 @@ __all__ = [
     "load_classifier",
     "pretrain",
     "resume",
+    "select",
     "write_report",
 ]
 
 if TYPE_CHECKING:
     from byol.commands.adapt import adapt
+    from byol.commands.audit import audit
     from byol.commands.classify import classify
     from byol.commands.diagnose import diagnose
     from byol.commands.embed import embed
@@ -73,6 +78,7 @@ if TYPE_CHECKING:
     from byol.commands.maps import embed_maps
     from byol.commands.pretrain import pretrain
     from byol.commands.resume import resume
+    from byol.commands.select import select
     from byol.data.spec import DataSpec
     from byol.encoder.classifier import load_classifier
     from byol.encoder.encoder_file import load_encoder as load

@@ -29,6 +29,7 @@ SHORTENED: dict[str, list[str]] = {
     "evaluate": ["--budget", "smoke"],
     "transfer": ["--budget", "smoke"],
     "report": ["--images", "20"],
+    "select": ["--count", "3"],
 }
 """Options that are added to a command; the last of two counts."""
 
@@ -37,8 +38,9 @@ REPLACED = {
     "--data imagenet ": "--data labelled ",
     "--data voc2012-segmentation": "--data masked",
     "timm:resnet18 --weights": "timm:resnet10 --weights",
+    "--labelled labelled/ --count": "--count",
 }
-"""Data sets whose images would have to be downloaded, and a smaller network."""
+"""Data sets whose images would have to be downloaded, a smaller network, and labels of all the pictures, which would leave none to choose."""
 
 NOT_RUN = {
     "byol study": "trains an hour or more; tests/unit/studies/test_run_study.py runs one",

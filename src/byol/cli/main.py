@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from byol.cli import adapt, classify, evaluate, explore, export, prepare, pretrain, report, study
+from byol.cli import adapt, classify, curate, evaluate, explore, export, prepare, pretrain, report, study
 from byol.cli.completion import Completion, script
 from byol.cli.options import USAGE_ERROR, Commands
 from byol.config import settings_on_command_line
@@ -193,6 +193,7 @@ COMMANDS: Commands = {
     **evaluate.COMMANDS,
     **classify.COMMANDS,
     **report.COMMANDS,
+    **curate.COMMANDS,
     **explore.COMMANDS,
     **export.COMMANDS,
     **prepare.COMMANDS,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +22,7 @@ from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec
 from byol.errors import ByolError, ConfigError, EncoderError, OutOfMemoryError, nearest
 from byol.evaluate.features import Features, extract
+from byol.evaluate.leaks import count_leaks
 from byol.evaluate.protocols.neighbours import knn
 from byol.evaluate.protocols.options import HOG, PROTOCOLS, WITH_MASKS, WITHOUT_WEIGHTS, Budget, ProtocolOptions
 from byol.evaluate.protocols.protocol import Job, Outcome, Protocol
@@ -32,6 +34,7 @@ from byol.runtime.hardware import choose_device, choose_workers, describe_machin
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.notebook import html_table
 from byol.runtime.paths import require_outside, user_path
+from byol.runtime.words import counted
 
 MOST_COMPARED = 20_000
 """Largest number of training and test images for which `knn` is run with `hog`, too: all of them are read once more."""
@@ -186,7 +189,7 @@ def keep_earlier(path: Path) -> Path | None:
     folder = path.parent / "earlier"
     make_folder(folder)
     number = 1
-    while (earlier := folder / f"{path.stem}-{number}.json").exists():
+    while (earlier := folder / f"{path.stem}-{number}{path.suffix}").exists():
         number += 1
     path.rename(earlier)
     return earlier
@@ -265,7 +268,26 @@ def make_job(
         semantics=subject.semantics,
         workers=choose_workers(workers, torch_device, decodes=not is_stored(train)),
         skipped=skipped,
+        leaks=_leak_counter(train, test, cached, listener),
     )
+
+
+def _leak_counter(
+    train: ImageSource, test: ImageSource, features: dict[str, Features], listener: Listener
+) -> Callable[[], int | None]:
+    """The function `Job.leaks`, by the features of the parts that are known when it is called."""
+
+    @cache
+    def leaks() -> int | None:
+        found = count_leaks(train, features["train"], test, features["test"])
+        if found:
+            listener.say(
+                f"{counted(found, 'test image')} of {len(test):,} {'repeats' if found == 1 else 'repeat'} training images, so that accuracy on "
+                f"them is no test; byol audit names them"
+            )
+        return found
+
+    return lambda: leaks() if len(features) == 2 else None
 
 
 def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, seconds: float) -> dict[str, Any]:
@@ -288,6 +310,7 @@ def evaluate_record(name: str, subject: Subject, job: Job, outcome: Outcome, sec
         "train": part(job.train),
         "test": part(job.test),
         "skipped_images": len(job.skipped),
+        "leaked_test_images": job.leaks(),
         "seed": job.seed,
         "metrics": {metric: asdict(score) for metric, score in outcome.metrics.items()},
         "settings": outcome.settings,

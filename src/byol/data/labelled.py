@@ -45,7 +45,7 @@ def labelled_splits(
     require_labels(train)
     if len(np.unique(_labels(train))) < 2:
         raise DataError(f"{train.description} has one class only; evaluation needs at least two.")
-    own_test = bool(named_set(data)) or _parts(data) is not None
+    own_test = has_test_part(data)
     if test_data and not own_test and Path(test_data).expanduser().resolve() == Path(data).expanduser().resolve():
         raise DataError(
             f"Training and test images are both {data}, so the test would reward memorised images. Leave "
@@ -65,6 +65,11 @@ def labelled_splits(
         train = Subset(train, train_indices, f"{train.description}, the other four fifths")
     classes = np.unique(_labels(train))
     return renumbered(train, classes), renumbered(test, classes)
+
+
+def has_test_part(data: str) -> bool:
+    """Whether the data have a part for testing of their own."""
+    return bool(named_set(data)) or _parts(data) is not None
 
 
 def _parts(data: str) -> Parts | None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from byol.evaluate.nearest import nearest
+from byol.evaluate.nearest import nearest, nearest_others
 
 NEIGHBOURS, TEMPERATURE = 20, 0.1
 """k and temperature for probes, studies, reports and the smoke budget, which choose neither on validation images."""
@@ -29,9 +29,5 @@ def knn_predict(
 
 def leave_one_out(vectors: Tensor, labels: Tensor, *, k: int = NEIGHBOURS, temperature: float = TEMPERATURE) -> Tensor:
     """(N,) class of each of (N, D) vectors by its nearest neighbours among the others. Labels are 0 to C - 1; N >= 2."""
-    cosine, index = nearest(vectors, vectors, min(k, len(vectors) - 1) + 1)
-    own = index == torch.arange(len(vectors), device=index.device)[:, None]
-    own[~own.any(dim=1), -1] = True  # among many equal vectors the image itself may be missing
-    others = (len(vectors), cosine.shape[1] - 1)
-    cosine, index = cosine[~own].view(others), index[~own].view(others)
+    cosine, index = nearest_others(vectors, k)
     return votes(cosine, labels[index], temperature, int(labels.max()) + 1).argmax(dim=1)

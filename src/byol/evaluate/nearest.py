@@ -45,6 +45,15 @@ def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return best, place
 
 
+def nearest_others(vectors: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """((N, k) cosines, (N, k) places): for each of (N, D) vectors, N >= 2, the k (at most N - 1) most similar others, best first."""
+    cosine, place = nearest(vectors, vectors, min(k, len(vectors) - 1) + 1)
+    own = place == torch.arange(len(vectors), device=place.device)[:, None]
+    own[~own.any(dim=1), -1] = True  # among many equal vectors the vector itself may be missing
+    others = (len(vectors), cosine.shape[1] - 1)
+    return cosine[~own].view(others), place[~own].view(others)
+
+
 def _is_worth_bf16(queries: Tensor, bank: Tensor) -> bool:
     if bank.device.type != "cpu" or len(queries) * len(bank) < WORTH_BUILDING or not computes_in_bf16(bank.device):
         return False

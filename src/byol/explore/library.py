@@ -17,17 +17,16 @@ from torch.nn import functional
 from byol.data.decode import decode
 from byol.data.photo_store import shrunk
 from byol.data.prepare_photos import shrink_photos
-from byol.data.source import ImageSource, SkippedImages, image_keys
+from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import NO_DATA, DataSpec
-from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, RunError
-from byol.evaluate.features import extract
+from byol.evaluate.kept_features import kept_features
 from byol.evaluate.kmeans import spherical_kmeans
 from byol.evaluate.nearest import nearest
 from byol.report.embedding_map import maps, spectrum
 from byol.report.tile import as_rgb, tile
-from byol.runtime.files import replacing, write_atomically
+from byol.runtime.files import write_atomically
 from byol.runtime.listener import SILENT, Listener
 
 NEAREST_OF_EACH = 8
@@ -214,31 +213,14 @@ def open_library(
 
     `place` gives the cache of photos. Raises DataError if fewer than two images can be read.
     """
-    skipped, cache = SkippedImages(), out / "vectors.npz"
-    about = json.dumps({"weights": encoder.fingerprint()})
-    keys = image_keys(source)
-    vectors, is_known = _known(cache, about, keys, encoder.num_features)
+    skipped = SkippedImages()
     channels, side = encoder.description.in_channels, encoder.description.stored_side
     photos = shrink_photos(source, channels, side, place)
-    missing = np.flatnonzero(~is_known)
-    if len(missing):
-        part = photos if len(missing) == len(source) else Subset(photos, missing, source.description)
-        try:
-            features = extract(encoder, part, channels, device, skipped=skipped, listener=listener)
-        except DataError:  # not one of them can be decoded
-            if len(missing) == len(source):
-                raise
-        else:
-            fresh = missing[features.indices.numpy()]
-            vectors[fresh], is_known[fresh] = features.vectors.numpy(), True
-            out.mkdir(parents=True, exist_ok=True)
-            with replacing(cache) as temporary, temporary.open("wb") as file:
-                np.savez(file, about=np.array(about), keys=keys[is_known], vectors=vectors[is_known])
-    indices = torch.from_numpy(np.flatnonzero(is_known))
+    features = kept_features(encoder, source, photos, device, out / "vectors.npz", skipped=skipped, listener=listener)
+    indices, known = features.indices, features.vectors
     if len(indices) < 2:
         raise DataError(f"Only {len(indices)} image of {source.description} can be read; exploring needs two at least.")
     listener.say(f"drawing the map of {len(indices):,} images")
-    known = torch.from_numpy(vectors[is_known])
     mean = known.mean(dim=0)
     unit = functional.normalize(known - mean, dim=1)
     return Library(source, photos, encoder, device, indices, mean, unit, out, listener=listener), skipped
@@ -247,21 +229,6 @@ def open_library(
 def _line(path: str) -> str:
     """The path in one line: quoted as JSON where it has a line break."""
     return json.dumps(path) if path.splitlines() != [path] else path
-
-
-def _known(path: Path, about: str, keys: np.ndarray, num_features: int) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors of all images (N, D), which of them were kept in the file (N,))."""
-    vectors, is_known = np.zeros((len(keys), num_features), np.float32), np.zeros(len(keys), bool)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["about"]) == about:
-                rows = {key.tobytes(): row for row, key in enumerate(file["keys"])}
-                places = np.array([rows.get(key.tobytes(), -1) for key in keys], np.int64)
-                vectors[places >= 0] = file["vectors"][places[places >= 0]]
-                is_known = places >= 0
-    except Exception:  # whatever lies there is made again
-        return np.zeros_like(vectors), np.zeros(len(keys), bool)
-    return vectors, is_known
 
 
 def _webp(pixels: np.ndarray) -> bytes:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from byol.evaluate.duplicates import CROWD
 from byol.evaluate.kmeans import spherical_kmeans
-
-CROWD = 10
-"""Number of nearest neighbours whose similarity decides whether an image is odd."""
 
 
 @dataclass(frozen=True)

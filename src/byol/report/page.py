@@ -22,6 +22,7 @@ SCRIPTS = (
 
 
 CHANGE_SCRIPTS = ("elements.js", "change.js")
+AUDIT_SCRIPTS = ("elements.js", "audit.js")
 
 
 def render(**content: Any) -> str:
@@ -37,6 +38,11 @@ def render_change(**content: Any) -> str:
 def render_classifier(**content: Any) -> str:
     """The HTML of the page about a classifier (`report.classifier`), which needs no script."""
     return _rendered("classifier.html", (), **content)
+
+
+def render_audit(**content: Any) -> str:
+    """The HTML of the page of an audit (`report.audit`)."""
+    return _rendered("audit.html", AUDIT_SCRIPTS, **content)
 
 
 def _rendered(template: str, scripts: tuple[str, ...], library: str = "", **content: Any) -> str:

@@ -58,6 +58,9 @@ class Job:
     label_sets: tuple[Tensor, Tensor] | None = None
     """(N, C) labels of training and test images if images have several: 1, -1, or 0 (unknown)."""
 
+    leaks: Callable[[], int | None] = lambda: None
+    """Function that counts the test images that training images repeat, once; None while the features of a part are not known, or if there are too many images."""
+
     @property
     def num_classes(self) -> int:
         """Number of classes: one more than the highest label."""

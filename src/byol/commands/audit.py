@@ -1,0 +1,147 @@
+"""An audit of images and their labels: wrong labels, copies, leaks, outliers and bad pictures, in a page and a list."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from byol.assembly.subject import home, open_subject, with_trained_columns
+from byol.commands.evaluate import keep_earlier
+from byol.commands.vectors import vectors_of
+from byol.data.classes import labels_of, union
+from byol.data.image_list import shown_name
+from byol.data.labelled import has_test_part
+from byol.data.number_format import share_format
+from byol.data.open import open_source
+from byol.data.pixel_measures import Measures, measure_pictures
+from byol.data.source import Image, ImageSource, SkippedImages
+from byol.data.spec import DataSpec
+from byol.errors import DataError
+from byol.evaluate.features import Features
+from byol.evaluate.findings import AuditedImages, Finding, Findings, audit_images
+from byol.report.audit import SIDE, audit_page, headline
+from byol.runtime.files import make_folder, write_atomically
+from byol.runtime.hardware import choose_device
+from byol.runtime.listener import SILENT, Listener
+from byol.runtime.paths import require_outside, user_path
+
+PAGE, LIST = "audit.html", "audit.csv"
+READ_SIDE = 2 * SIDE
+"""Smallest short side, in pixels, at which pictures of the page are decoded."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Result of an audit, and its files."""
+
+    findings: Findings
+    headline: str
+    """The result in one sentence."""
+    page: Path
+    list: Path
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of findings by kind that has any."""
+        return self.findings.counts
+
+
+def audit(
+    encoder: str | Path,
+    data: str | DataSpec,
+    *,
+    test_data: str = "",
+    out: str | Path = "",
+    device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[str, int, int], None] = SILENT.work,
+) -> Audit:
+    """Looks for what is wrong with images and, if they have labels, with these; changes nothing.
+
+    `encoder`: as for `open_subject`. `test_data`: test images, if they are not a part of `data`; leaks between both are sought. Writes audit.html and audit.csv (file, finding,
+    detail) into `out`, by default the folder audit/ of the encoder; earlier ones are kept. The vectors are kept with the encoder, so that a second audit reads only changed images.
+    Raises DataError for fewer than two readable images, RunError if the files cannot be written.
+    """
+    listener, name, torch_device = Listener(say, show), str(user_path(encoder)), choose_device(device)
+    spec = with_trained_columns(name, data)
+    sources = _open(spec, test_data, listener)
+    subject = open_subject(name, sources[0])
+    folder = user_path(out) if out else home(subject.name, spec.data) / "audit"
+    for images_at in (spec.data, test_data):
+        require_outside(folder, images_at)
+    make_folder(folder)
+    skipped = SkippedImages()
+    features = [vectors_of(subject, source, spec, torch_device, skipped, listener) for source in sources]
+    images = _joined(sources, features, listener)
+    if len(images) < 2:
+        raise DataError(f"Only {len(images)} image of {sources[0].description} can be read; an audit needs two.")
+    listener.say(f"comparing {len(images):,} images")
+    findings = audit_images(images)
+    findings.found += [Finding("broken", None, f"{broken}: {reason}") for broken, reason in skipped.reasons]
+    words = ", test images: ".join(source.description for source in sources)
+    page = audit_page(images, findings, _reader(sources, features), description=words, encoder=subject.name, csv=LIST)
+    for path, content in (
+        (folder / PAGE, page.encode(errors="backslashreplace")),
+        (folder / LIST, _csv(images, findings, skipped).encode("utf-8", "surrogateescape")),
+    ):
+        if earlier := keep_earlier(path):
+            say(f"the earlier {path.name} is now {earlier}")
+        write_atomically(path, content)
+    return Audit(findings, headline(images, findings), folder / PAGE, folder / LIST)
+
+
+def _open(spec: DataSpec, test_data: str, listener: Listener) -> list[ImageSource]:
+    """The images and, if there are any, the test images."""
+    sources = [open_source(spec, "train", labelled=True, listener=listener)]
+    if test_data or has_test_part(spec.data):
+        test = replace(spec, data=test_data or spec.data)
+        classes = sources[0].class_names or ()
+        sources.append(open_source(test, "test", labelled=True, classes=classes, listener=listener))
+        share_format(*sources)
+    return sources
+
+
+def _joined(sources: list[ImageSource], features: list[Features], listener: Listener) -> AuditedImages:
+    """All readable images, the test images last, with classes joined by name."""
+    names, measures = [], []
+    for source, found in zip(sources, features, strict=True):
+        rows = found.indices.numpy()
+        names += [shown_name(source, int(row)) for row in rows]
+        measures.append(measure_pictures(source, listener).at(rows))
+    vectors, labels, classes = torch.cat([found.vectors for found in features]), None, ()
+    if all(source.labels is not None for source in sources):
+        sides = [side for source in sources if (side := labels_of(source))]
+        classes = union([side.names for side in sides])
+        codes = [
+            torch.from_numpy(side.over(classes))[found.indices] for side, found in zip(sides, features, strict=True)
+        ]
+        labels = torch.cat(codes)
+    num_test = len(features[1].vectors) if len(features) > 1 else 0
+    return AuditedImages(names, vectors, Measures.joined(measures), labels, classes, num_test)
+
+
+def _reader(sources: list[ImageSource], features: list[Features]) -> Callable[[int], Image]:
+    """Function from the number of an image to its pixels; large JPEG files are decoded at a smaller scale."""
+    places = [(source, index) for source, f in zip(sources, features, strict=True) for index in f.indices.tolist()]
+
+    def read(image: int) -> Image:
+        source, index = places[image]
+        return source.read(index, source.channels(index), READ_SIDE)
+
+    return read
+
+
+def _csv(images: AuditedImages, findings: Findings, skipped: SkippedImages) -> str:
+    """One row for each finding: file (empty if it is about the data), finding, detail."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "finding", "detail"))
+    for finding in findings.found:
+        if finding.kind != "broken":
+            name = "" if finding.image is None else images.names[finding.image]
+            writer.writerow((name, finding.kind, finding.detail))
+    writer.writerows((name, "broken", reason) for name, reason in skipped.reasons)
+    return text.getvalue()
