@@ -11,14 +11,20 @@ import torch
 from torch import Tensor
 
 from byol.errors import DataError, RunError
-from byol.evaluate.linear import fit_linear
+from byol.evaluate.head import fit_head, fit_layer
+from byol.evaluate.selection import DEFAULT, STRENGTH, Known, choose
 from byol.runtime.files import write_atomically
 
 COLUMNS = ("file", "class")
-LEAST_OF_CLASS = 5
-"""Smallest number of labelled images of each class with which the classifier's strength is chosen among several."""
-MOST_FITTED = 5000
-"""Largest number of labelled images to which the classifier is fitted."""
+@dataclass(frozen=True)
+class Guesses:
+    """Classes of all images by a classifier of the labelled ones."""
+
+    classes: list[str]
+    number: Tensor
+    """(N,) number of each image's likeliest class."""
+    probability: Tensor
+    """(N,) its calibrated probability."""
 
 
 @dataclass
@@ -36,6 +42,8 @@ class Labels:
     _elsewhere: dict[str, str] = field(default_factory=dict, init=False)
     """Rows of the file for images that the library does not have. They stay in the file."""
     _past: list[dict[int, str]] = field(default_factory=list, init=False)
+    _guesses: "tuple[dict[int, str], Guesses | None] | None" = field(default=None, init=False)
+    """The labels that the last guesses are by, and the guesses."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
@@ -58,8 +66,7 @@ class Labels:
         guesses = self.guesses()
         if guesses is None:
             raise DataError("There is no guess yet: label images of two classes first.")
-        classes, numbers, _ = guesses
-        new = {image: classes[int(numbers[image])] for image in images if image not in self.of_image}
+        new = {image: guesses.classes[int(guesses.number[image])] for image in images if image not in self.of_image}
         self.change({**self.of_image, **new})
 
     def change(self, labels: dict[int, str]) -> None:
@@ -67,7 +74,7 @@ class Labels:
         with self._lock:
             before = self.of_image
             self.of_image = {image: label for image, label in labels.items() if label}
-            self._save(before)
+            self._save_or_return(before)
             self._past.append(before)
 
     def undo(self) -> None:
@@ -76,36 +83,80 @@ class Labels:
             if not self._past:
                 raise DataError("There is nothing to undo since the start.")
             before, self.of_image = self.of_image, self._past[-1]
-            self._save(before)
+            self._save_or_return(before)
             self._past.pop()
 
-    def guesses(self) -> tuple[list[str], Tensor, Tensor] | None:
-        """(class names, (N,) number of the likeliest class, (N,) its probability) of all images; None with fewer than two classes."""
-        given = self.of_image
-        classes = sorted(set(given.values()))
-        if len(classes) < 2:
-            return None
-        probabilities = self._probabilities(given, classes)
-        highest = probabilities.max(dim=1)
-        return classes, highest.indices, highest.values
+    def guesses(self) -> Guesses | None:
+        """The guesses for all images; None with labels of fewer than two classes."""
+        with self._lock:
+            given = self.of_image
+            if self._guesses is None or self._guesses[0] is not given:
+                classes = sorted(set(given.values()))
+                self._guesses = given, self._guess(given, classes) if len(classes) > 1 else None
+            return self._guesses[1]
 
-    def uncertainty(self) -> Tensor | None:
-        """(N,) one minus the margin between the two likeliest classes; None with fewer than two classes."""
-        classes = sorted(set(self.of_image.values()))
-        if len(classes) < 2:
-            return None
-        top = self._probabilities(self.of_image, classes).topk(2, dim=1).values
-        return 1 - (top[:, 0] - top[:, 1])
+    def next(self, count: int) -> list[int]:
+        """Up to `count` images without a label, the most useful first, by the default of `byol select`."""
+        given = self.of_image
+        free = torch.tensor([image for image in range(len(self.names)) if image not in given])
+        if len(free) < 2:
+            return free.tolist()
+        images = torch.tensor(sorted(given), dtype=torch.long)
+        classes = sorted(set(given.values()))
+        numbers = torch.tensor([classes.index(given[image]) for image in images.tolist()], dtype=torch.long)
+        known = Known(self.unit[images], numbers, classes)
+        choice = choose(self.unit[free], known, min(count, len(free)), DEFAULT)
+        return free[choice.images].tolist()
+
+    def _guess(self, given: dict[int, str], classes: list[str]) -> Guesses:
+        number = {name: place for place, name in enumerate(classes)}
+        images = sorted(given)
+        labels = torch.tensor([number[given[image]] for image in images])
+        vectors, strengths = self.unit[images], (STRENGTH,)
+        if int(labels.bincount().max()) > 1:
+            head = fit_head(vectors, labels, len(classes), strengths=strengths)
+            weight, bias = head.weight, head.bias
+        else:  # no image can be held out to calibrate
+            weight, bias = fit_layer(vectors, labels, len(classes), strengths)
+        highest = (self.unit @ weight.T + bias).softmax(dim=1).max(dim=1)
+        return Guesses(classes, highest.indices, highest.values)
 
     def entries(self) -> dict[str, Any]:
         """The labels and guesses for the page: class names, and for each image the number of its class or -1."""
         guesses = self.guesses()
-        classes = guesses[0] if guesses else sorted(set(self.of_image.values()))
+        classes = guesses.classes if guesses else sorted(set(self.of_image.values()))
         number = {name: place for place, name in enumerate(classes)}
         label = [-1] * len(self.names)
         for image, name in self.of_image.items():
             label[image] = number[name]
         content: dict[str, Any] = {"classes": classes, "label": label, "file": str(self.path)}
         if guesses:
-            content |= {"guess": guesses[1].tolist(), "probability": [round(p, 3) for p in guesses[2].tolist()]}
+            content |= {"guess": guesses.number.tolist(), "probability": guesses.probability.mul(1000).round().div(1000).tolist()}
         return content | {"undo": bool(self._past)}
+
+    def _save_or_return(self, before: dict[int, str]) -> None:
+        """Writes the file; if that fails the labels are those of `before` again."""
+        rows = self._elsewhere | {self.names[image]: label for image, label in sorted(self.of_image.items())}
+        stream = io.StringIO()
+        writer = csv.writer(stream)
+        writer.writerows([COLUMNS, *rows.items()])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, stream.getvalue().encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            self.of_image = before
+            raise RunError(f"{self.path} cannot be written ({error.strerror}): the label was not given.") from error
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    """(file, class) of every row. Raises RunError if the file is not one of labels."""
+    try:
+        content = path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}).") from error
+    rows = list(csv.reader(io.StringIO(content)))
+    if not rows or tuple(rows[0]) != COLUMNS or any(len(row) != 2 for row in rows):
+        raise RunError(f"{path} is not a file of labels of byol explore (columns {', '.join(COLUMNS)}); move it away.")
+    return [(name, label) for name, label in rows[1:]]
