@@ -112,3 +112,20 @@ def test_region_is_selected_and_exported(page: Page, tmp_path: Path) -> None:
     page.click("#export button")
     page.wait_for_selector("#message:not([hidden])")
     assert len((tmp_path / "out" / "everything.txt").read_text().splitlines()) == 61
+
+
+def test_images_are_labelled_by_click_and_the_map_shows_guesses(page: Page, tmp_path: Path) -> None:
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    for place, name in ((0, "cat"), (1, "dog"), (2, "cat"), (3, "dog")):
+        page.fill("#class", name)
+        page.locator("#thumbs .thumb").nth(place).click()
+        page.wait_for_function(f"document.querySelectorAll('#thumbs .thumb.labelled').length === {place + 1}")
+    assert page.locator("#thumbs .thumb span").first.inner_text() == "cat"
+    assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 5
+    page.wait_for_selector("#colours [aria-pressed=true]")
+    assert page.inner_text("#colours [aria-pressed=true]") == "guesses"
+    page.click("#undo")
+    page.wait_for_function("document.querySelectorAll('#thumbs .thumb.labelled').length === 3")
+    page.click("#accept")
+    page.wait_for_function("document.querySelectorAll('#thumbs .thumb:not(.labelled)').length === 0")

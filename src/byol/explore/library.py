@@ -24,11 +24,14 @@ from byol.errors import BrokenImageError, DataError, RunError
 from byol.evaluate.kept_features import kept_features
 from byol.evaluate.kmeans import spherical_kmeans
 from byol.evaluate.nearest import nearest
+from byol.explore.labels import Labels
 from byol.report.embedding_map import maps, spectrum
 from byol.report.tile import as_rgb, tile
 from byol.runtime.files import write_atomically
 from byol.runtime.listener import SILENT, Listener
 
+LABELS = "labels.csv"
+"""Name of the file of the classes that the user gave."""
 NEAREST_OF_EACH = 8
 """Number of each image's nearest neighbours that are searched for near-duplicates."""
 MOST_FOR_SLOW_MAPS = 5000
@@ -65,6 +68,8 @@ class Library:
     names_of_clusters: dict[int, str] = field(default_factory=dict)
     listener: Listener = SILENT
     """Receiver of messages about missing libraries."""
+    labels: Labels = field(init=False)
+    """Classes that the user gave to images."""
     cluster: Tensor = field(init=False)
     """(N,) cluster number of each image; cluster 0 is the largest."""
     plane: dict[str, list[list[float]]] = field(init=False)
@@ -77,6 +82,7 @@ class Library:
         plane, most_points = spectrum(self.unit)[1], len(self) if slow else 0
         points_by_map = maps(self.unit, plane, slow=slow, most_points=most_points, listener=self.listener)
         self.plane = {name: np.round(points.T, 4).tolist() for name, points in points_by_map.items()}
+        self.labels = Labels(self.out / LABELS, [self.name(image) for image in range(len(self))], self.unit)
         self.regroup(min(12, max(1, len(self.indices) // 8)))
 
     def __len__(self) -> int:

@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         library = self.library
         if path == "/plotly.js":
             return _plotly(), "text/javascript"
-        if path in ("/explore.js", "/explore.css"):
+        if path in ("/explore.js", "/labels.js", "/explore.css"):
             kind = "text/javascript" if path.endswith("js") else "text/css"
             return (FILES / path[1:]).read_bytes(), f"{kind}; charset=utf-8"
         self._require_token(query)
@@ -132,6 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/neighbours":
             count = _number(query, "count", 24, range(1, MOST_MATCHES + 1))
             return _matches(library.neighbours(self._image(query), count)), "application/json"
+        if path == "/labels.json":
+            return _json(library.labels.entries()), "application/json"
+        if path == "/next":
+            return _json(library.labels.next(_number(query, "count", 20, range(1, MOST_MATCHES + 1)))), "application/json"
         if path == "/duplicates":
             least = _least_similarity(query)
             pairs = library.duplicates(least, MOST_PAIRS)
@@ -149,6 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
                 raise BadRequest(f"this file is not a readable image ({error})") from error
         try:
             request = json.loads(body)
+            if path in ("/label", "/accept", "/undo"):
+                return self._labels(path, request), "application/json"
             if path == "/clusters":
                 library.regroup(int(request["count"]))
                 return _json(self._groups()), "application/json"
@@ -163,6 +169,16 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, KeyError, TypeError) as error:
             raise BadRequest(f"the request {path} is malformed ({error})") from error
         raise BadRequest(f"there is no {path}")
+
+    def _labels(self, path: str, request: dict[str, Any]) -> bytes:
+        labels = self.library.labels
+        if path == "/undo":
+            labels.undo()
+        elif path == "/accept":
+            labels.accept([int(image) for image in request["images"]])
+        else:
+            labels.give([int(image) for image in request["images"]], str(request["class"]))
+        return _json(labels.entries())
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,3 +101,26 @@ def test_server_refuses_other_pages_and_other_hosts(address: tuple[str, str], li
 def test_port_that_is_taken_is_a_sentence(address: tuple[str, str], library: Library) -> None:
     with pytest.raises(RunError, match="choose another --port"):
         make_server(library, int(address[0].rpartition(":")[2]))
+
+
+def test_labels_are_given_accepted_and_taken_back(address: tuple[str, str], library: Library) -> None:
+    url, token = address
+
+    def post(path: str, **body: object) -> dict[str, Any]:
+        return json.loads(get(url + path, json.dumps(body).encode(), token)[1])
+
+    nothing = json.loads(get(url + "/labels.json", token=token)[1])
+    assert nothing["classes"] == [] and not nothing["undo"] and "guess" not in nothing
+    first = json.loads(get(url + "/next?count=3", token=token)[1])
+    assert len(set(first)) == 3
+    for image in range(6):
+        post("/label", images=[image], **{"class": ("red", "green", "blue")[image % 3]})
+    state = json.loads(get(url + "/labels.json", token=token)[1])
+    assert state["classes"] == ["blue", "green", "red"] and state["label"][:3] == [2, 1, 0]
+    assert Path(state["file"]).read_text().count("\n") == 7
+    assert len(post("/accept", images=[6, 7])["guess"]) == COUNT + 1
+    assert set(library.labels.of_image) == set(range(8))
+    post("/undo")
+    assert set(library.labels.of_image) == set(range(6))
+    assert "no image to label" in post("/label", images=[999], **{"class": "x"})["error"]
+    assert get(url + "/label", b'{"images": [1]}', token)[0] == 400

@@ -64,15 +64,17 @@ function thumb(image, caption = "") {
   picture.loading = "lazy";
   picture.alt = library.names[image];
   picture.src = `/thumbnail?image=${image}&side=128&of=${token}`;
-  button.append(picture, make("span", "", caption || shortName(image)));
-  button.addEventListener("click", () => enlarge(image));
+  button.dataset.caption = caption;
+  button.append(picture, make("span"));
+  drawCaption(button);
+  button.addEventListener("click", () => (labelsByClick() ? toggleLabel(image) : enlarge(image)));
   return button;
 }
 
 function enlarge(image) {
   const dialog = byId("large");
   dialog.querySelector("img").src = `/picture?image=${image}&of=${token}`;
-  dialog.querySelector("p").textContent = library.names[image];
+  dialog.querySelector("p").textContent = [library.names[image], labelWords(image)].filter(Boolean).join(": ");
   byId("more-like-this").onclick = () => {
     dialog.close();
     showNeighbours(image).catch((error) => console.warn(error.message));
@@ -185,19 +187,16 @@ function drawMap() {
   const [xs, ys] = library.maps[kind];
   const style = getComputedStyle(document.body);
   const webgl = Boolean(document.createElement("canvas").getContext("webgl"));
-  const traces = library.clusters.map((cluster, place) => {
-    const images = members(cluster.number);
-    return {
-      x: images.map((image) => xs[image]), y: images.map((image) => ys[image]), customdata: images, name: plain(clusterTitle(cluster)),
-      type: webgl ? "scattergl" : "scatter", mode: "markers", hoverinfo: "none",
-      marker: { size: xs.length > 4000 ? 4.5 : 6.5, opacity: 0.85, color: COLOURS[place % COLOURS.length] },
-    };
-  });
+  const traces = groups().map(({ title, images, colour }) => ({
+    x: images.map((image) => xs[image]), y: images.map((image) => ys[image]), customdata: images, name: plain(title),
+    type: webgl ? "scattergl" : "scatter", mode: "markers", hoverinfo: "none",
+    marker: { size: xs.length > 4000 ? 4.5 : 6.5, opacity: 0.85, color: colour },
+  }));
   const axis = { visible: false };
   const layout = {
     paper_bgcolor: "transparent", plot_bgcolor: "transparent", margin: { l: 0, r: 0, t: 0, b: 0 }, xaxis: axis, yaxis: axis, hovermode: "closest",
     dragmode: byId("drag-lasso").getAttribute("aria-pressed") === "true" ? "lasso" : "pan", uirevision: kind,
-    showlegend: library.clusters.length <= 20, legend: { orientation: "h", y: -0.02, font: { color: style.color, family: style.fontFamily, size: 11 } },
+    showlegend: traces.length <= 21, legend: { orientation: "h", y: -0.02, font: { color: style.color, family: style.fontFamily, size: 11 } },
   };
   Plotly.react("map", traces, layout, { displaylogo: false, responsive: true, displayModeBar: false, scrollZoom: true, doubleClick: "reset" });
 }
@@ -210,7 +209,7 @@ function followMap() {
   map.on("plotly_hover", (event) => {
     const picture = make("img");
     picture.src = `/thumbnail?image=${imageAt(event)}&side=128&of=${token}`;
-    tip.replaceChildren(picture, library.names[imageAt(event)]);
+    tip.replaceChildren(picture, library.names[imageAt(event)], make("br"), labelWords(imageAt(event)));
     tip.style.left = `${Math.min(event.event.clientX + 14, innerWidth - 200)}px`;
     tip.style.top = `${Math.min(event.event.clientY + 14, innerHeight - 190)}px`;
     tip.hidden = false;
@@ -262,6 +261,7 @@ addEventListener("DOMContentLoaded", async () => {
   followMap();
   drawClusters();
   startDropping();
+  await startLabels();
   for (const name of ["results", "clusters", "duplicates"]) on(`tab-${name}`, "click", () => tab(name));
   for (const mode of ["pan", "lasso"]) {
     on(`drag-${mode}`, "click", () => {

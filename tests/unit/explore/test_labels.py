@@ -1,0 +1,122 @@
+"""Classes given by the user: kept after every change, taken back, guessed for the others."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from byol.errors import DataError, RunError
+from byol.explore.labels import Labels
+
+NAMES = [f"{kind}/{number}.jpg" for kind in ("a", "b", "c") for number in range(20)]
+
+
+def unit() -> torch.Tensor:
+    """(60, 8) vectors around three centres."""
+    centres = torch.eye(3, 8).repeat_interleave(20, dim=0)
+    noise = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.normalize(centres + 0.2 * noise, dim=1)
+
+
+def labels(path: Path) -> Labels:
+    return Labels(path / "labels.csv", NAMES, unit())
+
+
+def rows(path: Path) -> list[list[str]]:
+    with (path / "labels.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_labels_are_in_the_file_after_every_change_and_there_at_the_next_start(tmp_path: Path) -> None:
+    first = labels(tmp_path)
+    first.give([3, 1], "  red   rose ")
+    first.give([20], 'a, "b"')
+    assert rows(tmp_path) == [["file", "class"], ["a/1.jpg", "red rose"], ["a/3.jpg", "red rose"], ["b/0.jpg", 'a, "b"']]
+    first.give([3], "")
+    assert labels(tmp_path).of_image == first.of_image == {1: "red rose", 20: 'a, "b"'}
+
+
+def test_changes_are_taken_back_one_by_one(tmp_path: Path) -> None:
+    given = labels(tmp_path)
+    given.give([0, 1], "a")
+    given.give([1, 2], "b")
+    given.undo()
+    assert given.of_image == {0: "a", 1: "a"} and len(rows(tmp_path)) == 3
+    given.undo()
+    assert given.of_image == {}
+    with pytest.raises(DataError, match="nothing to undo"):
+        given.undo()
+
+
+def test_rows_of_other_images_stay_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,class\ngone.jpg,x\na/0.jpg,y\n")
+    given = labels(tmp_path)
+    given.give([5], "z")
+    assert rows(tmp_path)[1:] == [["gone.jpg", "x"], ["a/0.jpg", "y"], ["a/5.jpg", "z"]]
+
+
+@pytest.mark.parametrize("content", ["name,label\na,b\n", "file,class\na,b,c\n", "x"])
+def test_a_file_of_another_kind_is_not_touched(tmp_path: Path, content: str) -> None:
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(RunError, match="is not a file of labels of byol explore"):
+        labels(tmp_path)
+    assert (tmp_path / "labels.csv").read_text() == content
+
+
+def test_a_label_that_cannot_be_written_is_not_given(tmp_path: Path) -> None:
+    given = labels(tmp_path)
+    given.give([0], "a")
+    (tmp_path / "labels.csv").unlink()
+    (tmp_path / "labels.csv").mkdir()
+    with pytest.raises(RunError, match="the label was not given"):
+        given.give([1], "b")
+    assert given.of_image == {0: "a"}
+
+
+def test_guesses_follow_few_labels(tmp_path: Path) -> None:
+    given = labels(tmp_path)
+    assert given.guesses() is None
+    given.give([0], "a")
+    assert given.guesses() is None and given.entries()["classes"] == ["a"]
+    given.give([20], "b")
+    given.give([40], "c")
+    alone = given.guesses()
+    assert alone is not None and alone.classes == ["a", "b", "c"]
+    for image in (1, 21, 41, 2, 22, 42):
+        given.give([image], "abc"[image // 20])
+    several = given.guesses()
+    assert several is not None and float(several.probability.mean()) > 0.5
+    for guesses in (alone, several):
+        right = guesses.number == torch.arange(3).repeat_interleave(20)
+        assert float(right.float().mean()) > 0.95
+    entries = given.entries()
+    assert entries["label"][:3] == [0, 0, 0] and entries["label"][3] == -1 and len(entries["probability"]) == 60
+
+
+def test_guesses_are_accepted_for_images_without_a_label(tmp_path: Path) -> None:
+    given = labels(tmp_path)
+    with pytest.raises(DataError, match="label images of two classes first"):
+        given.accept([1])
+    for image in (0, 1, 20, 21):
+        given.give([image], "ab"[image // 20])
+    given.give([5], "b")
+    given.accept([4, 5, 6, 25])
+    assert {image: given.of_image[image] for image in (4, 5, 6, 25)} == {4: "a", 5: "b", 6: "a", 25: "b"}
+
+
+def test_next_images_have_no_label_and_come_from_all_groups(tmp_path: Path) -> None:
+    given = labels(tmp_path)
+    first = given.next(6)
+    assert {image // 20 for image in first} == {0, 1, 2}
+    given.give(first, "a")
+    given.give([59], "b")
+    assert not set(given.next(20)) & {*first, 59}
+    given.give([image for image in range(60) if image != 7], "a")
+    assert given.next(20) == [7]
+
+
+@pytest.mark.parametrize("images", [[], [-1], [60]])
+def test_images_that_are_not_there_are_refused(tmp_path: Path, images: list[int]) -> None:
+    with pytest.raises(DataError, match="no image to label"):
+        labels(tmp_path).give(images, "a")
