@@ -24,7 +24,7 @@ KINDS = {
     "Reference": "commands design paper-map python",
     "Ledger": "decisions results speed study-results trials why-it-works",
 }
-LINES = {"README.md": 90, "docs/design.md": 120}
+LINES = {"README.md": 98, "docs/design.md": 120}
 """Largest number of lines."""
 
 
