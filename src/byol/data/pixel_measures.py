@@ -135,7 +135,7 @@ def faults(measures: Measures) -> list[tuple[int, str, str]]:
 def small_pictures(source: ImageSource, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
     """(M, SMALL_SIDE squared) luma of some pictures as in `Measures.small`; zeros for one that cannot be decoded."""
 
-    def look(index: int) -> Image:
+    def look(index: int) -> NDArray[np.uint8]:
         try:
             return _small(_grey(source.read(index, source.channels(index), MEASURED_SIDE)))
         except BrokenImageError:
@@ -168,18 +168,19 @@ def _all(source: ImageSource, listener: Listener) -> Iterator[tuple[list[float],
             listener.work("measuring", block.stop, len(source))
 
 
-def _grey(pixels: Image) -> Image:
-    """(H, W) luma of (H, W, C) pixels: of three channels Pillow's, else the first."""
-    return (with_channels(pixels, 1) if pixels.shape[2] == 3 else pixels)[..., 0]
+def _grey(pixels: Image) -> NDArray[np.uint8]:
+    """(H, W) luma of (H, W, C) pixels in 8 bits: of three channels Pillow's, else the first."""
+    grey = (with_channels(pixels, 1) if pixels.shape[2] == 3 else pixels)[..., 0]
+    return (grey >> 8 if grey.dtype == np.uint16 else grey).astype(np.uint8, copy=False)
 
 
-def _small(grey: Image) -> Image:
+def _small(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(SMALL_SIDE squared,) pixels of an (H, W) picture, stretched to a square."""
     size = (SMALL_SIDE, SMALL_SIDE)
     return np.asarray(PillowImage.fromarray(grey).resize(size, PillowImage.Resampling.BOX)).ravel()
 
 
-def _of_pixels(grey: Image) -> list[float]:
+def _of_pixels(grey: NDArray[np.uint8]) -> list[float]:
     """Brightness, highlights, contrast and sharpness of an (H, W) picture."""
     height, width = grey.shape
     scale = MEASURED_SIDE / min(height, width)

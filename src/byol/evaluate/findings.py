@@ -171,7 +171,7 @@ def _properties(images: AuditedImages, rows: np.ndarray) -> dict[str, np.ndarray
         "bytes per pixel": m.bytes_per_pixel[rows],
         "format (ending of the name)": [m.ending[row] for row in rows],
         "number of channels": m.channels[rows],
-        "file name (numbers as 0)": [name_pattern(images.names[row]) for row in rows.tolist()],
+        "file name (numbers as 0)": [name_pattern(images.names[int(row)]) for row in rows],
     }
 
 

@@ -22,7 +22,7 @@ def count_leaks(train: ImageSource, bank: Features, test: ImageSource, queries: 
     if len(queries.vectors) * len(bank.vectors) > MOST_COMPARED:
         return None
     units = [functional.normalize(features.vectors, dim=1) for features in (queries, bank)]
-    surroundings = Surroundings(*nearest(*units, min(CROWD, len(bank.vectors))))
+    surroundings = Surroundings(*nearest(units[0], units[1], min(CROWD, len(bank.vectors))))
     closest, place = surroundings.cosine[:, 0], surroundings.place[:, 0]
     sure = closest >= surroundings.least(SURE)
     possible = ((closest >= surroundings.least(POSSIBLE)) & ~sure).nonzero()[:, 0]
