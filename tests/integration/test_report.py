@@ -78,7 +78,7 @@ def test_report_holds_curves_views_map_and_galleries(runs: Path, tmp_path: Path)
     assert len(content["grids"]["0"]["words"]) == 42
     parts = content["parts"]["0"]
     assert parts["names"] == content["points"]["names"] and len(parts["grids"]) == 41
-    assert text.count("data:image/webp;base64,") == 2
+    assert text.count("data:image/webp;base64,") == 4
 
 
 def test_report_needs_no_network(runs: Path, tmp_path: Path) -> None:
