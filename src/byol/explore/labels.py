@@ -16,6 +16,8 @@ from byol.evaluate.selection import DEFAULT, STRENGTH, Known, choose
 from byol.runtime.files import write_atomically
 
 COLUMNS = ("file", "class")
+
+
 @dataclass(frozen=True)
 class Guesses:
     """Classes of all images by a classifier of the labelled ones."""
@@ -131,7 +133,10 @@ class Labels:
             label[image] = number[name]
         content: dict[str, Any] = {"classes": classes, "label": label, "file": str(self.path)}
         if guesses:
-            content |= {"guess": guesses.number.tolist(), "probability": guesses.probability.mul(1000).round().div(1000).tolist()}
+            content |= {
+                "guess": guesses.number.tolist(),
+                "probability": guesses.probability.mul(1000).round().div(1000).tolist(),
+            }
         return content | {"undo": bool(self._past)}
 
     def _save_or_return(self, before: dict[int, str]) -> None:

@@ -135,7 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/labels.json":
             return _json(library.labels.entries()), "application/json"
         if path == "/next":
-            return _json(library.labels.next(_number(query, "count", 20, range(1, MOST_MATCHES + 1)))), "application/json"
+            return _json(
+                library.labels.next(_number(query, "count", 20, range(1, MOST_MATCHES + 1)))
+            ), "application/json"
         if path == "/duplicates":
             least = _least_similarity(query)
             pairs = library.duplicates(least, MOST_PAIRS)

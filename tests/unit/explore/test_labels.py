@@ -32,7 +32,12 @@ def test_labels_are_in_the_file_after_every_change_and_there_at_the_next_start(t
     first = labels(tmp_path)
     first.give([3, 1], "  red   rose ")
     first.give([20], 'a, "b"')
-    assert rows(tmp_path) == [["file", "class"], ["a/1.jpg", "red rose"], ["a/3.jpg", "red rose"], ["b/0.jpg", 'a, "b"']]
+    assert rows(tmp_path) == [
+        ["file", "class"],
+        ["a/1.jpg", "red rose"],
+        ["a/3.jpg", "red rose"],
+        ["b/0.jpg", 'a, "b"'],
+    ]
     first.give([3], "")
     assert labels(tmp_path).of_image == first.of_image == {1: "red rose", 20: 'a, "b"'}
 
