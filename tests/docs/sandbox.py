@@ -77,7 +77,7 @@ def prepare(folder: Path, photos: Path) -> None:
     (folder / "labels.csv").write_text("\n".join(["file,label", *lines]) + "\n")
     explored = folder / "runs" / "photos" / "explore" / "labels.csv"
     explored.parent.mkdir()
-    explored.write_text("\n".join(["file,class", *lines]) + "\n")  # as byol explore writes it
+    explored.write_text("\n".join(["file,label", *lines]) + "\n")  # as byol explore writes it
     (folder / "cifar10").mkdir()
     rows = {"image": [file.read_bytes() for file in files], "label": [int(f.parent.name == "dog") for f in files]}
     for part in ("train", "test"):

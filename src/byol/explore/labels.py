@@ -15,7 +15,7 @@ from byol.evaluate.head import fit_head, fit_layer
 from byol.evaluate.selection import DEFAULT, STRENGTH, Known, choose
 from byol.runtime.files import write_atomically
 
-COLUMNS = ("file", "class")
+COLUMNS = ("file", "label")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Labels:
     """Labels of the images of a library. Several threads may use it. Raises RunError if its file cannot be read or written."""
 
     path: Path
-    """CSV file with the columns file and class. It is read at the start and written after every change."""
+    """CSV file with the columns file and label. It is read at the start and written after every change."""
     names: list[str]
     """Name of each image."""
     unit: Tensor
@@ -154,7 +154,7 @@ class Labels:
 
 
 def _read(path: Path) -> list[tuple[str, str]]:
-    """(file, class) of every row. Raises RunError if the file is not one of labels."""
+    """(file, label) of every row. Raises RunError if the file is not one of labels."""
     try:
         content = path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:

@@ -33,7 +33,7 @@ def test_labels_are_in_the_file_after_every_change_and_there_at_the_next_start(t
     first.give([3, 1], "  red   rose ")
     first.give([20], 'a, "b"')
     assert rows(tmp_path) == [
-        ["file", "class"],
+        ["file", "label"],
         ["a/1.jpg", "red rose"],
         ["a/3.jpg", "red rose"],
         ["b/0.jpg", 'a, "b"'],
@@ -55,13 +55,13 @@ def test_changes_are_taken_back_one_by_one(tmp_path: Path) -> None:
 
 
 def test_rows_of_other_images_stay_in_the_file(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("file,class\ngone.jpg,x\na/0.jpg,y\n")
+    (tmp_path / "labels.csv").write_text("file,label\ngone.jpg,x\na/0.jpg,y\n")
     given = labels(tmp_path)
     given.give([5], "z")
     assert rows(tmp_path)[1:] == [["gone.jpg", "x"], ["a/0.jpg", "y"], ["a/5.jpg", "z"]]
 
 
-@pytest.mark.parametrize("content", ["name,label\na,b\n", "file,class\na,b,c\n", "x"])
+@pytest.mark.parametrize("content", ["name,class\na,b\n", "file,label\na,b,c\n", "x"])
 def test_a_file_of_another_kind_is_not_touched(tmp_path: Path, content: str) -> None:
     (tmp_path / "labels.csv").write_text(content)
     with pytest.raises(RunError, match="is not a file of labels of byol explore"):
