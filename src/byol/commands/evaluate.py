@@ -281,9 +281,7 @@ def _leak_counter(
     def leaks() -> int | None:
         found = count_leaks(train, features["train"], test, features["test"])
         if found is None:
-            listener.say(
-                "Too many images to compare: test images that training images repeat were not counted; byol audit --test-data counts them."
-            )
+            listener.say("Too many images to compare: test images that training images repeat were not counted.")
         if found:
             listener.say(
                 f"{counted(found, 'test image')} of {len(test):,} {'repeats' if found == 1 else 'repeat'} training images, so that accuracy on "
