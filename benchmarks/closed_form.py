@@ -1,6 +1,6 @@
 """Closed-form predictors: observing and setting one, beside a training step of the recipe `tonight` with BYOL; milliseconds.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.closed_form --rounds 7
+    python -m benchmarks.closed_form --rounds 7
 
 The step has made-up views and a trained linear predictor; its optimizer and its average are included, its views are not.
 `share_of_step` is of the medians.

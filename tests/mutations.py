@@ -361,7 +361,7 @@ MUTATIONS = [
     Mutation("kept by luck", "evaluate/guard.py", "if gain.low > 0 and is_ahead:", "if gain.value > 0 and is_ahead:", GUARD),
     Mutation("choosers judge", "evaluate/guard.py", "order[: count // 2], order[count // 2 :]", "order, order", GUARD),
     Mutation("harm overlooked", "evaluate/guard.py", "if not looks_harmed(before, each.without_labels)", "if True", GUARD),
-    Mutation("own neighbour votes", "evaluate/knn.py", "own = index == torch.arange(len(vectors), device=index.device)[:, None]", "own = index == -1", GUARD),
+    Mutation("own neighbour votes", "evaluate/nearest.py", "own = place == torch.arange(len(vectors), device=place.device)[:, None]", "own = place == -1", GUARD),
     Mutation("set of tensors guessed", "imports/weights_file.py", "if len(fitting) > 1:", "if False:", WEIGHTS),
     Mutation("teacher's averages move", "methods/network.py", "return super().train(False)", "return super().train(mode)", TEACHER),
     Mutation("teacher sees other colours", "methods/network.py", "super().forward(images * self.scale + self.shift)", "super().forward(images)", TEACHER),

@@ -290,7 +290,7 @@ def test_export_that_is_not_equal_is_never_written(
 
 
 def test_export_onnx_that_is_not_equal_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NormalizedEncoder, "forward", lambda self, images: self.encoder.module(images))
+    monkeypatch.setattr(NormalizedEncoder, "normalised", lambda self, images: images)
     with pytest.raises(EncoderError, match="give other features than the encoder"):
         export_encoder(saved(tmp_path / "run", "wide"), "onnx", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -130,7 +130,7 @@ def test_report_opens_with_the_verdict_and_the_images(runs: Path, tmp_path: Path
         "Typical ones",
         "Duplicates and near-duplicates",
     ]
-    order += ["Most similar images", "How good it is", "What to do next", "For researchers", "Curves"]
+    order += ["Most similar images", "Parts", "How good it is", "What to do next", "For researchers", "Curves"]
     assert others[: len(order)] == order
     text = page.read_text()
     assert "byol pretrain --data" in text[text.index('id="next"') : text.index('id="research"')]

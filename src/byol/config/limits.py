@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from byol.errors import ConfigError
 
 if TYPE_CHECKING:
-    from byol.config import Config, OptimizerConfig, ViewsConfig
+    from byol.config import Config, HeadsConfig, OptimizerConfig, ViewsConfig
 
 
 MOST_VIEW_SIZE = 4096
@@ -58,10 +58,7 @@ def validate(config: "Config") -> None:
         )
     for name in ("projector_hidden", "projector_output", "predictor_hidden", "projector_depth", "predictor_depth"):
         _require(getattr(c.heads, name) >= 1, f"heads.{name}", getattr(c.heads, name), "at least 1")
-    h = c.heads
-    _require(0 <= h.predictor_average < 1, "heads.predictor_average", h.predictor_average, "within [0, 1)")
-    _require(h.predictor_ridge >= 0, "heads.predictor_ridge", h.predictor_ridge, "0 or more")
-    _require(h.predictor_power > 0, "heads.predictor_power", h.predictor_power, "above 0")
+    _validate_predictor(c.heads)
     if c.method.teacher and (c.method.name, c.method.target) != ("byol", "auto"):
         raise ConfigError("method.teacher is the target of byol: leave method.name at byol and method.target at auto.")
     _require(0 <= c.method.tau_base <= 1, "method.tau_base", c.method.tau_base, "within [0, 1]")
@@ -78,6 +75,14 @@ def validate(config: "Config") -> None:
     _require(0 < low <= high <= 1, "asymmetry.small_area", a.small_area, "rising, within (0, 1]")
     _require(a.split_parts >= 2, "asymmetry.split_parts", a.split_parts, "at least 2")
     _validate_optimizer(c.optimizer, c.batch_size)
+
+
+def _validate_predictor(heads: "HeadsConfig") -> None:
+    """The settings of a computed predictor."""
+    average, ridge, power = heads.predictor_average, heads.predictor_ridge, heads.predictor_power
+    _require(0 <= average < 1, "heads.predictor_average", average, "within [0, 1)")
+    _require(ridge >= 0, "heads.predictor_ridge", ridge, "0 or more")
+    _require(power > 0, "heads.predictor_power", power, "above 0")
 
 
 def _validate_views(views: "ViewsConfig") -> None:

@@ -99,7 +99,8 @@ def _examples(
     counts = np.zeros((len(words), labels.max() + 1))
     np.add.at(counts, (codes, labels), 1)
     surplus = counts - counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / len(labels)
-    best = np.argsort(-surplus.max(axis=1), kind="stable")[:3]
+    seen = np.flatnonzero(counts.sum(axis=1))
+    best = seen[np.argsort(-surplus[seen].max(axis=1), kind="stable")[:3]]
     return tuple(
         (words[row], int(surplus[row].argmax()), float(100 * counts[row, surplus[row].argmax()] / counts[row].sum()))
         for row in best

@@ -148,9 +148,10 @@ class Labels:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, stream.getvalue().encode("utf-8", "surrogateescape"))
-        except OSError as error:
+        except (OSError, RunError) as error:
             self.of_image = before
-            raise RunError(f"{self.path} cannot be written ({error.strerror}): the label was not given.") from error
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{self.path} cannot be written ({reason}): the label was not given.") from error
 
 
 def _read(path: Path) -> list[tuple[str, str]]:

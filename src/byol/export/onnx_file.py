@@ -28,8 +28,12 @@ class NormalizedEncoder(nn.Module):
         self.stage = stage
         self.eval()
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """(N, C, S, S) inputs of the network."""
+        return (images - self.encoder.mean) / self.encoder.std
+
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        normalised = (images - self.encoder.mean) / self.encoder.std
+        normalised = self.normalised(images)
         features = self.encoder.module(normalised)
         return features if self.stage is None else (features, compute_map(self.encoder.module, normalised, self.stage))
 
@@ -40,7 +44,7 @@ class NormalizedClassifier(NormalizedEncoder):
     encoder: Classifier
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.encoder.logits(self.encoder.module((images - self.encoder.mean) / self.encoder.std))
+        logits = self.encoder.logits(self.encoder.module(self.normalised(images)))
         return logits, self.encoder.probabilities(logits)
 
 

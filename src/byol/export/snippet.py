@@ -15,7 +15,7 @@ MODES = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True)
 class Use:
-    """What the code computes, and the lines that use it."""
+    """The result that the code computes, and the lines that use it."""
 
     name: str = "features"
     lines: tuple[str, ...] = ("print(features.shape)",)

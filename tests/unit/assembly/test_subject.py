@@ -16,7 +16,7 @@ def test_images_must_be_named_where_no_run_tells_them(tmp_path: Path) -> None:
 
 
 def test_hog_refuses_many_channels() -> None:
-    with pytest.raises(EncoderError, match=r"at most 4 channels; .* has 5\. Use pixels instead"):
+    with pytest.raises(EncoderError, match=r"at most 4 channels; .* has 5\. Use statistics instead"):
         open_subject("hog", ArrayImages(np.zeros((20, 24, 24, 5), dtype=np.uint8)))
 
 

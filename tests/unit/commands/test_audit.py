@@ -105,11 +105,11 @@ def test_labels_that_cannot_be_checked_are_said(colours: Path, tmp_path: Path, s
     assert said in found.notes and (found.accuracy is None) == (single == "one class")
 
 
-def test_bad_request_is_one_sentence(colours: Path, tmp_path: Path) -> None:
+def test_bad_request_is_one_sentence(encoder: Path, colours: Path, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.png").write_bytes(encoded(picture(1)))
     with pytest.raises(ByolError, match="an audit needs two"):
-        audit("hog", str(tmp_path / "one"), out=tmp_path / "audit")
+        audit(encoder, str(tmp_path / "one"), out=tmp_path / "audit")
     with pytest.raises(ByolError, match="is in the folder of the images"):
         audit("pixels", str(colours), out=colours / "audit")
 

@@ -82,7 +82,7 @@ def test_maps_of_hog_are_cells_that_follow_the_image(pictures: Path, tmp_path: P
 def test_onnx_file_has_the_maps_as_its_second_output(encoder: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     export = byol.export_encoder(encoder, "onnx", tmp_path / "onnx", maps=True, stage=-2)
-    assert "features and maps" in export.checked and "features, maps = session.run" in export.snippet
+    assert "features and maps" in export.checked and "(features, maps) = session.run" in export.snippet
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "encoder.onnx"))
     views = torch.rand(3, 3, 16, 16)
     features, maps = (torch.from_numpy(part) for part in session.run(None, {"images": views.numpy()}))

@@ -101,7 +101,7 @@ def test_fewer_images_than_features_need_no_other_axes_than_theirs() -> None:
     spread = torch.linalg.eigvalsh(centred.T @ centred / 12).flip(0)[:12].clamp_min(0)
     assert axes.basis.shape == (40, 12)
     assert torch.allclose(axes.variance[:-1].double(), spread, atol=1e-4)
-    (weight,) = path(axes.inputs(features), labels, 3, (0.1,), axes.variance)
+    (weight,) = path(axes.inputs(features), loss_of(labels), 3, (0.1,), axes.variance)
     model = LogisticRegression(C=1 / (0.1 * 12), tol=1e-8, max_iter=1000).fit(centred.numpy(), labels.numpy())
     expected = model.decision_function(centred.numpy())
     np.testing.assert_allclose((axes.inputs(features) @ weight).softmax(dim=1), _softmax(expected), atol=2e-3)
