@@ -71,7 +71,8 @@ def same_weights(one: Path, other: Path, tolerance: float) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "micro"), [("resnet18", 0), ("resnet18", 4), pytest.param("convnext_atto", 0, marks=pytest.mark.full)]
+    ("name", "micro"),
+    [("resnet18", 4), *(pytest.param(name, 0, marks=pytest.mark.full) for name in ("resnet18", "convnext_atto"))],
 )
 def test_two_ranks_train_as_one_process_does(tmp_path: Path, name: str, micro: int) -> None:
     """With batch norm and without in the encoder, in one micro-batch and in two."""
@@ -128,6 +129,7 @@ def pretrain_on_photos(rank: int, photos: Path, out: Path) -> None:
     byol.pretrain(str(photos), out=out, overrides={**SMALL, "epochs": 1}, say=lambda line: None)
 
 
+@pytest.mark.full
 def test_run_of_two_ranks_resumes_with_one_and_four(tmp_path: Path) -> None:
     pretrain(tmp_path / "one")
     run_ranks(2, stop_at_four, tmp_path / "run")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from tools.search import main, parse
 
@@ -53,6 +54,7 @@ def test_trials_of_the_ledger_are_not_repeated(tmp_path: Path) -> None:
     assert len(ledger.read_text().splitlines()) == 1
 
 
+@pytest.mark.full
 def test_what_needs_no_training_is_scored_on_the_split(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     row = json.loads(search(str(ledger), "pixels", "--images", "200", "--jobs", "1"))
@@ -61,6 +63,7 @@ def test_what_needs_no_training_is_scored_on_the_split(tmp_path: Path) -> None:
     assert json.loads(ledger.read_text()) == row
 
 
+@pytest.mark.full
 def test_where_test_images_are_named_they_are_what_is_scored(tmp_path: Path) -> None:
     for part, classes in (("train", ("dark", "light")), ("test", ("light", "dark"))):  # there by the other's name
         for brightness, name in enumerate(classes):
@@ -74,6 +77,7 @@ def test_where_test_images_are_named_they_are_what_is_scored(tmp_path: Path) -> 
     assert (test["test"], test["validation"]["online"]["linear"]) == (True, 0)
 
 
+@pytest.mark.full
 def test_a_trial_scores_the_target_where_there_is_one_and_the_start_where_asked(tmp_path: Path) -> None:
     tiny = {**SMALL, "encoder.name": "resnet10", "encoder.width": 0.0625, "views.size": 16}
     settings = " ".join(f"{name}={json.dumps(value)}" for name, value in tiny.items())

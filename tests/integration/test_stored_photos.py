@@ -101,8 +101,8 @@ def test_training_on_stored_photos_stops_continues_and_is_used(
     assert decoded.count(40) == 37  # the store was made again
 
     decoded.clear()
-    count, broken = byol.embed(stopped.path, str(large), tmp_path / "vectors.npz")
-    assert (count, len(broken)) == (36, 1) and not decoded
+    found = byol.embed(stopped.path, str(large), tmp_path / "vectors.npz")
+    assert (len(found.vectors), len(found.skipped)) == (36, 1) and not decoded
     (result,) = evaluate(stopped.path, str(large), ["knn"], out=tmp_path)
     assert result.record["skipped_images"] == 1 and not decoded
     assert result.record["train"]["fingerprint"]

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from byol.cli.prepare import CheckData, run_check_data
-from byol.commands.embed import embed, write_embedding
+from byol.commands.embed import Embedding, embed, write_embedding
 from byol.data.arrays import ArrayImages
 from byol.data.check_data import check_data
 from byol.data.image_folder import ImageFolder
 from byol.errors import DataError
-from byol.evaluate.features import Features
 from tests.conftest import encoded, picture
 
 
@@ -51,10 +49,9 @@ def test_check_data_prints_a_name_that_is_no_utf8(photos: Path, capsys: pytest.C
     assert "    cat/caf?.jpg: no image of a known kind" in capsys.readouterr().out
 
 
-def test_embedding_of_a_name_that_is_no_utf8_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = ArrayImages(np.zeros((2, 8, 8, 3), np.uint8))
-    monkeypatch.setattr(source, "name", lambda index: ["caf\udce9.jpg", "caf\u00e9.jpg"][index])
-    write_embedding(tmp_path / "v.parquet", Features(torch.ones(2, 4), None, torch.arange(2)), source)
+def test_embedding_of_a_name_that_is_no_utf8_is_written(tmp_path: Path) -> None:
+    names = ["caf\udce9.jpg", "caf\u00e9.jpg"]
+    write_embedding(tmp_path / "v.parquet", Embedding(names, names, np.ones((2, 4), np.float32), None, [], []))
     assert pq.read_table(tmp_path / "v.parquet")["name"].to_pylist() == ["caf\ufffd.jpg", "caf\u00e9.jpg"]
 
 

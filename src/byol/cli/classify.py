@@ -35,7 +35,7 @@ class Classify:
     copy_to: str = ""
     """predict: new folder in which the images are copied into a folder for each class. Originals stay as they are."""
     link_to: str = ""
-    """predict: the same with links in place of copies."""
+    """predict: new folder for links to the images, in a folder for each class, in place of copies."""
     threshold: float | None = None
     """predict: probability above which a class is named, from 0 (always) to 1 (never). Default: the classifier's, from --most-wrong."""
     seed: int = 0

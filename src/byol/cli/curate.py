@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Literal
 
-from byol.cli.options import Commands, DataPlace, Device, EncoderName, Place
+from byol.cli.options import Commands, DataPlace, Device, EncoderName, Place, open_page
 from byol.runtime.words import counted
 
 SHOWN = 5
@@ -52,9 +52,7 @@ def run_audit(options: Audit) -> int:
         print(f"  {note}")
     print(f"  written to {result.page}, {result.list}")
     if options.open:
-        import webbrowser
-
-        webbrowser.open(result.page.resolve().as_uri())
+        open_page(result.page)
     return 0
 
 

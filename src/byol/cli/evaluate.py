@@ -170,7 +170,8 @@ def run_embed(options: Embed) -> int:
         elif options.stage or options.size:
             raise ConfigError("--stage and --size are those of maps; add --maps.")
         else:
-            count, skipped = embed(*about, **shared)
+            found = embed(*about, **shared)
+            count, skipped = len(found.vectors), found.skipped
     print(f"{count} {'maps' if options.maps else 'vectors'} written to {options.out}")
     for name, reason in skipped:
         print(f"  skipped {name}: {reason}", file=sys.stderr)

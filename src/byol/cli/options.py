@@ -1,7 +1,9 @@
 """Options that several commands share."""
 
+import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -52,6 +54,11 @@ class DataPlace:
             cache=self.cache,
             cache_limit=self.cache_limit,
         )
+
+
+def open_page(path: Path) -> None:
+    """Opens a page in the browser."""
+    webbrowser.open(path.resolve().as_uri())
 
 
 Place = Annotated[DataPlace, tyro.conf.arg(name="")]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from byol.cli.options import Commands, DataPlace, Device, Place, RunName
+from byol.cli.options import Commands, DataPlace, Device, Place, RunName, open_page
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,7 @@ def run_report(options: Report) -> int:
             path = write_report(*options.runs, num_images=options.images, **common)
     print(f"Report written to {path}")
     if options.open:
-        import webbrowser
-
-        webbrowser.open(path.resolve().as_uri())
+        open_page(path)
     return 0
 
 

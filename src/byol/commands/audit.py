@@ -12,12 +12,11 @@ from byol.assembly.subject import home, open_subject, with_trained_columns
 from byol.commands.evaluate import keep_earlier
 from byol.commands.vectors import vectors_of
 from byol.data.classes import labels_of, union
-from byol.data.image_list import shown_name
 from byol.data.labelled import has_test_part
 from byol.data.number_format import share_format
 from byol.data.open import open_source
 from byol.data.pixel_measures import Measures, measure_pictures
-from byol.data.source import Image, ImageSource, SkippedImages
+from byol.data.source import Image, ImageSource, SkippedImages, shown_names
 from byol.data.spec import DataSpec
 from byol.errors import DataError
 from byol.evaluate.features import Features
@@ -109,7 +108,7 @@ def _joined(sources: list[ImageSource], features: list[Features], listener: List
     names, measures = [], []
     for source, found in zip(sources, features, strict=True):
         rows = found.indices.numpy()
-        names += [shown_name(source, int(row)) for row in rows]
+        names += shown_names(source, rows.tolist())
         measures.append(measure_pictures(source, listener).at(rows))
     vectors, labels, classes = torch.cat([found.vectors for found in features]), None, ()
     if all(source.labels is not None for source in sources):

@@ -3,12 +3,9 @@
 import contextlib
 import csv
 import io
-import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +19,10 @@ from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, files_of, require_channels
 from byol.data.spec import DataSpec, as_spec
 from byol.encoder.classifier import UNSURE, Classifier, ClassifierDescription, load_classifier
-from byol.errors import ConfigError, DataError, RunError
+from byol.errors import ConfigError
 from byol.evaluate.features import extract
 from byol.evaluate.scores import Score, wilson
-from byol.runtime.files import new_folder, write_atomically
+from byol.runtime.files import new_folder, put_file, require_new_file, write_atomically
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
@@ -73,7 +70,7 @@ def classify(
     path, folder, spec, listener = user_path(out), _folder(copy_to, link_to), as_spec(data), Listener(say, show)
     for place in filter(None, (path, folder)):
         require_outside(place, spec.data)
-    _require_free(path)
+    require_new_file(path, ".csv")
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"--threshold must be a probability, from 0 to 1; found {threshold:g}.")
     loaded = load_classifier(classifier)
@@ -102,15 +99,6 @@ def _folder(copy_to: str | Path, link_to: str | Path) -> Path | None:
     if copy_to and link_to:
         raise ConfigError("Give --copy-to or --link-to, not both.")
     return user_path(copy_to or link_to) if copy_to or link_to else None
-
-
-def _require_free(path: Path) -> None:
-    if path.suffix.lower() != ".csv":
-        raise DataError(f"{path} must end in .csv.")
-    if path.exists():
-        raise DataError(f"{path} exists already; choose another --out.")
-    if not path.parent.is_dir():
-        raise DataError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
 
 
 def _probabilities(
@@ -159,32 +147,12 @@ def _sort(
     folders = _folder_names([*classes, UNSURE])
     places = []
     for file, row in zip(files, named, strict=True):
-        inside = [_put(file, folder / folders[number], linked=linked) for number in row or [len(classes)]]
+        inside = []
+        for number in row or [len(classes)]:
+            (place := folder / folders[number]).mkdir(exist_ok=True)
+            inside.append(put_file(file, place, file.name, linked=linked))
         places.append(";".join(path.relative_to(folder).as_posix() for path in inside))
     return places
-
-
-def _put(file: Path, folder: Path, *, linked: bool) -> Path:
-    """Path of the new copy of `file`, or of the link to it, in `folder`: its name, or NAME-2, NAME-3 and so on where that is taken."""
-    folder.mkdir(exist_ok=True)
-    for number in count(1):
-        path = folder / (file.name if number == 1 else f"{file.stem}-{number}{file.suffix}")
-        try:
-            if linked:
-                os.symlink(file.resolve(), path)
-            else:
-                with file.open("rb") as original, path.open("xb") as copy:
-                    shutil.copyfileobj(original, copy)
-                shutil.copystat(file, path)
-            return path
-        except FileExistsError:
-            continue
-        except OSError as error:
-            what = "linked" if linked else "copied"
-            raise RunError(
-                f"{file} cannot be {what} to {path} ({error.strerror or error}); nothing was sorted."
-            ) from error
-    raise AssertionError
 
 
 def _folder_names(classes: Sequence[str]) -> list[str]:

@@ -1,46 +1,71 @@
-"""Feature vectors of images, written to a file."""
+"""Feature vectors of images, in memory and on request in a file."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from byol.assembly.subject import open_subject, with_trained_columns
 from byol.data.open import open_source
 from byol.data.prepare_photos import shrink_photos
 from byol.data.public import Split
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.source import ImageSource, SkippedImages, shown_names
 from byol.data.spec import DataSpec, as_spec
-from byol.errors import ConfigError, DataError
+from byol.errors import ConfigError
 from byol.evaluate.features import Features, extract
-from byol.runtime.files import replacing
+from byol.runtime.files import replacing, require_new_file
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """Feature vectors of the N images that can be decoded."""
+
+    names: list[str]
+    """Name of each image in its data, such as its path below the folder."""
+    files: list[str]
+    """Path of the file of each image, or its name if it is no file of its own."""
+    vectors: NDArray[np.float32]
+    """(N, D)."""
+    labels: NDArray[np.int64] | None
+    """(N,) index into `classes`; None without labels."""
+    classes: list[str]
+    """Names of all classes, in the order of `data.classes`; some may have no image."""
+    skipped: list[tuple[str, str]]
+    """(name, reason) of each image that cannot be decoded."""
+
+    @property
+    def label_names(self) -> list[str]:
+        """Class of each image, by name; empty without labels."""
+        return [] if self.labels is None else [self.classes[label] for label in self.labels.tolist()]
+
+
 def embed(
     run: str | Path,
     data: str | DataSpec,
-    out: str | Path,
+    out: str | Path = "",
     *,
     split: Split = "train",
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[str, int, int], None] = SILENT.work,
-) -> tuple[int, list[tuple[str, str]]]:
-    """Writes the feature vectors of all images to `out` (.parquet or .npz).
+) -> Embedding:
+    """Computes the feature vectors of all images, and writes them to `out` (.parquet or .npz) if it is given.
 
-    Returns the number of vectors, and (name, reason) of each skipped image. `run`: an encoder as for `open_subject`, such as a
-    run directory or `timm:resnet18:pretrained`. `say` receives a line about files that are left out. Raises ConfigError for a
-    split other than train and test.
+    `run`: an encoder as for `open_subject`, such as a run directory or `timm:resnet18:pretrained`. `say` receives a line about
+    files that are left out. Raises ConfigError for a split other than train and test, DataError or RunError if `out` cannot be written.
     """
     if split not in get_args(Split):
         raise ConfigError(f"There is no split {split!r}; there are {' and '.join(get_args(Split))}.")
-    path = user_path(out)
-    check_format(path)
-    require_outside(path, as_spec(data).data)
+    path = user_path(out) if out else None
+    if path is not None:
+        require_new_file(path, *FORMATS)
+        require_outside(path, as_spec(data).data)
     torch_device, listener = choose_device(device), Listener(say, show)
     spec = with_trained_columns(str(run), data)
     source = open_source(spec, split, labelled=True, listener=listener)
@@ -48,39 +73,34 @@ def embed(
     about, skipped = encoder.description, SkippedImages()
     photos = shrink_photos(source, about.in_channels, about.stored_side, spec)
     features = extract(encoder, photos, about.in_channels, torch_device, skipped=skipped, listener=listener)
-    write_embedding(path, features, source)
-    return len(features.vectors), skipped.reasons
+    embedding = _embedding(features, source, skipped.reasons)
+    if path is not None:
+        write_embedding(path, embedding)
+    return embedding
+
+
+def _embedding(features: Features, source: ImageSource, skipped: list[tuple[str, str]]) -> Embedding:
+    """The features with the names and classes of their images."""
+    indices = features.indices.tolist()
+    labels = None if features.labels is None else features.labels.numpy()
+    known = source.class_names
+    if known is None:  # numbers alone
+        known = [] if labels is None else [str(number) for number in range(int(labels.max(initial=-1)) + 1)]
+    names = [source.name(index) for index in indices]
+    return Embedding(names, shown_names(source, indices), features.vectors.numpy(), labels, list(known), skipped)
 
 
 FORMATS = (".parquet", ".npz")
 """Allowed endings of the file."""
 
 
-def check_format(path: Path) -> None:
-    """Raises DataError if the ending is neither .parquet nor .npz, the file exists already, or its folder does not exist."""
-    if path.suffix not in FORMATS:
-        raise DataError(f"{path} must end in {' or '.join(FORMATS)}.")
-    if path.exists():
-        raise DataError(f"{path} exists already; choose another --out.")
-    if not path.parent.is_dir():
-        raise DataError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
-
-
-def write_embedding(path: Path, features: Features, source: ImageSource) -> None:
-    """Writes the columns name, label and label_name (if there are labels) and vector, one row per image.
-
-    A label is an index into the sorted names of all classes (`data.classes`). Some classes may have no image.
-    """
-    check_format(path)
-    names = [source.name(int(index)) for index in features.indices]
-    vectors = features.vectors.numpy()
-    labels, classes = {}, []
-    if features.labels is not None:
-        labels["label"] = features.labels.numpy()
-        known = source.class_names
-        classes = [str(code) if known is None else known[code] for code in labels["label"].tolist()]
+def write_embedding(path: Path, embedding: Embedding) -> None:
+    """Writes the columns name, label and label_name (if there are labels) and vector, one row per image."""
+    require_new_file(path, *FORMATS)
+    names, vectors, classes = embedding.names, embedding.vectors, embedding.label_names
+    labels = {} if embedding.labels is None else {"label": embedding.labels}
     with replacing(path) as temporary:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             columns = {"name": np.asarray(names), **labels, "vector": vectors}
             columns |= {"label_name": np.asarray(classes)} if labels else {}
             with temporary.open("wb") as stream:

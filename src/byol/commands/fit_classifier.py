@@ -200,7 +200,7 @@ def _open(spec: DataSpec, labels: str | Path, listener: Listener) -> _Labelled:
 
 
 def _present(labelled: _Labelled) -> _Labelled:
-    """The same with classes that have an image alone. Raises DataError if there are not two, or nothing can be held out."""
+    """The images with those classes that have one. Raises DataError if there are not two, or nothing can be held out."""
     targets, names, what = labelled.targets, labelled.classes, labelled.images.description
     if targets.dim() == 2:
         for number, name in enumerate(names):

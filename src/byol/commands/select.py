@@ -2,7 +2,6 @@
 
 import csv
 import io
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +12,14 @@ from torch import Tensor
 from byol.assembly.subject import open_subject, with_trained_columns
 from byol.commands.vectors import vectors_of
 from byol.data.classes import Labels, labels_of
-from byol.data.image_list import image_path, is_list, read_list, shown_name
+from byol.data.image_list import is_list, read_list
 from byol.data.open import open_source
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.source import ImageSource, SkippedImages, files_of, shown_names
 from byol.data.spec import DataSpec
-from byol.errors import ConfigError, DataError, RunError, nearest
+from byol.errors import ConfigError, nearest
 from byol.evaluate.features import Features
 from byol.evaluate.selection import DEFAULT, METHODS, Known, Method, choose
-from byol.runtime.files import new_folder, write_atomically
+from byol.runtime.files import new_folder, put_file, require_new_file, require_new_folder, write_atomically
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
@@ -77,10 +76,8 @@ def select(
     for place in (path, *([folder] if copy_to or link_to else [])):
         require_outside(place, spec.data)
     source = open_source(spec, listener=listener)
-    if (copy_to or link_to) and image_path(source, 0) is None:
-        raise DataError(
-            f"{source.description} holds no files of single images to copy or link; leave --copy-to and --link-to out."
-        )
+    if copy_to or link_to:
+        files_of(source, range(1))  # refused before the work
     subject, skipped = open_subject(name, source), SkippedImages()
 
     def vectors(images: ImageSource) -> Features:
@@ -96,13 +93,10 @@ def select(
             f"{counted(len(choice.images), 'image')} chosen: all others are too like one of them, or like a labelled one"
         )
     indices = features.indices[choice.images].tolist()
-    rows = zip(indices, choice.scores.tolist(), choice.reasons, strict=True)
-    images = [
-        Chosen(rank, shown_name(source, index), score, reason)
-        for rank, (index, score, reason) in enumerate(rows, start=1)
-    ]
+    rows = zip(shown_names(source, indices), choice.scores.tolist(), choice.reasons, strict=True)
+    images = [Chosen(rank, *row) for rank, row in enumerate(rows, start=1)]
     if copy_to or link_to:
-        _place_files(source, indices, folder, links=bool(link_to))
+        _place_files(files_of(source, indices), folder, linked=bool(link_to))
     write_atomically(path, _csv(images).encode("utf-8", "surrogateescape"))
     return Selection(images, path, skipped.reasons)
 
@@ -115,15 +109,9 @@ def _check(by: str, count: int, path: Path, copy_to: str | Path, link_to: str | 
         raise ConfigError(f"--count must be at least 1; found {count}.")
     if copy_to and link_to:
         raise ConfigError("Give --copy-to or --link-to, not both.")
-    if path.suffix.lower() != ".csv":
-        raise DataError(f"{path} must end in .csv.")
-    if path.exists():
-        raise DataError(f"{path} exists already; choose another --out.")
-    if not path.parent.is_dir():
-        raise DataError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
-    folder = user_path(copy_to or link_to) if copy_to or link_to else None
-    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} exists already and is not an empty folder; choose another --copy-to or --link-to.")
+    require_new_file(path, ".csv")
+    if copy_to or link_to:
+        require_new_folder(user_path(copy_to or link_to))
 
 
 def _labelled(
@@ -138,6 +126,7 @@ def _labelled(
     path = user_path(labelled)
     if is_list(path):
         images = read_list(path, source)
+        listener.say(f"{path}: {counted(len(images.indices), 'image')} labelled already")
         row_of = {index: row for row, index in enumerate(features.indices.tolist())}
         places = [place for place, index in enumerate(images.indices) if index in row_of]
         found = features.vectors[[row_of[images.indices[place]] for place in places]]
@@ -155,18 +144,12 @@ def _classes(labels: Labels | None, places: Tensor) -> tuple[Tensor | None, tupl
     return codes, tuple(labels.names[number] for number in classes.tolist())
 
 
-def _place_files(source: ImageSource, indices: list[int], folder: Path, *, links: bool) -> None:
-    """Copies or links the files into a new folder, each name after its rank, so that no two are the same."""
-    width = len(str(len(indices)))
+def _place_files(files: list[Path], folder: Path, *, linked: bool) -> None:
+    """Copies or links the files into a new folder, each name after its rank."""
+    width = len(str(len(files)))
     with new_folder(folder) as place:
-        for rank, index in enumerate(indices, start=1):
-            original = image_path(source, index)
-            assert original is not None
-            target = place / f"{rank:0{width}d}-{original.name}"
-            if links:
-                target.symlink_to(original.absolute())
-            else:
-                shutil.copy2(original, target)
+        for rank, file in enumerate(files, start=1):
+            put_file(file, place, f"{rank:0{width}d}-{file.name}", linked=linked)
 
 
 def _csv(images: list[Chosen]) -> str:

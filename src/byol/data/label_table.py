@@ -2,7 +2,9 @@
 
 import csv
 import io
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.classes import Labels, canonical, ordered
-from byol.data.source import ImageSource
+from byol.data.source import ImageSource, paths_of
 from byol.data.subset import Subset
 from byol.data.table import LABEL_COLUMNS, PATH_COLUMNS
 from byol.errors import DataError
@@ -29,14 +31,14 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The labels of files, in the order of the table."""
+    """The labels of files, in the order of the table; it may list files alone."""
 
     path: Path
     files: tuple[str, ...]
     names: tuple[str, ...]
     """Classes, in the order of `data.classes`."""
     codes: NDArray[np.int64] | None
-    """(N,) class numbers; None if images have several labels."""
+    """(N,) class numbers; None if images have several labels or none."""
     sets: NDArray[np.int8] | None
     """(N, C) labels of 1, -1 and 0 (unknown) if images have several, else None."""
 
@@ -45,26 +47,40 @@ class LabelTable:
 
         Files are named as in the source, or by a path from here. Raises DataError if a file is not in the source.
         """
-        places = {source.name(index): index for index in range(len(source))}
-        root = getattr(source, "root", None)
-        rows = [places[file] if file in places else places.get(_below(file, root), -1) for file in self.files]
-        if missing := [file for file, row in zip(self.files, rows, strict=True) if row < 0]:
-            more = "" if len(missing) <= MOST_NAMED else f" and {len(missing) - MOST_NAMED} more"
-            raise DataError(
-                f"{self.path} names {counted(len(missing), 'file')} that {source.description} has not: "
-                f"{', '.join(missing[:MOST_NAMED])}{more}. Correct the names, such as {source.name(0)}."
-            )
+        rows, seen = find_images(self.files, source, self.path), dict[int, str]()
+        for row, file in zip(rows, self.files, strict=True):
+            if (other := seen.setdefault(row, file)) != file:
+                raise DataError(f"{self.path} names one image twice, as {other} and as {file}. Give one row per file.")
         part = Subset(source, np.asarray(rows, np.int64), f"{source.description}, {len(rows)} labelled by {self.path}")
         part.labels, part.class_names = self.codes, list(self.names)
         return part, self.sets
 
 
-def read_label_table(path: str | Path, label_column: str = "") -> LabelTable:
+def find_images(files: Sequence[str], source: ImageSource, path: Path) -> list[int]:
+    """Index in `source` of each file that the list at `path` names as in the source, or by a path from here.
+
+    Raises DataError if a file is not in the source.
+    """
+    places = {source.name(index): index for index in range(len(source))}
+    if not all(file in places for file in files):
+        paths = enumerate(paths_of(source, range(len(source))))
+        places = {os.path.realpath(file): index for index, file in paths if file is not None} | places
+    rows = [places.get(file, places.get(os.path.realpath(user_path(file)), -1)) for file in files]
+    if missing := [file for file, row in zip(files, rows, strict=True) if row < 0]:
+        more = "" if len(missing) <= MOST_NAMED else f" and {len(missing) - MOST_NAMED} more"
+        raise DataError(
+            f"{path} names {counted(len(missing), 'file')} that {source.description} has not: "
+            f"{', '.join(missing[:MOST_NAMED])}{more}. Correct the names, such as {source.name(0)}."
+        )
+    return rows
+
+
+def read_label_table(path: str | Path, label_column: str = "", *, labels_needed: bool = True) -> LabelTable:
     """Reads a CSV file with a header. One column has files (`file`, `path`, `image` or another common name).
 
     A column `label` (or `label_column`) has one class per image, or several separated by `;` or `|`; rows without one are left
-    out unless images have several. Without such a column every other column is a label with 1, 0 or nothing (unknown) per image.
-    Raises DataError if the table cannot be read in this way.
+    out unless images have several. Without such a column every other column is a label with 1, 0 or nothing (unknown) per
+    image, or ignored unless labels are needed. Raises DataError if the table cannot be read in this way.
     """
     path = user_path(path)
     header, rows = _rows(path)
@@ -75,9 +91,11 @@ def read_label_table(path: str | Path, label_column: str = "") -> LabelTable:
         raise DataError(f"{path} has no column {label_column!r} (--data.label-column); it has {', '.join(header)}.")
     label = header.index(label_column) if label_column else _column(header, LABEL_COLUMNS)
     files = [row[file] for row in rows]
-    if label is None:
+    if label is None and labels_needed:
         return _one_column_each(path, header, rows, file)
-    cells = [row[label] for row in rows]
+    cells = [] if label is None else [row[label] for row in rows]
+    if not any(cells) and not labels_needed:
+        return LabelTable(path, tuple(dict.fromkeys(files)), (), None, None)
     if any(map(SEPARATORS.search, cells)):
         return _several(path, files, [list(filter(None, map(canonical, SEPARATORS.split(cell)))) for cell in cells])
     known = {}
@@ -149,13 +167,3 @@ def _once(path: Path, files: list[str], names: tuple[str, ...], sets: NDArray[np
         doubled = next(file for file in files if files.count(file) > 1)
         raise DataError(f"{path} names {doubled} twice. Give one row per file.")
     return LabelTable(path, tuple(files), names, None, sets)
-
-
-def _below(file: str, root: Path | None) -> str:
-    """The file's path below `root`, if it is a path from here that leads there, else empty."""
-    if root is None:
-        return ""
-    try:
-        return user_path(file).resolve().relative_to(Path(root).resolve()).as_posix()
-    except ValueError:
-        return ""

@@ -91,17 +91,28 @@ class Part(Protocol):
     indices: NDArray[np.int64]
 
 
+def paths_of(source: ImageSource, indices: Sequence[int]) -> list[Path | None]:
+    """Path of the file of each image, as relative as the source was named; None if the image is no file of its own."""
+    inner, places = whole(source)
+    return [inner.file(int(places[index])) if isinstance(inner, InFiles) else None for index in indices]
+
+
 def files_of(source: ImageSource, indices: Sequence[int]) -> list[Path]:
     """Path of the file of each image. Raises DataError if one is no file of its own."""
-    inner, places = whole(source)
-    paths = [inner.file(int(places[index])) if isinstance(inner, InFiles) else None for index in indices]
+    paths = paths_of(source, indices)
     found = [path for path in paths if path is not None]
     if len(found) < len(paths):
         raise DataError(
             f"{source.description} holds images that are no files of their own, so that none can be copied or linked. Leave "
-            "--copy-to and --link-to out: the table has the class of each image."
+            "--copy-to and --link-to out: the table has every image."
         )
     return found
+
+
+def shown_names(source: ImageSource, indices: Sequence[int]) -> list[str]:
+    """Path of the file of each image, or its name in the source if it is no file of its own."""
+    paths = paths_of(source, indices)
+    return [str(path or source.name(index)) for path, index in zip(paths, indices, strict=True)]
 
 
 LUMA = np.array((19595, 38470, 7471))

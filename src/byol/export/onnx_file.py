@@ -39,7 +39,7 @@ class NormalizedEncoder(nn.Module):
 
 
 class NormalizedClassifier(NormalizedEncoder):
-    """The same with a head: (N, C, S, S) floats in [0, 1] -> ((N, num_classes) calibrated logits, their probabilities)."""
+    """A classifier whose normalisation is part of it: (N, C, S, S) floats in [0, 1] -> ((N, num_classes) calibrated logits, their probabilities)."""
 
     encoder: Classifier
 

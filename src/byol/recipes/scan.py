@@ -5,11 +5,9 @@
 The reason for each value stands beside it; the values themselves are not studied.
 """
 
-import dataclasses
-
 from byol.config import ViewConfig
 from byol.recipes.recipe import Recipe
-from byol.recipes.small import small
+from byol.recipes.small import small_with
 
 VIEW = ViewConfig(
     crop_area=(0.4, 1.0),  # milder: a crop that misses the one finding of a scan is another scan
@@ -32,13 +30,4 @@ def scan() -> Recipe:
 
     Differs from the paper as `small` does, and by the operations that replace brightness, contrast and solarize.
     """
-    base = small()
-    blurred_less = dataclasses.replace(VIEW, blur_probability=0.1)
-    views = dataclasses.replace(base.config.views, view1=VIEW, view2=blurred_less)
-    return dataclasses.replace(
-        base,
-        config=dataclasses.replace(base.config, views=views),
-        source="the recipe small, with views that are not studied",
-        measured="not measured by us",
-        results=(),
-    )
+    return small_with(VIEW)

@@ -7,6 +7,8 @@ There is no published number: the settings follow small-batch practice. Without 
 given minutes, else for an hour at most; it is contrastive and smaller if BYOL would have too little time (SIZES); docs/trials.md has our measurements of both.
 """
 
+import dataclasses
+
 from byol.config import (
     Config,
     EncoderConfig,
@@ -69,4 +71,17 @@ def small() -> Recipe:
         with_weights=WITH_WEIGHTS,
         sizes=SIZES,
         results=RESULTS,
+    )
+
+
+def small_with(view: ViewConfig) -> Recipe:
+    """The recipe with other views that were not measured: T is `view`, T' is `view` with blur at 0.1."""
+    base = small()
+    views = dataclasses.replace(base.config.views, view1=view, view2=dataclasses.replace(view, blur_probability=0.1))
+    return dataclasses.replace(
+        base,
+        config=dataclasses.replace(base.config, views=views),
+        source="the recipe small, with views that are not studied",
+        measured="not measured by us",
+        results=(),
     )

@@ -1,6 +1,7 @@
 """Files and folders that are written completely or not at all."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from byol.errors import RunError
+from byol.errors import DataError, RunError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -59,6 +60,16 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def require_new_file(path: Path, *endings: str) -> None:
+    """Raises DataError if the ending is none of these, the file exists already, or its folder does not exist."""
+    if path.suffix.lower() not in endings:
+        raise DataError(f"{path} must end in {' or '.join(endings)}.")
+    if path.exists():
+        raise DataError(f"{path} exists already; choose another --out.")
+    if not path.parent.is_dir():
+        raise DataError(f"The folder {path.parent} does not exist; make it, or choose another --out.")
+
+
 def make_folder(path: Path) -> None:
     """Creates `path` and its parents if they are missing. Raises RunError if the disk refuses."""
     try:
@@ -67,14 +78,19 @@ def make_folder(path: Path) -> None:
         raise RunError(f"The folder {path} cannot be created ({error.strerror}). Choose another --out.") from error
 
 
+def require_new_folder(path: Path) -> None:
+    """Raises RunError if `path` exists and is not an empty folder."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists already and is not an empty folder. Choose another one.")
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Context with a temporary folder to fill. It becomes `path` when the block ends without an error, else it is deleted.
 
     Raises RunError if `path` exists and is not an empty folder, or if the disk refuses.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists already and is not an empty folder. Choose another --out.")
+    require_new_folder(path)
     writing = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +103,31 @@ def new_folder(path: Path) -> Iterator[Path]:
     finally:
         if writing is not None:
             shutil.rmtree(writing, ignore_errors=True)
+
+
+def put_file(original: Path, folder: Path, name: str, *, linked: bool) -> Path:
+    """Path of the new copy of a file, or of the link to it, in `folder`: `name`, or STEM-2, STEM-3 and so on where that is taken.
+
+    Raises RunError if the disk refuses.
+    """
+    stem, ending = os.path.splitext(name)
+    for number in itertools.count(1):
+        path = folder / (name if number == 1 else f"{stem}-{number}{ending}")
+        try:
+            if linked:
+                path.symlink_to(original.resolve())
+            else:
+                with original.open("rb") as content, path.open("xb") as copy:
+                    shutil.copyfileobj(content, copy)
+                shutil.copystat(original, path)
+            return path
+        except FileExistsError:
+            continue
+        except OSError as error:
+            what = "linked" if linked else "copied"
+            reason = error.strerror or error
+            raise RunError(f"{original} cannot be {what} to {path} ({reason}); nothing was written.") from error
+    raise AssertionError
 
 
 def finite(tree: Any) -> Any:

@@ -32,8 +32,8 @@ def test_vectors_do_not_depend_on_other_images(encoder: Path, tmp_path: Path) ->
             (tmp_path / name / "ab"[number % 2] / f"{number}.png").write_bytes(encoded(picture(number, *shape)))
         (tmp_path / "torn" / "ab"[number % 2] / f"{number}x.png").write_bytes(b"junk" * (number % 3))
     for name, broken in (("whole", 0), ("torn", 8)):
-        count, skipped = byol.embed(encoder, str(tmp_path / name), tmp_path / f"{name}.npz")
-        assert (count, len(skipped)) == (8, broken)
+        found = byol.embed(encoder, str(tmp_path / name), tmp_path / f"{name}.npz")
+        assert (len(found.vectors), len(found.skipped)) == (8, broken)
     whole, torn = (np.load(tmp_path / f"{name}.npz") for name in ("whole", "torn"))
     for arrays in (whole, torn):
         numbers = [int(name[2]) for name in arrays["name"]]

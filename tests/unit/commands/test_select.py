@@ -94,12 +94,15 @@ def test_bad_request_is_one_sentence_and_leaves_nothing(pool: Path, tmp_path: Pa
         ({"count": 0}, "--count must be at least 1; found 0"),
         ({"by": "typicl"}, "no method 'typicl'. Did you mean 'typical'"),
         ({"by": "uncertain"}, "needs --labelled with images of two classes or more; found none"),
-        ({"labelled": str(tmp_path / "gone.txt")}, "1 of the 2 names in .*gone.txt are no images of .*: nowhere.png"),
+        ({"labelled": str(tmp_path / "gone.txt")}, "gone.txt names 1 file that .* has not: nowhere.png"),
         ({"out": pool / "next.csv"}, "is in the folder of the images"),
         ({"out": tmp_path / "next.txt"}, "must end in .csv"),
         ({"copy_to": tmp_path / "full"}, "full exists already and is not an empty folder"),
         ({"copy_to": "a", "link_to": "b"}, "--copy-to or --link-to, not both"),
-        ({"data": tmp_path / "array.npy", "copy_to": tmp_path / "new", "count": 5}, "holds no files of single images"),
+        (
+            {"data": tmp_path / "array.npy", "copy_to": tmp_path / "new", "count": 5},
+            "holds images that are no files of their own",
+        ),
     )
     for change, said in requests:
         asked = {"data": pool, "out": out, "count": 5} | change

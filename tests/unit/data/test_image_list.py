@@ -40,25 +40,32 @@ def test_labels_are_named_classes_in_the_order_of_the_package(source: ImageFolde
     assert (names(source, found.indices), found.labels.codes.tolist()) == (["sub/b,c.png", "a.png"], [1, 0])
 
 
+def test_table_without_classes_names_images_and_a_row_without_one_is_not_labelled(
+    source: ImageFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "some.csv").write_text('rank,file,score\n1,"sub/b,c.png",3\n2,a.png,2\n3,a.png,1\n')
+    found = read_list(tmp_path / "some.csv", source)
+    assert names(source, found.indices) == ["sub/b,c.png", "a.png"] and found.labels is None
+    (tmp_path / "some.csv").write_text('file,label\na.png,1\n"sub/b,c.png",\n')
+    found = read_list(tmp_path / "some.csv", source)
+    assert found.labels is not None and (names(source, found.indices), found.labels.names) == (["a.png"], ("1",))
+
+
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
         (
             "x.txt",
             "a.png\ngone.png\nlost.png\n",
-            "2 of the 3 names in .*x.txt are no images of folder .*: gone.png, lost.png. Write",
+            "x.txt names 2 files that folder .* has not: gone.png, lost.png. Correct the names, such as",
         ),
-        ("x.csv", "name,label\na.png,1\n", "x.csv has the columns name, label; one must be called file"),
-        (
-            "x.csv",
-            'file,label\na.png,1\n"sub/b,c.png",\n',
-            "gives a label to 1 of its 2 images; give one to each, or to none",
-        ),
+        ("x.csv", "name,label\na.png,1\n", "x.csv has no column of files .*; it has name, label"),
+        ("x.csv", "file,label\na.png,1\nHERE/a.png,2\n", "one image twice, as a.png and as .*photos/a.png"),
         ("x.txt", "\n", "names no image"),
-        ("x.txt", '"torn', '1 of the 1 names in .*: "torn'),
+        ("x.txt", '"torn', 'names 1 file that .* has not: "torn'),
     ],
 )
 def test_bad_list_is_one_sentence(source: ImageFolder, tmp_path: Path, file: str, text: str, said: str) -> None:
-    (tmp_path / file).write_text(text)
+    (tmp_path / file).write_text(text.replace("HERE", str(source.root)))
     with pytest.raises(DataError, match=said):
         read_list(tmp_path / file, source)

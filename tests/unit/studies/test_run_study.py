@@ -78,6 +78,7 @@ def test_study_stops_between_two_trainings(photos: Path, tmp_path: Path, monkeyp
     assert [line for line in said if line.startswith("run ")] == ["run 1 of 5: encoder-untrained-seed-0"]
 
 
+@pytest.mark.full
 def test_study_with_two_jobs_gives_the_same_numbers(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
