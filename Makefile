@@ -8,7 +8,7 @@ DATA ?=
 # On several cores at a time; threads that wait for each other's sleep, so that processes do not take each other's cores
 PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-full test-browser test-gpu gpu-check docs bench-peers install clean
+.PHONY: demo test test-full test-browser test-gpu test-other-tools gpu-check docs bench-peers install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -20,12 +20,16 @@ test: $(INSTALLED)
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[all-maps]" --constraint constraints.txt
-	$(PYTEST) -m "not browser and not gpu"
+	$(PYTEST) -m "not browser and not gpu and not other_tools"
 	$(BIN)/python -m tests.mutations
 
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[browser]" --constraint constraints.txt
 	$(BIN)/python -m pytest -m browser tests/browser
+
+test-other-tools: build/other-tools/.installed build/lightly-studio/.installed
+	build/other-tools/bin/python -m pytest -m other_tools -k "not lightly" tests/docs/test_other_tools.py
+	build/lightly-studio/bin/python -m pytest -m other_tools -k lightly tests/docs/test_other_tools.py
 
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu tests/gpu
@@ -39,11 +43,14 @@ gpu-check:
 bench-peers: $(PEERS)/.installed
 	$(BIN)/python -m benchmarks.peers --data "$(DATA)" --out build/peers.json
 
-# An environment of their own that sees the packages of ours, so that torch is the same one
-$(PEERS)/.installed: $(INSTALLED)
-	$(BIN)/python -m venv $(PEERS)
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$($(PEERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/same_torch.pth
-	$(PEERS)/bin/python -m pip install --quiet lightly==1.6.0 byol-pytorch==0.9.1 kornia==0.9.0 --constraint constraints.txt
+# Environments of their own that see the packages of ours, so that torch is the same one
+$(PEERS)/.installed: PACKAGES = lightly==1.6.0 byol-pytorch==0.9.1 kornia==0.9.0 --constraint constraints.txt
+build/other-tools/.installed: PACKAGES = pandas==3.1.* faiss-cpu==1.15.* hnswlib==0.8.* cleanlab==2.9.* fiftyone==1.22.*
+build/lightly-studio/.installed: PACKAGES = lightly-studio==1.2.*
+$(PEERS)/.installed build/other-tools/.installed build/lightly-studio/.installed: $(INSTALLED)
+	$(BIN)/python -m venv $(@D)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$($(@D)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/same_torch.pth
+	$(@D)/bin/python -m pip install --quiet $(PACKAGES)
 	touch $@
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/site

@@ -18,6 +18,8 @@ from tests.docs.sandbox import NOT_RUN, REPLACED, prepare, run_python, shortened
 
 QUICK = {"README.md", "evaluation.md"}
 """Pages that are run by `make test`, too; all are by `make test-full`."""
+ELSEWHERE = {"other-tools.md"}
+"""Pages whose blocks need what is not installed here: tests/docs/test_other_tools.py runs them."""
 OF_OTHERS = {
     "index-url", "nproc-per-node", "nnodes", "signals-to-handle", "rdzv-backend", "rdzv-endpoint", "rdzv-id",
     "job-name", "nodes", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "signal", "version", "untrained", "threads", "keep",
@@ -98,7 +100,7 @@ def test_table_of_commands_not_run_has_no_stale_line() -> None:
     [
         pytest.param(page, marks=[] if page.name in QUICK else pytest.mark.full, id=page.name)
         for page in PAGES
-        if runnable(page) or python_blocks(page)
+        if page.name not in ELSEWHERE and (runnable(page) or python_blocks(page))
     ],
 )
 def test_page_runs(page: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ FOLDERS = {path.name for parent in (ROOT, ROOT / "src" / "byol") for path in par
 }
 """Paths that begin with another name are a reader's own."""
 KINDS = {
-    "Guides": "adapt alternatives choosing-a-recipe classify curate evaluation export faq getting-started maps own-images scaling studies tutorial",
+    "Guides": "adapt alternatives choosing-a-recipe classify curate evaluation export faq getting-started maps other-tools own-images scaling studies tutorial",
     "Reference": "commands design paper-map python",
     "Ledger": "decisions results speed study-results trials why-it-works",
 }
