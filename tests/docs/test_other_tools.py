@@ -40,6 +40,7 @@ def test_page_names_the_version_that_is_tested() -> None:
 
 
 @pytest.mark.other_tools
+@pytest.mark.filterwarnings("ignore")  # of the tools themselves
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool != STUDIO])
 def test_block_runs(tool: str, names: dict[str, Any]) -> None:
     title = TOOLS[tool].splitlines()[0].split()
@@ -62,6 +63,7 @@ def test_block_runs(tool: str, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.other_tools
+@pytest.mark.filterwarnings("ignore")  # of the tools themselves
 def test_block_of_lightly_studio_runs(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
     found = byol.embed("pixels", "photos", "vectors.npz")
