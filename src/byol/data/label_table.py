@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,7 @@ class LabelTable:
 
         Files are named as in the source, or by a path from here. Raises DataError if a file is not in the source.
         """
-        places = {source.name(index): index for index in range(len(source))}
-        root = getattr(source, "root", None)
-        rows = [places[file] if file in places else places.get(_below(file, root), -1) for file in self.files]
+        rows = places_of(self.files, source)
         if missing := [file for file, row in zip(self.files, rows, strict=True) if row < 0]:
             more = "" if len(missing) <= MOST_NAMED else f" and {len(missing) - MOST_NAMED} more"
             raise DataError(
@@ -67,13 +66,13 @@ def read_label_table(path: str | Path, label_column: str = "") -> LabelTable:
     Raises DataError if the table cannot be read in this way.
     """
     path = user_path(path)
-    header, rows = _rows(path)
-    file = _column(header, PATH_COLUMNS)
+    header, rows = read_rows(path)
+    file = column_of(header, PATH_COLUMNS)
     if file is None:
         raise DataError(f"{path} has no column of files ({', '.join(PATH_COLUMNS)}); it has {', '.join(header)}.")
     if label_column and label_column not in header:
         raise DataError(f"{path} has no column {label_column!r} (--data.label-column); it has {', '.join(header)}.")
-    label = header.index(label_column) if label_column else _column(header, LABEL_COLUMNS)
+    label = header.index(label_column) if label_column else column_of(header, LABEL_COLUMNS)
     files = [row[file] for row in rows]
     if label is None:
         return _one_column_each(path, header, rows, file)
@@ -93,8 +92,8 @@ def read_label_table(path: str | Path, label_column: str = "") -> LabelTable:
     return LabelTable(path, tuple(known), labels.names, labels.codes, None)
 
 
-def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """(header, rows as long as the header) of a CSV file."""
+def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """(header, rows as long as the header) of a CSV file. Raises DataError if it cannot be read, or has no rows."""
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
         first = text.partition("\n")[0]
@@ -106,7 +105,7 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
         ]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or ("it is empty" if isinstance(error, ValueError) else str(error))
-        raise DataError(f"The labels in {path} cannot be read ({reason}).") from error
+        raise DataError(f"The table {path} cannot be read ({reason}).") from error
     if not rows:
         raise DataError(f"{path} has a header ({', '.join(header)}) and no rows.")
     for number, row in enumerate(rows, start=2):
@@ -115,7 +114,8 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _column(header: list[str], known: tuple[str, ...]) -> int | None:
+def column_of(header: list[str], known: tuple[str, ...]) -> int | None:
+    """Place of the first of the known names in a header, in any case; None if it has none of them."""
     lower = [name.lower() for name in header]
     return next((lower.index(name) for name in known if name in lower), None)
 
@@ -149,6 +149,13 @@ def _once(path: Path, files: list[str], names: tuple[str, ...], sets: NDArray[np
         doubled = next(file for file in files if files.count(file) > 1)
         raise DataError(f"{path} names {doubled} twice. Give one row per file.")
     return LabelTable(path, tuple(files), names, None, sets)
+
+
+def places_of(files: Sequence[str], source: ImageSource) -> list[int]:
+    """Index in the source of each file, named as there or by a path from here; -1 if the source has it not."""
+    places = {source.name(index): index for index in range(len(source))}
+    root = getattr(source, "root", None)
+    return [places[file] if file in places else places.get(_below(file, root), -1) for file in files]
 
 
 def _below(file: str, root: Path | None) -> str:
