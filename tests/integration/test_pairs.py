@@ -1,7 +1,7 @@
 """Trainings whose two views are of two pictures of one thing."""
 
 import json
-import shutil
+import os
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +144,7 @@ def test_ranks_with_other_tables_say_so(slices: Path, tmp_path: Path) -> None:
 
 
 def with_own_table(rank: int, folder: Path, place: Path) -> None:
-    import os
-
     os.chdir(place)
-    shutil.copy(f"{rank}.csv", f"table{rank}.csv")
     with pytest.raises(ConfigError, match="have different images"):
         run(place / "run", folder, **{"views.pairs": f"column:place:{rank}.csv"})
 
@@ -222,8 +219,8 @@ def test_preview_and_report_show_the_partners(slices: Path, tmp_path: Path, caps
             assert other.partition("_")[0] == name.partition("_")[0] and other != name
             partners.add((name, other))
     assert len(partners) > 4  # others in another epoch
+    options = ["--out", str(tmp_path / "p.png"), "--rows", "1", "--draws", "1", "--parameters"]
     with pytest.raises(SystemExit) as ended:
-        options = ["--out", str(tmp_path / "p.png"), "--rows", "1", "--draws", "1", "--parameters"]
         main(["preview", "--data", str(slices), "--views.pairs", "prefix", *options])
     told = capsys.readouterr().out
     assert not ended.value.code
@@ -243,8 +240,8 @@ def test_rules_that_cannot_be_right_end_commands_in_a_sentence(
     slices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in ("pretrain", "preview", "doctor"):
+        place = [] if command == "doctor" else ["--out", str(tmp_path / "out.png")]
         with pytest.raises(SystemExit) as ended:
-            place = [] if command == "doctor" else ["--out", str(tmp_path / "out.png")]
             main([command, "--data", str(slices), "--views.pairs", "folder", *place])
         assert ended.value.code == 1
         told = capsys.readouterr().err

@@ -89,7 +89,7 @@ def test_shards_of_a_tar_do_not_part_things(tmp_path: Path) -> None:
                 tar.addfile(member, io.BytesIO(content))
     source = open_source(str(tmp_path))
     assert things(source, "prefix").numbers.tolist() == [0, 1, 2, 0, 1, 2]
-    with pytest.raises(DataError, match="By --views.pairs folder all 6 pictures of tar .* are of one thing"):
+    with pytest.raises(DataError, match=r"By --views.pairs folder all 6 pictures of tar .* are of one thing"):
         find_things(source, "folder")
 
 
@@ -198,7 +198,7 @@ def test_what_has_no_names_or_another_column_is_refused(tmp_path: Path) -> None:
     "rule", ["folders", "prefix:", "prefix:a/b", "column", "column:", "column::a.csv", "Folder", " "]
 )
 def test_unknown_rules_are_refused_before_any_image_is_read(rule: str) -> None:
-    with pytest.raises(ConfigError, match="views.pairs must be folder, name, prefix, prefix:SEPARATOR, column:NAME"):
+    with pytest.raises(ConfigError, match=r"views\.pairs must be folder, name, prefix, prefix:SEPARATOR, column:NAME"):
         validate(replaced(Config(), {"views.pairs": rule}))
 
 
@@ -212,7 +212,7 @@ def test_partner_is_another_picture_of_the_thing_and_all_alike() -> None:
     assert (drawn[:, 3] == 3).all()  # alone of its thing
     for image in (0, 1, 2, 4, 5, 6, 7, 8):
         others = Counter(drawn[:, image].tolist())
-        assert set(others) == set(np.flatnonzero(NUMBERS == NUMBERS[image]).tolist()) - {image}
+        assert set(others) == set(np.flatnonzero(NUMBERS[image] == NUMBERS).tolist()) - {image}
         assert max(others.values()) < 1.15 * min(others.values())
     assert abs(np.corrcoef(drawn[:, 0], drawn[:, 2])[0, 1]) < 0.05  # of two pictures of one thing, each by itself
 
@@ -233,7 +233,7 @@ def test_partner_depends_on_seed_epoch_and_image_alone() -> None:
 def test_candidates_are_the_partner_and_then_every_other_picture_once() -> None:
     partners = Partners(NUMBERS, 1)
     for image in range(9):
-        others = set(np.flatnonzero(NUMBERS == NUMBERS[image]).tolist()) - {image}
+        others = set(np.flatnonzero(NUMBERS[image] == NUMBERS).tolist()) - {image}
         found = list(partners.candidates(image, 9))
         assert len(found) == len(others) and set(found) == others
         assert found[:1] == ([int(partners.of(np.arange(9), 9)[image])] if others else [])
