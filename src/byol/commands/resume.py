@@ -80,7 +80,6 @@ def resume(
         run = TrainedRun.of(directory, record)
         images = _open_images(run, data, None if source is None else as_source(source, run.data.layout), listener)
         things = _find_things(run, images, "views.pairs" in changes, listener)
-        record["data"]["things"] = things and things.digest
         ranks.require_same((fingerprint(images), things and things.digest), DIFFERENT_IMAGES)
         if data is not None:
             record["data"] |= {**dataclasses.asdict(data), "path": unambiguous(data.data)}
@@ -142,13 +141,14 @@ def _open_images(run: TrainedRun, data: DataSpec | None, source: ImageSource | N
 
 
 def _find_things(run: TrainedRun, source: ImageSource, are_new: bool, listener: Listener) -> Things | None:
-    """What the images of the run are of. Raises RunError if that has changed since the start and `are_new` does not say so."""
+    """What the images of the run are of; enters its record. Raises RunError if that has changed since the start and `are_new` does not say so."""
     things = find_things(source, run.config.views.pairs)
     if things and not are_new and things.digest != run.record["data"]["things"]:
         raise RunError(
             f"{run.directory.path} started with other things: --views.pairs {run.config.views.pairs} now groups the pictures differently. "
             f"Resume needs the same table."
         )
+    run.record["data"]["things"] = things and things.digest
     if things:
         listener.say(f"  {things.words}")
     return things
