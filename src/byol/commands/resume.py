@@ -141,7 +141,7 @@ def _open_images(run: TrainedRun, data: DataSpec | None, source: ImageSource | N
 
 
 def _find_things(run: TrainedRun, source: ImageSource, are_new: bool, listener: Listener) -> Things | None:
-    """What the images of the run are of; enters its record. Raises RunError if that has changed since the start and `are_new` does not say so."""
+    """The things of the run, whose digest enters its record. Raises RunError if that has changed since the start and `are_new` does not say so."""
     things = find_things(source, run.config.views.pairs)
     if things and not are_new and things.digest != run.record["data"]["things"]:
         raise RunError(

@@ -68,7 +68,7 @@ class Trainer:
     skipped: SkippedImages
     ranks: Ranks
     things: Things | None = None
-    """What the images are of, for `views.pairs`; None without it."""
+    """The things that the images are of, by `views.pairs`; None without it."""
     rule: NumberFormat | None = None
     """Rule by which images with more than 8 bits become pixels; None if there are none."""
     probe: OnlineProbe | None = None
