@@ -71,6 +71,12 @@ def test_files_are_grouped_as_the_rule_says(rule: str, expected: list[int] | Non
     assert things(part, "folder").numbers.tolist() == [0, 0, 1, 1]
 
 
+def test_prefix_ends_at_the_last_separator() -> None:
+    paths = ["a_1_x.png", "a_1_y.png", "a_2_x.png", "a_2.png", "_1.png", "_2.png"]
+    assert things(listed(paths), "prefix").numbers.tolist() == [0, 0, 1, 2, 3, 4]
+    assert things(listed(paths), "prefix:_x").numbers.tolist() == [0, 1, 2, 2, 3, 4]
+
+
 def test_words_count_things_and_those_with_one_picture() -> None:
     assert things(listed(FILES), "prefix").words == (
         "pairs by prefix: 6 pictures of 4 things, such as a/p1_1.png and a/p1_2.png; 2 things with one picture: two views of it"
