@@ -53,6 +53,7 @@ CLOSED_FORM = "tests/unit/methods/test_closed_form.py"
 SIAMESE = "tests/unit/methods/test_siamese.py"
 NORMS = "tests/unit/nets/test_replace_norm.py tests/unit/nets/test_initialization.py tests/unit/nets/test_heads.py"
 ASYMMETRIC = "tests/unit/views/test_asymmetric.py tests/unit/assembly/test_asymmetry.py"
+PAIRS = "tests/unit/data/test_pairs.py"
 EXPORT = "tests/integration/test_export.py"
 CHECKPOINTS = "tests/parity/test_deepmind_checkpoint.py"
 TRANSFER = "tests/integration/test_transfer.py"
@@ -174,6 +175,11 @@ MUTATIONS = [
     Mutation("rate multiplier ignored", "engine/step.py", ' * group.get("rate_multiplier", 1.0)', "", OPTIM),
     Mutation("box not cut", "views/views.py", "(1 - share).sqrt()", "(1 - share)", ASYMMETRIC),
     Mutation("small crops share numbers", "views/asymmetric.py", "SMALL + i", "SMALL", ASYMMETRIC),
+    Mutation("small crops are all the partner's", "views/asymmetric.py", "i % 2 == 1", "i >= 0", PAIRS),
+    Mutation("partner may be the picture itself", "data/pairs.py", "1 + (uniform * (self.count - 1))", "0 + (uniform * self.count)", PAIRS),
+    Mutation("partners do not change with the epoch", "data/pairs.py", "key=[self.seed, epoch]", "key=[self.seed, 0]", PAIRS),
+    Mutation("partner of the first row's epoch", "data/pairs.py", "(position + np.arange(len(indices)))", "(position + 0 * indices)", PAIRS),
+    Mutation("prefix up to the first separator", "data/things.py", "name.rpartition(separator)", "name.partition(separator)", PAIRS),
     # LARS and groups
     Mutation("LARS ratio upside down", "optim/lars.py", "eta * weight_norms / gradient_norms", "eta * gradient_norms / weight_norms", OPTIM),
     Mutation("LARS eta forgotten", "optim/lars.py", "eta * weight_norms", "weight_norms", OPTIM),

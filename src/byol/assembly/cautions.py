@@ -6,6 +6,7 @@ from collections.abc import Collection
 from byol.assembly.networks import method_parts
 from byol.assembly.starts import starts_elsewhere
 from byol.config import Config
+from byol.data.things import Things
 from byol.engine.schedule import Schedule
 from byol.optim.schedules import scale_tau
 from byol.recipes.recipe import Recipe
@@ -16,6 +17,8 @@ ADVICE = {"lars": " (the paper: --optimizer.base-learning-rate 0.2 --optimizer.w
 """Hint after the warning about settings of another optimizer, by optimizer."""
 LEAST_TAU = 0.9
 """Smallest tau_base that a warning advises. The paper has no result between it and 0, and BYOL collapsed with 0 (Table 5a)."""
+MOST_BESIDE = 0.5
+"""Largest expected number of other pictures of an image's thing in its batch without a warning, where the loss has negatives."""
 FEW_IMAGES = 128
 """Batch norm over fewer images than this gives a warning."""
 
@@ -31,6 +34,18 @@ def cautions(
         *_about_heads(config),
         *_about_initial_weights(config, given),
         *_about_few_images(config, recipe, schedule),
+    ]
+
+
+def about_pairs(config: Config, things: Things | None) -> list[str]:
+    """A warning if a loss with negatives often pushes pictures of one thing apart. `things`: those of `views.pairs`."""
+    method = config.method
+    has_negatives = method.name == "simclr" or (method.name == "infonce" and method.beta > 0)
+    if things is None or not has_negatives or (beside := things.beside(config.batch_size)) <= MOST_BESIDE:
+        return []
+    return [
+        f"{method.name} pushes the images of a batch apart, and a batch of {config.batch_size} has on average {beside:.1f} other "
+        "pictures of an image's own thing: a smaller --batch-size has fewer, and --method.name byol pushes none apart"
     ]
 
 

@@ -10,9 +10,12 @@ from byol.assembly.networks import build_method
 from byol.assembly.views import build_views, by_view_size
 from byol.config import Config
 from byol.data.loader import BatchPlan, DecodingFeed, Feed, ResidentFeed
+from byol.data.pairs import Partners
 from byol.data.photo_store import is_stored
 from byol.data.resident import load_resident
 from byol.data.source import ImageSource, SkippedImages
+from byol.data.things import Things
+from byol.engine.micro_batches import make_views
 from byol.engine.state import State
 from byol.engine.step import ComputeLoss
 from byol.engine.wrap import wrap
@@ -44,8 +47,12 @@ def build_feed(
     device: torch.device,
     skipped: SkippedImages,
     ranks: Ranks,
+    things: Things | None = None,
 ) -> Feed:
-    """The feed of micro-batches: from memory if the images have one shape and fit, else from worker processes."""
+    """The feed of micro-batches: from memory if the images have one shape and fit, else from worker processes.
+
+    `things`: what the images are of, if the two views of an image are to be of two pictures of one thing.
+    """
     plan = BatchPlan(config.batch_size, config.micro_batch_size, ranks.rank, ranks.size)
     labels = torch.from_numpy(source.labels) if source.labels is not None and config.method.online_classifier else None
     resident = load_resident(source, channels, skipped)
@@ -59,6 +66,7 @@ def build_feed(
             skipped,
             config.views.decode_short_side,
             pins=device.type == "cuda",
+            partners=None if things is None else Partners(things.numbers, config.seed),
         )
     images, indices = resident
     if len(images) < config.batch_size:
@@ -66,7 +74,9 @@ def build_feed(
             f"Only {len(images)} images of {source.description} can be decoded, but a batch needs {config.batch_size}. Set a smaller --batch-size."
         )
     resident_labels = None if labels is None else labels[indices].to(device)
-    return ResidentFeed(images.to(device), resident_labels, plan, config.seed, np.asarray(indices))
+    places = np.asarray(indices)
+    partners = None if things is None else Partners(things.numbers[places], config.seed)
+    return ResidentFeed(images.to(device), resident_labels, plan, config.seed, places, partners)
 
 
 def build_state(config: Config, method: Method, device: torch.device, ranks: Ranks, *, fused: bool = False) -> State:
@@ -107,9 +117,7 @@ def initialize_from_data(config: Config, method: Method, feed: Feed, views: View
     """Initializes scales and shifts from the first batch, if the config asks for it."""
     if not config.method.data_init:
         return
-    batch = next(iter(feed.batches(0, 1, views.crop)))
-    make_views = views.finish if batch.cropped else views
-    first = make_views(batch.images.to(device), 0, batch.first_row).pair()
+    first = make_views(next(iter(feed.batches(0, 1, views.crop))), views, device).views.pair()
     set_from_data(method, lambda: method(first))
     copies = method.has_average and config.method.target_init == "copy"
     if copies and isinstance(method, PairMethod | BYOL) and method.target is not None:

@@ -82,6 +82,8 @@ def run_preview(options: Preview) -> int:
         show_picture(Path(options.out))
     if options.parameters:
         print("\n".join(result.lines()))
+    if result.pairs:
+        print(f"{result.pairs}; T' is of another picture of the thing")
     for warning in result.warnings:
         print(f"warning: {warning}")
     if result.proposal and result.proposal.recipe != options.recipe:

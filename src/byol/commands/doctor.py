@@ -16,6 +16,7 @@ from byol.data.profile import DataProfile, profile
 from byol.data.resident import fits_memory
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import NO_DATA, DataSpec
+from byol.data.things import find_things
 from byol.runtime.duration import in_words
 from byol.runtime.hardware import (
     choose_device,
@@ -91,6 +92,7 @@ def estimate(
     `place` gives the cache of photos. Raises ConfigError and DataError, as a training would.
     """
     validate(asked.config)
+    find_things(source, asked.config.views.pairs)
     skipped = SkippedImages()
     data_profile = profile(source, skipped)
     side = resolve(asked, data_profile, len(source), epochs_are_final=False).config.views.stored_side

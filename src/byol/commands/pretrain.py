@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from byol.assembly.cautions import about_pairs
 from byol.assembly.settings import Asked, Resolved, resolve
 from byol.config import dotted_names, replaced, to_dict, validate
 from byol.data.named import PREFIX
@@ -20,6 +21,7 @@ from byol.data.prepare_photos import shrink_photos
 from byol.data.profile import DataProfile, profile
 from byol.data.source import ImageSource, SkippedImages, fingerprint
 from byol.data.spec import DataSpec, as_spec
+from byol.data.things import find_things
 from byol.engine.pace import Deadline
 from byol.engine.progress import Progress
 from byol.errors import ConfigError
@@ -124,13 +126,15 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     if ranks.is_first:
         require_outside(path, request.data.data)
         RunDirectory.require_free(path)
-    images = fingerprint(source)
-    ranks.require_same(images, DIFFERENT_IMAGES)
+    images, things = fingerprint(source), find_things(source, asked.config.views.pairs)
+    ranks.require_same((images, things and things.digest), DIFFERENT_IMAGES)
     skipped = SkippedImages()
     data = profile(source, skipped)
     listener.say(
         f"{source.description}: {counted(len(source), 'image')}, {counted(data.channels, 'channel')}, median short side {data.short_side} px"
     )
+    if things:
+        listener.say(f"  {things.words}")
     side = resolve(asked, data, len(source), num_ranks=ranks.size, epochs_are_final=False).config.views.stored_side
     seconds = PREPARATION_SHARE * 60 * request.limit.minutes if request.limit else float("inf")
     source = shrink_photos(
@@ -143,9 +147,9 @@ def _start(request: Request, listener: Listener, ranks: Ranks) -> Run:
     if request.milestones:
         every = {"milestone_epochs": resolved.config.epochs / request.milestones}
         resolved = dataclasses.replace(resolved, config=replaced(resolved.config, every))
-    for line in [*data.notes, *resolved.cautions]:
+    for line in [*data.notes, *resolved.cautions, *about_pairs(resolved.config, things)]:
         listener.say(f"  {line}")
-    trainer = Trainer.create(resolved.config, source, data.channels, encoder, skipped, ranks)
+    trainer = Trainer.create(resolved.config, source, data.channels, encoder, skipped, ranks, things)
     path = out or free_directory(request.data.data or "array")  # another training may have started since
     if ranks.is_first:
         RunDirectory.create(path).write("run.json", _record(request, resolved, data, images, trainer, planned))
@@ -199,6 +203,7 @@ def _record(
             "description": request.source.description,
             "num_images": len(request.source),
             "fingerprint": images,
+            "things": trainer.things and trainer.things.digest,
             "channels": data.channels,
             "classes": request.source.class_names,
             "number_format": data.number_format,

@@ -18,6 +18,7 @@ from byol.data.open import as_source, open_source, unambiguous
 from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, fingerprint, has_fingerprint
 from byol.data.spec import DataSpec
+from byol.data.things import Things, find_things
 from byol.engine.metrics import read_metrics
 from byol.engine.pace import Deadline
 from byol.engine.progress import Progress
@@ -78,10 +79,11 @@ def resume(
             listener.say(f"  changed: {line}")
         run = TrainedRun.of(directory, record)
         images = _open_images(run, data, None if source is None else as_source(source, run.data.layout), listener)
-        ranks.require_same(fingerprint(images), DIFFERENT_IMAGES)
+        things = _find_things(run, images, "views.pairs" in changes, listener)
+        ranks.require_same((fingerprint(images), things and things.digest), DIFFERENT_IMAGES)
         if data is not None:
             record["data"] |= {**dataclasses.asdict(data), "path": unambiguous(data.data)}
-        trainer = _create(run, images, encoder, ranks, listener)
+        trainer = _create(run, images, things, encoder, ranks, listener)
         _restore(trainer, run, "epochs" not in changes, listener)
         if limit:
             _set_end(trainer, directory, limit, listener, ranks)
@@ -91,8 +93,8 @@ def resume(
         if ranks.is_first:
             record["commands"].append(list(command) or sys.argv)
             directory.write("run.json", record)
-        steps = f"step {trainer.state.step} of {trainer.schedule.last_step}"
-        listener.say(f"{images.description}: {len(images)} images; resuming {directory.path} at {steps}")
+        at = f"{directory.path} at step {trainer.state.step} of {trainer.schedule.last_step}"
+        listener.say(f"{images.description}: {len(images)} images; resuming {at}")
         return trainer.run(directory, listener)
 
 
@@ -138,8 +140,27 @@ def _open_images(run: TrainedRun, data: DataSpec | None, source: ImageSource | N
     return source
 
 
+def _find_things(run: TrainedRun, source: ImageSource, are_new: bool, listener: Listener) -> Things | None:
+    """The things of the run, whose digest enters its record. Raises RunError if that has changed since the start and `are_new` does not say so."""
+    things = find_things(source, run.config.views.pairs)
+    if things and not are_new and things.digest != run.record["data"]["things"]:
+        raise RunError(
+            f"{run.directory.path} started with other things: --views.pairs {run.config.views.pairs} now groups the pictures differently. "
+            f"Resume needs the same table."
+        )
+    run.record["data"]["things"] = things and things.digest
+    if things:
+        listener.say(f"  {things.words}")
+    return things
+
+
 def _create(
-    run: TrainedRun, source: ImageSource, encoder: nn.Module | None, ranks: Ranks, listener: Listener
+    run: TrainedRun,
+    source: ImageSource,
+    things: Things | None,
+    encoder: nn.Module | None,
+    ranks: Ranks,
+    listener: Listener,
 ) -> Trainer:
     """The objects of the training, for the present number of ranks."""
     path, shared = run.directory.path, run.images_per_norm
@@ -159,7 +180,7 @@ def _create(
     photos = shrink_photos(
         source, run.channels, config.views.stored_side, run.data, makes=True, skipped=skipped, listener=listener
     )
-    return Trainer.create(config, photos, run.channels, encoder, skipped, ranks)
+    return Trainer.create(config, photos, run.channels, encoder, skipped, ranks, things)
 
 
 def _restore(trainer: Trainer, run: TrainedRun, keeps_plan: bool, listener: Listener) -> None:

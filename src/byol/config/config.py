@@ -27,6 +27,8 @@ class ViewsConfig:
     """Side of a view in pixels. 0: 128 from random weights and 224 from trained ones, or the short side of the images if that is smaller."""
     growth: tuple[float, ...] = ()
     """Progressive resizing: view sides in the earlier stages of training, as fractions of `size`. All stages have the same number of steps: 0.5 0.75 trains a third of them at half size, a third at three quarters, a third at full size. The small views of asymmetry.small_crops shrink too. Differs from the paper if not empty."""
+    pairs: str = ""
+    """Pictures of one thing, by files or a table; the two views are then of two different pictures of one thing. folder: all pictures of one folder; name: files of one name in different folders; prefix or prefix:SEPARATOR: files of one folder whose names agree up to the last _ or SEPARATOR, as patient_slice.dcm; column:NAME: a column of the table with the images; column:NAME:TABLE.csv: a column of a table of files. A picture that is alone gives both views. Empty: both views are of one picture. Differs from the paper if not empty."""
     semantics: Literal["deepmind", "torchvision"] = "deepmind"
     """Implementation of crop, colour and blur: DeepMind's (used in the paper) or torchvision's."""
     antialias: bool = False

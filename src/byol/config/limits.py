@@ -1,5 +1,6 @@
 """Validation of a config: the allowed range of every setting."""
 
+import re
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ MOST_THREADS = 1024
 """Largest `threads`. A larger value is probably a typing error."""
 MOST_OF_VIEW = {"hue": 0.5, "crop_aspect": inf, "blur_sigma": inf}
 """Largest value of a view's setting, where it is not 1."""
+PAIRS = re.compile(r"(folder|name|prefix(:[^/]+)?|column:[^:]+(:.+)?)?")
+"""Rules of `views.pairs`."""
 
 
 def validate(config: "Config") -> None:
@@ -91,6 +94,12 @@ def _validate_views(views: "ViewsConfig") -> None:
         "views.size",
         views.size,
         f"0 (chosen from the images) or from 8 to {MOST_VIEW_SIZE}",
+    )
+    _require(
+        PAIRS.fullmatch(views.pairs) is not None,
+        "views.pairs",
+        repr(views.pairs),
+        "folder, name, prefix, prefix:SEPARATOR, column:NAME or column:NAME:TABLE.csv",
     )
     growth = views.growth
     is_growth = all(0 < scale < 1 for scale in growth) and list(growth) == sorted(growth)

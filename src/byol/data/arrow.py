@@ -22,6 +22,7 @@ class ArrowImages(TableImages):
         parts = [table.column(columns.image) for table in tables]
         chunks = [chunk for part in parts for chunk in (part if kind is None else part.cast(kind)).chunks]
         super().__init__(pa.chunked_array(chunks, kind or parts[0].type), folder, description, columns, labels)
+        self.files = files
         self.arguments = files, folder, description, columns, labels
 
     def __reduce__(self) -> tuple[Any, ...]:

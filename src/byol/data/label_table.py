@@ -56,16 +56,18 @@ class LabelTable:
         return part, self.sets
 
 
-def find_images(files: Sequence[str], source: ImageSource, path: Path) -> list[int]:
-    """Index in `source` of each file that the list at `path` names as in the source, or by a path from here.
-
-    Raises DataError if a file is not in the source.
-    """
+def places_of(files: Sequence[str], source: ImageSource) -> list[int]:
+    """Index in the source of each file, named as there or by a path from here; -1 if the source has it not."""
     places = {source.name(index): index for index in range(len(source))}
     if not all(file in places for file in files):
         paths = enumerate(paths_of(source, range(len(source))))
         places = {os.path.realpath(file): index for index, file in paths if file is not None} | places
-    rows = [places.get(file, places.get(os.path.realpath(user_path(file)), -1)) for file in files]
+    return [places.get(file, places.get(os.path.realpath(user_path(file)), -1)) for file in files]
+
+
+def find_images(files: Sequence[str], source: ImageSource, path: Path) -> list[int]:
+    """Index in `source` of each file that the list at `path` names, as `places_of`. Raises DataError if it has one not."""
+    rows = places_of(files, source)
     if missing := [file for file, row in zip(files, rows, strict=True) if row < 0]:
         more = "" if len(missing) <= MOST_NAMED else f" and {len(missing) - MOST_NAMED} more"
         raise DataError(
@@ -83,13 +85,13 @@ def read_label_table(path: str | Path, label_column: str = "", *, labels_needed:
     image, or ignored unless labels are needed. Raises DataError if the table cannot be read in this way.
     """
     path = user_path(path)
-    header, rows = _rows(path)
-    file = _column(header, PATH_COLUMNS)
+    header, rows = read_rows(path)
+    file = column_of(header, PATH_COLUMNS)
     if file is None:
         raise DataError(f"{path} has no column of files ({', '.join(PATH_COLUMNS)}); it has {', '.join(header)}.")
     if label_column and label_column not in header:
         raise DataError(f"{path} has no column {label_column!r} (--data.label-column); it has {', '.join(header)}.")
-    label = header.index(label_column) if label_column else _column(header, LABEL_COLUMNS)
+    label = header.index(label_column) if label_column else column_of(header, LABEL_COLUMNS)
     files = [row[file] for row in rows]
     if label is None and labels_needed:
         return _one_column_each(path, header, rows, file)
@@ -111,8 +113,8 @@ def read_label_table(path: str | Path, label_column: str = "", *, labels_needed:
     return LabelTable(path, tuple(known), labels.names, labels.codes, None)
 
 
-def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """(header, rows as long as the header) of a CSV file."""
+def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """(header, rows as long as the header) of a CSV file. Raises DataError if it cannot be read, or has no rows."""
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
         first = text.partition("\n")[0]
@@ -124,7 +126,7 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
         ]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or ("it is empty" if isinstance(error, ValueError) else str(error))
-        raise DataError(f"The labels in {path} cannot be read ({reason}).") from error
+        raise DataError(f"The table {path} cannot be read ({reason}).") from error
     if not rows:
         raise DataError(f"{path} has a header ({', '.join(header)}) and no rows.")
     for number, row in enumerate(rows, start=2):
@@ -133,7 +135,8 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _column(header: list[str], known: tuple[str, ...]) -> int | None:
+def column_of(header: list[str], known: tuple[str, ...]) -> int | None:
+    """Place of the first of the known names in a header, in any case; None if it has none of them."""
     lower = [name.lower() for name in header]
     return next((lower.index(name) for name in known if name in lower), None)
 

@@ -6,7 +6,7 @@ Both feeds give the same rows of the same global batch for a (step, micro-batch)
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from byol.data.order import Order
+from byol.data.pairs import Partners
 from byol.data.source import Image, ImageSource, SkippedImages
 from byol.errors import BrokenImageError, ByolError, DataError, OutOfMemoryError
 from byol.runtime.copies import to_device
 from byol.runtime.stopping import ignoring_stop_signals, stop_only_for
 
-Crop = Callable[[Image, int, int], Tensor]
-"""(decoded image (H, W, C), step, row of the global batch) -> float crops as the views' `distort` takes them; (2, C, S, S) for two views."""
+Crop = Callable[..., Tensor]
+"""(decoded image (H, W, C), step, row of the global batch[, its partner]) -> float crops as the views' `distort` takes them; (2, C, S, S) for two views."""
 SHARED_MEMORY = Path("/dev/shm")
 QUICK_DRAWS = 32
 """Number of random replacements tried for a broken image, before all images are tried in a random order."""
@@ -42,6 +43,8 @@ class Batch:
     """(N, C, H, W) uint8 whole images; if `cropped`, (N, ...) float crops as `Crop` gives them."""
     cropped: bool
     labels: Tensor | None
+    partners: Tensor | None = None
+    """(N, C, H, W) the image that the second views of each are of; None without pairs, and if `cropped`."""
 
 
 class Feed(Protocol):
@@ -82,7 +85,8 @@ class BatchPlan:
 class ResidentFeed:
     """Micro-batches from one uint8 tensor (N, C, H, W), which stays on its device.
 
-    `places`: (N,) index of each image in the source, if some images of the source were left out.
+    `places`: (N,) index of each image in the source, if some images of the source were left out. `partners`: draws of the
+    other image of each pair, among these N.
     """
 
     def __init__(
@@ -92,8 +96,10 @@ class ResidentFeed:
         plan: BatchPlan,
         seed: int,
         places: NDArray[np.int64] | None = None,
+        partners: Partners | None = None,
     ) -> None:
         self.images = images
+        self.partners = partners
         self.places = np.arange(len(images)) if places is None else places
         self.labels = labels
         self.plan = plan
@@ -103,7 +109,13 @@ class ResidentFeed:
         for step, row, indices in self.plan.pieces(first_step, last_step, self.order):
             places = to_device(torch.from_numpy(indices), self.images.device)
             labels = None if self.labels is None else self.labels[places]
-            yield Batch(step, row, self.images[places], False, labels)
+            yield Batch(step, row, self.images[places], False, labels, self._partners(indices, step, row))
+
+    def _partners(self, indices: NDArray[np.int64], step: int, row: int) -> Tensor | None:
+        if self.partners is None:
+            return None
+        drawn = self.partners.of(indices, step * self.plan.batch_size + row)
+        return self.images[to_device(torch.from_numpy(drawn), self.images.device)]
 
     def image_indices(self, step: int) -> NDArray[np.int64]:
         return self.places[self.order.indices(step * self.plan.batch_size, self.plan.batch_size)]
@@ -114,7 +126,8 @@ class DecodingFeed:
 
     Workers write into shared memory, so that no crop is copied between processes. The memory is used again: the images of
     a batch stay valid until the batch after the next is requested. `short_side` > 0 lets large JPEG files be decoded
-    smaller (`data.decode`). `pins`: whether to pin the memory of each batch, for faster copies to a GPU.
+    smaller (`data.decode`). `pins`: whether to pin the memory of each batch, for faster copies to a GPU. `partners`: draws of
+    the other image of each pair, which is decoded too; in place of a broken one another picture of the thing, else the image itself.
     """
 
     def __init__(
@@ -128,8 +141,10 @@ class DecodingFeed:
         short_side: int = 0,
         *,
         pins: bool = False,
+        partners: Partners | None = None,
     ) -> None:
         self.source = source
+        self.partners = partners
         self.channels = channels
         self.short_side = short_side
         self.pins = pins
@@ -144,7 +159,9 @@ class DecodingFeed:
             return
         num_places = 2 + PREFETCHED * self.num_workers  # two in use, and those that workers are writing
         pieces = _Pieces(self.plan, self.order, first_step, last_step, num_places)
-        cropped = _CroppedImages(self.source, self.channels, crop, self.short_side, self.seed)
+        cropped = _CroppedImages(
+            self.source, self.channels, crop, self.short_side, self.seed, self.partners, self.plan.batch_size
+        )
         crops = self._memory(cropped, next(iter(pieces)), num_places)
         loader = DataLoader(
             _CroppedPieces(cropped, crops),
@@ -217,6 +234,9 @@ class _CroppedImages:
     crop: Crop
     short_side: int
     seed: int = 0
+    partners: Partners | None = None
+    batch_size: int = 0
+    """Images per step, which `partners` need to know the epoch."""
     known_broken: set[int] = field(default_factory=set)
 
     def read(self, index: int, step: int, row: int) -> tuple[Tensor, int | None, list[tuple[int, str]]]:
@@ -226,19 +246,28 @@ class _CroppedImages:
         run draws the same one. Knowing which images are broken only saves reading them again.
         """
         broken: list[tuple[int, str]] = []
-        for candidate in self._candidates(index, step, row):
+        found = self._first_sound(self._candidates(index, step, row), broken)
+        if found is None:
+            reason = f"; one says: {broken[0][1]}" if broken else ""
+            raise DataError(f"No image of {self.source.description} can be decoded{reason}.")
+        used, image = found
+        label = None if self.source.labels is None else int(self.source.labels[used])
+        pair = () if self.partners is None else self.partners.candidates(used, step * self.batch_size + row)
+        partner = self._first_sound(pair, broken)
+        crops = self.crop(image, step, row) if partner is None else self.crop(image, step, row, partner[1])
+        return crops, label, broken
+
+    def _first_sound(self, candidates: Iterable[int], broken: list[tuple[int, str]]) -> tuple[int, Image] | None:
+        """(index, image) of the first candidate that can be decoded; None if none can. Adds what is found broken to `broken`."""
+        for candidate in candidates:
             if candidate in self.known_broken:
                 continue
             try:
-                image = self.source.read(candidate, self.channels, self.short_side)
+                return candidate, self.source.read(candidate, self.channels, self.short_side)
             except BrokenImageError as error:
                 self.known_broken.add(candidate)
                 broken.append((candidate, str(error)))
-                continue
-            label = None if self.source.labels is None else int(self.source.labels[candidate])
-            return self.crop(image, step, row), label, broken
-        reason = f"; one says: {broken[0][1]}" if broken else ""
-        raise DataError(f"No image of {self.source.description} can be decoded{reason}.")
+        return None
 
     def _candidates(self, index: int, step: int, row: int) -> Iterator[int]:
         """Indices to try: the image itself, then random ones, then all images in a random order."""

@@ -49,9 +49,13 @@ def open_parquet(
         if sum(file.stat().st_size for file in files) <= limit_bytes:
             parts = [pq.ParquetFile(file).read([columns.image]).column(0) for file in files]
             chunks = [chunk for part in parts for chunk in (part if kind is None else part.cast(kind)).chunks]
-            return TableImages(pa.chunked_array(chunks, kind or parts[0].type), folder, description, columns, labels)
-        place = cache or cache_folder("parquet")
-        return ArrowImages([_as_arrow(files, columns.image, kind, place)], folder, description, columns, labels)
+            column = pa.chunked_array(chunks, kind or parts[0].type)
+            images = TableImages(column, folder, description, columns, labels)
+        else:
+            arrow_file = _as_arrow(files, columns.image, kind, cache or cache_folder("parquet"))
+            images = ArrowImages([arrow_file], folder, description, columns, labels)
+        images.files = files
+        return images
     except (pa.ArrowException, OSError) as error:
         place = folder if len(files) > 1 else files[0]
         raise DataError(f"{place} cannot be read as parquet ({str(error).splitlines()[0]}).") from error

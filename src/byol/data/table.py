@@ -58,6 +58,9 @@ class TableImages(EncodedImages):
     The description gives the reason if the labels cannot be used. Raises DataError if there are no rows.
     """
 
+    files: Sequence[Path] = ()
+    """Files with all columns of the table, in the order of the rows."""
+
     def __init__(self, images: Any, folder: Path, description: str, columns: Columns, labels: TableLabels) -> None:
         if not len(images):
             raise DataError(f"{description} has no rows.")
@@ -108,6 +111,10 @@ class TableImages(EncodedImages):
             return []
         return lengths.to_numpy()[indices].tolist()
 
+    def column(self, name: str) -> list[str | None]:
+        """(N,) values of a column of names or numbers, as text; None where a row has none. Raises DataError for any other column."""
+        return [value for file in self.files for value in _values(file, name)]
+
     def _path(self, index: int) -> str | None:
         """Path of an image, read without copying the image; None if there is none."""
         row = self.images[index]
@@ -116,6 +123,27 @@ class TableImages(EncodedImages):
 
     def _entry(self, index: int) -> tuple[bytes | None, str | None]:
         return _content_and_path(self.images[index].as_py())
+
+
+def _values(file: Path, name: str) -> list[str | None]:
+    """Values of a column of one file, as text; None for what is empty or no number."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    is_parquet = file.suffix.lower() == ".parquet"
+    opened: Any = pq.ParquetFile(file) if is_parquet else pa.ipc.open_stream(pa.memory_map(str(file)))
+    names = opened.schema_arrow.names if is_parquet else opened.schema.names
+    if name not in names:
+        raise DataError(f"{file} has no column {name!r} (--views.pairs); it has {', '.join(names)}.")
+    column = opened.read([name]).column(0) if is_parquet else opened.read_all().column(names.index(name))
+    try:
+        values = column.cast(plain(column.type)).cast(pa.string()).to_pylist()
+    except pa.ArrowException as error:
+        raise DataError(
+            f"Column {name!r} of {file} (--views.pairs) holds {column.type}, neither names nor numbers."
+        ) from error
+    empty = ("", "nan") if pa.types.is_floating(column.type) else ("",)
+    return [None if value in empty else value for value in values]
 
 
 def plain(kind: Any) -> Any:

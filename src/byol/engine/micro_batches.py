@@ -32,8 +32,10 @@ def make_views(batch: Batch, views: Views, device: torch.device) -> MicroBatch:
     """Micro-batch of views and labels on `device`, made from a batch of images or crops."""
     images = to_device(batch.images, device)
     labels = None if batch.labels is None else to_device(batch.labels, device)
-    make = views.finish if batch.cropped else views
-    return MicroBatch(make(images, batch.step, batch.first_row), labels)
+    if batch.cropped:
+        return MicroBatch(views.finish(images, batch.step, batch.first_row), labels)
+    partners = None if batch.partners is None else to_device(batch.partners, device)
+    return MicroBatch(views(images, batch.step, batch.first_row, partners), labels)
 
 
 def views_by_part(

@@ -1,12 +1,15 @@
 """A grid of images and their views as the network gets them, with a description of each view."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 
+from byol.data.pairs import Partners
 from byol.data.source import Image, ImageSource
+from byol.data.things import Things
 from byol.errors import BrokenImageError, DataError
 from byol.report.display import display
 from byol.report.tile import tile
@@ -42,10 +45,12 @@ def view_grid(
     draws: int = 3,
     side: int = 0,
     channels: Sequence[int] = (),
+    partners: Sequence[Sequence[tuple[Image, str]]] = (),
 ) -> ViewGrid:
     """The grid of (H, W, C) images with the views of a run's first `draws` steps.
 
-    `side`: side of a tile; 0: that of the views. `channels`: those that are shown, counted from 1 (`display`).
+    `side`: side of a tile; 0: that of the views. `channels`: those that are shown, counted from 1 (`display`). `partners`:
+    picture and name that view T' of each image is of, draw by draw (`partners_of`); empty: the image itself.
     """
     show = display(images, channels)
     views = replace(views, batch_size=len(images))  # row i of a step does not depend on the number of rows
@@ -55,11 +60,13 @@ def view_grid(
         tiles.append(tile(show(image), side))
         words.append(f"{name}, {image.shape[1]} x {image.shape[0]} pixels")
         for step in range(draws):
-            pair = views.finish(views.crop(image, step, row)[None], step, row)
-            for view, plan, title in zip(pair, views.roles, ("T", "T′"), strict=True):
+            partner, other = partners[row][step] if partners else (image, name)
+            pair = views.finish(views.crop(image, step, row, partner if partners else None)[None], step, row)
+            titles = ("T", image), (f"T′ of {other}" if partners else "T′", partner)
+            for view, plan, (title, shown) in zip(pair, views.roles, titles, strict=True):
                 tiles.append(tile(show(view[0].permute(1, 2, 0).numpy()), side))
                 parameters = views.parameters(plan.draw, step, slice(row, row + 1))
-                words.append(f"{title}: {describe(parameters, plan.draw.policy, views, image)}")
+                words.append(f"{title}: {describe(parameters, plan.draw.policy, views, shown)}")
     return ViewGrid(tiles, words, 1 + 2 * draws, len(images), show.words)
 
 
@@ -107,23 +114,38 @@ def _bands(p: ViewParameters, policy: ViewPolicy, channels: int) -> list[str]:
 
 def readable(
     source: ImageSource, channels: int, wanted: int, looked_at: int, *, seed: int = 0, short_side: int = 0
-) -> tuple[list[Image], list[str]]:
-    """(images, names) of the first `wanted` images that can be decoded, out of `looked_at` random ones.
+) -> tuple[list[Image], list[int]]:
+    """(images, their indices) of the first `wanted` images that can be decoded, out of `looked_at` random ones.
 
     Raises DataError if none can be decoded.
     """
-    images, names = [], []
+    images, indices = [], []
     for index in spread(len(source), looked_at, seed):
         try:
             images.append(source.read(index, channels, short_side))
         except BrokenImageError:
             continue
-        names.append(source.name(index))
+        indices.append(index)
         if len(images) == wanted:
             break
     if not images:
         raise DataError(f"None of the {looked_at} images that were tried in {source.description} can be decoded.")
-    return images, names
+    return images, indices
+
+
+def partners_of(
+    source: ImageSource, indices: list[int], things: Things, seed: int, draws: int, channels: int, short_side: int = 0
+) -> list[list[tuple[Image, str]]]:
+    """(picture, name) of the partner of each image in the first `draws` epochs of a training with this seed."""
+    partners = Partners(things.numbers, seed)
+
+    def read(index: int, epoch: int) -> tuple[Image, str]:
+        for candidate in partners.candidates(index, epoch * len(source)):
+            with contextlib.suppress(BrokenImageError):
+                return source.read(candidate, channels, short_side), source.name(candidate)
+        return source.read(index, channels, short_side), source.name(index)
+
+    return [[read(index, epoch) for epoch in range(draws)] for index in indices]
 
 
 def spread(count: int, wanted: int, seed: int = 0) -> list[int]:

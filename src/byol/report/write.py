@@ -12,8 +12,9 @@ import torch
 from byol.assembly.views import plain_views
 from byol.data.open import open_source
 from byol.data.prepare_photos import shrink_photos
-from byol.data.source import ImageSource
+from byol.data.source import Image, ImageSource
 from byol.data.spec import DataSpec, as_spec
+from byol.data.things import find_things
 from byol.encoder.encoder import Encoder
 from byol.encoder.encoder_file import load_encoder
 from byol.errors import ByolError, DataError, EncoderError, RunError
@@ -30,7 +31,7 @@ from byol.report.parts import QUICK_IMAGES, Parts, find_parts
 from byol.report.study import studies_of
 from byol.report.summary import RunSummary, read_runs
 from byol.report.tile import Sheet, sheet
-from byol.report.view_grid import readable, view_grid
+from byol.report.view_grid import partners_of, readable, view_grid
 from byol.runtime.files import write_atomically
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
@@ -40,7 +41,8 @@ from byol.runtime.words import command
 REPORT = "report.html"
 MOST_IMAGES = 10_000
 """Largest number of images on the map."""
-GRID_IMAGES = 6
+GRID_IMAGES, GRID_DRAWS = 6, 3
+"""Number of images in the grid of views, and of pairs of views for each."""
 GRID_SIDE = 112
 """Largest side of a view in the grid, in pixels."""
 EMBEDDING_SECONDS = 3.0
@@ -147,7 +149,7 @@ def _fill(
     rate = 0.0
     for number, run in enumerate(runs):
         photos = shrink_photos(source, run.trained.channels, run.trained.config.views.stored_side, cache)
-        looks.grids[number] = _grid(run, photos)
+        looks.grids[number] = _grid(run, photos, looks.notes)
         try:
             encoder = _encoder(run).to(torch_device)
             if looks.sample is None:
@@ -198,11 +200,20 @@ def _encoder(run: RunSummary) -> Encoder:
     return run.trained.encoder()
 
 
-def _grid(run: RunSummary, source: ImageSource) -> tuple[Sheet, list[str]]:
-    trained = run.trained
-    views, short_side = plain_views(trained.config), trained.config.views.decode_short_side
-    images, names = readable(source, trained.channels, GRID_IMAGES, 4 * GRID_IMAGES, short_side=short_side)
-    grid = view_grid(views, images, names, side=min(views.size, GRID_SIDE))
+def _grid(run: RunSummary, source: ImageSource, notes: list[str]) -> tuple[Sheet, list[str]]:
+    """The views of a few images, in pairs where the run had such; a note if these images have no pairs."""
+    config, channels = run.trained.config, run.trained.channels
+    views, short_side = plain_views(config), config.views.decode_short_side
+    images, indices = readable(source, channels, GRID_IMAGES, 4 * GRID_IMAGES, short_side=short_side)
+    partners: list[list[tuple[Image, str]]] = []
+    try:
+        if things := find_things(source, config.views.pairs):
+            partners = partners_of(source, indices, things, config.seed, GRID_DRAWS, channels, short_side)
+    except DataError as error:
+        notes.append(f"The pairs of {run.name} are not shown: {error}")
+    names = [source.name(index) for index in indices]
+    side = min(views.size, GRID_SIDE)
+    grid = view_grid(views, images, names, draws=GRID_DRAWS, side=side, partners=partners)
     return sheet(grid.tiles, grid.columns, quality=85), grid.words
 
 
@@ -238,6 +249,7 @@ def _page(runs: list[RunSummary], looks: _Looks) -> str:
         grids={number: place.uri for number, (place, _) in looks.grids.items()},
         parts={number: (found.images.uri, found.colours.uri) for number, found in looks.parts.items()},
         has_looks=bool(looks.runs),
+        has_pairs=any(run.trained.config.views.pairs for run in runs),
         branches=[(runs[number].name, variances) for number, variances in looks.branches.items()],
         num_images=0 if sample is None else len(sample.indices),
         images=looks.description,

@@ -77,10 +77,11 @@ def images_per_second(
     """Expected speed of a training from the two speed tests, in images per second.
 
     On a CPU decoding and training share the cores, and stored photos are cropped by the training process alone. With a GPU the
-    slower one decides.
+    slower one decides. Where images come in pairs (`views.pairs`) two are decoded for each.
     """
     if in_memory:
         return trained
+    decoded /= 2 if config.views.pairs else 1
     if device.type != "cpu":
         return min(trained, decoded)
     workers = choose_workers(config.workers, device, decodes=not is_stored(source))

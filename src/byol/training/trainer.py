@@ -19,6 +19,7 @@ from byol.data.loader import Feed
 from byol.data.number_format import rule_of
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.subset import renumbered
+from byol.data.things import Things
 from byol.diagnostics.collapse import FEWEST_STEPS, verdict
 from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import save_encoder, write_description
@@ -66,6 +67,8 @@ class Trainer:
     schedule: Schedule
     skipped: SkippedImages
     ranks: Ranks
+    things: Things | None = None
+    """The things that the images are of, by `views.pairs`; None without it."""
     rule: NumberFormat | None = None
     """Rule by which images with more than 8 bits become pixels; None if there are none."""
     probe: OnlineProbe | None = None
@@ -86,8 +89,12 @@ class Trainer:
         encoder: nn.Module | None,
         skipped: SkippedImages,
         ranks: Ranks,
+        things: Things | None = None,
     ) -> "Trainer":
-        """Builds the objects of a training from its resolved config. `encoder`: a module that the user built, or None."""
+        """Builds the objects of a training from its resolved config.
+
+        `encoder`: a module that the user built, or None. `things`: what the images are of, for `views.pairs`.
+        """
         device = ranks.device(choose_device(config.device))
         num_classes = 0
         if config.method.online_classifier:
@@ -97,12 +104,13 @@ class Trainer:
             source, num_classes = renumbered(source, classes), len(classes)
         assembly = assemble(config, channels, device, ranks, encoder=encoder, num_classes=num_classes)
         method, views = assembly.state.method, assembly.views
-        feed = build_feed(config, source, channels, device, skipped, ranks)
+        feed = build_feed(config, source, channels, device, skipped, ranks, things)
         initialize_from_data(config, method, feed, views[-1], device)
         for size in (*(earlier.size for earlier in views[:-1]), config.views.encoded_size or config.views.size):
             find_num_features(method.encoder, channels, size)  # raises if the encoder does not take this size
         schedule = build_schedule(config, len(source))
-        trainer = cls(config, len(source), channels, encoder is not None, assembly, feed, schedule, skipped, ranks)
+        own_encoder = encoder is not None
+        trainer = cls(config, len(source), channels, own_encoder, assembly, feed, schedule, skipped, ranks, things)
         trainer.rule = rule_of(source)
         if config.online_probe_epochs:
             trainer.probe = OnlineProbe.create(source, trainer.description(), device)

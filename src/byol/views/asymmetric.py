@@ -42,12 +42,15 @@ def asymmetric(policy1: ViewPolicy, policy2: ViewPolicy, size: int, asymmetry: A
         sources2,
         () if targets1 == sources1 else targets1,
         () if targets2 == sources2 else targets2,
-        tuple(View(Draw(small, SMALL + i, asymmetry.small_size)) for i in range(asymmetry.small_crops)),
+        tuple(
+            View(Draw(small, SMALL + i, asymmetry.small_size, of_partner=i % 2 == 1))
+            for i in range(asymmetry.small_crops)
+        ),
     )
 
 
 def _views(policy: ViewPolicy, number: int, size: int, side: Side, asymmetry: Asymmetry) -> tuple[View, ...]:
-    """View 1 or 2 as one side sees it, with its second draw if the side averages two."""
+    """View 1 or 2 as one side sees it, with its second draw if the side averages two. Draws of view 2 have even numbers."""
     a, sides = asymmetry, (side, "both")
     if a.weak in sides:
         policy = crop_and_flip(policy)
@@ -55,6 +58,6 @@ def _views(policy: ViewPolicy, number: int, size: int, side: Side, asymmetry: As
     numbers = (number, again) if a.mean in sides else (number,)
 
     def drawn(number: int) -> Draw:
-        return Draw(policy, number, size, a.strong in sides)
+        return Draw(policy, number, size, a.strong in sides, of_partner=number % 2 == 0)
 
     return tuple(View(drawn(n), drawn(n + MIXED_IN) if a.scale_mix in sides else None) for n in numbers)

@@ -29,6 +29,8 @@ class Draw:
     size: int
     strong: bool = False
     """Whether RandAugment follows the crop."""
+    of_partner: bool = False
+    """Whether the view is of the partner where images come in pairs (`views.pairs`)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class View:
 
 def pair(policy1: ViewPolicy, policy2: ViewPolicy, size: int) -> Roles[View]:
     """Views 1 and 2 of `size` pixels, which source and target both see: the paper's."""
-    return Roles((View(Draw(policy1, 1, size)),), (View(Draw(policy2, 2, size)),))
+    return Roles((View(Draw(policy1, 1, size)),), (View(Draw(policy2, 2, size, of_partner=True)),))
 
 
 def single(policy: ViewPolicy, size: int) -> Roles[View]:
@@ -76,10 +78,15 @@ class Views:
         """Every draw once, in the order of the roles."""
         return tuple(dict.fromkeys(d for view in self.roles for d in view.draws))
 
-    def __call__(self, images: Tensor, step: int, first_row: int = 0) -> ViewBatch:
-        """Views of (N, C, H, W) uint8 or uint16 images in rows [first_row, first_row + N)."""
+    def __call__(self, images: Tensor, step: int, first_row: int = 0, partners: Tensor | None = None) -> ViewBatch:
+        """Views of (N, C, H, W) uint8 or uint16 images in rows [first_row, first_row + N).
+
+        `partners`: (N, C, H, W) images that the second view and every other small view are of. None: the images themselves.
+        """
         rows = slice(first_row, first_row + len(images))
-        return self._by_role({d: self._augmented(images, d, step, rows) for d in self.draws}, step, rows)
+        seconds = images if partners is None else partners
+        views = {d: self._augmented(seconds if d.of_partner else images, d, step, rows) for d in self.draws}
+        return self._by_role(views, step, rows)
 
     def finish(self, crops: Tensor, step: int, first_row: int = 0) -> ViewBatch:
         """Views from (N, values) crops that `crop` made elsewhere."""
@@ -91,15 +98,23 @@ class Views:
             views[d] = self._distorted(part.unflatten(1, (channels, d.size, d.size)), d, step, rows)
         return self._by_role(views, step, rows)
 
-    def crop(self, image: NDArray[np.uint8 | np.uint16], step: int, row: int) -> Tensor:
-        """(values,) float32: the crops of all draws of one (H, W, C) image, for a worker process."""
-        pixels = torch.from_numpy(image if image.flags.writeable else image.copy()).permute(2, 0, 1)
+    def crop(
+        self,
+        image: NDArray[np.uint8 | np.uint16],
+        step: int,
+        row: int,
+        partner: NDArray[np.uint8 | np.uint16] | None = None,
+    ) -> Tensor:
+        """(values,) float32: the crops of all draws of one (H, W, C) image, and of its partner if any, for a worker process."""
+        first = _channels_first(image)
+        second = first if partner is None else _channels_first(partner)
         parameters = _draw_step(self, step)[row :: self.batch_size]
-        is_pair = len(self.draws) == 2 and not any(d.strong for d in self.draws)
+        is_pair = len(self.draws) == 2 and partner is None and not any(d.strong for d in self.draws)
         together = 2 if is_pair else 1
         crops = []
-        for first in range(0, len(self.draws), together):
-            d, rows = self.draws[first], slice(first, first + together)
+        for number in range(0, len(self.draws), together):
+            d, rows = self.draws[number], slice(number, number + together)
+            pixels = second if d.of_partner else first
             crop = random_crop(
                 pixels.expand(together, -1, -1, -1), parameters[rows], d.size,
                 semantics=self.semantics, antialias=self.antialias, kernels=self.kernels,
@@ -144,6 +159,11 @@ class Views:
             return torch.where(to_device(inside[:, None], plain.device), views[plan.mixed_in], plain)
 
         return self.roles.map(view)
+
+
+def _channels_first(image: NDArray[np.uint8 | np.uint16]) -> Tensor:
+    """(C, H, W) pixels of an (H, W, C) image."""
+    return torch.from_numpy(image if image.flags.writeable else image.copy()).permute(2, 0, 1)
 
 
 def boxes(num_images: int, seed: int, step: int, number: int, size: int) -> Tensor:

@@ -15,8 +15,8 @@ from tests.conftest import picture
 
 def test_readable_images_are_the_first_that_can_be_read_or_there_is_a_sentence() -> None:
     source = ArrayImages(np.zeros((5, 8, 8, 3), np.uint8), description="pictures")
-    images, names = readable(source, 3, 2, 4)
-    assert len(images) == len(names) == 2
+    images, indices = readable(source, 3, 2, 4)
+    assert len(images) == len(indices) == 2
     with pytest.raises(DataError, match="None of the 4 images that were tried in pictures can be decoded"):
         readable(source, 4, 2, 4)
 
