@@ -92,7 +92,7 @@ class EncodedImages(OneFormat):
 
     def read(self, index: int, channels: int, short_side: int = 0) -> Image:
         page, rule, most = self.page(index), self.number_format, self.max_pixels
-        if page:  # of a large file, whose other pages are not read
+        if self.reading.pages == "images":  # of files that may be large, whose other pages are not read
             with self.stream(index) as stream, _broken_with_reason():
                 return _decoded(stream, channels, short_side, rule, most, self.reading, page)
         return decode(
@@ -200,7 +200,8 @@ def _decoded(
         if short_side:
             opened.draft(None, (short_side, short_side))  # pyright: ignore[reportArgumentType]
         upright(opened)
-        pixels = pillow_pixels(opened, grey=channels == 1, number_format=number_format)
+        grey = channels == 1 or (channels != 3 and opened.mode in GREY_MODES)
+        pixels = pillow_pixels(opened, grey, number_format)
     return with_channels(pixels, channels)
 
 

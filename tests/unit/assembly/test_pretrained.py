@@ -97,9 +97,10 @@ def test_start_for_rgb_takes_other_channels_by_a_rule_that_is_said(
 
 
 def test_start_of_other_channels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
     save_encoder(
         tmp_path / "two",
-        create_encoder("resnet18", in_channels=2),
+        create_encoder("resnet18", in_channels=2, image_size=32),
         EncoderDescription("resnet18", {}, 512, 2, 32, (0.5,) * 2, (0.2,) * 2, True),
     )
     with pytest.raises(EncoderError, match="takes images of 2 channels; these have 13"):

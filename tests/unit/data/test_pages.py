@@ -170,7 +170,9 @@ def test_pages_in_class_folders_and_stored_shrunk(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         write(tmp_path / "set" / name / "a.tif", stack(5))
     spec = DataSpec(str(tmp_path / "set"), pages="images", cache=str(tmp_path / "cache"))
-    train, test = labelled_splits(spec)
+    said: list[str] = []
+    train, test = labelled_splits(spec, listener=Listener(said.append))
+    assert any("results are too good" in line for line in said)
     assert train.class_names == ["cat", "dog"] and (len(train), len(test)) == (8, 2)
     source = open_source(spec)
     photos = shrink_photos(source, 1, 12, spec)
