@@ -4,7 +4,8 @@ Bands come in any layout, tiled or in strips; georeference is ignored, alpha is 
 Pixels with GDAL's no-data value get the lowest value of their band in the image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -34,34 +35,41 @@ _WHAT = "a TIFF of several bands or deep colour"
 def is_beyond_pillow(stream: BinaryIO, page: int = 0) -> bool:
     """Whether Pillow does not read the page of a TIFF, or loses bits or bands of it."""
     try:
+        tags = next(islice(_directories(stream), page, None))
+        samples, bits = tags.get(SAMPLESPERPIXEL, 1), tags.get(BITSPERSAMPLE, (1,))
+        is_grey = tags.get(PHOTOMETRIC_INTERPRETATION) in _GREY
+        several = samples > 1 and (max(bits) > 8 or (is_grey and not (samples == 2 and EXTRASAMPLES in tags)))
+        if several or samples > 4:
+            return True
+        stream.seek(0)
         with PillowImage.open(stream) as opened:
-            if page:
-                opened.seek(page)
-            tags = getattr(opened, "tag_v2", {})
-    except Exception:  # of several bands, mostly
+            opened.seek(page)
+    except Exception:  # whatever Pillow raises where it knows no such kind
         return True
-    samples, bits = tags.get(SAMPLESPERPIXEL, 1), tags.get(BITSPERSAMPLE, (1,))
-    is_grey = tags.get(PHOTOMETRIC_INTERPRETATION) in _GREY
-    several = samples > 1 and (max(bits) > 8 or (is_grey and not (samples == 2 and EXTRASAMPLES in tags)))
-    return several or samples > 4
+    return False
 
 
 def page_numbers(stream: BinaryIO) -> tuple[int, ...]:
     """Numbers, from 0, of the pages that are neither a smaller copy of another one nor a mask; (0,) if there is none."""
+    kinds = [directory.get(_SUBFILE_TYPE, 0) for directory in _directories(stream)]
+    pictures = (number for number, kind in enumerate(kinds) if not (isinstance(kind, int) and kind & _REDUCED_OR_MASK))
+    return tuple(pictures) or (0,)
+
+
+def _directories(stream: BinaryIO) -> Iterator[ImageFileDirectory_v2]:
+    """The tags of each page in turn, in one object."""
     stream.seek(0)
     start = stream.read(8)
     if 43 in start[2:4]:
         start += stream.read(8)
     directory = ImageFileDirectory_v2(start)
-    places: dict[int, bool] = {}
-    place = directory.next
-    while place and place not in places:
+    place, seen = directory.next, set[int]()
+    while place and place not in seen:
+        seen.add(place)
         stream.seek(place)
         directory.load(stream)
-        kind = directory.get(_SUBFILE_TYPE, 0)
-        places[place] = not (isinstance(kind, int) and kind & _REDUCED_OR_MASK)
+        yield directory
         place = directory.next
-    return tuple(number for number, is_picture in enumerate(places.values()) if is_picture) or (0,)
 
 
 def header(stream: BinaryIO, page: int) -> Header:
