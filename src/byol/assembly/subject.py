@@ -42,7 +42,7 @@ from byol.nets.encoder import (
 from byol.runtime.listener import SILENT, Listener
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
 
-CHANNELS = "channels"
+_CHANNELS = "channels"
 """Entry of the provenance on how weights for RGB take images of other channels."""
 
 
@@ -144,6 +144,12 @@ def open_subject(name: str, train: ImageSource, *, network: Branch = "online", s
     return replace(subject, network=network, pretraining_view=views.view1, semantics=views.semantics)
 
 
+def tell_channels(encoder: Encoder, say: Callable[[str], None]) -> None:
+    """Tells how timm's weights for RGB take the images, if these have other channels."""
+    if rule := encoder.description.provenance.get(_CHANNELS):
+        say(rule)
+
+
 def subject_of(name: str, encoder: Encoder) -> Subject:
     """The subject for an encoder in memory. `name`: its name in results."""
     description = encoder.description
@@ -199,5 +205,5 @@ def _timm(name: str, train: ImageSource, seed: int) -> Subject:
     features = find_num_features(module, data_profile.channels, size)
     description = EncoderDescription(model, settings, features, data_profile.channels, size, mean, std, True)
     if weights and (rule := channel_rule(f"timm's weights of {model}", data_profile.channels)):
-        description = replace(description, provenance={CHANNELS: rule})
+        description = replace(description, provenance={_CHANNELS: rule})
     return replace(subject_of(name, Encoder(module, description)), network=weights or "untrained")

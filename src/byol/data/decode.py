@@ -129,7 +129,7 @@ class EncodedImages(OneFormat):
         return self.content(index) + self._how()
 
     def _how(self) -> bytes:
-        """What the user said about the reading of files, as text in bytes; empty if nothing."""
+        """The user's options for reading the files, as text in bytes; empty without any."""
         how = (self.wanted_range, self.reading)
         return b"" if how == ("", Reading()) else repr(how).encode()
 

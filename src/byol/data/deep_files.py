@@ -27,7 +27,7 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read of files that leave it open."""
+    """The user's choice where a file leaves open how it is read."""
 
     layout: str = ""
     """Order of the axes of arrays: NHWC or NCHW. Empty: by their shape."""
