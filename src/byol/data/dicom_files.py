@@ -7,10 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.libraries import Header, joined, library, require_pixels, words
+from byol.errors import BrokenImageError
 
 ENDINGS = (".dcm", ".dicom")
 START, START_AT = b"DICM", 128
 """Bytes that tell a DICOM file, and their place in it."""
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+"""Transfer syntax of which pydicom reads frames from the whole content alone."""
 
 
 def page_numbers(stream: BinaryIO) -> tuple[int, ...]:
@@ -30,12 +33,16 @@ def read(stream: BinaryIO, frames: Sequence[int], max_pixels: int) -> NDArray[An
     """(H, W, bands) values of the frames, whose bands follow each other. Raises BrokenImageError."""
     pixels, described = library("pydicom.pixels", "DICOM"), _described(stream)
     require_pixels(int(described.Rows), int(described.Columns), max_pixels)
-    return joined([_values(pixels, described, pixels.pixel_array(stream, index=frame)) for frame in frames])
+    syntax = described.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        raise BrokenImageError(f"its transfer syntax {syntax} is none that pydicom knows")
+    whole = _described(stream, with_pixels=True) if syntax == _DEFLATED else stream
+    return joined([_values(pixels, described, pixels.pixel_array(whole, index=frame)) for frame in frames])
 
 
-def _described(stream: BinaryIO) -> Any:
+def _described(stream: BinaryIO, *, with_pixels: bool = False) -> Any:
     stream.seek(0)
-    return library("pydicom", "DICOM").dcmread(stream, stop_before_pixels=True)
+    return library("pydicom", "DICOM").dcmread(stream, stop_before_pixels=not with_pixels)
 
 
 def _is_palette(described: Any) -> bool:
