@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from byol.assembly.cautions import cautions
-from byol.assembly.starts import network_of_start, starts_elsewhere
+from byol.assembly.starts import channels_of_start, network_of_start, starts_elsewhere
 from byol.config import Config, EncoderConfig, OptimizerConfig, ViewsConfig, differences, replaced
 from byol.data.profile import DataProfile
 from byol.encoder.encoder_file import read_description
@@ -81,6 +81,9 @@ def resolve(
     notes: list[str] = []
     warnings: list[str] = []
     config = _fit_to_weights(asked.config if trial is None else trial, asked, warnings)
+    if rule := channels_of_start(config.encoder, profile.channels):
+        warnings.append(rule)
+        notes.append(rule)
     views = _fit_views(config, profile, notes, warnings)
     encoder = dataclasses.replace(config.encoder, stem=_stem(config.encoder, views.size))
     asymmetry = config.asymmetry

@@ -33,6 +33,7 @@ from byol.methods.network import Branch
 from byol.nets.encoder import (
     LARGE_IMAGE,
     SMALL_IMAGE,
+    channel_rule,
     choose_stem,
     create_encoder,
     find_num_features,
@@ -40,6 +41,9 @@ from byol.nets.encoder import (
 )
 from byol.runtime.listener import SILENT, Listener
 from byol.views.policy import IMAGENET_MEAN, IMAGENET_STD, Semantics, ViewPolicy
+
+_CHANNELS = "channels"
+"""Entry of the provenance on how weights for RGB take images of other channels."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def trained_images(
     """The images in `data`; if empty, those that the run `name` was trained on. Raises DataError if these are unknown."""
     spec = as_spec(data)
     if spec.data:
-        return open_source(spec, listener=listener)
+        return open_source(with_trained_columns(name, spec), listener=listener)
     folder = run_of(name)
     if not (folder.exists() or name in WITHOUT_WEIGHTS or name.startswith(TIMM)):
         raise RunError(
@@ -95,7 +99,7 @@ def trained_images(
 
 
 def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
-    """`data`, with the cache of the run `name`, and with its column names if it was trained on the same data."""
+    """`data`, with the cache of the run `name`, and with its columns, layout and pages if it was trained on the same data."""
     spec, folder = as_spec(data), run_of(name)
     if not (folder / "run.json").exists():
         return spec
@@ -103,7 +107,7 @@ def with_trained_columns(name: str, data: str | DataSpec) -> DataSpec:
     same = (
         bool(trained_on.data) and Path(trained_on.data).expanduser().resolve() == Path(spec.data).expanduser().resolve()
     )
-    return (spec.with_columns_of(trained_on) if same else spec).with_cache_of(trained_on)
+    return (spec.read_as(trained_on) if same else spec).with_cache_of(trained_on)
 
 
 def open_subject(name: str, train: ImageSource, *, network: Branch = "online", seed: int = 0) -> Subject:
@@ -138,6 +142,12 @@ def open_subject(name: str, train: ImageSource, *, network: Branch = "online", s
         return subject
     views = TrainedRun.open(folder).config.views
     return replace(subject, network=network, pretraining_view=views.view1, semantics=views.semantics)
+
+
+def tell_channels(encoder: Encoder, say: Callable[[str], None]) -> None:
+    """Tells how timm's weights for RGB take the images, if these have other channels."""
+    if rule := encoder.description.provenance.get(_CHANNELS):
+        say(rule)
 
 
 def subject_of(name: str, encoder: Encoder) -> Subject:
@@ -194,4 +204,6 @@ def _timm(name: str, train: ImageSource, seed: int) -> Subject:
         mean, std = pretrained_normalization(model) or (mean, std)
     features = find_num_features(module, data_profile.channels, size)
     description = EncoderDescription(model, settings, features, data_profile.channels, size, mean, std, True)
+    if weights and (rule := channel_rule(f"timm's weights of {model}", data_profile.channels)):
+        description = replace(description, provenance={_CHANNELS: rule})
     return replace(subject_of(name, Encoder(module, description)), network=weights or "untrained")

@@ -26,7 +26,9 @@ class DataPlace:
     label_column: Annotated[str, tyro.conf.arg(name="data.label-column")] = ""
     """Column of a table with the classes, if its name is not label."""
     layout: str = ""
-    """Order of the axes of an array: NHW, NHWC or NCHW. Default: by its shape, channels last."""
+    """Order of the axes of an array, or of the arrays of a folder: NHW, NHWC or NCHW. Default: by its shape, channels last."""
+    pages: Annotated[str, tyro.conf.arg(name="data.pages")] = ""
+    """Pages of a TIFF or frames of a DICOM: first, all as bands of one image, or as images of their own. Default: first."""
     value_range: Annotated[str, tyro.conf.arg(name="data.range")] = ""
     """Values of images with more than 8 bits that become 0 and 1: LOW,HIGH, or percentiles of each band (1%,99%). Default: by the bits that are used."""
     max_megapixels: float = 250
@@ -48,6 +50,7 @@ class DataPlace:
             image_column=self.image_column,
             label_column=self.label_column,
             layout=self.layout,
+            pages=self.pages,
             range=self.value_range,
             max_megapixels=self.max_megapixels,
             checked=self.checked,

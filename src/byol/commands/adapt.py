@@ -147,8 +147,8 @@ def adapt(
     images = _labelled(labelled, listener)
     make_folder(path)
     try:
-        short_side = profile(source, SkippedImages()).short_side
-        encoder = copy_start(start_from, path / START, weights=weights, prefix=prefix, short_side=short_side, say=say)
+        about = profile(source, SkippedImages())
+        encoder = copy_start(start_from, path / START, weights=weights, prefix=prefix, images=about, say=say)
         asked = _with_start(asked, encoder, path / START)
         _record(path, start_from, weights, labelled, command)
         guard = _Guard(source, images, spec, asked.config, listener)

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from byol.assembly.subject import open_subject, with_trained_columns
+from byol.assembly.subject import open_subject, tell_channels, with_trained_columns
 from byol.data.open import open_source
 from byol.data.prepare_photos import shrink_photos
 from byol.data.public import Split
@@ -70,6 +70,7 @@ def embed(
     spec = with_trained_columns(str(run), data)
     source = open_source(spec, split, labelled=True, listener=listener)
     encoder = open_subject(str(user_path(run)), source).encoder.to(torch_device)
+    tell_channels(encoder, say)
     about, skipped = encoder.description, SkippedImages()
     photos = shrink_photos(source, about.in_channels, about.stored_side, spec)
     features = extract(encoder, photos, about.in_channels, torch_device, skipped=skipped, listener=listener)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from byol.assembly.subject import Subject, home, open_subject, with_trained_columns
+from byol.assembly.subject import Subject, home, open_subject, tell_channels, with_trained_columns
 from byol.data.labelled import labelled_splits
 from byol.data.masks import MaskedImages, open_masks
 from byol.data.number_format import share_format
@@ -100,6 +100,7 @@ def evaluate(
     options = options or ProtocolOptions()
     train, test, validation = _images(names, spec, test_data, options, seed, listener)
     subject = open_subject(str(user_path(encoder)), train, network=network, seed=seed)
+    tell_channels(subject.encoder, say)
     folder = _results_folder(subject.name, spec.data, out)
     job = make_job(subject, train, test, spec, budget, options, seed, device, workers, listener)
     job = replace(job, validation=validation)

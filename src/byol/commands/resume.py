@@ -63,7 +63,7 @@ def resume(
     record = directory.record()
     before = TrainedRun.of(directory, record)
     if data:
-        data = data.with_columns_of(before.data).with_cache_of(before.data)
+        data = data.read_as(before.data).with_cache_of(before.data)
         record["data"] |= {"cache": data.cache, "cache_limit": data.cache_limit}
         data = data if data.data else None
     named = changed_settings(before.asked, replaced(before.asked, overrides or {}))

@@ -1,160 +1,121 @@
-"""Image files beyond Pillow: TIFF of several bands or deep colour, and DICOM. Of several pages or frames the first is read.
+"""Image files beyond Pillow: TIFF of several bands or deep colour, PNG of 16-bit colour, DICOM, and arrays."""
 
-TIFF: bands in any layout, tiled or in strips; georeference is ignored, alpha is dropped. DICOM: rescale slope and
-intercept are applied, MONOCHROME1 is inverted, palettes become RGB. Pixels with GDAL's no-data value get the lowest value of
-their band in the image.
-"""
-
-import importlib
-import importlib.util
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL.TiffImagePlugin import BITSPERSAMPLE, EXTRASAMPLES, PHOTOMETRIC_INTERPRETATION, SAMPLESPERPIXEL
 
+from byol.data import array_files, dicom_files, tiff_files
+from byol.data.libraries import Header, library, require_pixels, words
 from byol.errors import BrokenImageError
-from byol.runtime.number_format import filled
 
-DICOM, TIFF = "DICOM", "TIFF"
-DICOM_ENDINGS = (".dcm", ".dicom")
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_DICOM_START, _DICOM_AT = b"DICM", 128
-_GREY, _RGB = (0, 1), 2
-"""Values of TIFF's photometric interpretation."""
-_EXTRAS = {TIFF: ("tifffile", "a TIFF of several bands or deep colour"), DICOM: ("pydicom", "DICOM")}
+ARRAY, DICOM, PNG, TIFF = "array", "DICOM", "PNG", "TIFF"
+PAGED_ENDINGS = (".tif", ".tiff", *dicom_files.ENDINGS)
+"""Endings of files that may have several pages or frames. Those of animations are not read as such."""
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOURS = {2: 3, 4: 1, 6: 3}
+"""Number of bands, without alpha, by colour type of the PNG whose 16 bits Pillow cuts to 8."""
+_HEAD = dicom_files.START_AT + len(dicom_files.START)
+_ORIENTATION = 0x0112
+"""Number of the EXIF tag that states how to turn the image."""
 
 
 @dataclass(frozen=True)
-class Header:
-    """Size and bands of a file."""
+class Reading:
+    """The user's choice where a file leaves open how it is read."""
 
-    height: int
-    width: int
-    bands: int
-    kind: str
-    """Kind of the file, for messages: `TIFF of 13 bands, uint16`."""
+    layout: str = ""
+    """Order of the axes of arrays: NHWC or NCHW. Empty: by their shape."""
+    pages: str = "first"
+    """Pages or frames of a file: the `first`, or all as `bands` of one image, or as `images` of their own."""
 
 
-def kind_of(stream: BinaryIO) -> str:
-    """`DICOM`, `TIFF` if the file is one that Pillow does not read whole, or empty. The stream is rewound."""
-    start = stream.read(_DICOM_AT + len(_DICOM_START))
+def kind_of(stream: BinaryIO, page: int = 0) -> str:
+    """Kind of a file that Pillow does not read, or not whole, or empty. The stream is rewound."""
+    start = stream.read(_HEAD)
     stream.seek(0)
-    if start[_DICOM_AT:] == _DICOM_START:
+    if start[dicom_files.START_AT :] == dicom_files.START:
         return DICOM
-    if start[:4] not in _TIFF_STARTS:
+    if start[:8] == _PNG_START:
+        return PNG if start[24:25] == b"\x10" and start[25] in _PNG_COLOURS else ""
+    if start[:6] == array_files.START or start[:4] == array_files.ZIP_START:
+        return ARRAY
+    if start[:4] not in tiff_files.STARTS:
         return ""
     try:
-        with PillowImage.open(stream) as opened:
-            tags, is_colour = getattr(opened, "tag_v2", {}), opened.mode in ("RGB", "RGBA")
-    except Exception:  # of several bands, mostly
-        return TIFF
+        return TIFF if tiff_files.is_beyond_pillow(stream, page) else ""
     finally:
         stream.seek(0)
-    samples, bits, photometric = (
-        tags.get(SAMPLESPERPIXEL, 1),
-        tags.get(BITSPERSAMPLE, (1,)),
-        tags.get(PHOTOMETRIC_INTERPRETATION),
-    )
-    several = samples > 1 and (max(bits) > 8 or (photometric in _GREY and not (samples == 2 and EXTRASAMPLES in tags)))
-    if several and is_colour and importlib.util.find_spec("tifffile") is None:
-        return ""  # Pillow reads the upper 8 bits
-    return TIFF if several or samples > 4 else ""
 
 
-def header(stream: BinaryIO, kind: str) -> Header:
-    """The header of a file of this kind. Raises BrokenImageError."""
+def page_numbers(stream: BinaryIO) -> tuple[int, ...]:
+    """Numbers, from 0, of the pages of a TIFF or the frames of a DICOM that are pictures; (0,) for other files. The stream is rewound."""
+    start = stream.read(_HEAD)
+    try:
+        if start[dicom_files.START_AT :] == dicom_files.START:
+            return dicom_files.page_numbers(stream)
+        return tiff_files.page_numbers(stream) if start[:4] in tiff_files.STARTS else (0,)
+    finally:
+        stream.seek(0)
+
+
+def header(stream: BinaryIO, kind: str, layout: str = "", page: int = 0) -> Header:
+    """The header of a page of a file of this kind. Raises BrokenImageError."""
     if kind == TIFF:
-        with _library(TIFF).TiffFile(stream) as file:
-            page = file.pages[0]
-            bands = _num_bands(page)
-            return Header(page.imagelength, page.imagewidth, bands, _words(TIFF, bands, page.dtype))
-    described = _library(DICOM).dcmread(stream, stop_before_pixels=True)
-    palette = described.get("PhotometricInterpretation") == "PALETTE COLOR"
-    bands = 3 if palette else int(described.SamplesPerPixel)
-    words = (
-        f"{_words(DICOM, bands, described.get('BitsStored', 'float'))}{' bits' if 'BitsStored' in described else ''}"
-    )
-    return Header(int(described.Rows), int(described.Columns), bands, words)
+        return tiff_files.header(stream, page)
+    if kind == DICOM:
+        return dicom_files.header(stream)
+    return array_files.header(stream, layout) if kind == ARRAY else _png_header(stream)
 
 
-def read(content: bytes, kind: str) -> NDArray[Any]:
-    """(H, W, bands) values of a file of this kind, in the machine's byte order. Raises BrokenImageError."""
-    values = _read_tiff(content) if kind == TIFF else _read_dicom(content)
+def read(stream: BinaryIO, kind: str, max_pixels: int, layout: str = "", pages: Sequence[int] = (0,)) -> NDArray[Any]:
+    """(H, W, bands) values of the pages of a file of this kind, in the machine's byte order. Raises BrokenImageError."""
+    if kind == TIFF:
+        values = tiff_files.read(stream, pages, max_pixels)
+    elif kind == DICOM:
+        values = dicom_files.read(stream, pages, max_pixels)
+    else:
+        values = array_files.read(stream, layout, max_pixels) if kind == ARRAY else _read_png(stream, max_pixels)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _read_tiff(content: bytes) -> NDArray[Any]:
-    with _library(TIFF).TiffFile(io.BytesIO(content)) as file:
-        page = file.pages[0]
-        values = page.asarray()
-        if page.axes == "SYX":
-            values = values.transpose(1, 2, 0)
-        elif page.axes not in ("YX", "YXS"):
-            raise BrokenImageError(f"it has the axes {page.axes}; byol reads rows, columns and bands")
-        tag = page.tags.get("GDAL_NODATA")
-    values = values.reshape(*values.shape[:2], -1)[..., : _num_bands(page)]
-    return filled(values, number(tag.value) if tag is not None else None)
+def _png_header(stream: BinaryIO) -> Header:
+    start = stream.read(26)
+    width, height = (int.from_bytes(start[place : place + 4], "big") for place in (16, 20))
+    bands = _PNG_COLOURS[start[25]]
+    return Header(height, width, bands, words(PNG, bands, np.dtype(np.uint16)))
 
 
-def _num_bands(page: Any) -> int:
-    """Number of samples, without the alpha of RGB."""
-    return 3 if page.photometric == _RGB and page.extrasamples else page.samplesperpixel
-
-
-def _read_dicom(content: bytes) -> NDArray[Any]:
-    pydicom, pixels = _library(DICOM), _import("pydicom.pixels", DICOM)
-    described = pydicom.dcmread(io.BytesIO(content))
-    values = described.pixel_array
-    if int(described.get("NumberOfFrames") or 1) > 1:
-        values = values[0]
-    if described.get("PhotometricInterpretation") == "PALETTE COLOR":
-        values = pixels.apply_color_lut(values, described)
-        if values.dtype == np.uint16 and not (values & 255).any():
-            values = (values >> 8).astype(np.uint8)
-    elif described.SamplesPerPixel == 1:
-        values = _grey(values, described, pixels.apply_modality_lut)
-    return values.reshape(*values.shape[:2], -1)
-
-
-def _grey(values: NDArray[Any], described: Any, rescale: Callable[[NDArray[Any], Any], NDArray[Any]]) -> NDArray[Any]:
-    """Grey values after inversion and rescaling, as integers where they are whole; fewer than 8 bits fill a byte."""
-    bits = int(described.get("BitsStored", 8))
-    if described.get("PhotometricInterpretation") == "MONOCHROME1":
-        highest = -1 if described.PixelRepresentation else 2**bits - 1
-        values = (highest - values.astype(np.int64)).astype(values.dtype)
-    rescaled = rescale(values, described)
-    if values.dtype.kind in "iu" and rescaled.dtype.kind == "f" and bool((rescaled == rescaled.round()).all()):
-        rescaled = rescaled.astype(np.int64)
-    if rescaled.dtype == np.uint8 and bits < 8:
-        rescaled = (rescaled * (255 / (2**bits - 1))).round().astype(np.uint8)
-    return rescaled
-
-
-def _words(kind: str, bands: int, depth: object) -> str:
-    return f"{kind} of {bands} band{'s' if bands > 1 else ''}, {depth}"
-
-
-def number(text: object) -> float | None:
-    """The number that a tag holds as text; None if it holds none."""
+def _read_png(stream: BinaryIO, max_pixels: int) -> NDArray[Any]:
+    """(H, W, bands) values without alpha, turned upright as EXIF says."""
+    codecs = library("imagecodecs", "a PNG of 16-bit colour")
+    found = _png_header(stream)
+    require_pixels(found.height, found.width, max_pixels)
+    stream.seek(0)
+    content = stream.read()
     try:
-        return float(str(text).strip("\0 "))
-    except ValueError:
-        return None
+        values = codecs.png_decode(content)
+    except Exception as error:  # libpng's message, of any kind
+        raise BrokenImageError(f"its pixels cannot be decoded ({str(error) or type(error).__name__})") from error
+    return upright(values[..., : found.bands], _orientation(content))
 
 
-def _library(kind: str) -> ModuleType:
-    return _import(_EXTRAS[kind][0], kind)
+def _orientation(content: bytes) -> int:
+    if b"eXIf" in content:
+        with contextlib.suppress(Exception), PillowImage.open(io.BytesIO(content)) as opened:
+            return int(opened.getexif().get(_ORIENTATION, 1))
+    return 1
 
 
-def _import(name: str, kind: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package, what = _EXTRAS[kind]
-        raise BrokenImageError(f"it is {what}, which needs {package}: pip install 'byol[deep]'") from error
+def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """(H, W, bands) values turned as the EXIF orientation, 1 to 8, says."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from byol.data.array_files import ENDINGS as ARRAYS
 from byol.data.decode import extensions
 
 PHOTOS = (
@@ -30,7 +31,7 @@ CACHED_FROM = 20_000
 """Smallest number of files for which the index is kept; smaller folders are read quickly."""
 MOST_DEEP = 100
 """Largest depth of folders within folders; deeper ones are not read."""
-VERSION = b"2"
+VERSION = b"3"
 """Version of the kept indices. An index of another version is made again."""
 
 
@@ -79,6 +80,7 @@ class FileIndex:
 def index_files(root: Path, cache: Path | None) -> FileIndex:
     """Indexes all image files below `root` that are not hidden; the index in the folder `cache` is used if it is up to date.
 
+    Arrays (.npy, .npz) are images where there are no images of other kinds and no files of many; elsewhere they are left out.
     A folder with several paths, because of links, is read once: by its own path, or by the first link in sorted order.
     """
     key = hashlib.sha256(VERSION + os.fsencode(root.resolve())).hexdigest()[:32]
@@ -98,6 +100,8 @@ class _Walk:
         self.root = root
         self.index = FileIndex(Names.of(iter(())))
         self.left_out: Counter[str] = Counter()
+        self.arrays: Counter[str] = Counter()
+        """Number of arrays by ending."""
         self.visited: set[tuple[int, int]] = set()
         """Device and inode of every folder that was read."""
         self.links: list[str] = []
@@ -113,6 +117,9 @@ class _Walk:
                 linked += self._below(link)
         if linked:
             self.index.paths = Names.of(merge(self.index.paths, sorted(linked)))
+        if self.arrays and (self.arrays.total() < len(self.index.paths) or self.left_out.keys() & set(CONTAINERS)):
+            self.index.paths = Names.of(path for path in self.index.paths if _ending(path) not in ARRAYS)
+            self.left_out += self.arrays
         self.index.left_out = dict(self.left_out)
         return self.index
 
@@ -158,12 +165,19 @@ class _Walk:
                 (self.links if entry.is_symlink() else inside).append(path + "/")
             elif not entry.is_file() and not (entry.is_symlink() and not os.path.exists(entry.path)):
                 self.left_out[SPECIAL] += 1
-            elif (ending := os.path.splitext(entry.name)[1].lower()) in extensions():
+            elif (ending := _ending(entry.name)) in extensions():
                 inside.append(path)
+            elif ending in ARRAYS:
+                inside.append(path)
+                self.arrays[ending] += 1
             else:
                 self.left_out[ending or NO_ENDING] += 1
         except OSError as error:  # such as a link to a folder without permission
             self.index.unreadable[path] = error.strerror or str(error)
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _is_current(root: Path, known: FileIndex) -> bool:

@@ -13,9 +13,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from byol.data.array_files import ENDINGS as ARRAYS
 from byol.data.classes import Labels, canonical, several_spellings
 from byol.data.decode import EncodedImages, open_file, read_file
 from byol.data.file_index import CONTAINERS, NO_ENDING, PHOTOS, SPECIAL, FileIndex, Names, index_files
+from byol.data.page_index import file_and_page
 from byol.errors import BrokenImageError, DataError
 
 NO_CLASSES = ("annotations", "annotation", "imagesets", "labels", "meta", "metadata", "__macosx")
@@ -58,7 +60,7 @@ class ImageFolder(EncodedImages):
             cause = "".join(f" {root / name} cannot be read ({why})." for name, why in self.unreadable.items())
             others = f" Left out: {counted}." if (counted := others_left_out(index.left_out)) else ""
             raise DataError(
-                f"{root} holds no image (JPEG, PNG, WebP, TIFF or another format that Pillow reads), nor do its sub-folders.{others}{cause} Name a folder of images."
+                f"{root} holds no image (JPEG, PNG, WebP, TIFF or another format that Pillow reads, DICOM, .npy), nor do its sub-folders.{others}{cause} Name a folder of images."
             )
         self.description = f"folder {root}"
         self.classes = find_classes(self.paths, index.folders, classes)
@@ -74,19 +76,28 @@ class ImageFolder(EncodedImages):
     def name(self, index: int) -> str:
         return self.paths[index]
 
-    def file(self, index: int) -> Path:
-        """Path of the image's file."""
-        return self.root / self.paths[index]
+    def file(self, index: int) -> Path | None:
+        """Path of the image's file; None if the image is one of several pages of it."""
+        path = self._path(index)
+        return path if path.name == os.path.basename(self.paths[index]) else None
+
+    def _path(self, index: int) -> Path:
+        """Path of the file that holds the image."""
+        name = self.paths[index]
+        return self.root / (file_and_page(name)[0] if self.reading.pages == "images" else name)
+
+    def page(self, index: int) -> int:
+        return file_and_page(self.paths[index])[1] if self.reading.pages == "images" else 0
 
     def content(self, index: int) -> bytes:
-        return read_file(self.file(index))
+        return read_file(self._path(index))
 
     def stream(self, index: int) -> BinaryIO:
-        return open_file(self.file(index))
+        return open_file(self._path(index))
 
     def sizes(self, indices: NDArray[np.int64]) -> list[int]:
-        """Size of each file in bytes; -1 if it is missing."""
-        return [_size(self.root / self.paths[int(index)]) for index in indices]
+        """Size of each image's file in bytes; -1 if it is missing."""
+        return [_size(self._path(int(index))) for index in indices]
 
     def stored(self, index: int) -> bytes:
         """The bytes of the file; of a large file, its start, middle and end."""
@@ -102,12 +113,12 @@ class ImageFolder(EncodedImages):
             return b"".join(parts)
 
     def stamp(self, index: int) -> bytes:
-        """Size and times of the file, as text in bytes."""
+        """Size and times of the file, and how it is read, as text in bytes."""
         try:
-            status = os.stat(self.root / self.paths[index])
+            status = os.stat(self._path(index))
         except OSError as error:
             raise BrokenImageError(error.strerror or str(error)) from error
-        return repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode()
+        return repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode() + self._how()
 
 
 def _size(path: Path) -> int:
@@ -150,7 +161,9 @@ def advice(index: FileIndex) -> str:
 
 def others_left_out(left_out: Mapping[str, int]) -> str:
     """Counts of the other files that are not images, as text; empty if there are none."""
-    return _counted({kind: count for kind, count in left_out.items() if count and kind not in (*PHOTOS, *CONTAINERS)})
+    return _counted(
+        {kind: count for kind, count in left_out.items() if count and kind not in (*PHOTOS, *CONTAINERS, *ARRAYS)}
+    )
 
 
 def _counted(kinds: dict[str, int]) -> str:

@@ -61,6 +61,11 @@ def labelled_splits(
                 f"{train.description} has one image of each class, so none can be held out as a test; name labelled "
                 f"--test-data, or give at least two images of a class."
             )
+        if spec.pages == "images":
+            listener.say(
+                "Pages of one file are both among the training images and held out: as they are alike, results are too good. Give "
+                "--test-data of other files."
+            )
         test = Subset(train, test_indices, f"{train.description}, a held-out fifth")
         train = Subset(train, train_indices, f"{train.description}, the other four fifths")
     classes = np.unique(_labels(train))

@@ -44,6 +44,27 @@ def as_picture(image: Any, layout: str = "") -> NDArray[Any]:
     return as_stack(image[None], order)[0]
 
 
+def as_stored_picture(values: NDArray[Any], layout: str = "") -> NDArray[Any]:
+    """The array of a file of one picture, (H, W), (H, W, C) or, with `layout` NCHW, (C, H, W) -> (H, W, C).
+
+    Raises DataError if it is no picture, or if the shape leaves the order of the axes open.
+    """
+    shape = values.shape
+    if values.ndim == 2 and values.size:
+        return values[..., None]
+    if values.ndim != 3 or not values.size or layout == "NHW":
+        raise DataError(
+            f"it has the shape {shape}, which is no picture, (H, W) or (H, W, C); give a file of many pictures by its own name"
+        )
+    a, b, c = shape
+    if not layout and (not _agrees(c, a, b) or _agrees(a, b, c)):
+        raise DataError(
+            f"its shape {shape} is {a} x {b} px with {c} channels (--layout NHWC), {b} x {c} px with {a} channels "
+            f"(--layout NCHW), or {a} grey pictures, which are read from a file that --data names; say which"
+        )
+    return values.transpose(1, 2, 0) if layout == "NCHW" else values
+
+
 def _as_array(images: Any) -> NDArray[Any]:
     pixels = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
     if pixels.dtype.kind not in "iuf":

@@ -23,6 +23,8 @@ SAMPLED_VALUES = 4096
 SEED = 0
 _deciding = threading.RLock()
 _NUMBER = r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)"
+FEWEST_INSIDE = 0.001
+"""Fraction of the sampled values below which a given range is refused: nearly all values would become 0 or 1."""
 FEW = 0.1
 """Fraction of deep images below which values that fit no usual range do not decide the rule: these images are broken."""
 
@@ -102,8 +104,8 @@ def percentiles(images: Sequence[NDArray[Any]], low: float, high: float) -> Numb
     """The rule by percentiles, from 0 to 100, of the values of each band over all images."""
     sampled: list[NDArray[Any]] = []
     for image in images:
-        flat = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1)
-        sampled.append(flat.astype(np.float64))
+        flat = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1).astype(np.float64)
+        sampled.append(np.where(np.isfinite(flat), flat, np.nan))
     bands = {flat.shape[1] for flat in sampled}
     if len(bands) > 1:
         raise DataError(f"The images have {' and '.join(map(str, sorted(bands)))} bands: no percentiles fit all.")
@@ -125,6 +127,8 @@ class OneFormat(ABC):
     """The training images, if this source has the test images: both follow one rule."""
     wanted_range: str = ""
     """The user's `--data.range`; empty: by the bits."""
+    no_format: DataError | None = None
+    """The error where the sample allows no rule, so that it is read once."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -141,8 +145,14 @@ class OneFormat(ABC):
         with _deciding:
             if self.decided_by is not None:
                 return self.decided_by.number_format()
+            if self.no_format is not None:
+                raise self.no_format
             if self.known_format is None:
-                self.known_format = self._decide()
+                try:
+                    self.known_format = self._decide()
+                except DataError as error:
+                    self.no_format = error
+                    raise
             return self.known_format
 
     def _decide(self) -> NumberFormat:
@@ -156,15 +166,28 @@ class OneFormat(ABC):
                 continue
             if found is not None:
                 ranges.append(range_of(*found))
-                thinned += [_thinned(found[0])] if is_percent else []
+                thinned += [_thinned(found[0])] if self.wanted_range else []
             if len(ranges) == SAMPLED_IMAGES:
                 break
         if not self.wanted_range or not ranges:
             return format_of(ranges)
         if is_percent:
             return percentiles(thinned, low, high)
+        _require_some_inside(thinned, low, high, self.wanted_range)
         given = ValueRange((low,), (high,), clips=True)
         return NumberFormat(given, given, tuple(sorted({each.is_float for each in ranges})))
+
+
+def _require_some_inside(images: Sequence[NDArray[Any]], low: float, high: float, text: str) -> None:
+    """Raises DataError if nearly all values of the images lie beyond the range that the user gave."""
+    values = np.concatenate([image.reshape(-1).astype(np.float64) for image in images])
+    values = values[np.isfinite(values)]
+    inside = float(((values >= low) & (values <= high)).mean()) if len(values) else 1.0
+    if inside < FEWEST_INSIDE:
+        raise DataError(
+            f"--data.range {text} leaves {100 * inside:.2g} % of the values of {len(images)} images between 0 and 1: they go from "
+            f"{values.min():g} to {values.max():g}. Give a range of these values, or percentiles (1%,99%)"
+        )
 
 
 def _thinned(values: NDArray[Any]) -> NDArray[Any]:

@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from byol.data.array_files import ENDINGS as ARRAYS
 from byol.data.arrays import ArrayImages
 from byol.data.arrow import is_saved_dataset, open_saved_dataset
 from byol.data.classes import relabel, union
 from byol.data.dataset import DatasetImages
 from byol.data.decode import EncodedImages, extensions
+from byol.data.deep_files import Reading
 from byol.data.file_index import CONTAINERS, FileIndex, Names, index_files
 from byol.data.image_folder import ImageFolder, ListedImages, advice, others_left_out, unread
 from byol.data.named import NAMES, PREFIX, named_set, open_named
 from byol.data.number_format import OneFormat
+from byol.data.page_index import is_paged, left_out_pages, with_pages
 from byol.data.parquet import open_parquet, parquet_classes, parquet_files
 from byol.data.public import Split
 from byol.data.remote import expand, fetch_shards, is_remote
@@ -80,10 +83,15 @@ def open_source(
 
 
 def _limited(source: ImageSource, spec: DataSpec, listener: Listener) -> ImageSource:
-    """The source with the limit of pixels per image, without the images that an earlier check found broken."""
+    """The source with the options for reading its files, without the images that an earlier check found broken."""
     inner = whole(source)[0]
+    if spec.pages not in ("", "first") and not isinstance(inner, ImageFolder):
+        raise DataError(f"{source.description} is no folder of files, whose pages --data.pages {spec.pages} takes.")
     if isinstance(inner, EncodedImages):
         inner.max_pixels = int(spec.max_megapixels * 1e6)
+        inner.reading = Reading(spec.layout, spec.pages or "first")
+        if not spec.pages and (note := left_out_pages(inner)):
+            listener.say(f"{source.description}: {note}.")
     if isinstance(inner, OneFormat):
         inner.wanted_range = spec.range
     if isinstance(inner, TarImages) and (counted := others_left_out(inner.left_out)):
@@ -129,20 +137,32 @@ def open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: List
 def _open_part(part: Part, spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageSource:
     first = part.paths[0]
     if part.is_by_class:
-        return _open_by_class(part, classes, listener)
+        return _open_by_class(part, spec, classes, listener)
     return _open_files(part.paths, spec) if first.is_file() else _open_folder(first, spec, classes, listener)
 
 
-def _open_by_class(part: Part, classes: Sequence[str], listener: Listener) -> ImageFolder:
+def _open_by_class(part: Part, spec: DataSpec, classes: Sequence[str], listener: Listener) -> ImageFolder:
     """The images of a part that is one folder in each class folder."""
     place = part.paths[0].parent.parent
     index = index_files(place, cache_folder("folders"))
     _tell_left_out(place, index, listener)
     folders = tuple(f"{path.relative_to(place).as_posix()}/" for path in part.paths)
     paths = Names.of(path for path in index.paths if path.startswith(folders))
-    source = ImageFolder(place, index=replace(index, paths=paths), classes=classes)
+    index = _with_pages(place, replace(index, paths=paths), spec, listener)
+    source = ImageFolder(place, index=index, classes=classes)
     source.description = f"folder {place}, {part.name} of each class"
     return source
+
+
+def _with_pages(place: Path, index: FileIndex, spec: DataSpec, listener: Listener) -> FileIndex:
+    """The index with a name for each page of a file, if `--data.pages` says so."""
+    if spec.pages != "images":
+        return index
+    paths = with_pages(place, index.paths, cache_folder("folders"), listener)
+    listener.say(
+        f"{place}: {len(index.paths):,} files hold {len(paths):,} images (NAME#2 is the second page of a file)"
+    )
+    return replace(index, paths=paths)
 
 
 def _part_classes(part: Part, spec: DataSpec) -> tuple[str, ...]:
@@ -187,12 +207,15 @@ def _open_pattern(spec: DataSpec, path: Path) -> ImageSource:
     if endings in ([".tar"], [".parquet"]):
         return _open_files(files, spec, spec.data)
     images = [str(file) for file in files if file.suffix.lower() in extensions()]
+    images = images or [str(file) for file in files if file.suffix.lower() in ARRAYS]
     if not images:
         raise DataError(f"{spec.data} matches {len(files)} files of no known kind ({', '.join(endings)}).")
-    return _listed(images, f"{len(images)} files {spec.data}")
+    return _listed(images, f"{len(images)} files {spec.data}", spec.pages)
 
 
-def _listed(paths: list[str], description: str) -> ListedImages:
+def _listed(paths: list[str], description: str, pages: str = "") -> ListedImages:
+    if pages == "images":
+        paths = list(with_pages(Path.cwd(), paths, None))
     return ListedImages(Path.cwd(), paths, None, [], description)
 
 
@@ -200,6 +223,8 @@ def _open_file(path: Path, spec: DataSpec) -> ImageSource:
     kind = path.suffix.lower()
     if kind == ".npy":
         return ArrayImages.open(path, spec.layout)
+    if spec.pages == "images" and is_paged(path.name):
+        return _listed([str(path)], f"pages of {path}", spec.pages)
     if kind not in FILES:
         raise DataError(
             f"{path} is a file of no known kind ({', '.join(FILES)}). Name a folder of images, such a file, or a data set."
@@ -226,7 +251,7 @@ def _open_folder(folder: Path, spec: DataSpec, classes: Sequence[str], listener:
         raise DataError(
             f"{inner} is a saved DatasetDict without parts for training and testing. Name one of {', '.join(places)}."
         )
-    index = index_files(folder, cache_folder("folders"))
+    index = _with_pages(folder, index_files(folder, cache_folder("folders")), spec, listener)
     if index.paths:
         _tell_left_out(folder, index, listener)
     elif shards := sorted(inner.glob("[!.]*.tar")):
@@ -254,6 +279,11 @@ def _tell_left_out(folder: Path, index: FileIndex, listener: Listener) -> None:
     if containers:
         listener.say(
             f"{folder} holds images: its {' and '.join(containers)} files are left out. To read one, name the file."
+        )
+    if arrays := [f"{index.left_out[ending]} {ending}" for ending in ARRAYS if ending in index.left_out]:
+        listener.say(
+            f"{folder} holds images of other kinds: its {' and '.join(arrays)} files are left out. To read them as images, put them "
+            f"into a folder of their own."
         )
     if counted := others_left_out(index.left_out):
         listener.say(f"{folder}: left out, not images: {counted}.")

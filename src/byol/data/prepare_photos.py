@@ -25,7 +25,7 @@ from byol.runtime.hardware import num_cores
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.locks import one_at_a_time
 
-VERSION = 1
+VERSION = 2
 """Number that changes with the rule by which photos are shrunk."""
 SAMPLED_HEADERS = 4096
 """Largest number of images whose headers are read to estimate the size of a store."""
@@ -65,7 +65,7 @@ def shrink_photos(
     if spec.cache_limit == 0:
         return photos
     images = str(inner.root.resolve()) if type(inner) is ImageFolder else earlier_fingerprint(inner)
-    about = (VERSION, images, channels, side, inner.max_pixels)
+    about = (VERSION, images, channels, side, inner.max_pixels, inner.reading)
     folder = spec.photo_cache / hashlib.sha256(repr(about).encode(errors="backslashreplace")).hexdigest()[:32]
     if not (folder / INDEX).exists() and (not makes or _is_cheap(inner, channels)):
         return photos

@@ -209,4 +209,4 @@ def _wide_note(kinds: dict[int, tuple[int, str]], moments: _Moments) -> str:
         if highest < FEWEST_WIDE
         else ""
     )
-    return f"{len(wide)} images have 16-bit colour, of which the upper 8 bits are read{few}"
+    return f"{len(wide)} images have 16-bit colour, of which the upper 8 bits are read{few}; PNG and TIFF keep all"

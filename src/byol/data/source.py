@@ -120,11 +120,11 @@ LUMA = np.array((19595, 38470, 7471))
 
 
 def with_channels(pixels: Image, channels: int) -> Image:
-    """(H, W, C) -> (H, W, channels): grey is repeated, colour becomes Pillow's grey. Raises BrokenImageError for other numbers."""
+    """(H, W, C) -> (H, W, channels): grey becomes RGB, RGB becomes Pillow's grey. Raises BrokenImageError for other numbers."""
     stored = pixels.shape[2]
     if stored == channels:
         return pixels
-    if stored == 1:
+    if (stored, channels) == (1, 3):
         return np.repeat(pixels, channels, axis=2)
     if (stored, channels) == (3, 1):
         return ((pixels @ LUMA + 0x8000) >> 16).astype(pixels.dtype)[..., None]
@@ -142,7 +142,7 @@ def require_channels(source: ImageSource, channels: int) -> None:
             stored = source.channels(index)
         except BrokenImageError:
             continue
-        if stored not in (channels, 1) and (stored, channels) != (3, 1):
+        if stored != channels and {stored, channels} != {1, 3}:
             raise DataError(
                 f"{source.description} has images of {stored} channels, and the encoder takes {channels}. Name an encoder of "
                 f"such images, or images of {channels} channels."

@@ -6,6 +6,8 @@ from pathlib import Path
 from byol.errors import DataError
 from byol.runtime.paths import cache_folder, user_path
 
+PAGES = ("first", "bands", "images")
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -21,7 +23,9 @@ class DataSpec:
     label_column: str = ""
     """Column of a table with the classes. Default: `label`, or another common name."""
     layout: str = ""
-    """Order of the axes of an array: NHW, NHWC or NCHW. Default: by type and shape (`data.layout`)."""
+    """Order of the axes of an array, or of the arrays of a folder: NHW, NHWC or NCHW. Default: by type and shape (`data.layout`)."""
+    pages: str = ""
+    """Pages of a TIFF or frames of a DICOM: `first` (default), all as `bands` of one image, or as `images` of their own."""
     range: str = ""
     """Values of images with more than 8 bits that become 0 and 1: LOW,HIGH, or percentiles of each band (1%,99%). Values beyond are clipped. Default: by the bits that are used."""
     max_megapixels: float = 250
@@ -35,6 +39,8 @@ class DataSpec:
     """Largest size of all stores of shrunk photos together, in GB. 0: none is made or read. Default: a third of the free disk, at most 20 GB."""
 
     def __post_init__(self) -> None:
+        if self.pages not in ("", *PAGES):
+            raise DataError(f"--data.pages is {', '.join(PAGES[:-1])} or {PAGES[-1]}; found {self.pages!r}.")
         if self.range:
             from byol.data.number_format import parse_range  # imports numpy
 
@@ -57,10 +63,10 @@ class DataSpec:
         limit = other.cache_limit if self.cache_limit is None else self.cache_limit
         return replace(self, cache=self.cache or other.cache, cache_limit=limit)
 
-    def with_columns_of(self, other: "DataSpec") -> "DataSpec":
-        """A copy that takes the column names of `other` for those that are empty here."""
-        image, label = self.image_column or other.image_column, self.label_column or other.label_column
-        return replace(self, image_column=image, label_column=label)
+    def read_as(self, other: "DataSpec") -> "DataSpec":
+        """A copy that takes column names, layout and pages of `other` for those that are empty here."""
+        names = ("image_column", "label_column", "layout", "pages")
+        return replace(self, **{name: getattr(self, name) or getattr(other, name) for name in names})
 
 
 NO_DATA = DataSpec("")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from byol.data.array_files import ENDINGS as ARRAYS
 from byol.data.card import read_card
 from byol.data.decode import extensions
 from byol.data.file_index import CONTAINERS
@@ -26,7 +27,7 @@ FILLER = (
     *("split", "splits", "folder", "of", "part", "shard", "batch", "files", "full"),
 )
 """Words in names that say nothing about a part."""
-CONTAINERS_AND_ARRAYS = (*CONTAINERS, ".arrow", ".npy")
+CONTAINERS_AND_ARRAYS = (*CONTAINERS, ".arrow", *ARRAYS)
 MAX_NAMES = 8
 """Largest number of names in a message."""
 MAX_DEPTH = 8

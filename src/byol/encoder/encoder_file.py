@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from byol.encoder.encoder import Encoder, EncoderDescription
 from byol.errors import CheckpointError, EncoderError, RunError
-from byol.nets.encoder import converted, create_encoder
+from byol.nets.encoder import converted, create_encoder, with_input_channels
 from byol.runtime import checkpoint
 from byol.runtime.files import replacing, write_json
 from byol.runtime.number_format import NumberFormat
@@ -158,10 +158,13 @@ def rebuild(description: EncoderDescription, what: str = "This encoder") -> nn.M
 
 
 def copy_weights(folder: str | Path, module: nn.Module) -> nn.Module:
-    """`module` with the weights of the encoder in `folder`, for another image size if it is a vision transformer. Raises EncoderError if they do not fit."""
+    """`module` with the weights of the encoder in `folder`, for another image size if it is a vision transformer, and for another number of channels if they are for RGB.
+
+    Raises EncoderError if they do not fit.
+    """
     saved = load_encoder(folder)
     try:
-        module.load_state_dict(converted(module, saved.module.state_dict()))
+        module.load_state_dict(with_input_channels(module, converted(module, saved.module.state_dict())))
     except RuntimeError as error:
         d = saved.description
         settings = ", ".join(f"{name} {value}" for name, value in {"name": d.name, **d.settings}.items() if value)

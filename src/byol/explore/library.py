@@ -14,10 +14,11 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn import functional
 
-from byol.data.decode import decode
+from byol.data.decode import EncodedImages, decode
+from byol.data.deep_files import Reading
 from byol.data.photo_store import shrunk
 from byol.data.prepare_photos import shrink_photos
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.source import ImageSource, SkippedImages, whole
 from byol.data.spec import NO_DATA, DataSpec
 from byol.encoder.encoder import Encoder
 from byol.errors import BrokenImageError, DataError, RunError
@@ -105,7 +106,14 @@ class Library:
         """The `count` images most similar to an image file with this content. Raises BrokenImageError."""
         about = self.encoder.description
         rule = about.number_format
-        pixels = decode(content, about.in_channels, about.stored_side, number_format=(lambda: rule) if rule else None)
+        inner = whole(self.source)[0]
+        pixels = decode(
+            content,
+            about.in_channels,
+            about.stored_side,
+            number_format=(lambda: rule) if rule else None,
+            reading=inner.reading if isinstance(inner, EncodedImages) else Reading(),
+        )
         pixels = shrunk(pixels, about.stored_side) if about.stored_side else pixels
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         with self._lock:

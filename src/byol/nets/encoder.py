@@ -15,6 +15,8 @@ from byol.nets.resnet import BLOCKS, ResNet
 Stem = Literal["auto", "imagenet", "small"]
 SMALL_IMAGE = 96
 """Largest view size, in pixels, for which the stem `auto` is the small one."""
+RGB = 3
+"""Number of channels that pretrained weights take."""
 LARGE_IMAGE = 224
 """Side in pixels of ImageNet's images, as most encoders see them."""
 RESNETS = {f"resnet{depth}": depth for depth in BLOCKS}
@@ -139,6 +141,30 @@ def converted(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Ten
         return convert(dict(tensors), module)
     except Exception:  # weights of another network, which a comparison of names and shapes names
         return dict(tensors)
+
+
+def with_input_channels(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, of which those of a first layer for RGB fit the channels of `module` by timm's rule (`channel_rule`).
+
+    An image that is equal in all bands gets the features of the grey RGB image for one channel and for multiples of three.
+    """
+    from timm.models import adapt_input_conv
+
+    own, fitting = module.state_dict(), dict(tensors)
+    for name, tensor in tensors.items():
+        if name not in own or tensor.ndim != 4 or tensor.shape[1] != RGB or own[name].shape[1] == RGB:
+            continue
+        fitting[name] = adapt_input_conv(own[name].shape[1], tensor)
+    return fitting
+
+
+def channel_rule(what: str, channels: int) -> str:
+    """How weights for RGB, called `what`, take images of `channels` channels, in words; empty for RGB."""
+    if channels == RGB:
+        return ""
+    change = "summed" if channels == 1 else f"repeated in the order R, G, B and scaled by {RGB}/{channels}"
+    bands = "1 channel" if channels == 1 else f"{channels} channels"
+    return f"{what} are for RGB: for {bands} those of the first layer are {change} (timm's rule)"
 
 
 def takes_any_size(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from byol.assembly.subject import with_trained_columns
 from byol.assembly.views import plain_views
 from byol.data.open import open_source
 from byol.data.prepare_photos import shrink_photos
@@ -127,7 +128,7 @@ def _place(run: Path, out: str | Path | None) -> Path:
 
 def _open(run: RunSummary, spec: DataSpec, listener: Listener) -> ImageSource:
     if spec.data:
-        return open_source(spec, labelled=True, listener=listener)
+        return open_source(with_trained_columns(str(run.path), spec), labelled=True, listener=listener)
     trained_on = run.trained.data
     if not trained_on.data:
         raise DataError(f"{run.name} was started with images from Python. Give images with --data.")

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from byol.data.decode import decode, stored_kind
 from byol.data.image_folder import ImageFolder
@@ -41,8 +41,9 @@ def dicom(pixels: np.ndarray, bits: int = 12, *, syntax: str = ExplicitVRLittleE
     for name, value in tags.items():
         setattr(made, name, value)
     made.PixelData = pixels.tobytes()
-    if syntax != ExplicitVRLittleEndian:
+    if syntax == RLELossless:
         made.compress(syntax)
+    meta.TransferSyntaxUID = syntax
     stream = io.BytesIO()
     pydicom.dcmwrite(stream, made)
     return stream.getvalue()
@@ -61,13 +62,16 @@ def dicom(pixels: np.ndarray, bits: int = 12, *, syntax: str = ExplicitVRLittleE
     ],
 )
 @pytest.mark.parametrize("bands", [2, 4, 13])
-def test_tiff_of_several_bands_is_read_in_every_layout(bands: int, options: dict[str, Any]) -> None:
+def test_tiff_of_several_bands_is_read_in_every_layout(
+    bands: int, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     pixels = values(bands, top=65535)
     stored = np.moveaxis(pixels, 2, 0) if options["planarconfig"] == "separate" else pixels
     content = tiff(stored, **options)
     assert stored_kind(io.BytesIO(content)) == (bands, f"TIFF of {bands} bands, uint16")
     found = decode(content, bands)
     assert found.dtype == np.uint16 and np.array_equal(found, pixels)
+    assert caplog.records == []  # Pillow would say that it cannot decode it, for each
 
 
 def test_tiff_of_deep_colour_keeps_its_bits_and_drops_alpha() -> None:
@@ -113,13 +117,21 @@ def test_folder_of_tiff_has_as_many_channels_as_bands(tmp_path: Path) -> None:
         source.read(4, 13)
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, DeflatedExplicitVRLittleEndian])
 def test_dicom_is_read_in_every_syntax(syntax: str, tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / f"{i}.dcm").write_bytes(dicom(values(1)[..., 0] >> i, syntax=syntax))
     source = ImageFolder(tmp_path)
     assert (source.channels(0), source.kind(0)[1], source.dimensions(0)) == (1, "DICOM of 1 band, 12 bits", (40, 48))
     assert np.array_equal(source.read(1, 1), ((values(1) >> 1) * (65535 / 4095)).round())
+
+
+def test_unknown_transfer_syntax_is_a_sentence() -> None:
+    content = dicom(values(1)[..., 0]).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0")
+    with pytest.raises(
+        BrokenImageError, match=r"its transfer syntax 1\.2\.840\.10008\.9\.9\.9 is none that pydicom knows"
+    ):
+        decode(content, 1)
 
 
 def test_dicom_is_rescaled_inverted_and_clipped_to_what_was_seen(tmp_path: Path) -> None:
