@@ -46,6 +46,7 @@ async function ask(path, body) {
   const headers = { "X-Token": token };
   const options = body === undefined ? { headers } : { method: "POST", body: body instanceof Blob ? body : JSON.stringify(body), headers };
   let response;
+  say(""); // what the answer to an earlier request says stays until the next one
   try {
     response = await fetch(path, options);
   } catch {
@@ -57,7 +58,6 @@ async function ask(path, body) {
     say(content.error, true);
     throw new Error(content.error);
   }
-  say("");
   return content;
 }
 

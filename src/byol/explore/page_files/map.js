@@ -97,7 +97,7 @@ function move(right, down) {
 }
 
 function repaint() {
-  if (map.waits || !map.canvas) return;
+  if (map.waits || !map.pixels) return;
   map.waits = true;
   requestAnimationFrame(() => {
     map.waits = false;
