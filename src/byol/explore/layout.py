@@ -17,7 +17,7 @@ MOST_LAID_OUT = 5000
 """Largest number of images that t-SNE lays out; of more, this many random ones. It is also the largest number for the slow kinds of map."""
 LANDMARKS = 5
 """Number of laid out images between which another one is placed."""
-BLOCK = 4096
+BLOCK = 16384
 MEAN, UNIT, MAP = "mean", "unit", "map"
 """Names of the tensors: (D,) mean of the vectors; (N, D) vectors minus it, of length 1; (N, 2) points of the map `map PLACE NAME`."""
 
