@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from byol.explore.library import open_library
 from byol.explore.server import make_server
 from tests.browser.test_report_page import NASTY, browser  # noqa: F401  (a fixture)
 from tests.conftest import encoded, picture
-from tests.unit.explore.coloured_library import CPU, make_encoder
+from tests.unit.explore.coloured_library import CPU, make_subject
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -35,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def page(browser: Browser, folder: Path, tmp_path: Path) -> Iterator[Page]:  # noqa: F811
     """The page, loaded. At the end: no error and no dialog was seen."""
-    library, _ = open_library(make_encoder(), ImageFolder(folder, cache=None), CPU, tmp_path / "out")
+    library, _ = open_library(make_subject(tmp_path / "run"), ImageFolder(folder, cache=None), CPU, tmp_path / "out")
     server = make_server(library)
     threading.Thread(target=server.serve_forever).start()
     context = browser.new_context(viewport={"width": 1300, "height": 900})
@@ -52,23 +54,51 @@ def page(browser: Browser, folder: Path, tmp_path: Path) -> Iterator[Page]:  # n
     assert wrong == []
 
 
+def wait_until(page: Page, condition: str) -> None:
+    """Waits until a JavaScript expression is true. (The page's policy forbids `wait_for_function`, which evaluates text there.)"""
+    end = time.monotonic() + 30
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)
+
+
 def test_search_by_example_shows_the_image_first(page: Page, folder: Path) -> None:
     page.set_input_files("#file", folder / f"12{NASTY}.jpg")
     page.wait_for_selector("#thumbs .thumb")
     assert page.locator("#thumbs .thumb").first.get_attribute("title") == f"12{NASTY}.jpg"
     page.locator("#thumbs .thumb").first.click()
     page.click("#more-like-this")
-    page.wait_for_function("document.getElementById('title').textContent.includes('12')")
+    wait_until(page, "document.getElementById('title').textContent.includes('12')")
     assert page.locator("#thumbs .thumb").count() == 24
 
 
-def test_duplicate_is_found(page: Page) -> None:
+def test_duplicates_are_counted_shown_and_listed_for_export(page: Page, tmp_path: Path) -> None:
     page.click("#tab-duplicates")
-    page.click("#find-duplicates button")
-    page.wait_for_selector(".pair")
-    words = page.locator(".pair").first.inner_text()
-    assert "the same pixels" in words
-    assert "copy.jpg" in words
+    page.click("#find-duplicates button[type=submit]")
+    page.wait_for_selector(".group")
+    words = page.locator(".group", has_text="copy.jpg").inner_text()
+    assert words.startswith("2 images") and f"07{NASTY}.jpg" in words and words.count("same pixels") == 2
+    groups, repeated = re.match(r"(\d+) groups?: (\d+) images? repeats?", page.inner_text("#group-count")).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    assert page.locator(".group").count() == int(groups)
+    page.click("#repeated")
+    assert page.locator("#thumbs .thumb").count() == int(repeated)
+    page.click("#export button")
+    page.wait_for_selector("#message:not([hidden])")
+    assert "copy.jpg" in (tmp_path / "out" / "duplicates.txt").read_text()
+
+
+def test_groups_come_in_portions(page: Page) -> None:
+    page.evaluate("""() => {
+        duplicates = { images: new Int32Array(246).map((_, i) => i % 61), cosine: new Float32Array(246).fill(1), equal: new Uint8Array(246), count: 0 };
+        duplicates.groups = [...Array(82).keys()].map((i) => [3 * i, 3 * i + 3]);
+        tab("duplicates");
+        moreGroups();
+    }""")
+    for count in (40, 80, 82):
+        assert page.locator(".group").count() == count
+        if count < 82:
+            page.click("#more-groups")
+    assert page.locator("#more-groups").is_hidden()
 
 
 def test_cluster_is_named_and_exported(page: Page, tmp_path: Path) -> None:
@@ -84,10 +114,85 @@ def test_cluster_is_named_and_exported(page: Page, tmp_path: Path) -> None:
 
 
 def test_map_makes_room_for_a_message(page: Page) -> None:
-    drawn = "document.querySelector('#map .main-svg').getBoundingClientRect().bottom"
+    drawn = "document.querySelector('#map').getBoundingClientRect().bottom"
     below = "document.querySelector('.hint').getBoundingClientRect().top"
     page.evaluate("say('something was written')")
-    page.wait_for_function(f"{drawn} <= {below} + 1")
+    wait_until(page, f"{drawn} <= {below} + 1")
+
+
+def place_of(page: Page, image: int) -> tuple[float, float]:
+    """Place of the point of an image on the screen, as the map draws it."""
+    left, top = page.evaluate(
+        """(image) => {
+            const [across, down] = scales();
+            const box = map.canvas.getBoundingClientRect();
+            return [box.left + map.canvas.clientWidth / 2 + (map.points[2 * image] - map.x) * across,
+                    box.top + map.canvas.clientHeight / 2 - (map.points[2 * image + 1] - map.y) * down];
+        }""",
+        image,
+    )
+    return left, top
+
+
+def colour_at(page: Page, place: tuple[float, float]) -> list[int]:
+    """Red, green and blue of the canvas at a place of the screen."""
+    return page.evaluate(
+        """([left, top]) => new Promise((tell) => requestAnimationFrame(() => requestAnimationFrame(() => {
+            const box = map.canvas.getBoundingClientRect();
+            tell([...map.pen.getImageData(Math.round(left - box.left), Math.round(top - box.top), 1, 1).data.slice(0, 3)]);
+        })))""",
+        list(place),
+    )
+
+
+def test_map_draws_points_moves_zooms_and_hits_them(page: Page) -> None:
+    background = [0xF6, 0xF7, 0xF9]
+    edge = page.evaluate(
+        "[...map.points].findIndex((value, at) => at % 2 === 0 && value === Math.min(...[...map.points].filter((_, i) => i % 2 === 0))) / 2"
+    )
+    first = place_of(page, edge)
+    assert colour_at(page, first) != background and colour_at(page, (first[0] - 15, first[1])) == background
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.mouse.move(first[0] + 90, first[1] - 40, steps=4)
+    page.mouse.up()
+    moved = place_of(page, edge)
+    assert moved == pytest.approx((first[0] + 90, first[1] - 40), abs=1)
+    assert colour_at(page, moved) != background
+    assert page.inner_text("#title") == "Nothing chosen yet"  # to move is no click
+    page.mouse.move(*moved)
+    page.wait_for_selector("#tip:not([hidden])")
+    name = page.evaluate(f"library.names[{edge}]")
+    assert name in page.inner_text("#tip")
+    other = (edge + 1) % 61
+    apart = [abs(a - b) for a, b in zip(moved, place_of(page, other), strict=True)]
+    page.mouse.wheel(0, -400)
+    wait_until(page, "map.zoom > 1.5")
+    assert place_of(page, edge) == pytest.approx(moved, abs=1)  # what is under the pointer stays there
+    assert [abs(a - b) for a, b in zip(moved, place_of(page, other), strict=True)] > apart
+    page.mouse.click(*moved)
+    wait_until(page, "document.getElementById('title').textContent.startsWith('Most similar to')")
+    assert page.locator("#query .thumb").get_attribute("title") == name
+    page.mouse.dblclick(*place_of(page, edge))
+    wait_until(page, "map.zoom === 1 && map.x === 0")
+
+
+def test_hidden_groups_are_neither_drawn_nor_hit_nor_selected(page: Page) -> None:
+    image = int(page.evaluate("map.groups[0].images[0]"))
+    place, size = place_of(page, image), int(page.evaluate("map.groups[0].images.length"))
+    page.locator("#legend .entry").first.click()
+    assert page.locator("#legend .entry").first.get_attribute("aria-pressed") == "false"
+    assert (
+        page.evaluate(
+            "([x, y]) => pointAt([x - map.canvas.getBoundingClientRect().left, y - map.canvas.getBoundingClientRect().top])",
+            list(place),
+        )
+        != image
+    )
+    everywhere = "[[-9, -9], [9999, -9], [9999, 9999], [-9, 9999]]"
+    assert page.evaluate(f"pointsInside({everywhere}).length") == 61 - size
+    page.locator("#legend .entry").first.click()
+    assert page.evaluate(f"pointsInside({everywhere}).length") == 61
 
 
 def test_page_fits_a_phone(page: Page) -> None:
@@ -100,13 +205,13 @@ def test_region_is_selected_and_exported(page: Page, tmp_path: Path) -> None:
     page.click("#drag-lasso")
     box = page.locator("#map").bounding_box()
     assert box is not None
-    left, top, right, bottom = box["x"] + 4, box["y"] + 4, box["x"] + box["width"] - 4, box["y"] + box["height"] - 60
+    left, top, right, bottom = box["x"] + 4, box["y"] + 4, box["x"] + box["width"] - 4, box["y"] + box["height"] - 4
     page.mouse.move(left, top)
     page.mouse.down()
     for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
         page.mouse.move(x, y, steps=5)
     page.mouse.up()
-    page.wait_for_function("document.getElementById('title').textContent.includes('region')")
+    wait_until(page, "document.getElementById('title').textContent.includes('region')")
     assert page.inner_text("#title") == "61 images in the region"
     page.fill("#list-name", "everything")
     page.click("#export button")
@@ -120,12 +225,12 @@ def test_images_are_labelled_by_click_and_the_map_shows_guesses(page: Page, tmp_
     for place, name in ((0, "cat"), (1, "dog"), (2, "cat"), (3, "dog")):
         page.fill("#class", name)
         page.locator("#thumbs .thumb").nth(place).click()
-        page.wait_for_function(f"document.querySelectorAll('#thumbs .thumb.labelled').length === {place + 1}")
+        wait_until(page, f"document.querySelectorAll('#thumbs .thumb.labelled').length === {place + 1}")
     assert page.locator("#thumbs .thumb span").first.inner_text() == "cat"
     assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 5
     page.wait_for_selector("#colours [aria-pressed=true]")
     assert page.inner_text("#colours [aria-pressed=true]") == "guesses"
     page.click("#undo")
-    page.wait_for_function("document.querySelectorAll('#thumbs .thumb.labelled').length === 3")
+    wait_until(page, "document.querySelectorAll('#thumbs .thumb.labelled').length === 3")
     page.click("#accept")
-    page.wait_for_function("document.querySelectorAll('#thumbs .thumb:not(.labelled)').length === 0")
+    wait_until(page, "document.querySelectorAll('#thumbs .thumb:not(.labelled)').length === 0")

@@ -16,7 +16,7 @@ class Explore:
     data: str = ""
     """Images, in any form that pretrain takes. Default: the images that the run was trained on."""
     out: str = ""
-    """Folder for exported lists and the vectors. Default: explore/ in the run; runs/NAME/explore if the encoder is not a folder."""
+    """Folder for labels, exported lists, and what is kept for the next start. Default: explore/ in the run; runs/NAME/explore if the encoder is not a folder."""
     open: bool = True
     """Open the page in the browser."""
     port: int = 0
@@ -43,9 +43,7 @@ def run_explore(options: Explore) -> int:
     if options.out:
         require_outside(out, options.data)
     with Console() as console:
-        library, skipped = open_library(
-            subject.encoder.to(device), source, device, out, place=place, listener=console.listener
-        )
+        library, skipped = open_library(subject, source, device, out, place=place, listener=console.listener)
     for name, reason in skipped.reasons:
         print(f"  skipped {name}: {reason}", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from pathlib import Path
 
 import torch
 
@@ -24,17 +25,24 @@ def vectors_of(
     device: torch.device,
     skipped: SkippedImages,
     listener: Listener = SILENT,
+    *,
+    always: bool = False,
 ) -> Features:
-    """Features of all readable images by the subject's encoder.
+    """Features of all readable images by the subject's encoder, mapped from the file in which they are kept (`vectors_file`).
 
-    They are kept in the folder vectors/ beside its results, in a file for each source of images; those of `pixels` and `hog` are quick and are not kept. `spec` gives the cache of photos.
+    Those of `pixels` and `hog` are quick, and are kept only if they are `always` to be. `spec` gives the cache of photos.
     """
     encoder = subject.encoder.to(device)
     about = encoder.description
     photos = shrink_photos(source, about.in_channels, about.stored_side, spec)
-    if subject.name in WITHOUT_WEIGHTS:
+    if subject.name in WITHOUT_WEIGHTS and not always:
         return extract(encoder, photos, about.in_channels, device, skipped=skipped, listener=listener)
+    file = vectors_file(subject, source)
+    return kept_features(encoder, source, photos, device, file, skipped=skipped, listener=listener)
+
+
+def vectors_file(subject: Subject, source: ImageSource) -> Path:
+    """File in the folder vectors/ beside the subject's results, another one for each source of images."""
     name = re.sub(r"[^\w.]+", "-", source.description)[-40:].strip("-.")
     number = hashlib.sha256(source.description.encode(errors="surrogateescape")).hexdigest()[:8]
-    file = subject.home / FOLDER / f"{name}-{number}.npz"
-    return kept_features(encoder, source, photos, device, file, skipped=skipped, listener=listener)
+    return subject.home / FOLDER / f"{name}-{number}.safetensors"

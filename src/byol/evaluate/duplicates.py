@@ -22,6 +22,8 @@ ALIKE = 0.35
 """Largest distance of vectors that are too alike to label both."""
 POSSIBLE = 0.8
 """Largest distance of vectors whose pictures are compared."""
+CHUNK = 4096
+"""Number of pairs whose pictures are compared at a time."""
 SAME_PICTURE = 0.95
 """Smallest correlation of two small grey pictures (`data.pixel_measures.SMALL_SIDE`) that show the same."""
 
@@ -78,7 +80,9 @@ def near_groups(surroundings: Surroundings, small: NDArray[np.uint8], digest: ND
     second, cosine = surroundings.place.flatten(), surroundings.cosine.flatten()
     possible = (cosine >= surroundings.least(POSSIBLE)).nonzero()[:, 0]
     first, second, cosine = first[possible], second[possible], cosine[possible]
-    near = is_near(cosine, correlations(small[first], small[second]), surroundings).numpy()
+    chunks = zip(first.split(CHUNK), second.split(CHUNK), strict=True)
+    alike = torch.cat([correlations(small[one], small[other]) for one, other in chunks])
+    near = is_near(cosine, alike, surroundings).numpy()
     equal = np.unique(digest, return_index=True, return_inverse=True)
     every = np.arange(len(small))
     ones = np.concatenate((first.numpy()[near], every))

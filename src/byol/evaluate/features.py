@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from byol.data.number_format import follow
@@ -37,6 +38,8 @@ class Features:
     """(N,) int64; None without labels."""
     indices: Tensor
     """(N,) index of each image in its source."""
+    keys: NDArray[np.void] | None = None
+    """(N,) `image_keys` of the images, where the vectors are kept by them."""
 
 
 def labels_of(features: Features) -> Tensor:

@@ -1,18 +1,27 @@
-"""Feature vectors of a source that are kept in a file: the same encoder reads new and changed images only."""
+"""Rows of numbers for each image that are kept in a file, such as feature vectors: new and changed images alone are read again."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from byol.data.source import ImageSource, SkippedImages, image_keys
 from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder
 from byol.errors import DataError, RunError
 from byol.evaluate.features import Features, extract
-from byol.runtime.files import make_folder, replacing
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.mapped import read_mapped, write_mapped
+
+KEYS = "keys"
+"""Name of the tensor, (M, 16) uint8, of the images that a file has rows for."""
+Indices = NDArray[np.int64]
+Make = Callable[[Indices], tuple[Mapping[str, Tensor], Indices]]
+"""Function from indices of images to (tensors by name with a row for each image that can be read, indices of these, rising)."""
 
 
 def kept_features(
@@ -25,50 +34,70 @@ def kept_features(
     skipped: SkippedImages,
     listener: Listener = SILENT,
 ) -> Features:
-    """Features of all images of `source` that can be decoded. Vectors that the same encoder left in `file` are read; others are added to it.
+    """Features of all images of `source` that can be decoded, mapped from `file`. Vectors that the same encoder left there are used; others are added.
 
     `photos`: the images as the encoder reads them. Images are known by `image_keys`, so that vectors of another encoder, of other pictures or of changed ones
     are never used. Raises DataError if no image can be decoded.
     """
-    about = json.dumps({"weights": encoder.fingerprint()})
-    keys = image_keys(source)
-    vectors, is_known = _known(file, about, keys, encoder.num_features)
-    missing = np.flatnonzero(~is_known)
-    if len(missing):
+
+    def make(missing: Indices) -> tuple[Mapping[str, Tensor], Indices]:
         part = photos if len(missing) == len(source) else Subset(photos, missing, source.description)
         try:
             found = extract(encoder, part, encoder.description.in_channels, device, skipped=skipped, listener=listener)
         except DataError:  # not one of them can be decoded
             if len(missing) == len(source):
                 raise
-        else:
-            fresh = missing[found.indices.numpy()]
-            vectors[fresh], is_known[fresh] = found.vectors.numpy(), True
-            _keep(file, about, keys[is_known], vectors[is_known], listener)
-    indices = np.flatnonzero(is_known)
+            return {}, missing[:0]
+        return {"vectors": found.vectors}, missing[found.indices.numpy()]
+
+    keys = image_keys(source)
+    rows, indices = kept_rows(file, json.dumps({"weights": encoder.fingerprint()}), keys, make, listener)
     labels = None if source.labels is None else torch.from_numpy(source.labels[indices])
-    return Features(torch.from_numpy(vectors[is_known]), labels, torch.from_numpy(indices))
+    return Features(rows["vectors"], labels, torch.from_numpy(indices), keys[indices])
 
 
-def _keep(file: Path, about: str, keys: np.ndarray, vectors: np.ndarray, listener: Listener) -> None:
+def kept_rows(
+    file: Path, about: str, keys: NDArray[np.void], make: Make, listener: Listener = SILENT
+) -> tuple[dict[str, Tensor], Indices]:
+    """(tensors by name with a row for each of M images, (M,) indices of these images, rising), mapped from `file`.
+
+    Rows that the file holds under the images' (N,) `keys` and the same `about` are used; `make` makes the others. Then the file holds the rows of these M images, in
+    their order. If it cannot be written the listener receives a line, and the tensors are in memory.
+    """
+    kept = read_mapped(file, about)
+    rows = _rows(kept.pop(KEYS, torch.empty(0, 16, dtype=torch.uint8)).numpy(), keys)
+    known, missing = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+    made, found = make(missing) if len(missing) else ({}, missing)
+    indices = np.sort(np.concatenate((known, found)))
+    if not len(found) and np.array_equal(rows[known], np.arange(len(next(iter(kept.values()), ())))):
+        return kept, indices
+    if len(known):
+        made = _joined(kept, rows[known], np.searchsorted(indices, known), made, np.searchsorted(indices, found))
+    bytes_of_keys = torch.from_numpy(np.frombuffer(keys[indices].tobytes(), np.uint8).reshape(-1, 16).copy())
     try:
-        make_folder(file.parent)
-        with replacing(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, about=np.array(about), keys=keys, vectors=vectors)
+        write_mapped(file, about, {**made, KEYS: bytes_of_keys})
     except RunError as error:
-        listener.say(f"the vectors are not kept for the next time: {error}")
+        listener.say(f"{file.name} is not kept for the next time: {error}")
+        return dict(made), indices
+    mapped = read_mapped(file, about)
+    mapped.pop(KEYS, None)
+    return mapped or dict(made), indices
 
 
-def _known(path: Path, about: str, keys: np.ndarray, num_features: int) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors of all images (N, D), which of them were kept in the file (N,))."""
-    vectors, is_known = np.zeros((len(keys), num_features), np.float32), np.zeros(len(keys), bool)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["about"]) == about:
-                rows = {key.tobytes(): row for row, key in enumerate(file["keys"])}
-                places = np.array([rows.get(key.tobytes(), -1) for key in keys], np.int64)
-                vectors[places >= 0] = file["vectors"][places[places >= 0]]
-                is_known = places >= 0
-    except Exception:  # whatever lies there is made again
-        return np.zeros_like(vectors), np.zeros(len(keys), bool)
-    return vectors, is_known
+def _rows(kept: NDArray[np.uint8], keys: NDArray[np.void]) -> Indices:
+    """(N,) row of each image among (M, 16) kept keys; -1 where there is none."""
+    row_of = {key.tobytes(): row for row, key in enumerate(kept)}
+    return np.array([row_of.get(key.tobytes(), -1) for key in keys], np.int64)
+
+
+def _joined(
+    kept: Mapping[str, Tensor], rows: Indices, known: Indices, made: Mapping[str, Tensor], found: Indices
+) -> dict[str, Tensor]:
+    """Tensors with some `rows` of the kept ones at the places `known`, and the made ones at the places `found`."""
+    joined = {}
+    for name, tensor in kept.items():
+        joined[name] = tensor.new_empty(len(known) + len(found), *tensor.shape[1:])
+        joined[name][known] = tensor[rows]
+        if len(found):
+            joined[name][found] = made[name]
+    return joined

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from byol.errors import DataError, RunError
@@ -16,6 +18,12 @@ from byol.evaluate.selection import DEFAULT, STRENGTH, Known, choose
 from byol.runtime.files import write_atomically
 
 COLUMNS = ("file", "label")
+MOST_FITTED = 2000
+"""Largest number of labelled images that the classifier is fitted to; of more, about this many, and at least `FEWEST_OF_CLASS` of each class."""
+FEWEST_OF_CLASS = 20
+MOST_FREE = 4096
+"""Largest number of unlabelled images among which the next ones are chosen; of more, this many random ones."""
+BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Labels:
     _elsewhere: dict[str, str] = field(default_factory=dict, init=False)
     """Rows of the file for images that the library does not have. They stay in the file."""
     _past: list[dict[int, str]] = field(default_factory=list, init=False)
+    """For each change since the start the classes before it of the images that it changed; an empty class means none."""
     _guesses: "tuple[dict[int, str], Guesses | None] | None" = field(default=None, init=False)
     """The labels that the last guesses are by, and the guesses."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -74,18 +83,18 @@ class Labels:
     def change(self, labels: dict[int, str]) -> None:
         """Replaces all labels, after the present ones were kept for `undo`. An empty class means none."""
         with self._lock:
-            before = self.of_image
-            self.of_image = {image: label for image, label in labels.items() if label}
-            self._save_or_return(before)
-            self._past.append(before)
+            before, after = self.of_image, {image: label for image, label in labels.items() if label}
+            changed = {image for image, _ in before.items() ^ after.items()}
+            self._save(after)
+            self._past.append({image: before.get(image, "") for image in changed})
 
     def undo(self) -> None:
         """Takes the last change since the start back. Raises DataError if there is none."""
         with self._lock:
             if not self._past:
                 raise DataError("There is nothing to undo since the start.")
-            before, self.of_image = self.of_image, self._past[-1]
-            self._save_or_return(before)
+            labels = self.of_image | self._past[-1]
+            self._save({image: label for image, label in sorted(labels.items()) if label})
             self._past.pop()
 
     def guesses(self) -> Guesses | None:
@@ -100,48 +109,49 @@ class Labels:
     def next(self, count: int) -> list[int]:
         """Up to `count` images without a label, the most useful first, by the default of `byol select`."""
         given = self.of_image
-        free = torch.tensor([image for image in range(len(self.names)) if image not in given])
+        is_free = torch.ones(len(self.names), dtype=torch.bool)
+        is_free[list(given)] = False
+        free = is_free.nonzero()[:, 0]
         if len(free) < 2:
             return free.tolist()
-        images = torch.tensor(sorted(given), dtype=torch.long)
+        free = free[_some(len(free), MOST_FREE, seed=len(given))]
         classes = sorted(set(given.values()))
-        numbers = torch.tensor([classes.index(given[image]) for image in images.tolist()], dtype=torch.long)
+        images, numbers = _fitted(given, classes)
         known = Known(self.unit[images], numbers, classes)
         choice = choose(self.unit[free], known, min(count, len(free)), DEFAULT)
         return free[choice.images].tolist()
 
     def _guess(self, given: dict[int, str], classes: list[str]) -> Guesses:
-        number = {name: place for place, name in enumerate(classes)}
-        images = sorted(given)
-        labels = torch.tensor([number[given[image]] for image in images])
+        images, labels = _fitted(given, classes)
         vectors, strengths = self.unit[images], (STRENGTH,)
         if int(labels.bincount().max()) > 1:
             head = fit_head(vectors, labels, len(classes), strengths=strengths)
             weight, bias = head.weight, head.bias
         else:  # no image can be held out to calibrate
             weight, bias = fit_layer(vectors, labels, len(classes), strengths)
-        highest = (self.unit @ weight.T + bias).softmax(dim=1).max(dim=1)
-        return Guesses(classes, highest.indices, highest.values)
+        highest = [(part @ weight.T + bias).softmax(dim=1).max(dim=1) for part in self.unit.split(BLOCK)]
+        return Guesses(
+            classes, torch.cat([part.indices for part in highest]), torch.cat([part.values for part in highest])
+        )
 
-    def entries(self) -> dict[str, Any]:
-        """The labels and guesses for the page: class names, and for each image the number of its class or -1."""
-        guesses = self.guesses()
-        classes = guesses.classes if guesses else sorted(set(self.of_image.values()))
+    def entries(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The labels and guesses for the page: classes, file and whether there is something to undo; for each image the number of its class or -1, of the class that is
+        guessed, and that one's probability in percent.
+        """
+        guesses, given = self.guesses(), self.of_image
+        classes = guesses.classes if guesses else sorted(set(given.values()))
         number = {name: place for place, name in enumerate(classes)}
-        label = [-1] * len(self.names)
-        for image, name in self.of_image.items():
-            label[image] = number[name]
-        content: dict[str, Any] = {"classes": classes, "label": label, "file": str(self.path)}
+        label = np.full(len(self.names), -1, np.int32)
+        label[list(given)] = [number.get(name, -1) for name in given.values()]
+        arrays: dict[str, NDArray[Any]] = {"label": label}
         if guesses:
-            content |= {
-                "guess": guesses.number.tolist(),
-                "probability": guesses.probability.mul(1000).round().div(1000).tolist(),
-            }
-        return content | {"undo": bool(self._past)}
+            percent = (100 * guesses.probability).round().to(torch.uint8)
+            arrays |= {"guess": guesses.number.int().numpy(), "percent": percent.numpy()}
+        return {"classes": classes, "file": str(self.path), "undo": bool(self._past)}, arrays
 
-    def _save_or_return(self, before: dict[int, str]) -> None:
-        """Writes the file; if that fails the labels are those of `before` again."""
-        rows = self._elsewhere | {self.names[image]: label for image, label in sorted(self.of_image.items())}
+    def _save(self, labels: dict[int, str]) -> None:
+        """Writes the file; then the labels are these."""
+        rows = self._elsewhere | {self.names[image]: label for image, label in sorted(labels.items())}
         stream = io.StringIO()
         writer = csv.writer(stream)
         writer.writerows([COLUMNS, *rows.items()])
@@ -149,9 +159,30 @@ class Labels:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, stream.getvalue().encode("utf-8", "surrogateescape"))
         except (OSError, RunError) as error:
-            self.of_image = before
             reason = getattr(error, "strerror", None) or error
             raise RunError(f"{self.path} cannot be written ({reason}): the label was not given.") from error
+        self.of_image = labels
+
+
+def _some(count: int, most: int, seed: int) -> Tensor:
+    """Up to `most` random ones of the numbers from 0 to `count` - 1, rising."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most].sort().values
+
+
+def _fitted(given: dict[int, str], classes: list[str]) -> tuple[Tensor, Tensor]:
+    """((M,) labelled images, (M,) numbers of their classes) that a classifier is fitted to; each class keeps its share of `MOST_FITTED`, and `FEWEST_OF_CLASS`."""
+    number = {name: place for place, name in enumerate(classes)}
+    images = torch.tensor(sorted(given), dtype=torch.int64)
+    labels = torch.tensor([number[given[image]] for image in images.tolist()], dtype=torch.int64)
+    if len(images) <= MOST_FITTED:
+        return images, labels
+    kept = []
+    for place in range(len(classes)):
+        inside = (labels == place).nonzero()[:, 0]
+        share = max(FEWEST_OF_CLASS, MOST_FITTED * len(inside) // len(images))
+        kept.append(inside[_some(len(inside), share, seed=0)])
+    rows = torch.cat(kept).sort().values
+    return images[rows], labels[rows]
 
 
 def _read(path: Path) -> list[tuple[str, str]]:

@@ -1,10 +1,11 @@
-"""The explored images with their vectors: neighbours, clusters, near-duplicates and exported lists."""
+"""The explored images with their vectors: neighbours, clusters and exported lists."""
 
 import io
 import json
 import re
 import threading
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn import functional
 
+from byol.assembly.subject import Subject
+from byol.commands.vectors import vectors_file, vectors_of
 from byol.data.decode import EncodedImages, decode
 from byol.data.deep_files import Reading
 from byol.data.photo_store import shrunk
@@ -21,22 +24,25 @@ from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, whole
 from byol.data.spec import NO_DATA, DataSpec
 from byol.encoder.encoder import Encoder
-from byol.errors import BrokenImageError, DataError, RunError
-from byol.evaluate.kept_features import kept_features
+from byol.errors import DataError, RunError
+from byol.evaluate.features import Features
 from byol.evaluate.kmeans import spherical_kmeans
-from byol.evaluate.nearest import nearest
+from byol.explore.duplicates import Duplicates
 from byol.explore.labels import Labels
-from byol.report.embedding_map import maps, spectrum
+from byol.explore.layout import MAP, MEAN, UNIT, prepare
+from byol.explore.thumbnails import Thumbnails
 from byol.report.tile import as_rgb, tile
 from byol.runtime.files import write_atomically
 from byol.runtime.listener import SILENT, Listener
 
 LABELS = "labels.csv"
 """Name of the file of the classes that the user gave."""
-NEAREST_OF_EACH = 8
-"""Number of each image's nearest neighbours that are searched for near-duplicates."""
-MOST_FOR_SLOW_MAPS = 5000
-"""Largest number of images for which the slow kinds of map are computed, too."""
+KEPT = "kept"
+"""Name of the folder for what would take time to make again: maps, duplicates and thumbnails."""
+VERSION = 1
+"""Number that changes with the way in which maps are made."""
+MOST_CLUSTERED = 10_000
+"""Largest number of images by which the centres of clusters are found; of more, this many random ones."""
 SHOWN_OF_CLUSTER = 12
 """Number of images shown for each cluster."""
 
@@ -58,40 +64,53 @@ class Library:
     """The images as the encoder reads them: large ones are shrunk."""
     encoder: Encoder
     device: torch.device
-    indices: Tensor
-    """(N,) index of each image in the source."""
-    mean: Tensor
-    """(D,) mean of all feature vectors."""
-    unit: Tensor
-    """(N, D) vectors minus their mean, scaled to length 1: the mean does not distinguish images."""
+    features: Features
+    """Vectors, keys and indices of the images in the source; the vectors are mapped from a file."""
     out: Path
     """Folder for exported lists."""
+    kept: Path
+    """Folder for what is kept of these images."""
     names_of_clusters: dict[int, str] = field(default_factory=dict)
     listener: Listener = SILENT
-    """Receiver of messages about missing libraries."""
+    """Receiver of progress, and of messages about missing libraries."""
+    names: list[str] = field(init=False)
+    """Name of each image in the source."""
+    mean: Tensor = field(init=False)
+    """(D,) mean of all feature vectors."""
+    unit: Tensor = field(init=False)
+    """(N, D) vectors minus their mean, scaled to length 1: the mean does not distinguish images. They are mapped from a file."""
+    plane: dict[str, Tensor] = field(init=False)
+    """Maps of the images by name, best first; each is (N, 2)."""
     labels: Labels = field(init=False)
     """Classes that the user gave to images."""
+    duplicates: Duplicates = field(init=False)
     cluster: Tensor = field(init=False)
     """(N,) cluster number of each image; cluster 0 is the largest."""
-    plane: dict[str, list[list[float]]] = field(init=False)
-    """Maps of the images by name, best first; each is [xs, ys]."""
-    _closest: tuple[Tensor, Tensor] | None = field(default=None, init=False)
+    _nearness: Tensor = field(init=False)
+    """(N,) cosine of each image to the centre of its cluster."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
-        slow = len(self) <= MOST_FOR_SLOW_MAPS
-        plane, most_points = spectrum(self.unit)[1], len(self) if slow else 0
-        points_by_map = maps(self.unit, plane, slow=slow, most_points=most_points, listener=self.listener)
-        self.plane = {name: np.round(points.T, 4).tolist() for name, points in points_by_map.items()}
-        self.labels = Labels(self.out / LABELS, [self.name(image) for image in range(len(self))], self.unit)
-        self.regroup(min(12, max(1, len(self.indices) // 8)))
+        keys = self.features.keys
+        assert keys is not None
+        self._keys = keys
+        digest = blake2b(keys.tobytes(), digest_size=16).hexdigest()
+        about = json.dumps({"weights": self.encoder.fingerprint(), "images": digest, "version": VERSION})
+        tensors = prepare(self.features.vectors, self.kept / "map.safetensors", about, self.listener)
+        self.mean, self.unit = tensors[MEAN], tensors[UNIT]
+        self.plane = {name.split(" ", 2)[2]: tensors[name] for name in sorted(tensors) if name.startswith(f"{MAP} ")}
+        self.names = [self.source.name(index) for index in self.features.indices.tolist()]
+        self.labels = Labels(self.out / LABELS, self.names, self.unit)
+        self.duplicates = Duplicates(self.source, self.features, self.kept, about)
+        self._thumbnails = Thumbnails(self.kept / "thumbnails.sqlite")
+        self.regroup(min(12, max(1, len(self) // 8)))
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.features.indices)
 
     def name(self, image: int) -> str:
         """The image's name in the source."""
-        return self.source.name(int(self.indices[image]))
+        return self.names[image]
 
     def path(self, image: int) -> str:
         """Path of the image's file; its name in the source if it is no file in a folder."""
@@ -100,7 +119,7 @@ class Library:
 
     def neighbours(self, image: int, count: int) -> list[Match]:
         """The `count` most similar other images, best first."""
-        return [m for m in self._most_similar(self.unit[image : image + 1], count + 1) if m.image != image][:count]
+        return [m for m in self._most_similar(self.unit[image], count + 1) if m.image != image][:count]
 
     def search(self, content: bytes, count: int) -> list[Match]:
         """The `count` images most similar to an image file with this content. Raises BrokenImageError."""
@@ -118,48 +137,27 @@ class Library:
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         with self._lock:
             vector = self.encoder.encode_preprocessed(self.encoder.preprocess(images.to(self.device))).cpu()
-        return self._most_similar(functional.normalize(vector - self.mean, dim=1), count)
-
-    def duplicates(self, least: float, most: int) -> list[tuple[int, int, float, bool]]:
-        """Up to `most` pairs with a cosine of at least `least`, closest first: (image, image, cosine, whether pixels agree)."""
-        with self._lock:
-            if self._closest is None:
-                self._closest = nearest(self.unit, self.unit, min(NEAREST_OF_EACH + 1, len(self)))
-        cosine, place = self._closest
-        first = torch.arange(len(self))[:, None].expand_as(place)
-        is_pair = (first != place) & (cosine >= least)
-        order = cosine[is_pair].argsort(descending=True, stable=True)[: 2 * most]
-        pairs: dict[tuple[int, int], float] = {}  # each pair may occur twice, once from each side
-        for one, other, similarity in zip(
-            first[is_pair][order].tolist(), place[is_pair][order].tolist(), cosine[is_pair][order].tolist(), strict=True
-        ):
-            pairs.setdefault((min(one, other), max(one, other)), similarity)
-        return [(a, b, similarity, self._same_pixels(a, b)) for (a, b), similarity in list(pairs.items())[:most]]
+        return self._most_similar(functional.normalize(vector[0] - self.mean, dim=0), count)
 
     def regroup(self, count: int) -> None:
         """Groups the images into `count` clusters, at most one per image; names given to clusters are deleted."""
-        labels, centres = spherical_kmeans(self.unit, max(1, min(count, len(self))), 0)
+        some = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:MOST_CLUSTERED].sort().values
+        centres = spherical_kmeans(self.unit[some], max(1, min(count, len(some))), 0)[1]
+        self._nearness, labels = (self.unit @ centres.T).max(dim=1)
         order = torch.bincount(labels, minlength=len(centres)).argsort(descending=True, stable=True)
         renumbered = torch.empty_like(order)
         renumbered[order] = torch.arange(len(order))
-        self.cluster, self._centres = renumbered[labels], centres[order]
+        self.cluster = renumbered[labels]
         self.names_of_clusters = {}
 
     def clusters(self) -> list[dict[str, Any]]:
         """Number, name, size and the images nearest to the centre, for each cluster that is not empty."""
         described = []
-        for number, centre in enumerate(self._centres):
+        for number in self.cluster.unique().tolist():
             inside = (self.cluster == number).nonzero()[:, 0]
-            if len(inside):
-                nearest_first = inside[(self.unit[inside] @ centre).argsort(descending=True)]
-                described.append(
-                    {
-                        "number": number,
-                        "name": self.names_of_clusters.get(number, ""),
-                        "size": len(inside),
-                        "shown": nearest_first[:SHOWN_OF_CLUSTER].tolist(),
-                    }
-                )
+            nearest_first = inside[self._nearness[inside].argsort(descending=True, stable=True)[:SHOWN_OF_CLUSTER]]
+            name = self.names_of_clusters.get(number, "")
+            described.append({"number": number, "name": name, "size": len(inside), "shown": nearest_first.tolist()})
         return described
 
     def members(self, number: int) -> list[int]:
@@ -190,9 +188,13 @@ class Library:
         return path
 
     def thumbnail(self, image: int, side: int) -> bytes:
-        """Content of a square WebP file with sides of `side` pixels. Raises BrokenImageError."""
-        pixels = self.photos.read(int(self.indices[image]), self.encoder.description.in_channels)
-        return _webp(tile(pixels, side))
+        """Content of a square WebP file with sides of `side` pixels, made when it is first asked for. Raises BrokenImageError."""
+
+        def make() -> bytes:
+            pixels = self.photos.read(int(self.features.indices[image]), self.encoder.description.in_channels)
+            return _webp(tile(pixels, side))
+
+        return self._thumbnails.get(self._keys[image].tobytes(), side, make)
 
     def picture(self, image: int, most: int = 1024) -> bytes:
         """Content of a WebP file with the whole image, its longer side at most `most` pixels. Raises BrokenImageError."""
@@ -201,21 +203,15 @@ class Library:
         return _webp(np.asarray(shown))
 
     def _most_similar(self, vector: Tensor, count: int) -> list[Match]:
-        cosine, place = nearest(vector, self.unit, min(count, len(self)))
-        return [Match(i, s) for i, s in zip(place[0].tolist(), cosine[0].tolist(), strict=True)]
+        cosine, image = (self.unit @ vector).topk(min(count, len(self)))
+        return [Match(i, s) for i, s in zip(image.tolist(), cosine.tolist(), strict=True)]
 
     def _pixels(self, image: int) -> np.ndarray:
-        return self.source.read(int(self.indices[image]), self.encoder.description.in_channels)
-
-    def _same_pixels(self, one: int, other: int) -> bool:
-        try:
-            return bool(np.array_equal(self._pixels(one), self._pixels(other)))
-        except BrokenImageError:
-            return False
+        return self.source.read(int(self.features.indices[image]), self.encoder.description.in_channels)
 
 
 def open_library(
-    encoder: Encoder,
+    subject: Subject,
     source: ImageSource,
     device: torch.device,
     out: Path,
@@ -223,21 +219,20 @@ def open_library(
     place: DataSpec = NO_DATA,
     listener: Listener = SILENT,
 ) -> tuple[Library, SkippedImages]:
-    """Library of all images. Vectors that the same encoder left in `out`/vectors.npz are read; changed images are embedded again.
+    """Library of all images. Vectors that the subject's encoder left in its folder are used, and what was made of the same images in `out`.
 
     `place` gives the cache of photos. Raises DataError if fewer than two images can be read.
     """
     skipped = SkippedImages()
-    channels, side = encoder.description.in_channels, encoder.description.stored_side
-    photos = shrink_photos(source, channels, side, place)
-    features = kept_features(encoder, source, photos, device, out / "vectors.npz", skipped=skipped, listener=listener)
-    indices, known = features.indices, features.vectors
-    if len(indices) < 2:
-        raise DataError(f"Only {len(indices)} image of {source.description} can be read; exploring needs two at least.")
-    listener.say(f"drawing the map of {len(indices):,} images")
-    mean = known.mean(dim=0)
-    unit = functional.normalize(known - mean, dim=1)
-    return Library(source, photos, encoder, device, indices, mean, unit, out, listener=listener), skipped
+    features = vectors_of(subject, source, place, device, skipped, listener, always=True)
+    if len(features.indices) < 2:
+        raise DataError(
+            f"Only {len(features.indices)} image of {source.description} can be read; exploring needs two at least."
+        )
+    encoder = subject.encoder.to(device)
+    photos = shrink_photos(source, encoder.description.in_channels, encoder.description.stored_side, place)
+    kept = out / KEPT / vectors_file(subject, source).stem
+    return Library(source, photos, encoder, device, features, out, kept, listener=listener), skipped
 
 
 def _line(path: str) -> str:

@@ -1,30 +1,30 @@
 """A web server for one user on one machine: the page of `byol explore` and its requests.
 
 It listens on 127.0.0.1 only and refuses other Host headers, so that no web page can reach it under another name. Requests
-that show or change something need the token of the printed address, so that trying ports reveals no images. The content
-policy allows unsafe-eval because plotly compiles the code of its shaders.
+that show or change something need the token of the printed address, so that trying ports reveals no images. Answers with
+something for each image are bytes (`explore.packed`).
 """
 
 import json
 import secrets
 from collections.abc import Callable
-from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from byol.errors import BrokenImageError, ByolError, DataError, RunError
+from byol.explore.layout import MOST_LAID_OUT
 from byol.explore.library import Library, Match
+from byol.explore.packed import KIND, packed
 
 ADDRESS = "127.0.0.1"
 FILES = resources.files("byol.explore") / "page_files"
 MOST_BYTES = 100 * 2**20
 """Largest size of an uploaded file, in bytes."""
 MOST_MATCHES = 200
-MOST_PAIRS = 200
+PAGE_FILES = ("/explore.js", "/map.js", "/labels.js", "/explore.css")
 SIDES = (64, 128)
 """Sides of thumbnails, in pixels."""
 
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header(
             "Content-Security-Policy",
-            "default-src 'self'; frame-ancestors 'none'; script-src 'self' 'unsafe-eval'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'",
+            "default-src 'self'; frame-ancestors 'none'; img-src 'self' data: blob:",
         )
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.send_header("Referrer-Policy", "no-referrer")
@@ -112,19 +112,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self, path: str, query: dict[str, str]) -> tuple[bytes, str]:
         library = self.library
-        if path == "/plotly.js":
-            return _plotly(), "text/javascript"
-        if path in ("/explore.js", "/labels.js", "/explore.css"):
+        if path in PAGE_FILES:
             kind = "text/javascript" if path.endswith("js") else "text/css"
             return (FILES / path[1:]).read_bytes(), f"{kind}; charset=utf-8"
         self._require_token(query)
         if path == "/":
             page = (FILES / "explore.html").read_text(encoding="utf-8")
             return page.replace("TOKEN", self.token).encode(), "text/html; charset=utf-8"
-        if path == "/library.json":
-            names = [library.name(image) for image in range(len(library))]
-            about = {"images": library.source.description, "names": names, "maps": library.plane}
-            return _json(about | self._groups()), "application/json"
+        if path == "/library":
+            return self._about(), KIND
         if path == "/thumbnail":
             return self._picture(library.thumbnail, query, _number(query, "side", 64, SIDES)), "image/webp"
         if path == "/picture":
@@ -132,16 +128,14 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/neighbours":
             count = _number(query, "count", 24, range(1, MOST_MATCHES + 1))
             return _matches(library.neighbours(self._image(query), count)), "application/json"
-        if path == "/labels.json":
-            return _json(library.labels.entries()), "application/json"
+        if path == "/labels":
+            return packed(*library.labels.entries()), KIND
         if path == "/next":
             return _json(
                 library.labels.next(_number(query, "count", 20, range(1, MOST_MATCHES + 1)))
             ), "application/json"
         if path == "/duplicates":
-            least = _least_similarity(query)
-            pairs = library.duplicates(least, MOST_PAIRS)
-            return _json([[a, b, round(s, 4), same] for a, b, s, same in pairs]), "application/json"
+            return self._duplicates()
         raise BadRequest(f"there is no {path}")
 
     def _post(self, path: str, query: dict[str, str]) -> tuple[bytes, str]:
@@ -156,13 +150,13 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             request = json.loads(body)
             if path in ("/label", "/accept", "/undo"):
-                return self._labels(path, request), "application/json"
+                return self._labels(path, request), KIND
             if path == "/clusters":
                 library.regroup(int(request["count"]))
-                return _json(self._groups()), "application/json"
+                return packed({"clusters": library.clusters()}, {"cluster": library.cluster.int().numpy()}), KIND
             if path == "/name":
                 library.names_of_clusters[int(request["cluster"])] = str(request["name"])[:100]
-                return _json(self._groups()), "application/json"
+                return _json({"clusters": library.clusters()}), "application/json"
             if path == "/export":
                 listed = request["images"] if "images" in request else library.members(int(request["cluster"]))
                 images = [int(image) for image in listed]
@@ -180,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             labels.accept([int(image) for image in request["images"]])
         else:
             labels.give([int(image) for image in request["images"]], str(request["class"]))
-        return _json(labels.entries())
+        return packed(*labels.entries())
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
@@ -188,8 +182,26 @@ class _Handler(BaseHTTPRequestHandler):
             raise DataError(f"The file is larger than {MOST_BYTES // 2**20} MB.")
         return self.rfile.read(int(length))
 
-    def _groups(self) -> dict[str, Any]:
-        return {"cluster": self.library.cluster.tolist(), "clusters": self.library.clusters()}
+    def _about(self) -> bytes:
+        library = self.library
+        about = {
+            "images": library.source.description,
+            "names": library.names,
+            "maps": list(library.plane),
+            "laid_out": min(MOST_LAID_OUT, len(library)),
+            "clusters": library.clusters(),
+        }
+        points = {f"map {name}": points.float().numpy() for name, points in library.plane.items()}
+        return packed(about, {"cluster": library.cluster.int().numpy(), **points})
+
+    def _duplicates(self) -> tuple[bytes, str]:
+        """The groups or, as long as they are sought, how far the search is."""
+        search = self.library.duplicates
+        found = search.found()
+        if found is None:
+            doing, done, total = search.progress
+            return _json({"doing": doing, "done": done, "total": total}), "application/json"
+        return packed({}, {name: values.numpy() for name, values in found.items()}), KIND
 
     def _image(self, query: dict[str, str]) -> int:
         return _number(query, "image", -1, range(len(self.library)))
@@ -208,23 +220,9 @@ def _number(query: dict[str, str], name: str, default: int, allowed: range | tup
     return int(text)
 
 
-def _least_similarity(query: dict[str, str]) -> float:
-    try:
-        return min(1.0, max(-1.0, float(query.get("least", "0.95"))))
-    except ValueError:
-        raise BadRequest("least is not a number") from None
-
-
 def _matches(matches: list[Match]) -> bytes:
     return _json([[match.image, round(match.similarity, 4)] for match in matches])
 
 
 def _json(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()
-
-
-@cache
-def _plotly() -> bytes:
-    import plotly
-
-    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()

@@ -29,7 +29,9 @@ def test_groups_are_connected_components_of_near_pairs_and_of_equal_pixels() -> 
     assert near_groups(Surroundings.of(unit), small, digest) == [[5, 11, 30, 31], [7, 40]]
 
 
-def test_pictures_decide_where_vectors_alone_do_not() -> None:
+@pytest.mark.parametrize("chunk", [4096, 7])
+def test_pictures_decide_where_vectors_alone_do_not(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byol.evaluate.duplicates.CHUNK", chunk)
     unit, small = spread_out(60), np.random.default_rng(0).integers(0, 256, (60, 64)).astype(np.uint8)
     unit[9] = functional.normalize(unit[3] + 0.6 * unit[50], dim=0)
     surroundings = Surroundings.of(unit)

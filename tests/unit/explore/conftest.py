@@ -8,7 +8,7 @@ from PIL import Image
 
 from byol.data.image_folder import ImageFolder
 from byol.explore.library import Library, open_library
-from tests.unit.explore.coloured_library import COUNT, CPU, make_encoder
+from tests.unit.explore.coloured_library import COUNT, CPU, make_subject
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def library(folder: Path, tmp_path: Path) -> Library:
-    found, skipped = open_library(make_encoder(), ImageFolder(folder, cache=None), CPU, tmp_path / "out")
+    subject = make_subject(tmp_path / "run")
+    found, skipped = open_library(subject, ImageFolder(folder, cache=None), CPU, tmp_path / "out")
     assert [name for name, _ in skipped.reasons] == ["broken.png"]
     return found

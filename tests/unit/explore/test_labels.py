@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from byol.errors import DataError, RunError
+from byol.evaluate.head import fit_head
 from byol.explore.labels import Labels
 
 NAMES = [f"{kind}/{number}.jpg" for kind in ("a", "b", "c") for number in range(20)]
@@ -83,7 +84,7 @@ def test_guesses_follow_few_labels(tmp_path: Path) -> None:
     given = labels(tmp_path)
     assert given.guesses() is None
     given.give([0], "a")
-    assert given.guesses() is None and given.entries()["classes"] == ["a"]
+    assert given.guesses() is None and given.entries()[0]["classes"] == ["a"]
     given.give([20], "b")
     given.give([40], "c")
     alone = given.guesses()
@@ -95,8 +96,33 @@ def test_guesses_follow_few_labels(tmp_path: Path) -> None:
     for guesses in (alone, several):
         right = guesses.number == torch.arange(3).repeat_interleave(20)
         assert float(right.float().mean()) > 0.95
-    entries = given.entries()
-    assert entries["label"][:3] == [0, 0, 0] and entries["label"][3] == -1 and len(entries["probability"]) == 60
+    arrays = given.entries()[1]
+    assert arrays["label"][:4].tolist() == [0, 0, 0, -1] and arrays["guess"].tolist() == several.number.tolist()
+    assert arrays["percent"] == pytest.approx(100 * several.probability.numpy(), abs=0.51)
+
+
+def test_of_many_labels_a_part_with_every_class_is_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byol.explore.labels.MOST_FITTED", 12)
+    monkeypatch.setattr("byol.explore.labels.FEWEST_OF_CLASS", 3)
+    sizes, fit = [], fit_head
+    monkeypatch.setattr(
+        "byol.explore.labels.fit_head", lambda v, n, *a, **k: sizes.append(n.bincount()) or fit(v, n, *a, **k)
+    )
+    given = labels(tmp_path)
+    given.change({image: "abc"[image // 20] for image in range(42)})
+    guesses = given.guesses()
+    assert [size.tolist() for size in sizes] == [[5, 5, 2]]  # shares of 20, 20 and 2
+    assert guesses is not None
+    assert float((guesses.number == torch.arange(3).repeat_interleave(20)).float().mean()) > 0.95
+
+
+def test_next_images_are_chosen_among_a_part_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byol.explore.labels.MOST_FREE", 12)
+    given = labels(tmp_path)
+    first = given.next(60)
+    assert 1 < len(first) <= 12 and len(set(first)) == len(first)
+    given.give(first[:1], "a")
+    assert set(given.next(60)) != set(first)  # another part after each label
 
 
 def test_guesses_are_accepted_for_images_without_a_label(tmp_path: Path) -> None:

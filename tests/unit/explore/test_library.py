@@ -1,29 +1,74 @@
-"""The library of `byol explore`: neighbours, clusters, near-duplicates, lists."""
+"""The library of `byol explore`: neighbours, clusters, near-duplicates, lists, and what is kept for the next start."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from byol.assembly.subject import Subject, open_subject
+from byol.commands.audit import audit
+from byol.commands.vectors import vectors_file, vectors_of
 from byol.data.arrays import ArrayImages
 from byol.data.image_folder import ImageFolder
+from byol.data.source import SkippedImages
+from byol.data.spec import NO_DATA
 from byol.errors import ByolError, RunError
 from byol.explore.library import Library, open_library
-from tests.conftest import encoded
-from tests.unit.explore.coloured_library import COUNT, CPU, make_encoder
+from byol.runtime.listener import Listener
+from tests.conftest import encoded, picture
+from tests.memory import mapped_from
+from tests.unit.explore.coloured_library import COUNT, CPU, make_subject
 
 
-def test_copy_is_found_and_called_the_same(library: Library) -> None:
-    (first, *_) = library.duplicates(0.9, 50)
-    assert {library.name(first[0]), library.name(first[1])} == {"04<b>.png", "zz copy.png"}
-    assert first[2] == pytest.approx(1.0, abs=1e-5)
-    assert first[3]
-    assert library.duplicates(1.1, 50) == []
-    every = library.duplicates(-1.0, 10_000)
-    assert len({frozenset(pair[:2]) for pair in every}) == len(every)
-    assert [pair[2] for pair in every] == sorted((pair[2] for pair in every), reverse=True)
+@pytest.fixture
+def subject(library: Library) -> Subject:
+    """The subject of the library."""
+    return make_subject(library.out.parent / "run")
+
+
+def names_of_groups(library: Library) -> list[set[str]]:
+    found = library.duplicates.wait()
+    parts = found["images"].split(found["sizes"].tolist())
+    return [{library.name(image) for image in part.tolist()} for part in parts]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """40 different pictures, two copies of one, one of another, and a third one that was saved again."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02d}.png").write_bytes(encoded(picture(number)))
+    for copy, number in (("a", 30), ("b", 30), ("c", 4)):
+        shutil.copy(folder / f"{number:02d}.png", folder / f"{copy}.png")
+    (folder / "d.jpg").write_bytes(encoded(picture(17), "JPEG"))
+    return folder
+
+
+def test_copies_are_found_and_called_the_same(pictures: Path, tmp_path: Path) -> None:
+    source = ImageFolder(pictures, cache=None)
+    library, _ = open_library(make_subject(tmp_path / "run"), source, CPU, tmp_path / "out")
+    groups = names_of_groups(library)
+    assert groups[0] == {"30.png", "a.png", "b.png"}  # the largest first
+    assert {"04.png", "c.png"} in groups and {"17.png", "d.jpg"} in groups
+    found = library.duplicates.wait()
+    exact = found["equal"].bool()
+    assert {library.name(image) for image in found["images"][exact].tolist()} == groups[0] | {"04.png", "c.png"}
+    assert found["cosine"][exact].tolist() == [1] * 5
+    assert (found["cosine"][~exact] > 0.9).all() and (found["cosine"][~exact] < 1).all()
+
+
+def test_duplicates_are_those_of_the_audit(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = ImageFolder(pictures, cache=None)
+    library, _ = open_library(open_subject("pixels", source), source, CPU, tmp_path / "out")
+    found = library.duplicates.wait()
+    groups = audit("pixels", str(pictures), out=tmp_path / "audit").findings.groups
+    assert sorted(library.names.index(name) for name in ("30.png", "a.png", "b.png")) in groups
+    assert sorted(part.tolist() for part in found["images"].split(found["sizes"].tolist())) == groups
 
 
 def test_search_finds_the_image_itself_and_its_colour(library: Library, folder: Path) -> None:
@@ -32,6 +77,8 @@ def test_search_finds_the_image_itself_and_its_colour(library: Library, folder: 
     assert {int(library.name(match.image)[:2]) % 3 for match in found} == {2}
     others = library.neighbours(found[0].image, 5)
     assert [match.image for match in others] == [match.image for match in found[1:]]
+    cosines = library.unit @ library.unit[found[0].image]
+    assert [match.similarity for match in others] == pytest.approx(cosines.sort(descending=True).values[1:6].tolist())
 
 
 def test_clusters_part_the_images_and_follow_the_colours(library: Library) -> None:
@@ -45,6 +92,11 @@ def test_clusters_part_the_images_and_follow_the_colours(library: Library) -> No
         assert set(cluster["shown"]) <= set(library.members(cluster["number"]))
 
 
+def test_clusters_of_many_images_have_centres_by_a_part(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byol.explore.library.MOST_CLUSTERED", 12)
+    test_clusters_part_the_images_and_follow_the_colours(library)
+
+
 def test_export_writes_paths_and_replaces_nothing(library: Library, folder: Path) -> None:
     written = library.export("../my: birds", [3, 1, 3])
     assert written == library.out / "_my_ birds.txt"
@@ -56,49 +108,130 @@ def test_export_writes_paths_and_replaces_nothing(library: Library, folder: Path
             library.export(name, images)
 
 
-def test_vectors_are_read_again_for_the_same_encoder_and_images_alone(
-    library: Library, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the images that the encoder reads from now on."""
     read, original = [], ImageFolder.read
-    monkeypatch.setattr(ImageFolder, "read", lambda self, *a: read.append(a) or original(self, *a))
-    source = ImageFolder(folder, cache=None)
-    again, _ = open_library(make_encoder(), source, CPU, library.out)
-    assert len(read) == 1  # the broken one, tried again
+    monkeypatch.setattr(ImageFolder, "read", lambda self, *a: read.append(a[0]) or original(self, *a))
+    return read
+
+
+def test_vectors_are_read_again_for_the_same_encoder_and_images_alone(
+    library: Library, folder: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, read = ImageFolder(folder, cache=None), embedded(monkeypatch)
+    broken = [source.name(index) for index in range(len(source))].index("broken.png")
+    again, _ = open_library(subject, source, CPU, library.out)
+    assert read == [broken]  # tried again
     assert torch.equal(again.unit, library.unit)
     (folder / "03<b>.png").write_bytes((folder / "04<b>.png").read_bytes())
-    again, _ = open_library(make_encoder(), source, CPU, library.out)
+    again, _ = open_library(subject, source, CPU, library.out)
     assert len(read) == 1 + 2  # the changed one, too
     assert torch.allclose(again.unit[3], again.unit[4], atol=1e-4)
     assert not torch.allclose(library.unit[3], library.unit[4], atol=1e-4)
-    open_library(make_encoder(1), source, CPU, library.out)
-    (library.out / "vectors.npz").write_bytes(b"torn")
-    open_library(make_encoder(1), source, CPU, library.out)
+    other = make_subject(Path(subject.name), seed=1)
+    open_library(other, source, CPU, library.out)
+    vectors_file(other, source).write_bytes(b"torn")
+    open_library(other, source, CPU, library.out)
     assert len(read) == 3 + 2 * len(source)
 
 
-def test_vectors_of_other_pictures_under_the_same_names_are_made_anew(folder: Path, tmp_path: Path) -> None:
+def test_of_a_grown_folder_new_and_changed_images_alone_are_embedded(
+    library: Library, folder: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "broken.png").unlink()
+    generator = np.random.default_rng(5)
+    for name in ("00 first.png", "99 last.png", "07<b>.png"):  # two more, and one that changes
+        (folder / name).write_bytes(encoded(generator.integers(0, 256, (20, 16, 3)).astype(np.uint8)))
+    source, read = ImageFolder(folder, cache=None), embedded(monkeypatch)
+    grown, _ = open_library(subject, source, CPU, library.out)
+    assert sorted(source.name(index) for index in read) == ["00 first.png", "07<b>.png", "99 last.png"]
+    assert len(grown) == len(library) + 2
+    anew = vectors_of(make_subject(library.out / "anew"), source, NO_DATA, CPU, SkippedImages())
+    assert torch.allclose(grown.features.vectors, anew.vectors, atol=1e-5)
+    del read[:]
+    open_library(subject, source, CPU, library.out)
+    assert read == []
+
+
+def test_vectors_are_mapped_from_files_and_maps_are_kept(
+    library: Library, folder: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("byol.explore.layout.maps", None)  # not drawn again
+    again, _ = open_library(subject, ImageFolder(folder, cache=None), CPU, library.out)
+    for found in (library, again):
+        for tensor, file in (
+            (found.features.vectors, vectors_file(subject, found.source)),
+            (found.unit, found.kept / "map.safetensors"),
+        ):
+            assert mapped_from(tensor) == str(file)
+    for name, points in library.plane.items():
+        assert torch.equal(again.plane[name], points)
+
+
+def test_duplicates_and_thumbnails_are_kept(
+    library: Library, folder: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, thumbnail = names_of_groups(library), library.thumbnail(3, 64)
+    assert groups and Path(library.kept / "thumbnails.sqlite").stat().st_size > len(thumbnail)
+    (folder / "broken.png").unlink()
+    read = embedded(monkeypatch)
+    again, _ = open_library(subject, ImageFolder(folder, cache=None), CPU, library.out)
+    assert names_of_groups(again) == groups and again.thumbnail(3, 64) == thumbnail
+    assert read == []
+    assert again.thumbnail(3, 128) != thumbnail and len(read) == 1
+    (again.kept / "thumbnails.sqlite").write_bytes(b"torn" * 5000)
+    healed, _ = open_library(subject, ImageFolder(folder, cache=None), CPU, library.out)
+    assert healed.thumbnail(3, 64) == healed.thumbnail(3, 64) == thumbnail and len(read) == 2
+
+
+def test_search_for_duplicates_says_how_far_it_is_and_what_went_wrong(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(
+        "byol.explore.duplicates.described", lambda *a: seen.append(library.duplicates.progress) or {}["x"]
+    )
+    with pytest.raises(RunError, match="search for duplicates failed"):
+        library.duplicates.wait()
+    assert seen == [("comparing the vectors", 0, 0)]
+    monkeypatch.undo()
+    assert any({"04<b>.png", "zz copy.png"} <= group for group in names_of_groups(library))  # sought again
+
+
+def test_a_folder_that_cannot_be_written_costs_time_alone(folder: Path, tmp_path: Path) -> None:
+    for name in ("run/vectors", "out/kept"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("a file where a folder would be")
+    said: list[str] = []
+    source = ImageFolder(folder, cache=None)
+    library, _ = open_library(
+        make_subject(tmp_path / "run"), source, CPU, tmp_path / "out", listener=Listener(said.append)
+    )
+    assert len(said) == 3 and "is not kept for the next time" in said[0] and "the map is not kept" in said[2]
+    assert len(library.neighbours(3, 4)) == 4 and library.thumbnail(3, 64)[:4] == b"RIFF"
+    assert any({"04<b>.png", "zz copy.png"} <= group for group in names_of_groups(library))
+
+
+def test_vectors_of_other_pictures_under_the_same_names_are_made_anew(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 3)).astype(np.uint8)
-    first, second = (open_library(make_encoder(), ArrayImages(p), CPU, tmp_path / "out")[0] for p in pictures)
+    subject = make_subject(tmp_path / "run")
+    first, second = (open_library(subject, ArrayImages(p), CPU, tmp_path / "out")[0] for p in pictures)
     assert first.name(3) == second.name(3) and not torch.equal(first.unit, second.unit)
 
 
-def test_pair_that_only_one_of_the_two_has_among_its_nearest_is_found(library: Library) -> None:
-    count = len(library)
-    place = torch.zeros(count, 2, dtype=torch.long)  # all have image 0 nearest, which has others
-    library._closest = torch.full((count, 2), 0.5), place
-    library._closest[0][7, 1] = 0.99
-    assert [(a, b) for a, b, similarity, _ in library.duplicates(0.9, 10)] == [(0, 7)]
-
-
 def test_two_images_at_least(tmp_path: Path) -> None:
-    (tmp_path / "one.png").write_bytes(encoded(np.zeros((8, 8, 3), np.uint8)))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.png").write_bytes(encoded(np.zeros((8, 8, 3), np.uint8)))
     with pytest.raises(ByolError, match="exploring needs two at least"):
-        open_library(make_encoder(), ImageFolder(tmp_path, cache=None), CPU, tmp_path / "out")
+        open_library(
+            make_subject(tmp_path / "run"), ImageFolder(tmp_path / "photos", cache=None), CPU, tmp_path / "out"
+        )
 
 
 def test_export_of_names_with_a_line_break_has_a_line_for_each_image(folder: Path, tmp_path: Path) -> None:
     (folder / "zz copy.png").rename(folder / "a\nb.png")
-    library, _ = open_library(make_encoder(), ImageFolder(folder, cache=None), CPU, tmp_path / "out")
+    source = ImageFolder(folder, cache=None)
+    library, _ = open_library(make_subject(tmp_path / "run"), source, CPU, tmp_path / "out")
     lines = library.export("all", list(range(len(library)))).read_text().split("\n")
     assert len(lines) == len(library) + 1 and lines[-1] == ""
     assert json.loads(lines[[line[0] for line in lines[:-1]].index('"')]) == str(folder / "a\nb.png")

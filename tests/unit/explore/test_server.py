@@ -9,10 +9,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from byol.errors import RunError
 from byol.explore.library import Library
+from byol.explore.packed import packed
 from byol.explore.server import make_server
 from tests.unit.explore.coloured_library import COUNT
 
@@ -39,12 +41,25 @@ def get(url: str, body: bytes | None = None, token: str = "") -> tuple[int, byte
             return error.code, error.read()
 
 
+def unpacked(message: bytes) -> dict[str, Any]:
+    """The entries and arrays of a message, as the page reads it."""
+    length = int.from_bytes(message[:4], "little")
+    content, at = json.loads(message[4 : 4 + length]), 4 + length
+    for name, kind, count in content.pop("arrays"):
+        content[name] = np.frombuffer(message, kind, count, at)
+        at += -(-content[name].nbytes // 4) * 4
+    assert at == len(message)
+    return content
+
+
 def test_server_answers_its_page(address: tuple[str, str], library: Library, folder: Path) -> None:
     url, token = address
     assert token.encode() in get(f"{url}/?of={token}")[1]
-    about = json.loads(get(url + "/library.json", token=token)[1])
+    about = unpacked(get(url + "/library", token=token)[1])
     assert len(about["names"]) == len(about["cluster"]) == COUNT + 1
-    assert list(about["maps"]) == ["t-SNE", "PCA"]
+    assert about["maps"] == ["t-SNE", "PCA"]
+    for name in about["maps"]:
+        assert about[f"map {name}"].tolist() == library.plane[name].flatten().tolist()
     status, picture = get(url + "/thumbnail?image=3&side=64", token=token)
     assert (status, picture[:4], picture[8:12]) == (200, b"RIFF", b"WEBP")
     assert get(url + "/picture?image=3", token=token)[0] == 200
@@ -57,8 +72,31 @@ def test_server_answers_its_page(address: tuple[str, str], library: Library, fol
     assert len(Path(written["path"]).read_text().splitlines()) == 2
     named = json.loads(get(url + "/name", b'{"cluster": 0, "name": "reds"}', token)[1])
     assert named["clusters"][0]["name"] == "reds"
-    assert len(json.loads(get(url + "/clusters", b'{"count": 2}', token)[1])["clusters"]) == 2
-    assert b"plotly" in get(url + "/plotly.js")[1][:400]
+    two = unpacked(get(url + "/clusters", b'{"count": 2}', token)[1])
+    assert len(two["clusters"]) == 2 and two["cluster"].tolist() == library.cluster.tolist()
+    assert b"The map" in get(url + "/map.js")[1][:400]
+
+
+def test_points_and_labels_take_a_few_bytes_each() -> None:
+    count = 1000
+    points = np.random.default_rng(0).random((count, 2)).astype(np.float32)
+    small = packed({"names": []}, {"map t-SNE": points, "percent": np.zeros(count + 1, np.uint8)})
+    assert len(small) < 8 * count + count + 100
+    back = unpacked(small)
+    assert np.array_equal(back["map t-SNE"].reshape(count, 2), points) and len(back["percent"]) == count + 1
+
+
+def test_duplicates_come_when_they_are_found(address: tuple[str, str], library: Library) -> None:
+    url, token = address
+    answer = get(url + "/duplicates", token=token)[1]
+    if answer.startswith(b"{"):
+        assert set(json.loads(answer)) == {"doing", "done", "total"}
+        library.duplicates.wait()
+        answer = get(url + "/duplicates", token=token)[1]
+    found = unpacked(answer)
+    assert found["sizes"].sum() == len(found["images"]) == len(found["cosine"]) == len(found["equal"])
+    pairs = np.split(found["images"], found["sizes"].cumsum())
+    assert any({"04<b>.png", "zz copy.png"} <= {library.name(image) for image in pair} for pair in pairs)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +107,6 @@ def test_server_answers_its_page(address: tuple[str, str], library: Library, fol
         ("/neighbours?image=%C2%B2", None, "invalid literal"),
         ("/thumbnail?image=0&side=5000", None, "side must not be '5000'"),
         ("/../../etc/passwd", None, "there is no"),
-        ("/duplicates?least=x", None, "least is not a number"),
         ("/search", b"no image", "not a readable image"),
         ("/export", b"[1]", "is malformed"),
         ("/export", b'{"name": "x", "images": ["a"]}', "is malformed"),
@@ -93,7 +130,7 @@ def test_server_refuses_other_pages_and_other_hosts(address: tuple[str, str], li
     assert get(f"{url}/picture?image=3&of={token}")[0] == 200
     assert not (library.out / "x.txt").exists()
     connection = HTTPConnection(url.removeprefix("http://"))
-    connection.request("GET", "/library.json", headers={"Host": "evil.example:80"})
+    connection.request("GET", "/library", headers={"Host": "evil.example:80"})
     assert connection.getresponse().status == 403
     connection.close()
 
@@ -107,16 +144,17 @@ def test_labels_are_given_accepted_and_taken_back(address: tuple[str, str], libr
     url, token = address
 
     def post(path: str, **body: object) -> dict[str, Any]:
-        return json.loads(get(url + path, json.dumps(body).encode(), token)[1])
+        answer = get(url + path, json.dumps(body).encode(), token)[1]
+        return json.loads(answer) if answer.startswith(b"{") else unpacked(answer)
 
-    nothing = json.loads(get(url + "/labels.json", token=token)[1])
+    nothing = unpacked(get(url + "/labels", token=token)[1])
     assert nothing["classes"] == [] and not nothing["undo"] and "guess" not in nothing
     first = json.loads(get(url + "/next?count=3", token=token)[1])
     assert len(set(first)) == 3
     for image in range(6):
         post("/label", images=[image], **{"class": ("red", "green", "blue")[image % 3]})
-    state = json.loads(get(url + "/labels.json", token=token)[1])
-    assert state["classes"] == ["blue", "green", "red"] and state["label"][:3] == [2, 1, 0]
+    state = unpacked(get(url + "/labels", token=token)[1])
+    assert state["classes"] == ["blue", "green", "red"] and state["label"][:3].tolist() == [2, 1, 0]
     assert Path(state["file"]).read_text().count("\n") == 7
     assert len(post("/accept", images=[6, 7])["guess"]) == COUNT + 1
     assert set(library.labels.of_image) == set(range(8))

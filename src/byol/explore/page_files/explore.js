@@ -3,12 +3,15 @@
 
 const COLOURS = ["#4269d0", "#efa31d", "#ff725c", "#3ca951", "#a463f2", "#38b2b8", "#e85fa0", "#9c6b4e", "#7f8792", "#86a832",
   "#97bbf5", "#f7d27a", "#ffb3a7", "#9fd9a9", "#d1b2f8", "#a6e0e3", "#f5afd0", "#cfb19f", "#c3c8cf", "#c7da8f"];
-const PAGE = 120;
+const PAGE = 120; // images
+const GROUPS = 40; // of duplicates that are shown at a time
+const SHOWN_OF_GROUP = 12;
 const byId = (id) => document.getElementById(id);
 const token = document.querySelector("meta[name=token]").content;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let library = null;
 let kind = "";
+let duplicates = null;
 let shown = { images: [], similarities: null, count: 0 };
 
 function make(tag, className = "", text = "") {
@@ -25,22 +28,36 @@ function say(text, wrong = false) {
   place.hidden = text === "";
 }
 
+const ARRAYS = { int32: Int32Array, float32: Float32Array, uint8: Uint8Array };
+
+/** A message of explore/packed.py: JSON, then the arrays that it lists. */
+function unpack(buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const { arrays, ...content } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  let at = 4 + length;
+  for (const [name, type, count] of arrays) {
+    content[name] = new ARRAYS[type](buffer, at, count);
+    at += 4 * Math.ceil(content[name].byteLength / 4);
+  }
+  return content;
+}
+
 async function ask(path, body) {
   const headers = { "X-Token": token };
   const options = body === undefined ? { headers } : { method: "POST", body: body instanceof Blob ? body : JSON.stringify(body), headers };
   let response;
+  say(""); // what the answer to an earlier request says stays until the next one
   try {
     response = await fetch(path, options);
   } catch {
     say("byol explore does not answer any more: start it again and load this page.", true);
     throw new Error("no answer");
   }
-  const content = await response.json();
+  const content = response.headers.get("Content-Type") === "application/octet-stream" ? unpack(await response.arrayBuffer()) : await response.json();
   if (!response.ok) {
     say(content.error, true);
     throw new Error(content.error);
   }
-  say("");
   return content;
 }
 
@@ -50,9 +67,7 @@ const on = (id, event, act) => byId(id).addEventListener(event, (happened) => {
   Promise.resolve(act(happened)).catch((error) => console.warn(error.message));
 });
 
-/** Text for plotly, which reads a little HTML. */
-const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-
+const counted = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
 const shortName = (image) => library.names[image].split("/").pop();
 
 function thumb(image, caption = "") {
@@ -127,7 +142,12 @@ function tab(name) {
 }
 
 const clusterTitle = ({ number, name }) => name || `cluster ${number + 1}`;
-const members = (number) => library.cluster.flatMap((of, image) => (of === number ? [image] : []));
+
+function members(number) {
+  const found = [];
+  library.cluster.forEach((of, image) => of === number && found.push(image));
+  return found;
+}
 
 function drawClusters() {
   byId("cluster-list").replaceChildren(...library.clusters.map((cluster) => {
@@ -171,68 +191,99 @@ async function rename(cluster, name, title) {
 }
 
 async function findDuplicates() {
-  byId("pair-count").textContent = "Comparing…";
-  const pairs = await ask(`/duplicates?least=${Number(byId("least").value)}`);
-  byId("pair-count").textContent = pairs.length === 0 ? "No pair is that similar." : `${pairs.length} pair${pairs.length === 1 ? "" : "s"}${pairs.length === 200 ? " (the most similar 200)" : ""}.`;
-  byId("pairs").replaceChildren(...pairs.map(([one, other, similarity, same]) => {
-    const pair = make("div", "pair");
-    const words = make("p", "", `${similarity.toFixed(3)}${same ? ", the same pixels" : ""}`);
-    words.append(make("br"), library.names[one], make("br"), library.names[other]);
-    pair.append(thumb(one), thumb(other), words);
-    return pair;
-  }));
+  let found = await ask("/duplicates");
+  while (!found.sizes) {
+    const part = found.total ? ` ${found.done.toLocaleString("en")} of ${found.total.toLocaleString("en")}` : "…";
+    byId("group-count").textContent = `${found.doing}${part}`;
+    await new Promise((goOn) => setTimeout(goOn, 500));
+    found = await ask("/duplicates");
+  }
+  let start = 0;
+  found.groups = [...found.sizes].map((size) => [start, (start += size)]);
+  found.count = 0;
+  duplicates = found;
+  const repeated = found.images.length - found.sizes.length;
+  byId("group-count").textContent = repeated ? `${counted(found.sizes.length, "group")}: ${counted(repeated, "image")} repeat${repeated === 1 ? "s" : ""} another one.` : "There are none.";
+  byId("repeated").hidden = repeated === 0;
+  byId("groups").replaceChildren();
+  moreGroups();
 }
 
-function drawMap() {
-  const [xs, ys] = library.maps[kind];
-  const style = getComputedStyle(document.body);
-  const webgl = Boolean(document.createElement("canvas").getContext("webgl"));
-  const traces = groups().map(({ title, images, colour }) => ({
-    x: images.map((image) => xs[image]), y: images.map((image) => ys[image]), customdata: images, name: plain(title),
-    type: webgl ? "scattergl" : "scatter", mode: "markers", hoverinfo: "none",
-    marker: { size: xs.length > 4000 ? 4.5 : 6.5, opacity: 0.85, color: colour },
-  }));
-  const axis = { visible: false };
-  const layout = {
-    paper_bgcolor: "transparent", plot_bgcolor: "transparent", margin: { l: 0, r: 0, t: 0, b: 0 }, xaxis: axis, yaxis: axis, hovermode: "closest",
-    dragmode: byId("drag-lasso").getAttribute("aria-pressed") === "true" ? "lasso" : "pan", uirevision: kind,
-    showlegend: traces.length <= 21, legend: { orientation: "h", y: -0.02, font: { color: style.color, family: style.fontFamily, size: 11 } },
-  };
-  Plotly.react("map", traces, layout, { displaylogo: false, responsive: true, displayModeBar: false, scrollZoom: true, doubleClick: "reset" });
+function moreGroups() {
+  const { groups } = duplicates;
+  const next = groups.slice(duplicates.count, duplicates.count + GROUPS);
+  byId("groups").append(...next.map(drawGroup));
+  duplicates.count += next.length;
+  byId("more-groups").hidden = duplicates.count >= groups.length;
+  byId("more-groups").textContent = `Show more of ${counted(groups.length, "group")}`;
 }
 
-function followMap() {
-  const map = byId("map");
+function drawGroup([start, end]) {
+  const { images, cosine, equal } = duplicates;
+  const card = make("div", "group");
+  const head = make("form");
+  const title = counted(end - start, "image");
+  const thumbs = make("div", "thumbs");
+  for (let at = start; at < Math.min(end, start + SHOWN_OF_GROUP); at++) {
+    const picture = thumb(images[at], equal[at] ? "same pixels" : `cosine ${cosine[at].toFixed(3)}`);
+    picture.lastElementChild.before(make("span", "name", library.names[images[at]]));
+    thumbs.append(picture);
+  }
+  const open = make("button", "", "Show all");
+  open.type = "button";
+  open.addEventListener("click", () => show(`${title} alike`, [...images.subarray(start, end)]));
+  head.append(make("b", "", title), open);
+  card.append(head, thumbs);
+  return card;
+}
+
+/** All images of the groups but the first of each. */
+function showRepeated() {
+  const { images, groups } = duplicates;
+  const repeated = groups.flatMap(([start, end]) => [...images.subarray(start + 1, end)]).sort((a, b) => a - b);
+  show(`${counted(repeated.length, "image")} without the first of each group`, repeated, { name: "duplicates" });
+}
+
+const drawMap = () => colourPoints(groups());
+
+function drawKind() {
+  placePoints(library[`map ${kind}`]);
+  const others = library.names.length - library.laid_out;
+  byId("placed").hidden = kind === "PCA" || others === 0;
+  byId("placed").textContent = `${kind} laid out ${library.laid_out.toLocaleString("en")} images; the other ${others.toLocaleString("en")} are placed between those that are most similar to them.`;
+}
+
+let tipOf = -1;
+
+/** Shows the image under the pointer, after a moment in which the pointer may go on. */
+function showTip(image, event) {
   const tip = byId("tip");
-  const imageAt = (event) => event.points[0].customdata;
-  map.on("plotly_click", (event) => showNeighbours(imageAt(event)).catch((error) => console.warn(error.message)));
-  map.on("plotly_hover", (event) => {
+  if (image === tipOf) return;
+  tipOf = image;
+  tip.hidden = true;
+  byId("map").style.cursor = image < 0 ? "" : "pointer";
+  if (image < 0) return;
+  setTimeout(() => {
+    if (image !== tipOf) return;
     const picture = make("img");
-    picture.src = `/thumbnail?image=${imageAt(event)}&side=128&of=${token}`;
-    tip.replaceChildren(picture, library.names[imageAt(event)], make("br"), labelWords(imageAt(event)));
-    tip.style.left = `${Math.min(event.event.clientX + 14, innerWidth - 200)}px`;
-    tip.style.top = `${Math.min(event.event.clientY + 14, innerHeight - 190)}px`;
+    picture.src = `/thumbnail?image=${image}&side=128&of=${token}`;
+    tip.replaceChildren(picture, library.names[image], make("br"), labelWords(image));
+    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - 200)}px`;
+    tip.style.top = `${Math.min(event.clientY + 14, innerHeight - 190)}px`;
     tip.hidden = false;
-  });
-  map.on("plotly_unhover", () => (tip.hidden = true));
-  map.on("plotly_selected", (event) => {
-    if (!event) return;
-    const images = event.points.map((point) => point.customdata).sort((a, b) => a - b);
-    if (images.length) show(`${images.length} images in the region`, images);
-  });
+  }, 40);
 }
 
 function drawKinds() {
-  const names = Object.keys(library.maps);
-  if (names.length < 2) return;
-  byId("kinds").replaceChildren(...names.map((name) => {
+  const names = library.maps;
+  byId("kinds").replaceChildren(...(names.length < 2 ? [] : names).map((name) => {
     const button = make("button", "chip", name);
     button.type = "button";
     button.setAttribute("aria-pressed", name === kind);
     button.addEventListener("click", () => {
       kind = name;
       drawKinds();
-      drawMap();
+      drawKind();
     });
     return button;
   }));
@@ -252,13 +303,18 @@ function startDropping() {
 }
 
 addEventListener("DOMContentLoaded", async () => {
-  library = await ask("/library.json");
-  kind = Object.keys(library.maps)[0];
+  library = await ask("/library");
+  kind = library.maps[0];
   byId("about").textContent = `${library.names.length.toLocaleString("en")} images of ${library.images}`;
   byId("cluster-count").value = library.clusters.length;
+  startMap({
+    clicked: (image) => showNeighbours(image).catch((error) => console.warn(error.message)),
+    hovered: showTip,
+    selected: (images) => show(`${counted(images.length, "image")} in the region`, images),
+  });
   drawKinds();
+  drawKind();
   drawMap();
-  followMap();
   drawClusters();
   startDropping();
   await startLabels();
@@ -266,12 +322,13 @@ addEventListener("DOMContentLoaded", async () => {
   for (const mode of ["pan", "lasso"]) {
     on(`drag-${mode}`, "click", () => {
       for (const other of ["pan", "lasso"]) byId(`drag-${other}`).setAttribute("aria-pressed", other === mode);
-      Plotly.relayout("map", { dragmode: mode });
     });
   }
   on("more", "click", more);
   on("file", "change", () => searchWith(byId("file").files[0]));
   on("find-duplicates", "submit", findDuplicates);
+  on("more-groups", "click", moreGroups);
+  on("repeated", "click", showRepeated);
   on("regroup", "submit", async () => {
     Object.assign(library, await ask("/clusters", { count: Number(byId("cluster-count").value) }));
     drawClusters();
@@ -281,7 +338,6 @@ addEventListener("DOMContentLoaded", async () => {
     const written = await ask("/export", { name: byId("list-name").value, images: shown.images });
     say(`${written.count} names written to ${written.path}`);
   });
-  dark.addEventListener("change", drawMap);
-  new ResizeObserver(() => Plotly.Plots.resize("map")).observe(byId("map")); // a message makes it lower
+  dark.addEventListener("change", repaint);
   document.body.dataset.ready = "yes";
 });

@@ -2,7 +2,7 @@
 // Classes that the user gives to images, and guesses for the others.
 
 const UNLABELLED = "#9aa3ad";
-let labels = { classes: [], label: [], undo: false };
+let labels = { classes: [], label: [], undo: false }; // label, guess and percent have a number for each image
 let colouring = "clusters";
 
 const labelsByClick = () => byId("label-by-click").getAttribute("aria-pressed") === "true";
@@ -11,7 +11,7 @@ const classOf = (image) => (labels.label[image] >= 0 ? labels.classes[labels.lab
 /** The image's class, or the guess with its probability, or nothing. */
 function labelWords(image) {
   if (classOf(image)) return classOf(image);
-  return labels.guess ? `${labels.classes[labels.guess[image]]}? ${labels.probability[image].toFixed(2)}` : "";
+  return labels.guess ? `${labels.classes[labels.guess[image]]}? ${(labels.percent[image] / 100).toFixed(2)}` : "";
 }
 
 function drawCaption(button) {
@@ -20,19 +20,15 @@ function drawCaption(button) {
   button.lastElementChild.textContent = classOf(image) || button.dataset.caption || labelWords(image) || shortName(image);
 }
 
-/** What the map shows in one colour each: clusters, classes, or guesses. */
+/** What the map shows in one colour each: clusters, classes, or guesses. The group of an image is its number minus `least`. */
 function groups() {
   if (colouring === "clusters") {
-    return library.clusters.map((cluster, place) => ({
-      title: clusterTitle(cluster), images: members(cluster.number), colour: COLOURS[place % COLOURS.length],
-    }));
+    const all = library.clusters.map((cluster, place) => ({ title: clusterTitle(cluster), colour: COLOURS[place % COLOURS.length] }));
+    return { numbers: library.cluster, least: 0, groups: all };
   }
+  const classes = labels.classes.map((title, place) => ({ title, colour: COLOURS[place % COLOURS.length] }));
   const numbers = colouring === "guesses" && labels.guess ? labels.guess : labels.label;
-  const images = [[], ...labels.classes.map(() => [])];
-  numbers.forEach((number, image) => images[number + 1].push(image));
-  return images.map((inside, place) => ({
-    title: place ? labels.classes[place - 1] : "no label", images: inside, colour: place ? COLOURS[(place - 1) % COLOURS.length] : UNLABELLED,
-  })).filter((group) => group.images.length);
+  return { numbers, least: -1, groups: [{ title: "no label", colour: UNLABELLED }, ...classes] };
 }
 
 function drawColours() {
@@ -44,6 +40,7 @@ function drawColours() {
     button.setAttribute("aria-pressed", name === colouring);
     button.addEventListener("click", () => {
       colouring = name;
+      map.hidden.clear();
       drawColours();
       drawMap();
     });
@@ -63,11 +60,11 @@ function showLabels(content, change = true) {
     return option;
   }));
   document.querySelectorAll(".thumb[data-image]").forEach(drawCaption);
-  const count = labels.label.filter((number) => number >= 0).length;
-  byId("labelling").title = count ? `${count} images labelled, saved in ${labels.file}` : "";
+  const count = labels.label.reduce((sum, number) => sum + (number >= 0), 0);
+  byId("labelling").title = count ? `${counted(count, "image")} labelled, saved in ${labels.file}` : "";
   drawColours();
   if (change || colouring !== "clusters") drawMap();
-  if (change) say(`${count} labelled, saved in ${labels.file}`);
+  if (change) say(`${count.toLocaleString("en")} labelled, saved in ${labels.file}`);
 }
 
 function wantedClass() {
@@ -84,7 +81,7 @@ async function toggleLabel(image) {
 }
 
 async function startLabels() {
-  showLabels(await ask("/labels.json"), false);
+  showLabels(await ask("/labels"), false);
   on("labelling", "submit", async () => {
     const name = wantedClass();
     if (name) showLabels(await ask("/label", { images: shown.images, class: name }));

@@ -1,0 +1,70 @@
+"""What `byol explore` makes of the vectors before its page opens: centred vectors, and maps. Both are kept in a file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.errors import RunError
+from byol.evaluate.duplicates import centred
+from byol.evaluate.nearest import nearest
+from byol.report.embedding_map import TSNE, Plane, maps, spectrum
+from byol.runtime.listener import SILENT, Listener
+from byol.runtime.mapped import read_mapped, write_mapped
+
+MOST_LAID_OUT = 5000
+"""Largest number of images that t-SNE lays out; of more, this many random ones. It is also the largest number for the slow kinds of map."""
+LANDMARKS = 5
+"""Number of laid out images between which another one is placed."""
+BLOCK = 16384
+MEAN, UNIT, MAP = "mean", "unit", "map"
+"""Names of the tensors: (D,) mean of the vectors; (N, D) vectors minus it, of length 1; (N, 2) points of the map `map PLACE NAME`."""
+
+
+def prepare(vectors: Tensor, file: Path, about: str, listener: Listener = SILENT) -> dict[str, Tensor]:
+    """The tensors by name for (N, D) vectors: mapped from `file` if it is `about` these, else made and written there."""
+    if kept := read_mapped(file, about):
+        return kept
+    mean = vectors.mean(dim=0)
+    unit = torch.empty(vectors.shape)
+    for part, out in zip(vectors.split(BLOCK), unit.split(BLOCK), strict=True):
+        out.copy_(centred(part, mean))
+    tensors = {MEAN: mean, UNIT: unit}
+    for place, (name, points) in enumerate(draw_maps(unit, listener).items()):
+        tensors[f"{MAP} {place} {name}"] = torch.from_numpy(points)
+    try:
+        write_mapped(file, about, tensors)
+    except RunError as error:
+        listener.say(f"the map is not kept for the next time: {error}")
+        return tensors
+    return read_mapped(file, about) or tensors
+
+
+def draw_maps(unit: Tensor, listener: Listener = SILENT) -> dict[str, Plane]:
+    """Maps of (N, D) unit vectors by name, the best first. Of more than `MOST_LAID_OUT` a random part is laid out by t-SNE, and the others are placed beside these."""
+    plane = spectrum(unit)[1]
+    listener.say(f"drawing the map of {len(unit):,} images")
+    if len(unit) <= MOST_LAID_OUT:
+        return maps(unit, plane, slow=True, most_points=len(unit), listener=listener)
+    listener.say(f"t-SNE lays out {MOST_LAID_OUT:,} of them, which takes about half a minute")
+    some = torch.randperm(len(unit), generator=torch.Generator().manual_seed(0))[:MOST_LAID_OUT].sort().values
+    drawn = maps(unit[some], plane[some], slow=False, most_points=MOST_LAID_OUT, listener=listener)
+    found = {TSNE: place(unit, unit[some], drawn[TSNE], listener)} if TSNE in drawn else {}
+    return found | maps(unit, plane, slow=False, most_points=0)
+
+
+def place(unit: Tensor, landmarks: Tensor, points: Plane, listener: Listener = SILENT) -> Plane:
+    """(N, 2) points of (N, D) unit vectors between those of their nearest landmarks, (M, D) unit vectors with (M, 2) points.
+
+    Weights fall with the distance, from 1 for the nearest to 0 for the one after the `LANDMARKS` nearest; a landmark stays where it is.
+    """
+    at, placed = torch.from_numpy(points), []
+    for part in unit.split(BLOCK):
+        cosine, near = nearest(part, landmarks, LANDMARKS + 1)
+        distance = (1 - cosine).clamp_min(1e-6)
+        weight = (distance[:, -1:] / distance - 1)[:, :-1] + 1e-9
+        weight /= weight.sum(dim=1, keepdim=True)
+        placed.append((at[near[:, :-1]] * weight[..., None]).sum(dim=1))
+        listener.work("placing images on the map", sum(map(len, placed)), len(unit))
+    return np.asarray(torch.cat(placed))
