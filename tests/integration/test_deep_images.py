@@ -14,8 +14,10 @@ import byol
 from byol.assembly.settings import Asked
 from byol.data.check_data import check_data
 from byol.data.image_folder import ImageFolder
+from byol.encoder.encoder import EncoderDescription
 from byol.encoder.encoder_file import read_description
 from byol.errors import DataError
+from byol.export.snippet import byol_snippet, hub_snippet, onnx_snippet
 from byol.recipes import recipe
 from byol.report.preview import preview
 from byol.runtime.number_format import NumberFormat
@@ -111,3 +113,14 @@ def test_encoder_of_bytes_refuses_deeper_values(run: Path) -> None:
     encoder.description = replace(encoder.description, number_format=None)
     with pytest.raises(DataError, match=r"trained on images of 8 bits; found torch\.int32"):
         encoder(torch.zeros(1, BANDS, 40, 40, dtype=torch.int32))
+
+
+def test_code_beside_an_export_of_deep_grey_does_not_divide_by_255() -> None:
+    """Pillow's `L` would cut the values, and 255 is not their highest one."""
+    rule = NumberFormat(kinds=(False,))
+    about = EncoderDescription("resnet18", {}, 512, 1, 96, (0.5,), (0.2,), True, number_format=rule)
+    for text in (onnx_snippet("out", about), byol_snippet("out", about), hub_snippet("out", about)):
+        assert "255" not in text and "photo.jpg" not in text
+        compile(text, "snippet", "exec")
+    assert str(rule) in onnx_snippet("out", about)
+    assert "/ 255" in onnx_snippet("out", replace(about, number_format=None))

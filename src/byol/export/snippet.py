@@ -45,7 +45,7 @@ def byol_snippet(folder: str, description: EncoderDescription, use: Use = FEATUR
     load = f"encoder = byol.load({json.dumps(folder)})"
     if use is not FEATURES:
         load = load.replace("byol.load", "byol.load_classifier")
-    if description.in_channels in MODES:
+    if _takes_photos(description):
         lines += [
             "import numpy as np",
             "import torch",
@@ -58,7 +58,8 @@ def byol_snippet(folder: str, description: EncoderDescription, use: Use = FEATUR
         ]
     else:
         lines += ["import torch", "", load]
-        lines += [f"images = torch.rand(1, {description.in_channels}, 256, 256)  # yours: uint8, or floats in [0, 1]"]
+        kinds = "integers as stored" if description.number_format else "uint8"
+        lines += [f"images = torch.rand(1, {description.in_channels}, 256, 256)  # yours: {kinds}, or floats in [0, 1]"]
     return _text([*lines, f"{use.name} = encoder(images)", *use.lines])
 
 
@@ -72,7 +73,7 @@ def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbo
             *use.imports,
             "import numpy as np",
             *sorted(["import torch", f"import {library}"]),
-            *(["from PIL import Image, ImageOps"] if channels in MODES else []),
+            *(["from PIL import Image, ImageOps"] if _takes_photos(description) else []),
             "from safetensors.torch import load_file",
             "",
             *backbone.lines(),
@@ -92,7 +93,7 @@ def plain_snippet(folder: str, description: EncoderDescription, backbone: Backbo
 def hub_snippet(folder: str, description: EncoderDescription, use: Use = FEATURES) -> str:
     """Code for a folder in timm's layout, with timm's own transform."""
     channels, size = description.in_channels, description.image_size
-    if channels in MODES:
+    if _takes_photos(description):
         image = [
             "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)",
             f'images = transform(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{MODES[channels]}"))[None]',
@@ -103,7 +104,7 @@ def hub_snippet(folder: str, description: EncoderDescription, use: Use = FEATURE
         [
             *use.imports,
             *sorted(["import torch", "import timm"]),
-            *(["from PIL import Image, ImageOps"] if channels in MODES else []),
+            *(["from PIL import Image, ImageOps"] if _takes_photos(description) else []),
             "",
             f"model = timm.create_model({json.dumps(f'local-dir:{folder}')}, pretrained=True).eval()",
             *image,
@@ -123,7 +124,7 @@ def onnx_snippet(folder: str, description: EncoderDescription, use: Use = FEATUR
             *use.imports,
             "import numpy as np",
             "import onnxruntime",
-            *(["from PIL import Image, ImageOps"] if description.in_channels in MODES else []),
+            *(["from PIL import Image, ImageOps"] if _takes_photos(description) else []),
             "",
             f"session = onnxruntime.InferenceSession({json.dumps(f'{folder}/{file}')})",
             *_pixels(description),
@@ -154,8 +155,11 @@ def detectron2_snippet(folder: str) -> str:
 def _pixels(description: EncoderDescription) -> list[str]:
     """Lines that compute `pixels`, the centre view resized by Pillow: (1, C, S, S) float32 in [0, 1]."""
     channels, size = description.in_channels, description.image_size
-    if channels not in MODES:
-        return [f'pixels = np.random.rand(1, {channels}, {size}, {size}).astype("float32")  # yours: floats in [0, 1]']
+    if not _takes_photos(description):
+        rule = f"; {description.number_format}" if description.number_format else ""
+        return [
+            f'pixels = np.random.rand(1, {channels}, {size}, {size}).astype("float32")  # yours: floats in [0, 1]{rule}'
+        ]
     side = "max(1, int(0.875 * min(image.size)))"
     if size <= 96:
         side = f"min(image.size) if min(image.size) <= 96 else {side}"
@@ -167,6 +171,11 @@ def _pixels(description: EncoderDescription) -> list[str]:
         f"image = image.resize(({size}, {size}), Image.Resampling.BICUBIC)",
         f'pixels = np.asarray(image, "float32").reshape({size}, {size}, {channels}).transpose(2, 0, 1)[None] / 255',
     ]
+
+
+def _takes_photos(description: EncoderDescription) -> bool:
+    """Whether Pillow reads the images as the encoder takes them: grey or RGB of 8 bits."""
+    return description.in_channels in MODES and description.number_format is None
 
 
 def _text(lines: list[str]) -> str:
