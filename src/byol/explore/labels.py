@@ -3,6 +3,7 @@
 import csv
 import io
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class Labels:
     """Name of each image."""
     unit: Tensor
     """(N, D) centred vectors of length 1."""
+    first: Sequence[int] = ()
+    """Images to label before all others, in this order."""
     of_image: dict[int, str] = field(default_factory=dict, init=False)
     """Class of each labelled image."""
     _elsewhere: dict[str, str] = field(default_factory=dict, init=False)
@@ -107,8 +110,10 @@ class Labels:
             return self._guesses[1]
 
     def next(self, count: int) -> list[int]:
-        """Up to `count` images without a label, the most useful first, by the default of `byol select`."""
+        """Up to `count` images without a label: those of `first`, then the most useful ones by the default of `byol select`."""
         given = self.of_image
+        if waiting := [image for image in self.first if image not in given]:
+            return waiting[:count]
         is_free = torch.ones(len(self.names), dtype=torch.bool)
         is_free[list(given)] = False
         free = is_free.nonzero()[:, 0]

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -70,6 +71,8 @@ class Library:
     """Folder for exported lists."""
     kept: Path
     """Folder for what is kept of these images."""
+    first: Sequence[int] = ()
+    """Indices in the source of the images to label before all others, in this order."""
     names_of_clusters: dict[int, str] = field(default_factory=dict)
     listener: Listener = SILENT
     """Receiver of progress, and of messages about missing libraries."""
@@ -100,7 +103,9 @@ class Library:
         self.mean, self.unit = tensors[MEAN], tensors[UNIT]
         self.plane = {name.split(" ", 2)[2]: tensors[name] for name in sorted(tensors) if name.startswith(f"{MAP} ")}
         self.names = [self.source.name(index) for index in self.features.indices.tolist()]
-        self.labels = Labels(self.out / LABELS, self.names, self.unit)
+        image_at = {index: image for image, index in enumerate(self.features.indices.tolist())}
+        first = [image_at[index] for index in self.first if index in image_at]
+        self.labels = Labels(self.out / LABELS, self.names, self.unit, first)
         self.duplicates = Duplicates(self.source, self.features, self.kept, about)
         self._thumbnails = Thumbnails(self.kept / "thumbnails.sqlite")
         self.regroup(min(12, max(1, len(self) // 8)))
@@ -217,11 +222,12 @@ def open_library(
     out: Path,
     *,
     place: DataSpec = NO_DATA,
+    first: Sequence[int] = (),
     listener: Listener = SILENT,
 ) -> tuple[Library, SkippedImages]:
     """Library of all images. Vectors that the subject's encoder left in its folder are used, and what was made of the same images in `out`.
 
-    `place` gives the cache of photos. Raises DataError if fewer than two images can be read.
+    `place` gives the cache of photos, `first` the indices of images to label before all others. Raises DataError if fewer than two images can be read.
     """
     skipped = SkippedImages()
     features = vectors_of(subject, source, place, device, skipped, listener, always=True)
@@ -232,7 +238,7 @@ def open_library(
     encoder = subject.encoder.to(device)
     photos = shrink_photos(source, encoder.description.in_channels, encoder.description.stored_side, place)
     kept = out / KEPT / vectors_file(subject, source).stem
-    return Library(source, photos, encoder, device, features, out, kept, listener=listener), skipped
+    return Library(source, photos, encoder, device, features, out, kept, first, listener=listener), skipped
 
 
 def _line(path: str) -> str:

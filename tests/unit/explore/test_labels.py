@@ -147,6 +147,15 @@ def test_next_images_have_no_label_and_come_from_all_groups(tmp_path: Path) -> N
     assert given.next(20) == [7]
 
 
+def test_images_of_a_list_come_before_all_others_in_its_order(tmp_path: Path) -> None:
+    given = Labels(tmp_path / "labels.csv", NAMES, unit(), first=[41, 3, 17])
+    assert given.next(2) == [41, 3] and given.next(20) == [41, 3, 17]
+    given.give([3, 41], "a")
+    assert given.next(20) == [17]
+    given.give([17], "b")
+    assert len(given.next(20)) == 20
+
+
 @pytest.mark.parametrize("images", [[], [-1], [60]])
 def test_images_that_are_not_there_are_refused(tmp_path: Path, images: list[int]) -> None:
     with pytest.raises(DataError, match="no image to label"):

@@ -108,6 +108,15 @@ def test_export_writes_paths_and_replaces_nothing(library: Library, folder: Path
             library.export(name, images)
 
 
+def test_images_to_label_first_are_found_among_the_readable_ones(folder: Path, tmp_path: Path) -> None:
+    """The broken picture between them has an index in the source and no number on the page."""
+    source = ImageFolder(folder, cache=None)
+    broken = list(source.paths).index("broken.png")
+    first = [len(source) - 1, broken, 2]
+    found, _ = open_library(make_subject(tmp_path / "run"), source, CPU, tmp_path / "out", first=first)
+    assert [found.name(image) for image in found.labels.next(20)] == ["zz copy.png", "02<b>.png"]
+
+
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of the images that the encoder reads from now on."""
     read, original = [], ImageFolder.read
