@@ -105,7 +105,7 @@ MUTATIONS = [
     Mutation("a head is not calibrated", "evaluate/head.py", "Head(weight / temperature, bias / temperature", "Head(weight, bias", HEAD),
     Mutation("a threshold counts wrong names alone", "evaluate/certainty.py", "torch.maximum(wrong, (1 - probability).cumsum(0))", "wrong", HEAD),
     Mutation("the only image of a class is held out", "evaluate/linear.py", " if len(members) > 1 else -1", "", "tests/unit/evaluate/test_linear.py"),
-    Mutation("copies replace each other", "commands/classify.py", 'path.open("xb")', 'path.open("wb")', "tests/unit/commands/test_classify.py"),
+    Mutation("copies replace each other", "runtime/files.py", 'path.open("xb")', 'path.open("wb")', "tests/unit/commands/test_classify.py"),
     Mutation("a changed encoder keeps its head", "encoder/classifier.py", "if (found := encoder.fingerprint()) != about.weights:", "if (found := encoder.fingerprint()) is None:", "tests/unit/commands/test_classify.py"),
     Mutation("gradients are not clipped", "evaluate/handcrafted.py", "_unit(_unit(blocks).clamp(max=0.2))", "_unit(blocks).clamp(max=0.2)", "tests/unit/evaluate/test_handcrafted.py"),
     Mutation("a study's jobs are not counted", "studies/budget.py", "min(1.0, (num_cores() if on_cpu else 1) / jobs)", "1.0", "tests/unit/studies/test_budget.py"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -121,6 +121,8 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
+@example(content=b"PK\x05\x06" + bytes(18))
+@example(content=b"PK\x03\x04torn")
 @IN_A_FOLDER
 @given(
     content=st.binary(max_size=600) | st.sampled_from([b"{}", b"[]", b'{"format_version": 1}', b"null", b"PAR1" * 9])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from byol.data.layout import as_stack
@@ -46,12 +47,10 @@ class ArrayImages(OneFormat):
     def open(cls, path: Path, layout: str = "") -> "ArrayImages":
         """Maps a .npy file into memory. Raises DataError if it is not a .npy file, or holds no such images."""
         try:
-            pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+            pixels = npy.open_memmap(path, mode="r")  # np.load leaves a torn zip file open
         except Exception as error:  # a file of another kind makes numpy raise almost anything
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(f"{path} cannot be read as an array of numbers ({reason}).") from error
-        if not isinstance(pixels, np.ndarray):
-            raise DataError(f"{path} cannot be read as an array of numbers (it holds several, as .npz does).")
         try:
             images = cls(pixels, description=f"array {path}", layout=layout)
         except DataError as error:

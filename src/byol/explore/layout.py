@@ -1,4 +1,4 @@
-"""What `byol explore` makes of the vectors before its page opens: centred vectors, and maps. Both are kept in a file."""
+"""Centred vectors and maps, which `byol explore` makes of the vectors before its page opens. Both are kept in a file."""
 
 from pathlib import Path
 
