@@ -104,7 +104,7 @@ class ImageFolder(EncodedImages):
     def stamp(self, index: int) -> bytes:
         """Size and times of the file, as text in bytes."""
         try:
-            status = os.stat(self.root / self.paths[index])
+            status = os.stat(os.path.join(self.root, self.paths[index]))
         except OSError as error:
             raise BrokenImageError(error.strerror or str(error)) from error
         return repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode()
