@@ -208,12 +208,13 @@ def whole(source: ImageSource) -> tuple[ImageSource, NDArray[np.int64]]:
 def image_keys(source: ImageSource) -> NDArray[np.void]:
     """(N,) 16 bytes of each image that change with its name, its file's times and size, or its pixels."""
     inner, places = whole(source)
+    stored = inner if isinstance(inner, Stored) else None
 
     def key(index: int) -> bytes:
         digest = hashlib.blake2b(source.name(index).encode("utf-8", "surrogateescape"), digest_size=16)
-        if isinstance(inner, Stored):
+        if stored is not None:
             try:
-                digest.update(inner.stamp(int(places[index])))
+                digest.update(stored.stamp(int(places[index])))
             except BrokenImageError as error:
                 digest.update(str(error).encode(errors="replace"))
         return digest.digest()

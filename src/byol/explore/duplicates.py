@@ -37,7 +37,7 @@ class Duplicates:
     about: str
     """Text that changes with the vectors and the images."""
     progress: tuple[str, int, int] = field(default=("starting", 0, 0), init=False)
-    """Work of the search, and how many of how many are done."""
+    """Present task of the search, and how many of how many are done."""
     _found: dict[str, Tensor] | None = field(default=None, init=False)
     _error: ByolError | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)

@@ -22,7 +22,7 @@ COLUMNS = ("file", "label")
 MOST_FITTED = 2000
 """Largest number of labelled images that the classifier is fitted to; of more, about this many, and at least `FEWEST_OF_CLASS` of each class."""
 FEWEST_OF_CLASS = 20
-MOST_FREE = 4096
+MOST_FREE = 2048
 """Largest number of unlabelled images among which the next ones are chosen; of more, this many random ones."""
 BLOCK = 8192
 

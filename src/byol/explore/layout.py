@@ -1,10 +1,11 @@
-"""Centred vectors and maps, which `byol explore` makes of the vectors before its page opens. Both are kept in a file."""
+"""Preparation of `byol explore`: centred vectors and maps, made from the vectors before its page opens and kept in a file."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from byol.errors import RunError
 from byol.evaluate.duplicates import centred
@@ -16,7 +17,7 @@ from byol.runtime.mapped import read_mapped, write_mapped
 MOST_LAID_OUT = 5000
 """Largest number of images that t-SNE lays out; of more, this many random ones. It is also the largest number for the slow kinds of map."""
 LANDMARKS = 5
-"""Number of laid out images between which another one is placed."""
+"""Number of laid out images, beside the most similar one, that the place of another one depends on."""
 BLOCK = 16384
 MEAN, UNIT, MAP = "mean", "unit", "map"
 """Names of the tensors: (D,) mean of the vectors; (N, D) vectors minus it, of length 1; (N, 2) points of the map `map PLACE NAME`."""
@@ -55,16 +56,23 @@ def draw_maps(unit: Tensor, listener: Listener = SILENT) -> dict[str, Plane]:
 
 
 def place(unit: Tensor, landmarks: Tensor, points: Plane, listener: Listener = SILENT) -> Plane:
-    """(N, 2) points of (N, D) unit vectors between those of their nearest landmarks, (M, D) unit vectors with (M, 2) points.
+    """(N, 2) points of (N, D) unit vectors, each beside that of the most similar of the landmarks, (M, D) unit vectors with (M, 2) points, M > `LANDMARKS`.
 
-    Weights fall with the distance, from 1 for the nearest to 0 for the one after the `LANDMARKS` nearest; a landmark stays where it is.
+    The way from there leads towards the mean of the next `LANDMARKS`, over at most half the gap between the landmark and the nearest other one on the map, and over less the more similar
+    the landmark is. A landmark stays where it is.
     """
+    from scipy.spatial import KDTree
+
     at, placed = torch.from_numpy(points), []
+    gap = torch.from_numpy(KDTree(points).query(points, k=2)[0][:, 1:]).float()
     for part in unit.split(BLOCK):
         cosine, near = nearest(part, landmarks, LANDMARKS + 1)
         distance = (1 - cosine).clamp_min(1e-6)
-        weight = (distance[:, -1:] / distance - 1)[:, :-1] + 1e-9
-        weight /= weight.sum(dim=1, keepdim=True)
-        placed.append((at[near[:, :-1]] * weight[..., None]).sum(dim=1))
+        weight = functional.normalize(1 / distance[:, 1:], p=1, dim=1)
+        start = at[near[:, 0]]
+        way = (at[near[:, 1:]] * weight[..., None]).sum(dim=1) - start
+        length = way.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        most = torch.minimum(length, gap[near[:, 0]]) / 2 * distance[:, :1] / distance[:, 1:2]
+        placed.append(start + way / length * most)
         listener.work("placing images on the map", sum(map(len, placed)), len(unit))
     return np.asarray(torch.cat(placed))

@@ -42,7 +42,7 @@ KEPT = "kept"
 """Name of the folder for what would take time to make again: maps, duplicates and thumbnails."""
 VERSION = 1
 """Number that changes with the way in which maps are made."""
-MOST_CLUSTERED = 10_000
+MOST_CLUSTERED = 5000
 """Largest number of images by which the centres of clusters are found; of more, this many random ones."""
 SHOWN_OF_CLUSTER = 12
 """Number of images shown for each cluster."""

@@ -26,7 +26,10 @@ def test_nearest_by_bf16_first_is_that_of_float32(spread: float, monkeypatch: py
     cosine, place = nearest.nearest(queries, bank, 20)
     monkeypatch.setattr(nearest, "WORTH_BUILDING", 0)
     monkeypatch.setattr(nearest, "computes_in_bf16", lambda device: True)  # without the hardware slow, but the same
+    bounds, operator = [], nearest._operator()
+    monkeypatch.setattr(nearest, "_operator", lambda: lambda *a: bounds.append(a[6]) or operator(*a))
     candidate_cosine, candidate_place = nearest.nearest(queries, bank, 20)
+    assert max(bounds) < 0.02 * spread  # few candidates even where all vectors are similar
     assert torch.allclose(candidate_cosine, cosine, atol=1e-6)
     unit = torch.nn.functional.normalize(bank.double(), dim=1)
     asked = torch.nn.functional.normalize(queries.double(), dim=1)

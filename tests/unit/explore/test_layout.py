@@ -17,11 +17,14 @@ def test_landmarks_stay_and_others_are_placed_by_nearness() -> None:
     other = functional.normalize(0.7 * landmarks[3:4] + 0.3 * landmarks[8:9], dim=1)
     found = place(torch.cat((landmarks, other)), landmarks, points)
     assert np.abs(found[:20] - points).max() < 1e-3
-    near = (landmarks @ other[0]).argsort(descending=True)[:LANDMARKS]
-    assert points[near].min(axis=0) == pytest.approx(np.minimum(points[near].min(axis=0), found[20]))
-    assert points[near].max(axis=0) == pytest.approx(np.maximum(points[near].max(axis=0), found[20]))
-    away = np.linalg.norm(points[near] - found[20], axis=1)
-    assert int(near[int(away.argmin())]) == 3
+    away = np.linalg.norm(points - found[20], axis=1)
+    gap = np.sort(np.linalg.norm(points - points[3], axis=1))[1]
+    assert int(away.argmin()) == 3 and 0 < away[3] <= gap / 2  # beside the most similar one
+    next_ones = (landmarks @ other[0]).argsort(descending=True)[1 : LANDMARKS + 1]
+    distance = 1 - (landmarks[next_ones] @ other[0]).numpy()
+    way = np.average(points[next_ones], axis=0, weights=1 / distance) - points[3]
+    cosine = way @ (found[20] - points[3]) / np.linalg.norm(way) / away[3]
+    assert cosine == pytest.approx(1, abs=1e-3)
 
 
 def test_map_of_many_keeps_blobs_together_and_says_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:

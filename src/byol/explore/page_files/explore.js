@@ -250,7 +250,7 @@ function drawKind() {
   placePoints(library[`map ${kind}`]);
   const others = library.names.length - library.laid_out;
   byId("placed").hidden = kind === "PCA" || others === 0;
-  byId("placed").textContent = `${kind} laid out ${library.laid_out.toLocaleString("en")} images; the other ${others.toLocaleString("en")} are placed between those that are most similar to them.`;
+  byId("placed").textContent = `${kind} laid out ${library.laid_out.toLocaleString("en")} images; the other ${others.toLocaleString("en")} are placed beside the one of these that is most similar.`;
 }
 
 let tipOf = -1;
