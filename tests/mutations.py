@@ -361,7 +361,7 @@ MUTATIONS = [
     Mutation("shape not asked for its layout", "data/layout.py", "(fits[own] and not fits[other])", "True", DATA),
     Mutation("aspect of stored photos", "data/photo_store.py", "size = (round(width * side / short), round(height * side / short))", "size = (side, side)", PHOTOS),
     Mutation("lost pixels believed", "data/photo_store.py", "self.file.stat().st_size < self.end", "False", PHOTOS),
-    Mutation("changed photo believed", "data/source.py", "digest.update(inner.stamp(int(places[index])))", "inner.stamp(int(places[index]))", PHOTOS),
+    Mutation("changed photo believed", "data/source.py", "digest.update(stored.stamp(int(places[index])))", "stored.stamp(int(places[index]))", PHOTOS),
     Mutation("unreadable file broken for ever", "data/prepare_photos.py", "self.inner.content(int(self.places[index]))", "pass", PHOTOS),
     Mutation("newest photos make room", "data/prepare_photos.py", "return sorted(stores)", "return sorted(stores, reverse=True)", PHOTOS),
     Mutation("kept by luck", "evaluate/guard.py", "if gain.low > 0 and is_ahead:", "if gain.value > 0 and is_ahead:", GUARD),
