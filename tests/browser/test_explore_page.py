@@ -222,11 +222,16 @@ def test_region_is_selected_and_exported(page: Page, tmp_path: Path) -> None:
 def test_images_are_labelled_by_click_and_the_map_shows_guesses(page: Page, tmp_path: Path) -> None:
     page.click("#next")
     page.wait_for_selector("#thumbs .thumb")
+    top = page.locator("#thumbs").bounding_box()
+    page.fill("#class", "cat")
+    page.press("#class", "Enter")  # chooses the class, and labels nothing
+    assert page.locator("#thumbs .thumb.labelled").count() == 0
     for place, name in ((0, "cat"), (1, "dog"), (2, "cat"), (3, "dog")):
         page.fill("#class", name)
         page.locator("#thumbs .thumb").nth(place).click()
         wait_until(page, f"document.querySelectorAll('#thumbs .thumb.labelled').length === {place + 1}")
     assert page.locator("#thumbs .thumb span").first.inner_text() == "cat"
+    assert page.locator("#thumbs").bounding_box() == top  # messages move nothing
     assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 5
     page.wait_for_selector("#colours [aria-pressed=true]")
     assert page.inner_text("#colours [aria-pressed=true]") == "guesses"

@@ -260,7 +260,7 @@ def test_plan_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "train_a_little", lambda *_: (1.0, 16, 0))
     refused(
         1.0,
-        r"60 seconds are too few: start, speed test and report take \d+ seconds.*40 steps of 16 images, takes 640 seconds at 1 images/s",
+        r"60 seconds are too few: start, speed test and report take \d+ seconds.*40 steps of 16 images, takes 640 seconds at 1 images/s. Give --minutes 11 or more",
     )
     refused(0.1, r"6 seconds are too few")
 

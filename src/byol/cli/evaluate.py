@@ -110,6 +110,8 @@ def run_evaluate(options: Evaluate) -> int:
     console.table(["protocol", "metric", "%, 95 % interval", "settings"], _rows(results))
     if any("hog" in result.record for result in results):
         print("  by hog: gradients and colours with nothing learned, on the same images")
+        if any(_is_below_hog(result) for result in results):
+            print("  the encoder is below hog: it has learned too little to be of use; train longer")
     for result in results:
         for line in filter(None, (result.record["differs"], result.record["caution"])):
             print(f"  {result.protocol}: {line}")
@@ -117,6 +119,12 @@ def run_evaluate(options: Evaluate) -> int:
         print(f"  left out of training and test: {broken} image{'s' if broken > 1 else ''} that could not be decoded")
     print("  written to " + ", ".join(str(result.path) for result in results))
     return int(failed)
+
+
+def _is_below_hog(result: "Result") -> bool:
+    """Whether any accuracy is below that of `hog` on the same images."""
+    by_hog = result.record.get("hog", {})
+    return any(score.value < by_hog[metric]["value"] for metric, score in result.metrics.items() if metric in by_hog)
 
 
 def _rows(results: "list[Result]") -> list[list[str]]:

@@ -286,8 +286,8 @@ def _words(fit: _Fit, accuracy: Score, certainty: Certainty, most_wrong: float) 
         )
     if certainty.wrong is None:
         lines.append(
-            f"nothing is named: for at most {most_wrong:g} % wrong there are too few labelled images or too many errors; "
-            "label more, or allow more with --most-wrong"
+            f"nothing is named: for at most {most_wrong:g} % wrong there are too few labelled images or too many errors. Label more, "
+            f"train the encoder longer, or allow more with --most-wrong; --threshold 0 of predict names every image, about {accuracy.value:.0f} % right"
         )
     else:
         named = f"{certainty.named:.0f} % of the {'labels found' if several else 'images named'}"

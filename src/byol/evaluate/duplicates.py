@@ -1,4 +1,4 @@
-"""Near-duplicates: feature vectors propose pairs, small grey pictures decide where the vectors alone do not.
+"""Near-duplicates: feature vectors propose pairs, small grey pictures decide; the nearer the vectors, the less alike these must be.
 
 Vectors are centred first: what all images share makes every cosine high. Distances (1 - cosine) are measured in the data's own unit, the median
 distance of an image to its tenth nearest other one, so that the limits mean the same for every encoder.
@@ -17,7 +17,7 @@ from byol.evaluate.nearest import nearest_others
 CROWD = 10
 """Number of nearest other images that an image's surroundings are measured by."""
 SURE = 0.15
-"""Largest distance of vectors that are near-duplicates whatever the pictures say, in the data's unit (docs/trials.md)."""
+"""Largest distance of nearly equal vectors, in the data's unit (docs/trials.md)."""
 ALIKE = 0.35
 """Largest distance of vectors that are too alike to label both."""
 POSSIBLE = 0.8
@@ -26,6 +26,8 @@ CHUNK = 4096
 """Number of pairs whose pictures are compared at a time."""
 SAME_PICTURE = 0.95
 """Smallest correlation of two small grey pictures (`data.pixel_measures.SMALL_SIDE`) that show the same."""
+SIMILAR_PICTURE = 0.5
+"""Smallest correlation where the vectors are nearly equal, which a weak encoder gives pictures of one colour, too."""
 
 
 def centred(vectors: Tensor, mean: Tensor | None = None) -> Tensor:
@@ -60,7 +62,7 @@ class Surroundings:
 def is_near(cosine: Tensor, correlation: Tensor, surroundings: Surroundings) -> Tensor:
     """Whether pairs with these (P,) cosines of vectors and (P,) correlations of pictures are near-duplicates, (P,) bool."""
     possible = (cosine >= surroundings.least(POSSIBLE)) & (correlation >= SAME_PICTURE)
-    return possible | (cosine >= surroundings.least(SURE))
+    return possible | (cosine >= surroundings.least(SURE)) & (correlation >= SIMILAR_PICTURE)
 
 
 def correlations(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Tensor:

@@ -4,7 +4,7 @@ from torch.nn import functional
 
 from byol.data.pixel_measures import small_pictures
 from byol.data.source import ImageSource
-from byol.evaluate.duplicates import CROWD, POSSIBLE, SURE, Surroundings, correlations, is_near
+from byol.evaluate.duplicates import CROWD, POSSIBLE, Surroundings, correlations, is_near
 from byol.evaluate.features import Features
 from byol.evaluate.nearest import nearest
 
@@ -17,19 +17,17 @@ MOST_READ = 2000
 def count_leaks(train: ImageSource, bank: Features, test: ImageSource, queries: Features) -> int | None:
     """Number of test images that are near-duplicates of their nearest training images; None if there are too many images to compare.
 
-    Vectors propose the pairs; pictures are read where these alone do not decide (`evaluate.duplicates`).
+    Vectors propose the pairs, small grey pictures decide (`evaluate.duplicates`).
     """
     if len(queries.vectors) * len(bank.vectors) > MOST_COMPARED:
         return None
     units = [functional.normalize(features.vectors, dim=1) for features in (queries, bank)]
     surroundings = Surroundings(*nearest(units[0], units[1], min(CROWD, len(bank.vectors))))
     closest, place = surroundings.cosine[:, 0], surroundings.place[:, 0]
-    sure = closest >= surroundings.least(SURE)
-    possible = ((closest >= surroundings.least(POSSIBLE)) & ~sure).nonzero()[:, 0]
+    possible = (closest >= surroundings.least(POSSIBLE)).nonzero()[:, 0]
     rows = possible[closest[possible].argsort(descending=True, stable=True)][:MOST_READ]
     if not len(rows):
-        return int(sure.sum())
+        return 0
     ours = small_pictures(test, queries.indices[rows].numpy())
     theirs = small_pictures(train, bank.indices[place[rows]].numpy())
-    near = is_near(closest[rows], correlations(ours, theirs), surroundings)
-    return int(sure.sum()) + int(near.sum())
+    return int(is_near(closest[rows], correlations(ours, theirs), surroundings).sum())

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 
 from byol.assembly.networks import method_parts
 from byol.assembly.settings import Asked, build_schedule, resolve
@@ -202,10 +202,12 @@ def _too_few_minutes(limit: TimeLimit, smallest: _Trial) -> ConfigError:
     """The error for a limit in which even the smallest size cannot make `FEWEST_STEPS` steps."""
     needed = FEWEST_STEPS * smallest.batch_size / smallest.images_per_second
     spent = 60 * limit.minutes - (limit.deadline - time.monotonic())
+    minutes = ceil((spent + needed) / 60)
     return ConfigError(
         f"{60 * limit.minutes:.0f} seconds are too few: start, speed test and report take {spent:.0f} seconds, and the smallest "
         f"training, {FEWEST_STEPS} steps of {smallest.batch_size} images, takes {needed:.0f} seconds at "
-        f"{smallest.images_per_second:.3g} images/s. Give more minutes, or a smaller --encoder.width, --views.size or --batch-size."
+        f"{smallest.images_per_second:.3g} images/s. Give --minutes {minutes} or more, wait until other "
+        "processes leave the cores free, or give a smaller --encoder.width, --views.size or --batch-size."
     )
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from byol.cli.evaluate import Evaluate, run_evaluate
+from byol.cli.evaluate import Evaluate, _is_below_hog, run_evaluate
 from byol.cli.main import main
-from byol.commands.evaluate import evaluate
+from byol.commands.evaluate import Result, evaluate
 from byol.data.spec import DataSpec
 from byol.errors import DataError
 from byol.evaluate.protocols import linear_sgd
 from byol.evaluate.protocols.options import PROTOCOLS
+from byol.evaluate.scores import Score
 
 
 def test_caution_is_recorded_and_printed(
@@ -63,3 +64,11 @@ def test_hog_is_shown_beside_knn_and_an_earlier_result_is_said(
     shown = capsys.readouterr().out
     assert f"the earlier knn.json is now {results / 'earlier' / 'knn-1.json'}" in shown
     assert "knn by hog is left out: there are more than 89 images" in shown and "by hog:" not in shown
+
+
+@pytest.mark.parametrize(("value", "below"), [(52.9, True), (62.4, False), (70.0, False)])
+def test_encoder_is_compared_with_hog_on_the_metrics_of_both(value: float, below: bool) -> None:
+    metrics = {"top-1": Score(value, 0, 100), "top-5": Score(1, 0, 100)}
+    record = {"hog": {"top-1": asdict(Score(62.4, 0, 100))}}
+    assert _is_below_hog(Result("knn", metrics, record, Path())) is below
+    assert not _is_below_hog(Result("knn", metrics, {}, Path()))

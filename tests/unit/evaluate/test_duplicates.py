@@ -25,8 +25,19 @@ def test_groups_are_connected_components_of_near_pairs_and_of_equal_pixels() -> 
     for image, other in ((11, 5), (30, 11), (31, 30)):  # a chain
         unit[image] = functional.normalize(unit[other] + 0.03 * unit[50], dim=0)
     digest[40] = digest[7]
-    small = np.random.default_rng(0).integers(0, 256, (60, 9)).astype(np.uint8)
+    small = np.random.default_rng(0).integers(0, 256, (60, 64)).astype(np.uint8)
+    small[[11, 30, 31]] = small[5] // 2 + small[[11, 30, 31]] // 3  # the same picture, somewhat
     assert near_groups(Surroundings.of(unit), small, digest) == [[5, 11, 30, 31], [7, 40]]
+
+
+def test_nearly_equal_vectors_of_unlike_pictures_are_of_a_weak_encoder() -> None:
+    unit, small = spread_out(60), np.random.default_rng(0).integers(0, 256, (60, 64)).astype(np.uint8)
+    unit[9] = functional.normalize(unit[3] + 0.03 * unit[50], dim=0)
+    assert near_groups(Surroundings.of(unit), small, digests(60)) == []
+    train, test = (ArrayImages(np.stack([picture(seed) for seed in seeds])) for seeds in (range(40), range(40, 60)))
+    parts = [Features(vectors, None, torch.arange(len(vectors))) for vectors in (unit[:40], unit[40:])]
+    parts[1].vectors[0] = unit[9]
+    assert count_leaks(train, parts[0], test, parts[1]) == 0
 
 
 @pytest.mark.parametrize("chunk", [4096, 7])

@@ -82,7 +82,8 @@ async function toggleLabel(image) {
 
 async function startLabels() {
   showLabels(await ask("/labels"), false);
-  on("labelling", "submit", async () => {
+  on("labelling", "submit", () => byId("label-by-click").setAttribute("aria-pressed", true));
+  on("label-shown", "click", async () => {
     const name = wantedClass();
     if (name) showLabels(await ask("/label", { images: shown.images, class: name }));
   });
