@@ -29,7 +29,7 @@ test-browser: $(INSTALLED)
 
 test-other-tools: build/other-tools/.installed build/lightly-studio/.installed
 	build/other-tools/bin/python -m pytest -m other_tools -k "not lightly" tests/docs/test_other_tools.py
-	build/lightly-studio/bin/python -m pytest -m other_tools -k lightly tests/docs/test_other_tools.py
+	LIGHTLY_STUDIO_ANALYTICS_ENABLED=false build/lightly-studio/bin/python -m pytest -m other_tools -k lightly tests/docs/test_other_tools.py
 
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu tests/gpu

@@ -78,7 +78,7 @@ def _fit(options: Classify) -> int:
     for line in fitted.words:
         print(line)
     print(f"page {fitted.path / 'classifier.html'}: open it in a browser")
-    always = () if fitted.certainty.wrong else ("--threshold", "0")
+    always = () if fitted.certainty.wrong is not None else ("--threshold", "0")
     words = "classify", "predict", fitted.path, "--data", "YOUR_FOLDER", "--out", "predictions.csv", *always
     print(f"Next: {command(*words)}")
     return 0

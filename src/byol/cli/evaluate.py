@@ -111,7 +111,7 @@ def run_evaluate(options: Evaluate) -> int:
     if any("hog" in result.record for result in results):
         print("  by hog: gradients and colours with nothing learned, on the same images")
         if any(_is_below_hog(result) for result in results):
-            print("  the encoder is below hog: it has learned too little to be of use; train longer")
+            print("  the encoder is below hog, which learned nothing: train longer")
     for result in results:
         for line in filter(None, (result.record["differs"], result.record["caution"])):
             print(f"  {result.protocol}: {line}")

@@ -22,7 +22,7 @@ from byol.encoder.classifier import UNSURE, Classifier, ClassifierDescription, l
 from byol.errors import ConfigError
 from byol.evaluate.features import extract
 from byol.evaluate.scores import Score, wilson
-from byol.runtime.files import new_folder, put_file, require_new_file, write_atomically
+from byol.runtime.files import new_folder, put_file, require_new_file, require_new_folder, write_atomically
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
@@ -79,6 +79,7 @@ def classify(
     follow(source, loaded.description.number_format)
     require_channels(source, loaded.description.in_channels)
     if folder is not None:
+        require_new_folder(folder, "--copy-to or --link-to")
         files_of(source, range(1))  # refused before the work
     with contextlib.ExitStack() as stack:
         writing = None if folder is None else stack.enter_context(new_folder(folder))

@@ -111,7 +111,7 @@ def _check(by: str, count: int, path: Path, copy_to: str | Path, link_to: str | 
         raise ConfigError("Give --copy-to or --link-to, not both.")
     require_new_file(path, ".csv")
     if copy_to or link_to:
-        require_new_folder(user_path(copy_to or link_to))
+        require_new_folder(user_path(copy_to or link_to), "--copy-to or --link-to")
 
 
 def _labelled(

@@ -57,7 +57,7 @@ class LabelTable:
 
 
 def places_of(files: Sequence[str], source: ImageSource) -> list[int]:
-    """Index in the source of each file, named as there or by a path from here; -1 if the source has it not."""
+    """Index in the source of each file, named as there or by a path from here; -1 for a file that the source does not have."""
     places = {source.name(index): index for index in range(len(source))}
     if not all(file in places for file in files):
         paths = enumerate(paths_of(source, range(len(source))))
@@ -66,12 +66,12 @@ def places_of(files: Sequence[str], source: ImageSource) -> list[int]:
 
 
 def find_images(files: Sequence[str], source: ImageSource, path: Path) -> list[int]:
-    """Index in `source` of each file that the list at `path` names, as `places_of`. Raises DataError if it has one not."""
+    """Index in `source` of each file that the list at `path` names, as `places_of`. Raises DataError if a file is not in the source."""
     rows = places_of(files, source)
     if missing := [file for file, row in zip(files, rows, strict=True) if row < 0]:
         more = "" if len(missing) <= MOST_NAMED else f" and {len(missing) - MOST_NAMED} more"
         raise DataError(
-            f"{path} names {counted(len(missing), 'file')} that {source.description} has not: "
+            f"{path} names {counted(len(missing), 'file')} that {source.description} does not have: "
             f"{', '.join(missing[:MOST_NAMED])}{more}. Correct the names, such as {source.name(0)}."
         )
     return rows

@@ -1,6 +1,6 @@
 """Near-duplicates: feature vectors propose pairs, small grey pictures decide; the nearer the vectors, the less alike these must be.
 
-Vectors are centred first: what all images share makes every cosine high. Distances (1 - cosine) are measured in the data's own unit, the median
+Vectors have length 1; `select` centres them first (`centred`), `audit`, `explore` and the count of leaks take them as they are. Distances (1 - cosine) are measured in the data's own unit, the median
 distance of an image to its tenth nearest other one, so that the limits mean the same for every encoder.
 """
 

@@ -78,10 +78,10 @@ def make_folder(path: Path) -> None:
         raise RunError(f"The folder {path} cannot be created ({error.strerror}). Choose another --out.") from error
 
 
-def require_new_folder(path: Path) -> None:
-    """Raises RunError if `path` exists and is not an empty folder."""
+def require_new_folder(path: Path, option: str = "--out") -> None:
+    """Raises RunError if `path`, given by an option, exists and is not an empty folder."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists already and is not an empty folder. Choose another one.")
+        raise RunError(f"{path} exists already and is not an empty folder. Choose another {option}.")
 
 
 @contextlib.contextmanager

@@ -245,7 +245,7 @@ def refused(
         "one class": (DataError, "one class only, cat", [fit_classifier, encoder, train, out, "one.csv"]),
         "one image each": (DataError, "no class with two images", [fit_classifier, encoder, str(each), out, ""]),
         "a class unsure": (DataError, "Rename the class", [fit_classifier, encoder, str(unsure), out, ""]),
-        "lost file": (DataError, "1 file that .* has not: red/nowhere.png", [fit_classifier, encoder, train, out, "lost.csv"]),
+        "lost file": (DataError, "1 file that .* does not have: red/nowhere.png", [fit_classifier, encoder, train, out, "lost.csv"]),
         "two labels": (DataError, "twice, as a and as b", [fit_classifier, encoder, train, out, "twice.csv"]),
         "label on all": (DataError, "label a is on every image", [fit_classifier, encoder, train, out, "all.csv"]),
         "no two alike": (DataError, "no class with two images", [fit_classifier, encoder, train, out, "apart.csv"]),
@@ -290,7 +290,11 @@ def test_command_fits_predicts_and_refuses_options_of_the_other(
         return int(ended.value.code or 0)
 
     assert run("fit", str(encoder), "--data", "colours/train", "--out", "sorter", "--most-wrong", "20") == 0
-    assert "right in cross-validation" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "right in cross-validation" in printed and "--threshold" not in printed
+    few = "--most-wrong", "0.000001"
+    assert run("fit", str(encoder), "--data", "colours/train", "--out", "names-none", *few) == 0
+    assert "predictions.csv --threshold 0\n" in capsys.readouterr().out
     assert run("predict", "sorter", "--data", "colours/test", "--out", "out.csv", "--link-to", "sorted") == 0
     printed = capsys.readouterr().out
     assert "written to out.csv; sorted in sorted" in printed and re.search(r"unsure +\d", printed)

@@ -94,7 +94,7 @@ def test_bad_request_is_one_sentence_and_leaves_nothing(pool: Path, tmp_path: Pa
         ({"count": 0}, "--count must be at least 1; found 0"),
         ({"by": "typicl"}, "no method 'typicl'. Did you mean 'typical'"),
         ({"by": "uncertain"}, "needs --labelled with images of two classes or more; found none"),
-        ({"labelled": str(tmp_path / "gone.txt")}, "gone.txt names 1 file that .* has not: nowhere.png"),
+        ({"labelled": str(tmp_path / "gone.txt")}, "gone.txt names 1 file that .* does not have: nowhere.png"),
         ({"out": pool / "next.csv"}, "is in the folder of the images"),
         ({"out": tmp_path / "next.txt"}, "must end in .csv"),
         ({"copy_to": tmp_path / "full"}, "full exists already and is not an empty folder"),

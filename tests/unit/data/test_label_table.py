@@ -70,7 +70,7 @@ def test_columns_of_labels_are_in_the_order_of_their_names(folder: Path) -> None
         ("name,label\nx,y\n", "no column of files"),
         ("file,animal\na.png,cat\n", "column 'animal' has 'cat'. --data.label-column"),
         ("file,a,b\na.png,1,0\na.png,0,1\n", "a.png twice"),
-        ("file,label\na.png,x\ngone.png,y\n", "1 file that .* has not: gone.png"),
+        ("file,label\na.png,x\ngone.png,y\n", "1 file that .* does not have: gone.png"),
     ],
 )
 def test_table_that_cannot_be_used_says_why(folder: Path, text: str, words: str) -> None:
