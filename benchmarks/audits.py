@@ -21,10 +21,9 @@ from PIL import Image, ImageFilter
 
 from byol.assembly.subject import open_subject
 from byol.commands.vectors import vectors_of
-from byol.data.image_list import image_path
 from byol.data.open import open_source
 from byol.data.pixel_measures import Measures, measure_pictures
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.source import ImageSource, SkippedImages, files_of
 from byol.data.spec import NO_DATA
 from byol.data.subset import held_out
 from byol.encoder.encoder import Encoder
@@ -59,9 +58,7 @@ def plant(
     for kind, share in SHARES.items():
         count = max(1, round(share * len(train)))
         chosen, order = order[:count], order[count:]
-        for place, original in enumerate(chosen.tolist()):
-            path = image_path(source, original)
-            assert path is not None
+        for place, (original, path) in enumerate(zip(chosen.tolist(), files_of(source, chosen.tolist()), strict=True)):
             file = folder / f"{len(found):05d}{path.suffix}"
             if kind == "copy" or (kind == "leak" and place % 2):
                 file.write_bytes(path.read_bytes())

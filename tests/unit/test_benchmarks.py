@@ -1,5 +1,7 @@
 """Every benchmark runs, at sizes that tell nothing about speed."""
 
+import ast
+import importlib.util
 import json
 import sys
 from argparse import Namespace
@@ -31,6 +33,8 @@ from benchmarks.trainings import Training, run
 from PIL import Image
 
 from byol.runtime.hardware import choose_precision
+
+ROOT = Path(__file__).parents[2]
 
 PRECISION = choose_precision("auto", torch.device("cpu"))
 """bf16 only where the processor computes in it: a full-size encoder takes minutes in an emulation."""
@@ -177,3 +181,18 @@ def test_limits_of_the_verdict_are_fitted_on_half_of_the_runs_of_studies(
         "later": {"partially collapsed": 5 + 1, "healthy": 5 + 2, "collapsed": 1},  # variant 0's last is that at 90
     }
     assert "fitting: 4 runs, 2 collapsed, 0 missed, 0 false alarms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for folder in ("benchmarks", "tools", "examples") for file in sorted((ROOT / folder).glob("*.py"))],
+    ids=lambda file: f"{file.parent.name}/{file.stem}",
+)
+def test_every_script_finds_what_it_imports(file: Path) -> None:
+    """Scripts that no other test runs, too. Their names are looked up, nothing is run."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("byol", "benchmarks", "tools"):
+            module = importlib.import_module(str(node.module))
+            for name in node.names:
+                is_there = hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}")
+                assert is_there, f"{node.module} has no {name.name}"
