@@ -143,7 +143,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
     for data, kind in dict.fromkeys((row["data"], row["kind"]) for row in rows):
         sums = {
             name: sum(row[name] for row in rows if (row["data"], row["kind"]) == (data, kind))
-            for name in ("planted", "found", "findings", "right")
+            for name in COUNTS
         }
         scores = [
             accuracy(torch.arange(total) < hits) if total else "–"

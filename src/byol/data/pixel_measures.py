@@ -17,11 +17,11 @@ from byol.runtime.hardware import num_cores
 from byol.runtime.listener import SILENT, Listener
 
 BLANK = 0.02
-"""Standard deviation of the luma, from 0 to 1, below which a picture is blank."""
+"""Standard deviation of the luma, from 0 to 1, below which a picture is blank; proportionally less where the light is less than `DARK`."""
 DARK = 0.2
 """Luma, from 0 to 1, that 95 % of a dark picture's pixels are below."""
-BLURRED = 0.1
-"""Sharpness (`Measures.sharpness`) below which a picture is blurred."""
+BLURRED = 0.16
+"""Sharpness (`Measures.sharpness`) below which a picture is blurred, as a fraction of the median sharpness."""
 TINY = 0.25
 """Short side of a tiny picture, as a fraction of the median short side."""
 ODD_SHAPE = 2.5
@@ -100,20 +100,26 @@ def measure_pictures(source: ImageSource, listener: Listener = SILENT) -> Measur
 def faults(measures: Measures) -> list[tuple[int, str, str]]:
     """(picture, kind, numbers in words) of every picture that looks wrong: blank, dark, blurred, tiny or of odd shape.
 
-    A blank picture is not called dark or blurred as well. Limits of size and shape are relative to the data's own medians.
+    A blank picture is not called dark or blurred as well. Limits of sharpness, size and shape are relative to the data's own medians.
     """
     found: list[tuple[int, str, str]] = []
-    sides, ratios = (float(np.nanmedian(column)) for column in (measures.short_side, measures.ratio))
-    blank = measures.contrast < BLANK
+    columns = (measures.short_side, measures.ratio, measures.sharpness)
+    sides, ratios, sharpness = (float(np.nanmedian(column)) for column in columns)
+    blank = measures.contrast < BLANK * np.minimum(1, measures.highlights / DARK)
     rules: tuple[tuple[str, NDArray[np.bool_], NDArray[np.float64], str], ...] = (
-        ("blank", blank, measures.contrast, f"standard deviation of the luma {{:.3f}} < {BLANK:g}"),
+        ("blank", blank, measures.contrast, "standard deviation of the luma {:.3f}"),
         (
             "dark",
             ~blank & (measures.highlights < DARK),
             measures.highlights,
             f"95 % of the pixels have a luma below {{:.2f}} (limit {DARK:g})",
         ),
-        ("blurred", ~blank & (measures.sharpness < BLURRED), measures.sharpness, f"sharpness {{:.3f}} < {BLURRED:g}"),
+        (
+            "blurred",
+            ~blank & (measures.sharpness < BLURRED * sharpness),
+            measures.sharpness,
+            f"sharpness {{:.3f}}, the median is {sharpness:.3f}",
+        ),
         (
             "tiny",
             measures.short_side < TINY * sides,

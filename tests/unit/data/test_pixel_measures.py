@@ -43,6 +43,19 @@ def test_faults_are_told_by_kind_and_sound_pictures_are_not(folder: Path) -> Non
     assert found == [(name, name) for name in FAULTY]
 
 
+def test_limits_follow_the_light_of_a_picture_and_the_sharpness_of_the_data(tmp_path: Path) -> None:
+    fine = {f"{number:02d}": detailed(number, block=2) for number in range(12)}
+    fine["dark"] = (60 + detailed(20, block=2) // 4) // 6
+    fine["blurred"] = np.asarray(Image.fromarray(detailed(21, block=2)).filter(ImageFilter.GaussianBlur(2)))
+    for name, pixels in fine.items():
+        (tmp_path / f"{name}.png").write_bytes(encoded(np.ascontiguousarray(pixels)))
+    source = ImageFolder(tmp_path, cache=None)
+    assert {(source.name(index), kind) for index, kind, _ in faults(measure_pictures(source))} == {
+        ("blurred.png", "blurred"),
+        ("dark.png", "dark"),
+    }
+
+
 def test_measures_are_those_of_the_pixels(folder: Path) -> None:
     source = ImageFolder(folder, cache=None)
     measures, pixels = measure_pictures(source), np.asarray(Image.open(folder / "03.png").convert("L")) / 255
