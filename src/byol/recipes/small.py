@@ -32,10 +32,10 @@ WITH_WEIGHTS = {"encoder.norm": "frozen", "optimizer.encoder_rate": 0.03, "batch
 at a tenth of the rate. With moving averages they lost up to 20 points, with heads as slow as the encoder up to 7 (docs/trials.md)."""
 RESULTS = (
     (15_000, "kNN 43, linear 55 on 5,000 photos of Imagenette; hand-made features (hog) have 50 and 56"),
-    (100_000, "kNN 64, linear 72 on 2,000 photos of Imagenette; hand-made features (hog) have 47 and 55"),
+    (150_000, "kNN 67, linear 74 on 2,000 photos of Imagenette; hand-made features (hog) have 47 and 55"),
     (440_000, "kNN 75, linear 76 on 5,000 photos of Imagenette; hand-made features (hog) have 50 and 56"),
 )
-"""Results of 20-minute trainings beside many, one and no busy processes, by number of images trained on (docs/results.md)."""
+"""Results of 20-minute trainings beside many, some and no busy processes, by number of images trained on (docs/results.md)."""
 
 
 def small() -> Recipe:

@@ -10,7 +10,7 @@ from byol.recipes import recipe
     [
         (1_000, "less than the 15,000 images"),
         (10_000, "on 15,000 images in all passes: kNN 43"),
-        (90_000, "on 100,000 images in all passes: kNN 64"),
+        (90_000, "on 150,000 images in all passes: kNN 67"),
         (400_000, "on 440,000 images in all passes: kNN 75"),
         (5_000_000, "on 440,000 images in all passes: kNN 75"),
     ],
