@@ -1,0 +1,30 @@
+#!/bin/sh
+# The views of the recipe scan against those of small, on grey pictures, in equal steps: AERIAL=aerial/ runs/scan_views.sh
+# AERIAL is a folder with a sub-folder for each class; its pictures are made grey below WORK.
+# expected  TO BE MEASURED
+# time      TO BE MEASURED
+# hardware  two busy cores of an Intel Xeon with AMX, bf16, torch 2.14.1, seeds 0 to 2
+# results   docs/results.md#views-for-scans
+set -eu
+WORK=${WORK:-build/scan-views}
+python - "${AERIAL:?a folder of pictures, by class}" "$WORK/grey" <<'PYTHON'
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+source, target = map(Path, sys.argv[1:])
+for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")):
+    place = (target / path.relative_to(source)).with_suffix(".png")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Image.open(path).convert("L").save(place)
+PYTHON
+for SEED in 0 1 2; do
+  for RECIPE in small scan; do
+    byol pretrain --data "$WORK/grey" --recipe "$RECIPE" --epochs 30 --batch-size 128 --method.name simclr --encoder.name resnet10 --encoder.width 0.25 --views.size 64 --seed "$SEED" --out "$WORK/$RECIPE-$SEED"
+    byol evaluate "$WORK/$RECIPE-$SEED" --data "$WORK/grey" --protocol knn linear-fast
+  done
+done
+for SUBJECT in statistics pixels hog; do
+  byol evaluate "$SUBJECT" --data "$WORK/grey" --protocol knn linear-fast --out "$WORK/$SUBJECT"
+done
