@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from byol.commands.vectors import vectors_by
 from byol.data.classes import labels_of
 from byol.data.number_format import follow
 from byol.data.open import open_source
-from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, files_of, require_channels
 from byol.data.spec import DataSpec, as_spec
-from byol.encoder.classifier import UNSURE, Classifier, ClassifierDescription, load_classifier
+from byol.encoder.classifier import UNSURE, ClassifierDescription, load_classifier
 from byol.errors import ConfigError
-from byol.evaluate.features import extract
 from byol.evaluate.scores import Score, wilson
 from byol.runtime.files import new_folder, put_file, require_new_file, require_new_folder, write_atomically
 from byol.runtime.hardware import choose_device
@@ -83,7 +82,9 @@ def classify(
         files_of(source, range(1))  # refused before the work
     with contextlib.ExitStack() as stack:
         writing = None if folder is None else stack.enter_context(new_folder(folder))
-        indices, found, skipped = _probabilities(loaded, source, spec, device, listener)
+        torch_device, skipped = choose_device(device), SkippedImages()
+        features = vectors_by(loaded, user_path(classifier), source, spec, torch_device, skipped, listener)
+        indices, found = features.indices.tolist(), loaded.cpu().of_features(features.vectors)
         named = about.named(found)
         sorted_to: list[str] | None = None
         if writing is not None:
@@ -100,18 +101,6 @@ def _folder(copy_to: str | Path, link_to: str | Path) -> Path | None:
     if copy_to and link_to:
         raise ConfigError("Give --copy-to or --link-to, not both.")
     return user_path(copy_to or link_to) if copy_to or link_to else None
-
-
-def _probabilities(
-    classifier: Classifier, source: ImageSource, spec: DataSpec, device: str, listener: Listener
-) -> tuple[list[int], Tensor, SkippedImages]:
-    """(indices of the images that can be decoded, their (N, C) probabilities, the others)."""
-    about, torch_device, skipped = classifier.description, choose_device(device), SkippedImages()
-    photos = shrink_photos(source, about.in_channels, about.stored_side, spec)
-    found = extract(
-        classifier.to(torch_device), photos, about.in_channels, torch_device, skipped=skipped, listener=listener
-    )
-    return found.indices.tolist(), found.vectors, skipped
 
 
 def _table(

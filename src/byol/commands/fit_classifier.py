@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from byol.assembly.subject import Subject, open_subject, subject_of, with_trained_columns
 from byol.commands.evaluate import make_job
 from byol.commands.provenance import provenance_of_run
+from byol.commands.vectors import vectors_of
 from byol.data.classes import labels_of
 from byol.data.label_table import read_label_table
 from byol.data.labelled import require_labels
 from byol.data.open import open_source
-from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, fingerprint, require_channels
 from byol.data.spec import DataSpec
 from byol.data.subset import Subset
@@ -26,7 +26,6 @@ from byol.encoder.encoder_file import load_encoder
 from byol.encoder.onnx_encoder import OnnxEncoder
 from byol.errors import ConfigError, DataError, EncoderError
 from byol.evaluate.certainty import Certainty, choose_threshold, guesses
-from byol.evaluate.features import extract
 from byol.evaluate.finetuned_head import finetune_head
 from byol.evaluate.head import Head, fit_head, folds_of
 from byol.evaluate.metrics import calibration_error
@@ -114,12 +113,13 @@ def fit_classifier(
         certainty = choose_threshold(fit.head.held_out, most_wrong)
         accuracy, facts = _facts(fit, certainty, most_wrong, seed)
         weights = "" if finetune else fit.encoder.fingerprint()
+        vectors = "" if finetune else subject.encoder.fingerprint()
         about = ClassifierDescription(
             fit.labelled.classes,
             fit.labelled.targets.dim() == 2,
             certainty.threshold,
             fit.encoder.fingerprint(),
-            finite({**facts, "encoder": name, "machine": describe_machine(choose_device(device))}),
+            finite({**facts, "encoder": name, "vectors": vectors, "machine": describe_machine(choose_device(device))}),
             {**fit.encoder.description.provenance, **provenance_of_run(user_path(name), weights)},
         )
         kept, head = fit.encoder, fit.head
@@ -157,11 +157,10 @@ def _fit(
     listener: Listener,
 ) -> _Fit:
     """The head fitted to the images that can be decoded."""
-    torch_device, about, skipped = choose_device(device), subject.encoder.description, SkippedImages()
+    torch_device, encoder, skipped = choose_device(device), subject.encoder, SkippedImages()
+    about = encoder.description
     require_channels(labelled.images, about.in_channels)
-    photos = shrink_photos(labelled.images, about.in_channels, about.stored_side, spec, makes=finetune)
-    encoder = subject.encoder.to(torch_device)
-    features = extract(encoder, photos, about.in_channels, torch_device, skipped=skipped, listener=listener)
+    features = vectors_of(subject, labelled.images, spec, torch_device, skipped, listener, makes=finetune)
     for broken, reason in skipped.reasons:
         listener.say(f"left out: {broken}: {reason}")
     labelled = _present(labelled.part(features.indices.numpy()))

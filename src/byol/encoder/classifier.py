@@ -79,7 +79,12 @@ class Classifier(Encoder):
     @torch.no_grad()
     def encode_preprocessed(self, normalised: Tensor) -> Tensor:
         """Probabilities of preprocessed images: (N, C, S, S) -> (N, num_classes) float32."""
-        return self.probabilities(self.logits(super().encode_preprocessed(normalised)))
+        return self.of_features(super().encode_preprocessed(normalised))
+
+    @torch.no_grad()
+    def of_features(self, features: Tensor) -> Tensor:
+        """Probabilities of the encoder's features: (N, num_features) -> (N, num_classes)."""
+        return self.probabilities(self.logits(features))
 
     def logits(self, features: Tensor) -> Tensor:
         """Calibrated logits of the encoder's features: (N, num_features) -> (N, num_classes)."""

@@ -237,7 +237,7 @@ def open_library(
         )
     encoder = subject.encoder.to(device)
     photos = shrink_photos(source, encoder.description.in_channels, encoder.description.stored_side, place)
-    kept = out / KEPT / vectors_file(subject, source).stem
+    kept = out / KEPT / vectors_file(subject.home, source).stem
     return Library(source, photos, encoder, device, features, out, kept, first, listener=listener), skipped
 
 

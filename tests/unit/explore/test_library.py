@@ -139,7 +139,7 @@ def test_vectors_are_read_again_for_the_same_encoder_and_images_alone(
     assert not torch.allclose(library.unit[3], library.unit[4], atol=1e-4)
     other = make_subject(Path(subject.name), seed=1)
     open_library(other, source, CPU, library.out)
-    vectors_file(other, source).write_bytes(b"torn")
+    vectors_file(other.home, source).write_bytes(b"torn")
     open_library(other, source, CPU, library.out)
     assert len(read) == 3 + 2 * len(source)
 
@@ -169,7 +169,7 @@ def test_vectors_are_mapped_from_files_and_maps_are_kept(
     again, _ = open_library(subject, ImageFolder(folder, cache=None), CPU, library.out)
     for found in (library, again):
         for tensor, file in (
-            (found.features.vectors, vectors_file(subject, found.source)),
+            (found.features.vectors, vectors_file(subject.home, found.source)),
             (found.unit, found.kept / "map.safetensors"),
         ):
             assert mapped_from(tensor) == str(file)
