@@ -14,13 +14,14 @@ from byol.commands.evaluate import make_job
 from byol.commands.provenance import provenance_of_run
 from byol.commands.vectors import vectors_of
 from byol.data.classes import labels_of
+from byol.data.known_labels import KnownLabels, write_known
 from byol.data.label_table import read_label_table
 from byol.data.labelled import require_labels
 from byol.data.open import open_source
 from byol.data.source import ImageSource, SkippedImages, fingerprint, require_channels
 from byol.data.spec import DataSpec
 from byol.data.subset import Subset
-from byol.encoder.classifier import UNSURE, Classifier, ClassifierDescription, save_classifier
+from byol.encoder.classifier import LABELLED, UNSURE, Classifier, ClassifierDescription, save_classifier
 from byol.encoder.encoder import Encoder
 from byol.encoder.encoder_file import load_encoder
 from byol.encoder.onnx_encoder import OnnxEncoder
@@ -36,11 +37,10 @@ from byol.runtime.files import finite, new_folder
 from byol.runtime.hardware import choose_device, describe_machine
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
+from byol.runtime.words import counted, shortened
 
 MOST_WRONG = 5.0
 """Default of the largest expected percentage of wrong classes among those that are named."""
-MOST_NAMES = 5
-"""Largest number of classes named in a message."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,15 @@ def fit_classifier(
         )
         kept, head = fit.encoder, fit.head
         save_classifier(writing, Classifier(kept.module, kept.description, head.weight, head.bias, about))
+        known = KnownLabels.of(fit.labelled.images, fit.labelled.targets.numpy())
+        write_known(writing / LABELLED, known, fit.labelled.classes)
         write_classifier_page(
             writing, path.name, about, head.held_out, fit.labelled.images, kept.description.in_channels
+        )
+    if twice := known.contradictory():
+        listener.say(
+            f"{counted(len(twice), 'picture')} {'is' if len(twice) == 1 else 'are'} there twice with different labels ({shortened(twice)}), so that neither stands: "
+            f"{'it' if len(twice) == 1 else 'they'} will be named like pictures without a label"
         )
     return FittedClassifier(path, accuracy, certainty, _words(fit, accuracy, certainty, most_wrong))
 
@@ -278,10 +285,8 @@ def _words(fit: _Fit, accuracy: Score, certainty: Certainty, most_wrong: float) 
         )
         lines.append(f"with the frozen encoder {fit.frozen} % of the same images{better}")
     if single := [name for name, count in counts.items() if count == 1]:
-        more = f" and {len(single) - MOST_NAMES} more" if len(single) > MOST_NAMES else ""
         lines.append(
-            f"fitted but never held out, since they have one image, so that nothing is known of their errors: "
-            f"{', '.join(single[:MOST_NAMES])}{more}"
+            f"fitted but never held out, since they have one image, so that nothing is known of their errors: {shortened(single)}"
         )
     if certainty.wrong is None:
         lines.append(
