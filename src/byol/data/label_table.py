@@ -85,12 +85,13 @@ def read_label_table(path: str | Path, label_column: str = "", *, labels_needed:
     """
     path = user_path(path)
     header, rows = read_rows(path)
-    file = column_of(header, PATH_COLUMNS)
+    file = column_of(header, ("file", *PATH_COLUMNS))
     if file is None:
         raise DataError(f"{path} has no column of files ({', '.join(PATH_COLUMNS)}); it has {', '.join(header)}.")
     if label_column and label_column not in header:
         raise DataError(f"{path} has no column {label_column!r} (--data.label-column); it has {', '.join(header)}.")
     label = header.index(label_column) if label_column else column_of(header, LABEL_COLUMNS)
+    rows = rows if labels_needed else [row for row in rows if row[file]]  # an audit has some about the data
     files = [row[file] for row in rows]
     if label is None and labels_needed:
         return _one_column_each(path, header, rows, file)
