@@ -84,7 +84,7 @@ def kept_rows(
     """
     kept = read_mapped(file, about)
     kept_keys = kept.pop(KEYS, torch.empty(0, 16, dtype=torch.uint8))
-    rows = _rows(kept_keys.numpy(), keys)
+    rows = rows_of(kept_keys, keys)
     known, missing = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
     made, found = make(missing) if len(missing) else ({}, missing)
     indices = np.sort(np.concatenate((known, found)))
@@ -95,8 +95,7 @@ def kept_rows(
         made = _joined(kept, rows[known], np.searchsorted(indices, known), made, np.searchsorted(indices, found))
     if part and not len(found):
         return dict(made), indices
-    bytes_of_keys = torch.from_numpy(np.frombuffer(keys[indices].tobytes(), np.uint8).reshape(-1, 16).copy())
-    written = {**made, KEYS: bytes_of_keys}
+    written = {**made, KEYS: bytes_of(keys[indices])}
     if len(others):
         kept[KEYS] = kept_keys
         written = {name: torch.cat((tensor, kept[name][others])) for name, tensor in written.items()}
@@ -110,9 +109,14 @@ def kept_rows(
     return {name: tensor[: len(indices)] for name, tensor in mapped.items()} or dict(made), indices
 
 
-def _rows(kept: NDArray[np.uint8], keys: NDArray[np.void]) -> Indices:
+def bytes_of(keys: NDArray[np.void]) -> Tensor:
+    """(N, 16) uint8 for a file that keeps the (N,) keys."""
+    return torch.from_numpy(np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, 16).copy())
+
+
+def rows_of(kept: Tensor, keys: NDArray[np.void]) -> Indices:
     """(N,) row of each image among (M, 16) kept keys; -1 where there is none."""
-    row_of = {key.tobytes(): row for row, key in enumerate(kept)}
+    row_of = {key.tobytes(): row for row, key in enumerate(kept.numpy())}
     return np.array([row_of.get(key.tobytes(), -1) for key in keys], np.int64)
 
 

@@ -188,7 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
             "images": library.source.description,
             "names": library.names,
             "maps": list(library.plane),
-            "laid_out": min(MOST_LAID_OUT, len(library)),
+            "drawn": library.drawn,
+            "laid_out": min(MOST_LAID_OUT, library.drawn),
             "clusters": library.clusters(),
         }
         points = {f"map {name}": points.float().numpy() for name, points in library.plane.items()}

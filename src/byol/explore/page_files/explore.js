@@ -248,9 +248,10 @@ const drawMap = () => colourPoints(groups());
 
 function drawKind() {
   placePoints(library[`map ${kind}`]);
-  const others = library.names.length - library.laid_out;
-  byId("placed").hidden = kind === "PCA" || others === 0;
-  byId("placed").textContent = `${kind} laid out ${library.laid_out.toLocaleString("en")} images; the other ${others.toLocaleString("en")} are placed beside the one of these that is most similar.`;
+  const laidOut = kind === "PCA" ? library.drawn : library.laid_out;
+  const others = library.names.length - laidOut;
+  byId("placed").hidden = others === 0;
+  byId("placed").textContent = `${kind} laid out ${laidOut.toLocaleString("en")} images; the other ${others.toLocaleString("en")} are placed beside the one of these that is most similar.`;
 }
 
 let tipOf = -1;
