@@ -1,6 +1,7 @@
 """Vectors of images that the commands about them share: kept with the encoder, so that each image is read once."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -67,6 +68,9 @@ def vectors_by(
 def vectors_file(folder: Path, source: ImageSource) -> Path:
     """File in the folder vectors/ of `folder`, another one for each source of images; parts of a source share that of the whole."""
     description = whole(source)[0].description
+    kind, _, place = description.partition(" ")
+    if os.path.exists(place):  # however the user named it
+        description = f"{kind} {Path(place).resolve()}"
     name = re.sub(r"[^\w.]+", "-", description)[-40:].strip("-.")
     number = hashlib.sha256(description.encode(errors="surrogateescape")).hexdigest()[:8]
     return folder / FOLDER / f"{name}-{number}.safetensors"

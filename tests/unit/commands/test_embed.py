@@ -60,6 +60,8 @@ def test_vectors_are_kept_for_all_commands_and_only_new_images_are_read(
     byol.select(encoder, str(pool), tmp_path / "next.csv", count=5)
     assert len(read) == 60
     del read[:]
+    monkeypatch.chdir(tmp_path)
+    assert byol.embed(encoder, "pool").names and read == []  # one folder, however it is named
     found = byol.embed(encoder, str(pool), say=said.append)
     assert read == [] and f"folder {pool}: vectors of 60 images were kept" in said
     anew = byol.load(encoder)(
