@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from byol.data.image_folder import ImageFolder
+from byol.explore.labels import Labels
 from byol.explore.library import open_library
 from byol.explore.server import make_server
 from tests.browser.test_report_page import NASTY, browser  # noqa: F401  (a fixture)
@@ -204,6 +205,7 @@ def test_hidden_groups_are_neither_drawn_nor_hit_nor_selected(page: Page) -> Non
 def test_page_fits_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 850})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    wait_until(page, "document.getElementById('map').clientHeight === 420")
     assert page.evaluate("document.querySelector('header').getBoundingClientRect().height") < 120
 
 
@@ -312,3 +314,17 @@ def test_guesses_are_read_whole_and_rows_stay_where_they_are(page: Page) -> None
     cut_off = "[...document.querySelectorAll('#thumbs .thumb span')].filter((e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 1).length"
     assert page.evaluate(cut_off) == 0
     assert fifteenth.bounding_box() == before
+
+
+def test_fast_clicks_are_answered_in_their_order(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first label takes the longest; what is to be labelled next waits for all of them."""
+    slow, give = [0.9, 0.6, 0.3, 0.0], Labels.give
+    monkeypatch.setattr(Labels, "give", lambda *a: (time.sleep(slow.pop(0)), give(*a)))
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    page.fill("#class", "cat")
+    page.evaluate("[...document.querySelectorAll('#thumbs .thumb')].slice(0, 4).forEach((thumb) => thumb.click())")
+    page.evaluate("document.getElementById('next').click()")
+    wait_until(page, "document.getElementById('title').textContent === '20 to label next, of 57 without a label'")
+    assert page.evaluate("labels.label.filter((number) => number >= 0).length") == 4
+    assert page.inner_text("#progress") == "0 of these 20 labelled"

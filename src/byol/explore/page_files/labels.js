@@ -87,18 +87,26 @@ function wantedClass() {
   return "";
 }
 
+let changes = Promise.resolve();
+
+/** Asks for a change of labels after those before it were answered, and shows the labels. */
+function change(path, body) {
+  changes = changes.catch(() => {}).then(async () => showLabels(await ask(path, body)));
+  return changes;
+}
+
 /** What a click on an image does. */
 async function clickImage(image) {
   if (isPressed("remove-by-click")) {
     const name = classOf(image);
     if (!name) return say(`${shortName(image)} has no label.`);
-    showLabels(await ask("/label", { images: [image], class: "" }));
+    await change("/label", { images: [image], class: "" });
     return say(`took the label ${name} from ${library.names[image]}`);
   }
   if (!isPressed("label-by-click")) return enlarge(image);
   const name = wantedClass();
   if (name && classOf(image) === name) return say(`${shortName(image)} is ${name} already; Remove by click takes a label away.`);
-  return name && showLabels(await ask("/label", { images: [image], class: name }));
+  return name && change("/label", { images: [image], class: name });
 }
 
 /** Sets what a click does: one of `MODES`, or another text to enlarge. */
@@ -107,6 +115,7 @@ function setMode(mode) {
 }
 
 async function showNext() {
+  await changes.catch(() => {});
   const { images, listed, done, left } = await ask("/next?count=20");
   const end = Math.min(done + images.length, listed);
   const place = end > done + 1 ? `${done + 1}–${end}` : `${end}`;
@@ -118,13 +127,13 @@ async function showNext() {
 async function startLabels() {
   showLabels(await ask("/labels"), false);
   on("labelling", "submit", () => setMode("label-by-click"));
-  on("label-shown", "click", async () => {
+  on("label-shown", "click", () => {
     const name = wantedClass();
-    if (name) showLabels(await ask("/label", { images: shown.images, class: name }));
+    return name && change("/label", { images: shown.images, class: name });
   });
   for (const mode of MODES) on(mode, "click", () => setMode(isPressed(mode) ? "" : mode));
-  on("accept", "click", async () => showLabels(await ask("/accept", { images: shown.images })));
-  on("undo", "click", async () => showLabels(await ask("/undo", {})));
+  on("accept", "click", () => change("/accept", { images: shown.images }));
+  on("undo", "click", () => change("/undo", {}));
   on("next", "click", showNext);
   if (library.listed) await showNext();
 }
