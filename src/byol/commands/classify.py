@@ -101,7 +101,7 @@ def classify(
         torch_device, skipped = choose_device(device), SkippedImages()
         features = vectors_by(loaded, user_path(classifier), source, spec, torch_device, skipped, listener)
         indices, found = features.indices.tolist(), loaded.cpu().of_features(features.vectors)
-        named = _named(about, found, known, source, indices)
+        named = _named(about, found, known, source, indices, listener)
         sorted_to: list[str] | None = None
         if writing is not None:
             sorted_to = _sort(writing, files_of(source, indices), named.classes, about.classes, linked=bool(link_to))
@@ -127,13 +127,18 @@ def _known(path: Path, about: ClassifierDescription, listener: Listener) -> Know
 
 
 def _named(
-    about: ClassifierDescription, found: Tensor, known: KnownLabels | None, source: ImageSource, indices: list[int]
+    about: ClassifierDescription,
+    found: Tensor,
+    known: KnownLabels | None,
+    source: ImageSource,
+    indices: list[int],
+    listener: Listener,
 ) -> _Named:
     """The classes by the labels that are known, and else by (N, C) probabilities."""
     named, denied = about.named(found), 0
     if known is None:
         return _Named(named, [False] * len(named))
-    rows = known.of_images(source, indices)
+    rows = known.of_images(source, indices, listener)
     for place in np.flatnonzero(rows >= 0).tolist():
         target = known.targets[rows[place]]
         says = target if about.several else 2 * (np.arange(len(about.classes)) == target) - 1

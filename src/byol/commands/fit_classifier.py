@@ -124,7 +124,7 @@ def fit_classifier(
         )
         kept, head = fit.encoder, fit.head
         save_classifier(writing, Classifier(kept.module, kept.description, head.weight, head.bias, about))
-        known = KnownLabels.of(fit.labelled.images, fit.labelled.targets.numpy())
+        known = KnownLabels.of(fit.labelled.images, fit.labelled.targets.numpy(), listener)
         write_known(writing / LABELLED, known, fit.labelled.classes)
         write_classifier_page(
             writing, path.name, about, head.held_out, fit.labelled.images, kept.description.in_channels

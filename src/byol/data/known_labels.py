@@ -15,6 +15,7 @@ from byol.data.label_table import YES_OR_NO, read_rows
 from byol.data.source import ImageSource, Sized, Stored, whole
 from byol.errors import BrokenImageError, DataError
 from byol.runtime.files import write_atomically
+from byol.runtime.listener import SILENT, Listener
 
 COLUMNS = ("file", "bytes", "digest")
 """Columns before that of the labels."""
@@ -35,24 +36,27 @@ class KnownLabels:
     """(M,) class numbers, or (M, C) labels of 1, -1 (no) and 0 (unknown)."""
 
     @staticmethod
-    def of(images: ImageSource, targets: NDArray[np.int64]) -> "KnownLabels":
+    def of(images: ImageSource, targets: NDArray[np.int64], listener: Listener = SILENT) -> "KnownLabels":
         """The labels of all images of a source."""
-        indices = list(range(len(images)))
-        digests = [_digest(images, index) for index in indices]
+        (inner, places), indices, digests = whole(images), list(range(len(images))), []
+        for place in places.tolist():
+            digests.append(_digest(inner, place))
+            listener.work("noting the labels", len(digests), len(indices))
         return KnownLabels([images.name(index) for index in indices], _sizes(images, indices), digests, targets)
 
     def contradictory(self) -> list[str]:
         """First file of each content that several files with different labels have."""
         return [self.files[self.digests.index(digest)] for digest, row in self._rows().items() if row is None]
 
-    def of_images(self, images: ImageSource, indices: Sequence[int]) -> NDArray[np.int64]:
+    def of_images(self, images: ImageSource, indices: Sequence[int], listener: Listener = SILENT) -> NDArray[np.int64]:
         """(N,) row of each image of `images`; -1 where its content is not known, or has several labels. Files of other sizes are not read."""
-        rows, sizes = self._rows(), set(self.sizes.tolist())
-        found = np.full(len(indices), -1, np.int64)
-        for place, size in enumerate(_sizes(images, indices).tolist()):
-            if size in sizes or -1 in sizes or size < 0:
-                row = rows.get(_digest(images, indices[place]))
-                found[place] = -1 if row is None else row
+        rows, known, (inner, places) = self._rows(), set(self.sizes.tolist()), whole(images)
+        sizes, found = _sizes(images, indices).tolist(), np.full(len(indices), -1, np.int64)
+        read = [number for number, size in enumerate(sizes) if size in known or -1 in known or size < 0]
+        for done, number in enumerate(read, start=1):
+            row = rows.get(_digest(inner, int(places[indices[number]])))
+            found[number] = -1 if row is None else row
+            listener.work("looking for labelled images", done, len(read))
         return found
 
     def _rows(self) -> dict[str, int | None]:
@@ -100,14 +104,13 @@ def _sizes(images: ImageSource, indices: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _digest(images: ImageSource, index: int) -> str:
-    """Hexadecimal digits that an image shares with its copies alone; empty if it has no content that stays, or cannot be read."""
-    inner, places = whole(images)
-    place, page = int(places[index]), 0
+    """Hexadecimal digits that an image of a whole source shares with its copies alone; empty if it has no content that stays, or cannot be read."""
+    page = 0
     try:
-        if isinstance(inner, EncodedImages):
-            content, page = inner.content(place), inner.page(place)
+        if isinstance(images, EncodedImages):
+            content, page = images.content(index), images.page(index)
         else:
-            content = inner.stored(place) if isinstance(inner, Stored) else b""
+            content = images.stored(index) if isinstance(images, Stored) else b""
     except BrokenImageError:
         return ""
     return blake2b(content, digest_size=16, salt=page.to_bytes(16, "little")).hexdigest() if content else ""
