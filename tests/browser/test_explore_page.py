@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from byol.data.image_folder import ImageFolder
+from byol.explore.labels import Labels
 from byol.explore.library import open_library
 from byol.explore.server import make_server
 from tests.browser.test_report_page import NASTY, browser  # noqa: F401  (a fixture)
@@ -35,9 +36,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(browser: Browser, folder: Path, tmp_path: Path) -> Iterator[Page]:  # noqa: F811
-    """The page, loaded. At the end: no error and no dialog was seen."""
-    library, _ = open_library(make_subject(tmp_path / "run"), ImageFolder(folder, cache=None), CPU, tmp_path / "out")
+def page(
+    browser: Browser,  # noqa: F811
+    folder: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Iterator[Page]:
+    """The page, loaded, with the parameter as images to label first. At the end: no error and no dialog was seen."""
+    source, first = ImageFolder(folder, cache=None), getattr(request, "param", ())
+    library, _ = open_library(make_subject(tmp_path / "run"), source, CPU, tmp_path / "out", first=first)
     server = make_server(library)
     threading.Thread(target=server.serve_forever).start()
     context = browser.new_context(viewport={"width": 1300, "height": 900})
@@ -198,6 +205,7 @@ def test_hidden_groups_are_neither_drawn_nor_hit_nor_selected(page: Page) -> Non
 def test_page_fits_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 850})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    wait_until(page, "document.getElementById('map').clientHeight === 420")
     assert page.evaluate("document.querySelector('header').getBoundingClientRect().height") < 120
 
 
@@ -239,3 +247,84 @@ def test_images_are_labelled_by_click_and_the_map_shows_guesses(page: Page, tmp_
     wait_until(page, "document.querySelectorAll('#thumbs .thumb.labelled').length === 3")
     page.click("#accept")
     wait_until(page, "document.querySelectorAll('#thumbs .thumb:not(.labelled)').length === 0")
+
+
+@pytest.mark.parametrize("page", [[*range(50, 2, -2)]], indirect=True)
+def test_page_counts_through_the_list_and_what_is_labelled_of_those_shown(page: Page) -> None:
+    """The 24 images of the list, which the page shows by itself, then others."""
+    assert page.inner_text("#title") == "1\u201320 of 24 to label first"
+    assert page.inner_text("#progress") == "0 of these 20 labelled"
+    page.fill("#class", "cat")
+    for place in range(3):
+        page.locator("#thumbs .thumb").nth(place).click()
+        wait_until(page, f"document.getElementById('progress').textContent === '{place + 1} of these 20 labelled'")
+    page.click("#next")
+    wait_until(page, "document.getElementById('title').textContent === '4\u201323 of 24 to label first'")
+    page.click("#label-shown")
+    wait_until(page, "document.getElementById('progress').textContent === 'all 20 labelled'")
+    page.click("#next")
+    wait_until(page, "document.getElementById('title').textContent === '24 of 24 to label first'")
+    page.fill("#class", "dog")
+    page.click("#label-shown")
+    wait_until(page, "document.getElementById('progress').textContent === 'all 1 labelled'")
+    page.click("#next")
+    wait_until(page, "document.getElementById('title').textContent === '20 to label next, of 37 without a label'")
+    page.click("#tab-clusters")
+    page.locator(".cluster button", has_text="Show all").first.click()
+    assert page.locator("#progress").is_hidden()
+
+
+def test_label_is_taken_away_only_where_that_is_asked_for(page: Page, tmp_path: Path) -> None:
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    page.fill("#class", "cat")
+    first = page.locator("#thumbs .thumb").first
+    name = first.get_attribute("title")
+    first.click()
+    wait_until(page, "document.querySelectorAll('#thumbs .thumb.labelled').length === 1")
+    first.click()
+    wait_until(page, "document.getElementById('message').textContent.includes('is cat already')")
+    assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 2
+    page.click("#remove-by-click")
+    assert page.get_attribute("#label-by-click", "aria-pressed") == "false"
+    page.locator("#thumbs .thumb").nth(1).click()
+    wait_until(page, "document.getElementById('message').textContent.includes('has no label')")
+    first.click()
+    wait_until(page, "document.querySelectorAll('#thumbs .thumb.labelled').length === 0")
+    assert f"took the label cat from {name}" in page.inner_text("#message")
+    assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 1
+    page.click("#undo")
+    wait_until(page, "document.querySelectorAll('#thumbs .thumb.labelled').length === 1")
+    page.click("#remove-by-click")
+    first.click()
+    assert page.locator("#large").is_visible()  # no mode: a click enlarges
+
+
+def test_guesses_are_read_whole_and_rows_stay_where_they_are(page: Page) -> None:
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    fifteenth = page.locator("#thumbs .thumb").nth(14)
+    before = fifteenth.bounding_box()
+    for place, name in ((0, "golden retriever"), (1, "springer spaniel")):
+        page.fill("#class", name)
+        page.locator("#thumbs .thumb").nth(place).click()
+        wait_until(page, f"document.querySelectorAll('#thumbs .thumb.labelled').length === {place + 1}")
+    words = page.locator("#thumbs .thumb").nth(4).locator("span")
+    assert re.fullmatch(r"(golden retriever|springer spaniel)\? [01]\.\d\d", words.inner_text().replace("\n", " "))
+    cut_off = "[...document.querySelectorAll('#thumbs .thumb span')].filter((e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 1).length"
+    assert page.evaluate(cut_off) == 0
+    assert fifteenth.bounding_box() == before
+
+
+def test_fast_clicks_are_answered_in_their_order(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first label takes the longest; what is to be labelled next waits for all of them."""
+    slow, give = [0.9, 0.6, 0.3, 0.0], Labels.give
+    monkeypatch.setattr(Labels, "give", lambda *a: (time.sleep(slow.pop(0)), give(*a)))
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    page.fill("#class", "cat")
+    page.evaluate("[...document.querySelectorAll('#thumbs .thumb')].slice(0, 4).forEach((thumb) => thumb.click())")
+    page.evaluate("document.getElementById('next').click()")
+    wait_until(page, "document.getElementById('title').textContent === '20 to label next, of 57 without a label'")
+    assert page.evaluate("labels.label.filter((number) => number >= 0).length") == 4
+    assert page.inner_text("#progress") == "0 of these 20 labelled"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from byol.cli.options import USAGE_ERROR, Commands, DataPlace, Device, Place
-from byol.runtime.words import command
+from byol.runtime.words import command, counted
 
 FIT = ("labels", "finetune", "most_wrong", "seed", "workers")
 PREDICT = ("copy_to", "link_to", "threshold")
@@ -105,8 +105,15 @@ def _predict(options: Classify) -> int:
     width = max(map(len, result.counts))
     for name, number in result.counts.items():
         print(f"  {name:{width}}  {number:,}")
+    if result.labelled:
+        seen = (
+            f"; in {result.denied:,} of them the classifier sees another class: look at their guesses"
+            if result.denied
+            else ""
+        )
+        print(f"{counted(result.labelled, 'image')} of these keep the label that you gave{seen}")
     if result.wrong is not None:
-        print(f"{result.wrong} % of the named images are in a folder of another name")
+        print(f"{result.wrong} % of the images that the classifier named are in a folder of another name")
     print(f"written to {result.table}" + (f"; sorted in {result.folder}" if result.folder else ""))
     return 0
 

@@ -16,7 +16,7 @@ from byol.data.labelled import has_test_part
 from byol.data.number_format import share_format
 from byol.data.open import open_source
 from byol.data.pixel_measures import Measures, measure_pictures
-from byol.data.source import Image, ImageSource, SkippedImages, shown_names
+from byol.data.source import Image, ImageSource, SkippedImages, paths_of, shown_names, whole
 from byol.data.spec import DataSpec
 from byol.errors import DataError
 from byol.evaluate.features import Features
@@ -61,7 +61,7 @@ def audit(
     """Looks for what is wrong with images and, if they have labels, with these; changes nothing.
 
     `encoder`: as for `open_subject`. `test_data`: test images, if they are not a part of `data`; leaks between both are sought. Writes audit.html and audit.csv (file, finding,
-    detail) into `out`, by default the folder audit/ of the encoder; earlier ones are kept. The vectors are kept with the encoder, so that a second audit reads only changed images.
+    detail, path) into `out`, by default the folder audit/ of the encoder; earlier ones are kept. The vectors are kept with the encoder, so that a second audit reads only changed images.
     Raises DataError for fewer than two readable images, RunError if the files cannot be written.
     """
     listener, name, torch_device = Listener(say, show), str(user_path(encoder)), choose_device(device)
@@ -84,7 +84,7 @@ def audit(
     page = audit_page(images, findings, _reader(sources, features), description=words, encoder=subject.name, csv=LIST)
     for path, content in (
         (folder / PAGE, page.encode(errors="backslashreplace")),
-        (folder / LIST, _csv(images, findings, skipped).encode("utf-8", "surrogateescape")),
+        (folder / LIST, _csv(findings, skipped, sources, features).encode("utf-8", "surrogateescape")),
     ):
         if earlier := keep_earlier(path):
             say(f"the earlier {path.name} is now {earlier}")
@@ -108,7 +108,7 @@ def _joined(sources: list[ImageSource], features: list[Features], listener: List
     names, measures = [], []
     for source, found in zip(sources, features, strict=True):
         rows = found.indices.numpy()
-        names += shown_names(source, rows.tolist())
+        names += shown_names(source, rows.tolist()) if len(sources) > 1 else map(source.name, rows.tolist())
         measures.append(measure_pictures(source, listener).at(rows))
     vectors, labels, classes = torch.cat([found.vectors for found in features]), None, ()
     if all(source.labels is not None for source in sources):
@@ -122,9 +122,14 @@ def _joined(sources: list[ImageSource], features: list[Features], listener: List
     return AuditedImages(names, vectors, Measures.joined(measures), labels, classes, num_test)
 
 
+def _places(sources: list[ImageSource], features: list[Features]) -> list[tuple[ImageSource, int]]:
+    """(source, index in it) of each image."""
+    return [(source, index) for source, f in zip(sources, features, strict=True) for index in f.indices.tolist()]
+
+
 def _reader(sources: list[ImageSource], features: list[Features]) -> Callable[[int], Image]:
     """Function from the number of an image to its pixels; large JPEG files are decoded at a smaller scale."""
-    places = [(source, index) for source, f in zip(sources, features, strict=True) for index in f.indices.tolist()]
+    places = _places(sources, features)
 
     def read(image: int) -> Image:
         source, index = places[image]
@@ -133,14 +138,18 @@ def _reader(sources: list[ImageSource], features: list[Features]) -> Callable[[i
     return read
 
 
-def _csv(images: AuditedImages, findings: Findings, skipped: SkippedImages) -> str:
-    """One row for each finding: file (empty if it is about the data), finding, detail."""
-    text = io.StringIO()
+def _csv(findings: Findings, skipped: SkippedImages, sources: list[ImageSource], features: list[Features]) -> str:
+    """One row for each finding: file (its name in its data; empty if the finding is about the data), finding, detail, path (empty without a file of its own)."""
+    text, places = io.StringIO(), _places(sources, features)
+    inner = {whole(source)[0].description: whole(source)[0] for source in sources}
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "finding", "detail"))
+    writer.writerow(("file", "finding", "detail", "path"))
     for finding in findings.found:
         if finding.kind != "broken":
-            name = "" if finding.image is None else images.names[finding.image]
-            writer.writerow((name, finding.kind, finding.detail))
-    writer.writerows((name, "broken", reason) for name, reason in skipped.reasons)
+            source, index = (None, 0) if finding.image is None else places[finding.image]
+            name, path = ("", "") if source is None else (source.name(index), paths_of(source, [index])[0] or "")
+            writer.writerow((name, finding.kind, finding.detail, path))
+    for (description, place), (name, reason) in skipped.images.items():
+        path = paths_of(inner[description], [place])[0] if isinstance(place, int) else None
+        writer.writerow((name, "broken", reason, path or ""))
     return text.getvalue()

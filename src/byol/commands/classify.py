@@ -12,23 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from byol.commands.vectors import vectors_by
 from byol.data.classes import labels_of
+from byol.data.known_labels import KnownLabels, read_known
 from byol.data.number_format import follow
 from byol.data.open import open_source
-from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, files_of, require_channels
 from byol.data.spec import DataSpec, as_spec
-from byol.encoder.classifier import UNSURE, Classifier, ClassifierDescription, load_classifier
-from byol.errors import ConfigError
-from byol.evaluate.features import extract
+from byol.encoder.classifier import LABELLED, UNSURE, ClassifierDescription, load_classifier
+from byol.errors import ConfigError, DataError, RunError
 from byol.evaluate.scores import Score, wilson
 from byol.runtime.files import new_folder, put_file, require_new_file, require_new_folder, write_atomically
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
-
-MOST_NAMES = 5
-"""Largest number of classes named in a message."""
+from byol.runtime.words import shortened
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,23 @@ class Classified:
     skipped: list[tuple[str, str]]
     """(name, reason) of each image that could not be decoded."""
     wrong: Score | None = None
-    """Percentage of wrong names, if the images lie in folders of these classes."""
+    """Percentage of wrong names among those that the classifier gave, if the images lie in folders of these classes."""
+    labelled: int = 0
+    """Number of images that keep the label by which the classifier was fitted."""
+    denied: int = 0
+    """Number of these in which the classifier sees a class, with a probability above the threshold and 0.5, that their label denies."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """The classes of N images."""
+
+    classes: list[list[int]]
+    """Numbers of the classes of each image; none for an unsure one."""
+    is_labelled: list[bool]
+    """Whether the user said so."""
+    denied: int = 0
+    """As in `Classified`."""
 
 
 def classify(
@@ -60,8 +74,8 @@ def classify(
 ) -> Classified:
     """Writes the classes of all images to the new CSV file `out`.
 
-    `classifier`: the folder that `fit_classifier` wrote. Columns: file, class (or `unsure`), guess (the most probable class),
-    probability, second_guess, second_probability; of a classifier with several labels: file, classes (separated by `;`), then
+    `classifier`: the folder that `fit_classifier` wrote. Columns: file, class (or `unsure`), labelled (`yes` for a picture that the classifier was fitted to, which keeps its label,
+    wherever it lies now), guess (the most probable class), probability, second_guess, second_probability; of a classifier with several labels: file, classes (separated by `;`), labelled, then
     the probability of each. `copy_to` or `link_to`: new folder with a folder for each class, in which image files are copied or
     linked under their names; where two have one name, the later one gets -2, -3 and so on. No original is moved or changed.
     `threshold`: probability above which a class is named, in place of the classifier's own. Raises ConfigError, DataError,
@@ -74,6 +88,7 @@ def classify(
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"--threshold must be a probability, from 0 to 1; found {threshold:g}.")
     loaded = load_classifier(classifier)
+    known = _known(user_path(classifier) / LABELLED, loaded.about, listener)
     about = loaded.about if threshold is None else replace(loaded.about, threshold=threshold)
     source = open_source(spec, listener=listener)
     follow(source, loaded.description.number_format)
@@ -83,17 +98,53 @@ def classify(
         files_of(source, range(1))  # refused before the work
     with contextlib.ExitStack() as stack:
         writing = None if folder is None else stack.enter_context(new_folder(folder))
-        indices, found, skipped = _probabilities(loaded, source, spec, device, listener)
-        named = about.named(found)
+        torch_device, skipped = choose_device(device), SkippedImages()
+        features = vectors_by(loaded, user_path(classifier), source, spec, torch_device, skipped, listener)
+        indices, found = features.indices.tolist(), loaded.cpu().of_features(features.vectors)
+        named = _named(about, found, known, source, indices, listener)
         sorted_to: list[str] | None = None
         if writing is not None:
-            sorted_to = _sort(writing, files_of(source, indices), named, about.classes, linked=bool(link_to))
+            sorted_to = _sort(writing, files_of(source, indices), named.classes, about.classes, linked=bool(link_to))
         names = [source.name(index) for index in indices]
         write_atomically(path, _table(names, found, named, about, sorted_to).encode("utf-8", "surrogateescape"))
-    counts = {name: sum(number in row for row in named) for number, name in enumerate(about.classes)}
-    counts[UNSURE] = sum(not row for row in named)
+    counts = {name: sum(number in row for row in named.classes) for number, name in enumerate(about.classes)}
+    counts[UNSURE] = sum(not row for row in named.classes)
     wrong = _wrong(source, indices, named, about, listener)
-    return Classified(path, folder, counts, skipped.reasons, wrong)
+    return Classified(path, folder, counts, skipped.reasons, wrong, sum(named.is_labelled), named.denied)
+
+
+def _known(path: Path, about: ClassifierDescription, listener: Listener) -> KnownLabels | None:
+    """The labels that the classifier was fitted to; None if it does not keep them. Raises RunError if their file is damaged."""
+    if not path.exists():
+        listener.say(
+            f"{path.parent} keeps no labels (it is an export, or of an earlier version), so that labelled photos are named like all others. Fit again to keep them"
+        )
+        return None
+    try:
+        return read_known(path, about.classes, several=about.several)
+    except DataError as error:
+        raise RunError(f"{path} cannot be read ({str(error).rstrip('.')}). Fit again, or delete it.") from error
+
+
+def _named(
+    about: ClassifierDescription,
+    found: Tensor,
+    known: KnownLabels | None,
+    source: ImageSource,
+    indices: list[int],
+    listener: Listener,
+) -> _Named:
+    """The classes by the labels that are known, and else by (N, C) probabilities."""
+    named, denied = about.named(found), 0
+    if known is None:
+        return _Named(named, [False] * len(named))
+    rows = known.of_images(source, indices, listener)
+    for place in np.flatnonzero(rows >= 0).tolist():
+        target = known.targets[rows[place]]
+        says = target if about.several else 2 * (np.arange(len(about.classes)) == target) - 1
+        denied += bool((found[place].numpy()[says < 0] > max(about.threshold, 0.5)).any())
+        named[place] = [*np.flatnonzero(says > 0).tolist(), *(number for number in named[place] if says[number] == 0)]
+    return _Named(named, (rows >= 0).tolist(), denied)
 
 
 def _folder(copy_to: str | Path, link_to: str | Path) -> Path | None:
@@ -102,22 +153,10 @@ def _folder(copy_to: str | Path, link_to: str | Path) -> Path | None:
     return user_path(copy_to or link_to) if copy_to or link_to else None
 
 
-def _probabilities(
-    classifier: Classifier, source: ImageSource, spec: DataSpec, device: str, listener: Listener
-) -> tuple[list[int], Tensor, SkippedImages]:
-    """(indices of the images that can be decoded, their (N, C) probabilities, the others)."""
-    about, torch_device, skipped = classifier.description, choose_device(device), SkippedImages()
-    photos = shrink_photos(source, about.in_channels, about.stored_side, spec)
-    found = extract(
-        classifier.to(torch_device), photos, about.in_channels, torch_device, skipped=skipped, listener=listener
-    )
-    return found.indices.tolist(), found.vectors, skipped
-
-
 def _table(
     names: Sequence[str],
     found: Tensor,
-    named: list[list[int]],
+    named: _Named,
     about: ClassifierDescription,
     sorted_to: list[str] | None,
 ) -> str:
@@ -127,16 +166,18 @@ def _table(
     last = [] if sorted_to is None else ["sorted_to"]
     best, order = (part.tolist() for part in found.topk(min(2, found.shape[1]), dim=1))
     if about.several:
-        writer.writerow(["file", "classes", *classes, *last])
+        writer.writerow(["file", "classes", "labelled", *classes, *last])
     else:
-        writer.writerow(["file", "class", "guess", "probability", "second_guess", "second_probability", *last])
+        guesses = "guess", "probability", "second_guess", "second_probability"
+        writer.writerow(["file", "class", "labelled", *guesses, *last])
     for row, name in enumerate(names):
-        label = ";".join(classes[number] for number in named[row]) or UNSURE
+        label = ";".join(classes[number] for number in named.classes[row]) or UNSURE
+        cells = [label, "yes" if named.is_labelled[row] else ""]
         if about.several:
-            cells = [label, *(f"{value:.4f}" for value in found[row].tolist())]
+            cells += [f"{value:.4f}" for value in found[row].tolist()]
         else:
             (first, second), (probability, other) = order[row], best[row]
-            cells = [label, classes[first], f"{probability:.4f}", classes[second], f"{other:.4f}"]
+            cells += [classes[first], f"{probability:.4f}", classes[second], f"{other:.4f}"]
         writer.writerow([name, *cells, *([] if sorted_to is None else [sorted_to[row]])])
     return stream.getvalue()
 
@@ -170,9 +211,9 @@ def _folder_names(classes: Sequence[str]) -> list[str]:
 
 
 def _wrong(
-    source: ImageSource, indices: list[int], named: list[list[int]], about: ClassifierDescription, listener: Listener
+    source: ImageSource, indices: list[int], named: _Named, about: ClassifierDescription, listener: Listener
 ) -> Score | None:
-    """Percentage of wrong names, if the images lie in folders of the classifier's classes; None if they do not, or nothing is named."""
+    """Percentage of wrong names that the classifier gave, if the images lie in folders of the classifier's classes; None if they do not, or nothing is named."""
     labels = labels_of(source)
     if labels is None or about.several:
         return None
@@ -180,11 +221,9 @@ def _wrong(
     unknown = [name for name in present if name not in about.classes]
     if unknown:
         if len(unknown) < len(present):
-            more = f" and {len(unknown) - MOST_NAMES} more" if len(unknown) > MOST_NAMES else ""
-            listener.say(
-                f"the names are not compared with the folders: the classifier knows no {', '.join(unknown[:MOST_NAMES])}{more}"
-            )
+            listener.say(f"the names are not compared with the folders: the classifier knows no {shortened(unknown)}")
         return None
     truth = labels.over(about.classes)[indices]
-    right = torch.tensor([row[0] == code for row, code in zip(named, truth.tolist(), strict=True) if row])
+    rows = zip(named.classes, named.is_labelled, truth.tolist(), strict=True)
+    right = torch.tensor([row[0] == code for row, is_labelled, code in rows if row and not is_labelled])
     return wilson(1 - float(right.float().mean()), len(right)) if len(right) else None

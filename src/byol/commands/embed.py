@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.assembly.subject import open_subject, tell_channels, with_trained_columns
+from byol.commands.vectors import vectors_of
 from byol.data.open import open_source
-from byol.data.prepare_photos import shrink_photos
 from byol.data.public import Split
 from byol.data.source import ImageSource, SkippedImages, shown_names
 from byol.data.spec import DataSpec, as_spec
 from byol.errors import ConfigError
-from byol.evaluate.features import Features, extract
+from byol.evaluate.features import Features
 from byol.runtime.files import replacing, require_new_file
 from byol.runtime.hardware import choose_device
 from byol.runtime.listener import SILENT, Listener
@@ -55,7 +55,8 @@ def embed(
     say: Callable[[str], None] = lambda line: None,
     show: Callable[[str, int, int], None] = SILENT.work,
 ) -> Embedding:
-    """Computes the feature vectors of all images, and writes them to `out` (.parquet or .npz) if it is given.
+    """The feature vectors of all images: those that are kept with the encoder, and the others, which are computed and kept. Writes them to
+    `out` (.parquet or .npz) if it is given.
 
     `run`: an encoder as for `open_subject`, such as a run directory or `timm:resnet18:pretrained`. `say` receives a line about
     files that are left out. Raises ConfigError for a split other than train and test, DataError or RunError if `out` cannot be written.
@@ -69,11 +70,9 @@ def embed(
     torch_device, listener = choose_device(device), Listener(say, show)
     spec = with_trained_columns(str(run), data)
     source = open_source(spec, split, labelled=True, listener=listener)
-    encoder = open_subject(str(user_path(run)), source).encoder.to(torch_device)
-    tell_channels(encoder, say)
-    about, skipped = encoder.description, SkippedImages()
-    photos = shrink_photos(source, about.in_channels, about.stored_side, spec)
-    features = extract(encoder, photos, about.in_channels, torch_device, skipped=skipped, listener=listener)
+    subject, skipped = open_subject(str(user_path(run)), source), SkippedImages()
+    tell_channels(subject.encoder, say)
+    features = vectors_of(subject, source, spec, torch_device, skipped, listener)
     embedding = _embedding(features, source, skipped.reasons)
     if path is not None:
         write_embedding(path, embedding)

@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from byol.assembly.subject import Subject, open_subject, subject_of, with_trained_columns
 from byol.commands.evaluate import make_job
 from byol.commands.provenance import provenance_of_run
+from byol.commands.vectors import vectors_of
 from byol.data.classes import labels_of
+from byol.data.known_labels import KnownLabels, write_known
 from byol.data.label_table import read_label_table
 from byol.data.labelled import require_labels
 from byol.data.open import open_source
-from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, fingerprint, require_channels
 from byol.data.spec import DataSpec
 from byol.data.subset import Subset
-from byol.encoder.classifier import UNSURE, Classifier, ClassifierDescription, save_classifier
+from byol.encoder.classifier import LABELLED, UNSURE, Classifier, ClassifierDescription, save_classifier
 from byol.encoder.encoder import Encoder
 from byol.encoder.encoder_file import load_encoder
 from byol.encoder.onnx_encoder import OnnxEncoder
 from byol.errors import ConfigError, DataError, EncoderError
 from byol.evaluate.certainty import Certainty, choose_threshold, guesses
-from byol.evaluate.features import extract
 from byol.evaluate.finetuned_head import finetune_head
 from byol.evaluate.head import Head, fit_head, folds_of
 from byol.evaluate.metrics import calibration_error
@@ -37,11 +37,10 @@ from byol.runtime.files import finite, new_folder
 from byol.runtime.hardware import choose_device, describe_machine
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.paths import require_outside, user_path
+from byol.runtime.words import counted, shortened
 
 MOST_WRONG = 5.0
 """Default of the largest expected percentage of wrong classes among those that are named."""
-MOST_NAMES = 5
-"""Largest number of classes named in a message."""
 
 
 @dataclass(frozen=True)
@@ -114,18 +113,26 @@ def fit_classifier(
         certainty = choose_threshold(fit.head.held_out, most_wrong)
         accuracy, facts = _facts(fit, certainty, most_wrong, seed)
         weights = "" if finetune else fit.encoder.fingerprint()
+        vectors = "" if finetune else subject.encoder.fingerprint()
         about = ClassifierDescription(
             fit.labelled.classes,
             fit.labelled.targets.dim() == 2,
             certainty.threshold,
             fit.encoder.fingerprint(),
-            finite({**facts, "encoder": name, "machine": describe_machine(choose_device(device))}),
+            finite({**facts, "encoder": name, "vectors": vectors, "machine": describe_machine(choose_device(device))}),
             {**fit.encoder.description.provenance, **provenance_of_run(user_path(name), weights)},
         )
         kept, head = fit.encoder, fit.head
         save_classifier(writing, Classifier(kept.module, kept.description, head.weight, head.bias, about))
+        known = KnownLabels.of(fit.labelled.images, fit.labelled.targets.numpy(), listener)
+        write_known(writing / LABELLED, known, fit.labelled.classes)
         write_classifier_page(
             writing, path.name, about, head.held_out, fit.labelled.images, kept.description.in_channels
+        )
+    if twice := known.contradictory():
+        listener.say(
+            f"{counted(len(twice), 'picture')} {'is' if len(twice) == 1 else 'are'} there twice with different labels ({shortened(twice)}), so that neither stands: "
+            f"{'it' if len(twice) == 1 else 'they'} will be named like pictures without a label"
         )
     return FittedClassifier(path, accuracy, certainty, _words(fit, accuracy, certainty, most_wrong))
 
@@ -157,11 +164,10 @@ def _fit(
     listener: Listener,
 ) -> _Fit:
     """The head fitted to the images that can be decoded."""
-    torch_device, about, skipped = choose_device(device), subject.encoder.description, SkippedImages()
+    torch_device, encoder, skipped = choose_device(device), subject.encoder, SkippedImages()
+    about = encoder.description
     require_channels(labelled.images, about.in_channels)
-    photos = shrink_photos(labelled.images, about.in_channels, about.stored_side, spec, makes=finetune)
-    encoder = subject.encoder.to(torch_device)
-    features = extract(encoder, photos, about.in_channels, torch_device, skipped=skipped, listener=listener)
+    features = vectors_of(subject, labelled.images, spec, torch_device, skipped, listener, makes=finetune)
     for broken, reason in skipped.reasons:
         listener.say(f"left out: {broken}: {reason}")
     labelled = _present(labelled.part(features.indices.numpy()))
@@ -279,10 +285,8 @@ def _words(fit: _Fit, accuracy: Score, certainty: Certainty, most_wrong: float) 
         )
         lines.append(f"with the frozen encoder {fit.frozen} % of the same images{better}")
     if single := [name for name, count in counts.items() if count == 1]:
-        more = f" and {len(single) - MOST_NAMES} more" if len(single) > MOST_NAMES else ""
         lines.append(
-            f"fitted but never held out, since they have one image, so that nothing is known of their errors: "
-            f"{', '.join(single[:MOST_NAMES])}{more}"
+            f"fitted but never held out, since they have one image, so that nothing is known of their errors: {shortened(single)}"
         )
     if certainty.wrong is None:
         lines.append(

@@ -14,7 +14,7 @@ from byol.commands.vectors import vectors_of
 from byol.data.classes import Labels, labels_of
 from byol.data.image_list import is_list, read_list
 from byol.data.open import open_source
-from byol.data.source import ImageSource, SkippedImages, files_of, shown_names
+from byol.data.source import ImageSource, SkippedImages, files_of
 from byol.data.spec import DataSpec
 from byol.errors import ConfigError, nearest
 from byol.evaluate.features import Features
@@ -33,7 +33,7 @@ class Chosen:
     rank: int
     """Place in the order of choice, from 1."""
     file: str
-    """Path of the image's file, or its name if it is no file of its own."""
+    """Name of the image in its data, such as its path below the folder."""
     score: float
     reason: str
 
@@ -93,7 +93,7 @@ def select(
             f"{counted(len(choice.images), 'image')} chosen: all others are too like one of them, or like a labelled one"
         )
     indices = features.indices[choice.images].tolist()
-    rows = zip(shown_names(source, indices), choice.scores.tolist(), choice.reasons, strict=True)
+    rows = zip(map(source.name, indices), choice.scores.tolist(), choice.reasons, strict=True)
     images = [Chosen(rank, *row) for rank, row in enumerate(rows, start=1)]
     if copy_to or link_to:
         _place_files(files_of(source, indices), folder, linked=bool(link_to))

@@ -17,7 +17,7 @@ from byol.data.subset import Subset
 from byol.data.table import LABEL_COLUMNS, PATH_COLUMNS
 from byol.errors import DataError
 from byol.runtime.paths import user_path
-from byol.runtime.words import counted
+from byol.runtime.words import counted, shortened
 
 SEPARATORS = re.compile("[;|]")
 """Characters between the labels of an image in one cell."""
@@ -69,10 +69,9 @@ def find_images(files: Sequence[str], source: ImageSource, path: Path) -> list[i
     """Index in `source` of each file that the list at `path` names, as `places_of`. Raises DataError if a file is not in the source."""
     rows = places_of(files, source)
     if missing := [file for file, row in zip(files, rows, strict=True) if row < 0]:
-        more = "" if len(missing) <= MOST_NAMED else f" and {len(missing) - MOST_NAMED} more"
         raise DataError(
             f"{path} names {counted(len(missing), 'file')} that {source.description} does not have: "
-            f"{', '.join(missing[:MOST_NAMED])}{more}. Correct the names, such as {source.name(0)}."
+            f"{shortened(missing, MOST_NAMED)}. Correct the names, such as {source.name(0)}."
         )
     return rows
 
@@ -86,12 +85,13 @@ def read_label_table(path: str | Path, label_column: str = "", *, labels_needed:
     """
     path = user_path(path)
     header, rows = read_rows(path)
-    file = column_of(header, PATH_COLUMNS)
+    file = column_of(header, ("file", *PATH_COLUMNS))
     if file is None:
         raise DataError(f"{path} has no column of files ({', '.join(PATH_COLUMNS)}); it has {', '.join(header)}.")
     if label_column and label_column not in header:
         raise DataError(f"{path} has no column {label_column!r} (--data.label-column); it has {', '.join(header)}.")
     label = header.index(label_column) if label_column else column_of(header, LABEL_COLUMNS)
+    rows = rows if labels_needed else [row for row in rows if row[file]]  # an audit has some about the data
     files = [row[file] for row in rows]
     if label is None and labels_needed:
         return _one_column_each(path, header, rows, file)

@@ -16,6 +16,7 @@ from byol.data.splits import Parts, find_parts
 from byol.data.subset import Subset, held_out, renumbered
 from byol.errors import DataError
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.words import shortened
 
 MAX_NAMES = 12
 """Largest number of classes in a message."""
@@ -138,21 +139,16 @@ def _join(train: ImageSource, test: ImageSource, listener: Listener) -> None:
     unknown = [theirs.names[code] for code in np.unique(theirs.codes[~np.isin(codes, train_codes)])]
     if unknown:
         lists = [
-            f"{source.description}: {_shortened(ordered(names))}"
+            f"{source.description}: {shortened(ordered(names), MAX_NAMES)}"
             for source, names in zip((train, test), present, strict=True)
         ]
         raise DataError(
-            f"{test.description} has classes that {train.description} has not: {_shortened(unknown)}. Classes are joined "
+            f"{test.description} has classes that {train.description} has not: {shortened(unknown, MAX_NAMES)}. Classes are joined "
             f"by name; these are the classes of {'; of '.join(lists)}."
         )
     if missing := [ours.names[code] for code in np.setdiff1d(train_codes, codes)]:
         listener.say(
-            f"{test.description} has no image of {len(missing)} of the {len(train_codes)} classes: {_shortened(missing)}"
+            f"{test.description} has no image of {len(missing)} of the {len(train_codes)} classes: {shortened(missing, MAX_NAMES)}"
         )
     train.labels, train.class_names = ours.codes, list(ours.names)
     test.labels, test.class_names = codes, list(ours.names)
-
-
-def _shortened(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more

@@ -1,7 +1,7 @@
 """Classifiers: an encoder with a head that gives calibrated probabilities of named classes, and their folder.
 
-The folder is that of the encoder (`encoder.encoder_file`) with two more files: `classifier.json`, which describes the classes,
-and `head.safetensors`.
+The folder is that of the encoder (`encoder.encoder_file`) with more files: `classifier.json`, which describes the classes,
+`head.safetensors`, and `labelled.csv`, the labels that it was fitted to (`data.known_labels`), which exports and earlier ones lack.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -19,7 +19,7 @@ from byol.errors import EncoderError, RunError
 from byol.runtime.files import read_json, write_json
 from byol.runtime.paths import user_path
 
-CLASSIFIER, HEAD = "classifier.json", "head.safetensors"
+CLASSIFIER, HEAD, LABELLED = "classifier.json", "head.safetensors", "labelled.csv"
 UNSURE = "unsure"
 """Name in place of a class for images whose most probable class is not probable enough."""
 
@@ -79,7 +79,12 @@ class Classifier(Encoder):
     @torch.no_grad()
     def encode_preprocessed(self, normalised: Tensor) -> Tensor:
         """Probabilities of preprocessed images: (N, C, S, S) -> (N, num_classes) float32."""
-        return self.probabilities(self.logits(super().encode_preprocessed(normalised)))
+        return self.of_features(super().encode_preprocessed(normalised))
+
+    @torch.no_grad()
+    def of_features(self, features: Tensor) -> Tensor:
+        """Probabilities of the encoder's features: (N, num_features) -> (N, num_classes)."""
+        return self.probabilities(self.logits(features))
 
     def logits(self, features: Tensor) -> Tensor:
         """Calibrated logits of the encoder's features: (N, num_features) -> (N, num_classes)."""

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from byol.data.source import ImageSource, SkippedImages, image_keys
+from byol.data.source import ImageSource, SkippedImages, image_keys, whole
 from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder
 from byol.errors import DataError, RunError
 from byol.evaluate.features import Features, extract
 from byol.runtime.listener import SILENT, Listener
 from byol.runtime.mapped import read_mapped, write_mapped
+from byol.runtime.words import counted
 
 KEYS = "keys"
 """Name of the tensor, (M, 16) uint8, of the images that a file has rows for."""
@@ -32,15 +33,25 @@ def kept_features(
     file: Path,
     *,
     skipped: SkippedImages,
+    weights: str = "",
     listener: Listener = SILENT,
 ) -> Features:
     """Features of all images of `source` that can be decoded, mapped from `file`. Vectors that the same encoder left there are used; others are added.
 
-    `photos`: the images as the encoder reads them. Images are known by `image_keys`, so that vectors of another encoder, of other pictures or of changed ones
-    are never used. Raises DataError if no image can be decoded.
+    `photos`: the images as the encoder reads them. `weights`: fingerprint of the encoder that left vectors there, if that of this copy differs. Images are known by `image_keys`, so that
+    vectors of another encoder, of other pictures or of changed ones are never used. A part of a source shares the file of the whole. Raises DataError if no image can be decoded.
     """
 
+    read: list[int] = []
+
+    def tell(missing: int) -> None:
+        if count := len(source) - missing:
+            more = f", {missing:,} more {'is' if missing == 1 else 'are'} read" if missing else ""
+            listener.say(f"{source.description}: vectors of {counted(count, 'image')} were kept{more}")
+
     def make(missing: Indices) -> tuple[Mapping[str, Tensor], Indices]:
+        read.append(len(missing))
+        tell(len(missing))
         part = photos if len(missing) == len(source) else Subset(photos, missing, source.description)
         try:
             found = extract(encoder, part, encoder.description.in_channels, device, skipped=skipped, listener=listener)
@@ -50,43 +61,62 @@ def kept_features(
             return {}, missing[:0]
         return {"vectors": found.vectors}, missing[found.indices.numpy()]
 
-    keys = image_keys(source)
-    rows, indices = kept_rows(file, json.dumps({"weights": encoder.fingerprint()}), keys, make, listener)
+    keys, is_part = image_keys(source), len(source) < len(whole(source)[0])
+    rows, indices = kept_rows(file, about_vectors(weights or encoder.fingerprint()), keys, make, listener, part=is_part)
+    if not read:
+        tell(0)
     labels = None if source.labels is None else torch.from_numpy(source.labels[indices])
     return Features(rows["vectors"], labels, torch.from_numpy(indices), keys[indices])
 
 
+def about_vectors(weights: str) -> str:
+    """Description of a file of vectors by the encoder of this fingerprint."""
+    return json.dumps({"weights": weights})
+
+
 def kept_rows(
-    file: Path, about: str, keys: NDArray[np.void], make: Make, listener: Listener = SILENT
+    file: Path, about: str, keys: NDArray[np.void], make: Make, listener: Listener = SILENT, *, part: bool = False
 ) -> tuple[dict[str, Tensor], Indices]:
     """(tensors by name with a row for each of M images, (M,) indices of these images, rising), mapped from `file`.
 
     Rows that the file holds under the images' (N,) `keys` and the same `about` are used; `make` makes the others. Then the file holds the rows of these M images, in
-    their order. If it cannot be written the listener receives a line, and the tensors are in memory.
+    their order, and, if they are a `part`, all others that it held. If it cannot be written the listener receives a line, and the tensors are in memory.
     """
     kept = read_mapped(file, about)
-    rows = _rows(kept.pop(KEYS, torch.empty(0, 16, dtype=torch.uint8)).numpy(), keys)
+    kept_keys = kept.pop(KEYS, torch.empty(0, 16, dtype=torch.uint8))
+    rows = rows_of(kept_keys, keys)
     known, missing = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
     made, found = make(missing) if len(missing) else ({}, missing)
     indices = np.sort(np.concatenate((known, found)))
-    if not len(found) and np.array_equal(rows[known], np.arange(len(next(iter(kept.values()), ())))):
-        return kept, indices
+    others = np.setdiff1d(np.arange(len(kept_keys)), rows[known]) if part else rows[:0]
+    if not len(found) and np.array_equal(rows[known], np.arange(len(kept_keys) - len(others))):
+        return {name: tensor[: len(known)] for name, tensor in kept.items()}, indices
     if len(known):
         made = _joined(kept, rows[known], np.searchsorted(indices, known), made, np.searchsorted(indices, found))
-    bytes_of_keys = torch.from_numpy(np.frombuffer(keys[indices].tobytes(), np.uint8).reshape(-1, 16).copy())
+    if part and not len(found):
+        return dict(made), indices
+    written = {**made, KEYS: bytes_of(keys[indices])}
+    if len(others):
+        kept[KEYS] = kept_keys
+        written = {name: torch.cat((tensor, kept[name][others])) for name, tensor in written.items()}
     try:
-        write_mapped(file, about, {**made, KEYS: bytes_of_keys})
+        write_mapped(file, about, written)
     except RunError as error:
         listener.say(f"{file.name} is not kept for the next time: {error}")
         return dict(made), indices
     mapped = read_mapped(file, about)
     mapped.pop(KEYS, None)
-    return mapped or dict(made), indices
+    return {name: tensor[: len(indices)] for name, tensor in mapped.items()} or dict(made), indices
 
 
-def _rows(kept: NDArray[np.uint8], keys: NDArray[np.void]) -> Indices:
+def bytes_of(keys: NDArray[np.void]) -> Tensor:
+    """(N, 16) uint8 for a file that keeps the (N,) keys."""
+    return torch.from_numpy(np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, 16).copy())
+
+
+def rows_of(kept: Tensor, keys: NDArray[np.void]) -> Indices:
     """(N,) row of each image among (M, 16) kept keys; -1 where there is none."""
-    row_of = {key.tobytes(): row for row, key in enumerate(kept)}
+    row_of = {key.tobytes(): row for row, key in enumerate(kept.numpy())}
     return np.array([row_of.get(key.tobytes(), -1) for key in keys], np.int64)
 
 

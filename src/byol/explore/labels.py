@@ -126,6 +126,14 @@ class Labels:
         choice = choose(self.unit[free], known, min(count, len(free)), DEFAULT)
         return free[choice.images].tolist()
 
+    def asked(self, count: int) -> dict[str, Any]:
+        """The `next` images for the page; `listed`, the number in `first`; `done` of these have a label; `left`, the number of all images without one."""
+        given = self.of_image
+        done = sum(image in given for image in self.first)
+        return {
+            "images": self.next(count), "listed": len(self.first), "done": done, "left": len(self.names) - len(given),
+        }  # fmt: skip
+
     def _guess(self, given: dict[int, str], classes: list[str]) -> Guesses:
         images, labels = _fitted(given, classes)
         vectors, strengths = self.unit[images], (STRENGTH,)

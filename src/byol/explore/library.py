@@ -30,7 +30,7 @@ from byol.evaluate.features import Features
 from byol.evaluate.kmeans import spherical_kmeans
 from byol.explore.duplicates import Duplicates
 from byol.explore.labels import Labels
-from byol.explore.layout import MAP, MEAN, UNIT, prepare
+from byol.explore.layout import DRAWN, MEAN, UNIT, maps_in, prepare
 from byol.explore.thumbnails import Thumbnails
 from byol.report.tile import as_rgb, tile
 from byol.runtime.files import write_atomically
@@ -40,7 +40,7 @@ LABELS = "labels.csv"
 """Name of the file of the classes that the user gave."""
 KEPT = "kept"
 """Name of the folder for what would take time to make again: maps, duplicates and thumbnails."""
-VERSION = 1
+VERSION = 2
 """Number that changes with the way in which maps are made."""
 MOST_CLUSTERED = 5000
 """Largest number of images by which the centres of clusters are found; of more, this many random ones."""
@@ -84,6 +84,8 @@ class Library:
     """(N, D) vectors minus their mean, scaled to length 1: the mean does not distinguish images. They are mapped from a file."""
     plane: dict[str, Tensor] = field(init=False)
     """Maps of the images by name, best first; each is (N, 2)."""
+    drawn: int = field(init=False)
+    """Number of images that were there when the maps were drawn; the others were placed."""
     labels: Labels = field(init=False)
     """Classes that the user gave to images."""
     duplicates: Duplicates = field(init=False)
@@ -97,16 +99,17 @@ class Library:
         keys = self.features.keys
         assert keys is not None
         self._keys = keys
-        digest = blake2b(keys.tobytes(), digest_size=16).hexdigest()
-        about = json.dumps({"weights": self.encoder.fingerprint(), "images": digest, "version": VERSION})
-        tensors = prepare(self.features.vectors, self.kept / "map.safetensors", about, self.listener)
-        self.mean, self.unit = tensors[MEAN], tensors[UNIT]
-        self.plane = {name.split(" ", 2)[2]: tensors[name] for name in sorted(tensors) if name.startswith(f"{MAP} ")}
+        about = {"weights": self.encoder.fingerprint(), "version": VERSION}
+        file = self.kept / "map.safetensors"
+        tensors = prepare(self.features.vectors, keys, file, json.dumps(about), self.listener)
+        self.mean, self.unit, self.drawn = tensors[MEAN], tensors[UNIT], int(tensors[DRAWN].sum())
+        self.plane = maps_in(tensors)
         self.names = [self.source.name(index) for index in self.features.indices.tolist()]
         image_at = {index: image for image, index in enumerate(self.features.indices.tolist())}
         first = [image_at[index] for index in self.first if index in image_at]
         self.labels = Labels(self.out / LABELS, self.names, self.unit, first)
-        self.duplicates = Duplicates(self.source, self.features, self.kept, about)
+        digest = blake2b(keys.tobytes(), digest_size=16).hexdigest()
+        self.duplicates = Duplicates(self.source, self.features, self.kept, json.dumps({**about, "images": digest}))
         self._thumbnails = Thumbnails(self.kept / "thumbnails.sqlite")
         self.regroup(min(12, max(1, len(self) // 8)))
 
@@ -237,7 +240,7 @@ def open_library(
         )
     encoder = subject.encoder.to(device)
     photos = shrink_photos(source, encoder.description.in_channels, encoder.description.stored_side, place)
-    kept = out / KEPT / vectors_file(subject, source).stem
+    kept = out / KEPT / vectors_file(subject.home, source).stem
     return Library(source, photos, encoder, device, features, out, kept, first, listener=listener), skipped
 
 

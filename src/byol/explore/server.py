@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             return packed(*library.labels.entries()), KIND
         if path == "/next":
             return _json(
-                library.labels.next(_number(query, "count", 20, range(1, MOST_MATCHES + 1)))
+                library.labels.asked(_number(query, "count", 20, range(1, MOST_MATCHES + 1)))
             ), "application/json"
         if path == "/duplicates":
             return self._duplicates()
@@ -188,7 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
             "images": library.source.description,
             "names": library.names,
             "maps": list(library.plane),
-            "laid_out": min(MOST_LAID_OUT, len(library)),
+            "listed": any(image not in library.labels.of_image for image in library.labels.first),
+            "drawn": library.drawn,
+            "laid_out": min(MOST_LAID_OUT, library.drawn),
             "clusters": library.clusters(),
         }
         points = {f"map {name}": points.float().numpy() for name, points in library.plane.items()}

@@ -24,6 +24,15 @@ def read_mapped(path: Path, about: str) -> dict[str, Tensor]:
     return {}
 
 
+def is_about(path: Path, about: str) -> bool:
+    """Whether the file is there and holds tensors about this."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("about") == about
+    except (OSError, SafetensorError):
+        return False
+
+
 def write_mapped(path: Path, about: str, tensors: Mapping[str, Tensor]) -> None:
     """Writes a file for `read_mapped`, atomically. Raises RunError if the disk refuses."""
     make_folder(path.parent)

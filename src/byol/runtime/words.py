@@ -3,12 +3,19 @@
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
 def counted(count: int, noun: str) -> str:
     """The count with its noun: `1 channel`, `3 channels`, `1,200 images`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def shortened(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def command(*words: object) -> str:

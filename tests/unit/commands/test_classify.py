@@ -305,3 +305,112 @@ def test_command_fits_predicts_and_refuses_options_of_the_other(
     assert run("predict", "sorter", "--data", "colours/test", "--out", "y.csv", "--finetune") == 2
     assert run("fit", str(encoder), "--data", "colours/train", "--out", "x", "--most-wrong", "101") == 1
     assert os.listdir("sorted")
+
+
+def wrong_table(colours: Path, tmp_path: Path) -> Path:
+    """Labels of twelve pictures of each colour, three of which are called by another one."""
+    lines = ["file,label"]
+    for place, name in enumerate(("red", "green", "blue")):
+        for number in range(12):
+            called = ("green", "blue", "red")[place] if number == 0 else name
+            lines.append(f"{name}/train-{name}-{number:02d}.png,{called}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    return tmp_path / "labels.csv"
+
+
+def test_what_the_user_said_stands_wherever_the_file_lies(encoder: Path, colours: Path, tmp_path: Path) -> None:
+    data, labels = str(colours / "train"), wrong_table(colours, tmp_path)
+    fitted = fit_classifier(encoder, data, tmp_path / "sorter", labels=labels, most_wrong=30)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for file in (colours / "train").rglob("*.png"):
+        shutil.copy(file, elsewhere / f"x-{file.name}")
+    given = {row["file"]: row["label"] for row in rows(labels)}
+    for place, threshold in ((data, None), (str(elsewhere), None), (data, 1)):
+        shutil.rmtree(tmp_path / "sorted", ignore_errors=True)
+        (tmp_path / "out.csv").unlink(missing_ok=True)
+        result = classify(
+            fitted.path, place, tmp_path / "out.csv", threshold=threshold, copy_to=tmp_path / "sorted"
+        )  # fmt: skip
+        table = {
+            re.sub(r"^(x-)?train-(\w+)-", r"\2/train-\2-", Path(r["file"]).name): r for r in rows(tmp_path / "out.csv")
+        }
+        assert len(table) == 60
+        for name, row in table.items():
+            assert row["labelled"] == ("yes" if name in given else "")
+            assert name not in given or row["class"] == given[name] == row["sorted_to"].split("/")[0]
+        assert result.labelled == 36
+        assert threshold != 1 or result.counts == {"blue": 12, "green": 12, "red": 12, "unsure": 24}
+        another = [r for r in table.values() if r["labelled"] and r["guess"] != r["class"]]
+        sure = [r for r in another if float(r["probability"]) > max(fitted.certainty.threshold, 0.5)]
+        assert result.denied == (len(sure) if threshold is None else 0)
+        others = [r for r in table.values() if not r["labelled"] and r["class"] != "unsure"]
+        if place == data and threshold is None:  # what the user said is no name of the classifier
+            assert result.denied == 3 and result.wrong is not None
+            wrong = [r["class"] != r["file"].split("/")[0] for r in others]
+            assert result.wrong.value == pytest.approx(100 * sum(wrong) / len(wrong))
+    (elsewhere / "x-train-red-03.png").write_bytes((colours / "test" / "red" / "test-red-00.png").read_bytes())
+    changed = classify(fitted.path, str(elsewhere), tmp_path / "changed.csv")
+    assert changed.labelled == 35
+
+
+def test_labels_of_yes_and_no_stand_and_unknown_ones_are_left_to_the_classifier(
+    encoder: Path, colours: Path, tmp_path: Path
+) -> None:
+    files = [f"{file.parent.name}/{file.name}" for file in sorted((colours / "train").rglob("*.png"))]
+    lines = [f"{f},{int(f[0] == 'r')},{'' if n % 2 else int(f[0] == 'b')}" for n, f in enumerate(files)]
+    lines[0] = f"{files[0]},1,0"  # a blue picture
+    (tmp_path / "labels.csv").write_text("file,red,blue\n" + "\n".join(lines))
+    fitted = fit_classifier(
+        encoder, str(colours / "train"), tmp_path / "s", labels=tmp_path / "labels.csv", most_wrong=30
+    )
+    pq.write_table(pa.table({"image": [(colours / "train" / f).read_bytes() for f in files]}), tmp_path / "all.parquet")
+    result = classify(fitted.path, str(tmp_path / "all.parquet"), tmp_path / "out.csv")
+    table, threshold = rows(tmp_path / "out.csv"), fitted.certainty.threshold
+    assert result.labelled == 60 and {row["labelled"] for row in table} == {"yes"}
+    sure = max(threshold, 0.5)
+    against = [
+        [n for n in ("red", "blue") if float(row[n]) > sure and cells[("red", "blue").index(n)] == "0"]
+        for row, cells in zip(table, (line.split(",")[1:] for line in lines), strict=True)
+    ]
+    assert result.denied == sum(map(bool, against))
+    for number, (file, row) in enumerate(zip(files, table, strict=True)):
+        expected = {"red"} if number == 0 or file[0] == "r" else set()
+        if number % 2:
+            expected |= {"blue"} if float(row["blue"]) > threshold else set()
+        elif number:
+            expected |= {"blue"} if file[0] == "b" else set()
+        assert set(row["classes"].split(";")) == (expected or {"unsure"})
+    assert sum(bool(n % 2) and "blue" in row["classes"] for n, row in enumerate(table)) > 5
+
+
+def test_classifier_without_labels_of_its_own_says_so_and_a_damaged_file_is_refused(
+    sorter: Path, colours: Path, tmp_path: Path
+) -> None:
+    content = (sorter / "labelled.csv").read_text()
+    assert len(content.splitlines()) == 61 and content.startswith("file,bytes,digest,label\nblue/train-blue-00.png,")
+    (sorter / "labelled.csv").unlink()
+    said: list[str] = []
+    result = classify(sorter, str(colours / "train"), tmp_path / "out.csv", say=said.append)
+    assert result.labelled == 0 and rows(tmp_path / "out.csv")[0]["labelled"] == ""
+    assert any("keeps no labels" in line and "Fit again" in line for line in said)
+    for number, text in enumerate(("file,label\na,b\n", content.replace(",red\n", ",pink\n"), content + "x\n", "")):
+        (sorter / "labelled.csv").write_text(text)
+        with pytest.raises(RunError, match=r"labelled.csv cannot be read .*Fit again"):
+            classify(sorter, str(colours / "train"), tmp_path / f"{number}.csv")
+
+
+def test_copies_with_two_labels_are_said_and_stand_for_neither(encoder: Path, colours: Path, tmp_path: Path) -> None:
+    shutil.copy(colours / "train" / "red" / "train-red-04.png", colours / "train" / "blue" / "copy.png")
+    shutil.copy(colours / "train" / "red" / "train-red-05.png", colours / "train" / "red" / "again.png")
+    said: list[str] = []
+    fit_classifier(encoder, str(colours / "train"), tmp_path / "sorter", say=said.append)
+    assert [line for line in said if "different labels" in line] == [
+        "1 picture is there twice with different labels (blue/copy.png), so that neither stands: it will be named like pictures without a label"
+    ]
+    result = classify(tmp_path / "sorter", str(colours / "train"), tmp_path / "out.csv")
+    assert result.labelled == 60
+    assert [r["file"] for r in rows(tmp_path / "out.csv") if not r["labelled"]] == [
+        "blue/copy.png",
+        "red/train-red-04.png",
+    ]

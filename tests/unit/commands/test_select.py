@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from byol.cli.main import main
+from byol.commands.audit import audit
+from byol.commands.classify import classify
+from byol.commands.fit_classifier import fit_classifier
 from byol.commands.select import select
+from byol.data.image_folder import ImageFolder
+from byol.data.image_list import read_list
 from byol.errors import ByolError
 
 
@@ -39,14 +44,14 @@ def test_list_names_files_by_rank_and_copies_leave_the_originals(
     assert f"12 images written to {tmp_path / 'next.csv'}" in capsys.readouterr().out
     found = rows(tmp_path / "next.csv")
     assert [row["rank"] for row in found] == [str(rank) for rank in range(1, 13)]
-    assert all(Path(row["file"]).parent == pool and row["reason"] and float(row["score"]) >= 0 for row in found)
+    assert all(row["file"] in before and row["reason"] and float(row["score"]) >= 0 for row in found)
     copies = sorted((tmp_path / "copies").iterdir())
     assert [copy.name for copy in copies] == [f"{int(row['rank']):02d}-{Path(row['file']).name}" for row in found]
-    assert all(copy.read_bytes() == Path(row["file"]).read_bytes() for copy, row in zip(copies, found, strict=True))
+    assert all(copy.read_bytes() == before[row["file"]] for copy, row in zip(copies, found, strict=True))
     assert {file.name: file.read_bytes() for file in pool.iterdir()} == before
     linked = select("pixels", pool, tmp_path / "again.csv", count=12, link_to=tmp_path / "links")
     assert [image.file for image in linked.images] == [row["file"] for row in found]
-    assert [link.resolve() for link in sorted((tmp_path / "links").iterdir())] == [Path(row["file"]) for row in found]
+    assert [link.resolve() for link in sorted((tmp_path / "links").iterdir())] == [pool / row["file"] for row in found]
 
 
 @pytest.mark.parametrize("kind", ["folder", "csv", "txt"])
@@ -112,3 +117,38 @@ def test_bad_request_is_one_sentence_and_leaves_nothing(pool: Path, tmp_path: Pa
     out.write_text("mine")
     with pytest.raises(ByolError, match="exists already; choose another --out"):
         select("pixels", pool, out, count=5)
+
+
+def test_every_table_names_files_as_their_folder_does_and_is_read_from_anywhere(
+    encoder: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """select, audit, explore and classify, with the folder named by a path that only the first place knows."""
+    names = {f"{file.parent.name}/{file.name}" for file in (colours / "train").rglob("*.png")}
+    (colours / "train" / "red" / "torn.png").write_bytes(b"junk")
+    monkeypatch.chdir(colours)
+    select(encoder, "train", tmp_path / "next.csv", count=12)
+    audit(encoder, "train", out=tmp_path / "audit")
+    audit(encoder, "train", test_data="test", out=tmp_path / "both")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    source = ImageFolder(colours / "train", cache=None)
+    listed = read_list(tmp_path / "next.csv", source).indices
+    assert [source.name(index) for index in listed] == [row["file"] for row in rows(tmp_path / "next.csv")]
+    for place in ("audit", "both"):
+        found = rows(tmp_path / place / "audit.csv")
+        assert [row["file"] for row in found if row["finding"] == "broken"] == ["red/torn.png"]
+        test = {f"{file.parent.name}/{file.name}" for file in (colours / "test").rglob("*.png")}
+        known = names | {"red/torn.png"} | (test if place == "both" else set())
+        assert {row["file"] for row in found} - {""} <= known
+        for row in found:
+            inside = {f"train/{row['file']}", f"test/{row['file']}"} if row["file"] else {""}
+            assert row["path"] in inside and (not row["path"] or (colours / row["path"]).is_file())
+    shown = read_list(tmp_path / "audit" / "audit.csv", source).indices
+    assert {source.name(i) for i in shown} == {row["file"] for row in rows(tmp_path / "audit" / "audit.csv")} - {""}
+    more = select(encoder, str(colours / "train"), tmp_path / "more.csv", count=5, labelled=tmp_path / "next.csv")
+    assert not {image.file for image in more.images} & {row["file"] for row in rows(tmp_path / "next.csv")}
+    labels = "".join(f"{row['file']},{row['file'].split('/')[0]}\n" for row in rows(tmp_path / "next.csv"))
+    (tmp_path / "labels.csv").write_text(f"file,label\n{labels}")
+    fitted = fit_classifier(encoder, str(colours / "train"), tmp_path / "sorter", labels=tmp_path / "labels.csv")
+    classify(fitted.path, str(colours / "train"), tmp_path / "out.csv")
+    assert {row["file"] for row in rows(tmp_path / "out.csv")} == names

@@ -49,6 +49,12 @@ def test_files_may_be_named_by_a_path_from_here(folder: Path, monkeypatch: pytes
     assert [part.name(index) for index in range(len(part))] == ["a.png", "b.png"]
 
 
+def test_the_column_file_comes_before_a_path(folder: Path) -> None:
+    text = "path,file,label\nelsewhere/a.png,a.png,x\nelsewhere/b.png,b.png,y\n"
+    part, _ = read_label_table(table(folder, text)).of(ImageFolder(folder))
+    assert [part.name(index) for index in range(len(part))] == ["a.png", "b.png"]
+
+
 def test_several_labels_are_separated_in_a_cell_and_an_empty_one_has_none(folder: Path) -> None:
     found = read_label_table(table(folder, "file,labels\na.png,dog; cat\nb.png,\nin/c.png,dog\n"))
     assert found.names == ("cat", "dog") and found.codes is None and found.sets is not None

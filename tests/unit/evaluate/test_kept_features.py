@@ -29,10 +29,12 @@ class Maker:
         return {"rows": torch.stack((rows, 2 * rows), dim=1).float()}, found
 
 
-def kept(file: Path, *numbers: int, about: str = "this") -> tuple[list[float], list[int], list[int], torch.Tensor]:
+def kept(
+    file: Path, *numbers: int, about: str = "this", part: bool = False
+) -> tuple[list[float], list[int], list[int], torch.Tensor]:
     """(first number of each row, the images of the rows, the numbers that were made, the tensor)."""
     maker = Maker(list(numbers))
-    tensors, indices = kept_rows(file, about, keys(*(abs(number) for number in numbers)), maker)
+    tensors, indices = kept_rows(file, about, keys(*(abs(number) for number in numbers)), maker, part=part)
     assert torch.equal(tensors["rows"][:, 1], 2 * tensors["rows"][:, 0])
     return tensors["rows"][:, 0].tolist(), indices.tolist(), maker.made, tensors["rows"]
 
@@ -45,6 +47,18 @@ def test_rows_are_made_once_mapped_and_in_the_order_of_the_images(tmp_path: Path
     assert kept(file, 9, 8, 1, 5, 3)[:3] == ([9, 8, 1, 5, 3], [0, 1, 2, 3, 4], [9, 1])
     assert kept(file, 3, 9)[:3] == ([3, 9], [0, 1], [])
     assert kept(file, 3, 9, 5)[:3] == ([3, 9, 5], [0, 1, 2], [5])  # those of other images did not stay
+
+
+def test_rows_of_a_part_are_added_and_those_of_others_stay(tmp_path: Path) -> None:
+    file = tmp_path / "rows.safetensors"
+    kept(file, 5, 3, 8)
+    assert kept(file, 8, 5, part=True)[:3] == ([8, 5], [0, 1], [])
+    found = kept(file, 9, 3, 1, part=True)
+    assert found[:3] == ([9, 3, 1], [0, 1, 2], [9, 1]) and mapped_from(found[3]) == str(file)
+    again = kept(file, 9, 3, 1, part=True)
+    assert again[2] == [] and mapped_from(again[3]) == str(file)
+    assert kept(file, 5, 3, 8, 1)[:3] == ([5, 3, 8, 1], [0, 1, 2, 3], [])
+    assert kept(file, 9, 5, part=True)[2] == [9]  # all images without it have no row of it
 
 
 def test_images_without_a_row_are_tried_again(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from byol.assembly.subject import Subject, open_subject
 from byol.commands.audit import audit
@@ -139,7 +140,7 @@ def test_vectors_are_read_again_for_the_same_encoder_and_images_alone(
     assert not torch.allclose(library.unit[3], library.unit[4], atol=1e-4)
     other = make_subject(Path(subject.name), seed=1)
     open_library(other, source, CPU, library.out)
-    vectors_file(other, source).write_bytes(b"torn")
+    vectors_file(other.home, source).write_bytes(b"torn")
     open_library(other, source, CPU, library.out)
     assert len(read) == 3 + 2 * len(source)
 
@@ -162,6 +163,47 @@ def test_of_a_grown_folder_new_and_changed_images_alone_are_embedded(
     assert read == []
 
 
+def test_map_of_a_grown_folder_stays_and_new_images_lie_beside_the_most_similar_ones(
+    library: Library, folder: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 pictures and a copy, then three more, then nine more: more than a third are new since the map was drawn."""
+    said: list[str] = []
+
+    def grown(*names: str) -> Library:
+        for number, name in enumerate(names):
+            original = np.asarray(Image.open(folder / f"{number:02d}<b>.png"))
+            Image.fromarray(np.roll(original, 3, axis=0)).save(folder / name)
+        del said[:]
+        source = ImageFolder(folder, cache=None)
+        return open_library(subject, source, CPU, library.out, listener=Listener(said.append))[0]
+
+    more = grown("00 new.png", "50.png", "99.png")
+    assert "3 new images are placed on the map of 25, each beside the most similar one" in said
+    assert more.drawn == library.drawn == 25
+    for name, points in library.plane.items():
+        at = [more.names.index(other) for other in library.names]
+        assert torch.equal(more.plane[name][at], points)
+        for new, original in (("00 new.png", "00<b>.png"), ("50.png", "01<b>.png"), ("99.png", "02<b>.png")):
+            place, best = more.plane[name][more.names.index(new)], more.neighbours(more.names.index(new), 1)[0].image
+            away = (points - place).norm(dim=1)
+            assert (
+                library.names[int(away.argmin())] == more.names[best]
+                and int(more.names[best][:2]) % 3 == int(original[:2]) % 3
+            )
+    monkeypatch.setattr("byol.explore.layout.maps", None)  # not drawn again
+    assert torch.equal(grown().unit, more.unit) and said == [said[0]] and "vectors of 28 images were kept" in said[0]
+    (folder / "50.png").unlink()
+    fewer = grown()
+    assert torch.equal(
+        fewer.plane["PCA"], more.plane["PCA"][[n for n, name in enumerate(more.names) if name != "50.png"]]
+    )
+    assert not any(" the map " in line for line in said)
+    monkeypatch.undo()
+    anew = grown(*(f"more {number}.png" for number in range(11)))
+    assert "13 of 38 images are new since the map was drawn: it is drawn again" in said
+    assert anew.drawn == 38
+
+
 def test_vectors_are_mapped_from_files_and_maps_are_kept(
     library: Library, folder: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +211,7 @@ def test_vectors_are_mapped_from_files_and_maps_are_kept(
     again, _ = open_library(subject, ImageFolder(folder, cache=None), CPU, library.out)
     for found in (library, again):
         for tensor, file in (
-            (found.features.vectors, vectors_file(subject, found.source)),
+            (found.features.vectors, vectors_file(subject.home, found.source)),
             (found.unit, found.kept / "map.safetensors"),
         ):
             assert mapped_from(tensor) == str(file)

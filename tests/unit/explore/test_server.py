@@ -150,7 +150,7 @@ def test_labels_are_given_accepted_and_taken_back(address: tuple[str, str], libr
     nothing = unpacked(get(url + "/labels", token=token)[1])
     assert nothing["classes"] == [] and not nothing["undo"] and "guess" not in nothing
     first = json.loads(get(url + "/next?count=3", token=token)[1])
-    assert len(set(first)) == 3
+    assert len(set(first["images"])) == 3 and (first["listed"], first["done"], first["left"]) == (0, 0, COUNT + 1)
     for image in range(6):
         post("/label", images=[image], **{"class": ("red", "green", "blue")[image % 3]})
     state = unpacked(get(url + "/labels", token=token)[1])

@@ -12,7 +12,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 let library = null;
 let kind = "";
 let duplicates = null;
-let shown = { images: [], similarities: null, count: 0 };
+let shown = { images: [], similarities: null, asked: false, count: 0 };
 
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
@@ -82,7 +82,7 @@ function thumb(image, caption = "") {
   button.dataset.caption = caption;
   button.append(picture, make("span"));
   drawCaption(button);
-  button.addEventListener("click", () => (labelsByClick() ? toggleLabel(image) : enlarge(image)));
+  button.addEventListener("click", () => clickImage(image).catch((error) => console.warn(error.message)));
   return button;
 }
 
@@ -97,15 +97,16 @@ function enlarge(image) {
   dialog.showModal();
 }
 
-function show(title, images, { similarities = null, query = null, name = "" } = {}) {
+function show(title, images, { similarities = null, query = null, name = "", asked = false } = {}) {
   tab("results");
-  shown = { images, similarities, count: 0 };
+  shown = { images, similarities, asked, count: 0 };
   byId("title").textContent = title;
   byId("export").hidden = images.length === 0;
   byId("list-name").value = name;
   byId("query").replaceChildren(...(query ? [query] : []));
   byId("thumbs").replaceChildren();
   more();
+  drawProgress();
 }
 
 function more() {
@@ -248,9 +249,10 @@ const drawMap = () => colourPoints(groups());
 
 function drawKind() {
   placePoints(library[`map ${kind}`]);
-  const others = library.names.length - library.laid_out;
-  byId("placed").hidden = kind === "PCA" || others === 0;
-  byId("placed").textContent = `${kind} laid out ${library.laid_out.toLocaleString("en")} images; the other ${others.toLocaleString("en")} are placed beside the one of these that is most similar.`;
+  const laidOut = kind === "PCA" ? library.drawn : library.laid_out;
+  const others = library.names.length - laidOut;
+  byId("placed").hidden = others === 0;
+  byId("placed").textContent = `${kind} laid out ${laidOut.toLocaleString("en")} images; the other ${others.toLocaleString("en")} are placed beside the one of these that is most similar.`;
 }
 
 let tipOf = -1;

@@ -5,7 +5,8 @@ const UNLABELLED = "#9aa3ad";
 let labels = { classes: [], label: [], undo: false }; // label, guess and percent have a number for each image
 let colouring = "clusters";
 
-const labelsByClick = () => byId("label-by-click").getAttribute("aria-pressed") === "true";
+const MODES = ["label-by-click", "remove-by-click"];
+const isPressed = (id) => byId(id).getAttribute("aria-pressed") === "true";
 const classOf = (image) => (labels.label[image] >= 0 ? labels.classes[labels.label[image]] : "");
 
 /** The image's class, or the guess with its probability, or nothing. */
@@ -17,7 +18,17 @@ function labelWords(image) {
 function drawCaption(button) {
   const image = Number(button.dataset.image);
   button.classList.toggle("labelled", Boolean(classOf(image)));
-  button.lastElementChild.textContent = classOf(image) || button.dataset.caption || labelWords(image) || shortName(image);
+  const caption = classOf(image) || button.dataset.caption || labelWords(image);
+  button.lastElementChild.textContent = caption || shortName(image);
+  button.lastElementChild.classList.toggle("name", !caption);
+}
+
+/** How many of the images that the user was asked to label have a label. */
+function drawProgress() {
+  const { images, asked } = shown;
+  const count = images.reduce((sum, image) => sum + (labels.label[image] >= 0), 0);
+  byId("progress").hidden = !asked || images.length === 0;
+  byId("progress").textContent = count === images.length ? `all ${count} labelled` : `${count} of these ${images.length} labelled`;
 }
 
 /** What the map shows in one colour each: clusters, classes, or guesses. The group of an image is its number minus `least`. */
@@ -60,6 +71,7 @@ function showLabels(content, change = true) {
     return option;
   }));
   document.querySelectorAll(".thumb[data-image]").forEach(drawCaption);
+  drawProgress();
   const count = labels.label.reduce((sum, number) => sum + (number >= 0), 0);
   byId("labelling").title = count ? `${counted(count, "image")} labelled, saved in ${labels.file}` : "";
   drawColours();
@@ -75,24 +87,53 @@ function wantedClass() {
   return "";
 }
 
-async function toggleLabel(image) {
+let changes = Promise.resolve();
+
+/** Asks for a change of labels after those before it were answered, and shows the labels. */
+function change(path, body) {
+  changes = changes.catch(() => {}).then(async () => showLabels(await ask(path, body)));
+  return changes;
+}
+
+/** What a click on an image does. */
+async function clickImage(image) {
+  if (isPressed("remove-by-click")) {
+    const name = classOf(image);
+    if (!name) return say(`${shortName(image)} has no label.`);
+    await change("/label", { images: [image], class: "" });
+    return say(`took the label ${name} from ${library.names[image]}`);
+  }
+  if (!isPressed("label-by-click")) return enlarge(image);
   const name = wantedClass();
-  if (name) showLabels(await ask("/label", { images: [image], class: classOf(image) === name ? "" : name }));
+  if (name && classOf(image) === name) return say(`${shortName(image)} is ${name} already; Remove by click takes a label away.`);
+  return name && change("/label", { images: [image], class: name });
+}
+
+/** Sets what a click does: one of `MODES`, or another text to enlarge. */
+function setMode(mode) {
+  for (const other of MODES) byId(other).setAttribute("aria-pressed", other === mode);
+}
+
+async function showNext() {
+  await changes.catch(() => {});
+  const { images, listed, done, left } = await ask("/next?count=20");
+  const end = Math.min(done + images.length, listed);
+  const place = end > done + 1 ? `${done + 1}–${end}` : `${end}`;
+  const title = done < listed ? `${place} of ${listed} to label first` : `${images.length} to label next, of ${left.toLocaleString("en")} without a label`;
+  setMode("label-by-click");
+  show(images.length ? title : "Every image has a label", images, { asked: true });
 }
 
 async function startLabels() {
   showLabels(await ask("/labels"), false);
-  on("labelling", "submit", () => byId("label-by-click").setAttribute("aria-pressed", true));
-  on("label-shown", "click", async () => {
+  on("labelling", "submit", () => setMode("label-by-click"));
+  on("label-shown", "click", () => {
     const name = wantedClass();
-    if (name) showLabels(await ask("/label", { images: shown.images, class: name }));
+    return name && change("/label", { images: shown.images, class: name });
   });
-  on("label-by-click", "click", () => byId("label-by-click").setAttribute("aria-pressed", !labelsByClick()));
-  on("accept", "click", async () => showLabels(await ask("/accept", { images: shown.images })));
-  on("undo", "click", async () => showLabels(await ask("/undo", {})));
-  on("next", "click", async () => {
-    const images = await ask("/next?count=20");
-    byId("label-by-click").setAttribute("aria-pressed", true);
-    show(images.length ? `${images.length} to label next` : "Every image has a label", images);
-  });
+  for (const mode of MODES) on(mode, "click", () => setMode(isPressed(mode) ? "" : mode));
+  on("accept", "click", () => change("/accept", { images: shown.images }));
+  on("undo", "click", () => change("/undo", {}));
+  on("next", "click", showNext);
+  if (library.listed) await showNext();
 }
