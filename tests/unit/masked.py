@@ -1,8 +1,11 @@
 """Pictures with masks: a red and a green area on noise, that any map of colours tells apart."""
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 NAMES = ("ground", "red", "green")
@@ -31,3 +34,18 @@ def write_masked(folder: Path, count: int, first: int = 0) -> Path:
         Image.fromarray(pixels).save(folder / "images" / f"{number:03d}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{number:03d}.png")
     return folder
+
+
+def write_masked_parquet(file: Path, count: int, first: int = 0, mask_column: str = "mask") -> Path:
+    """Writes one parquet file as the Hugging Face Hub has it: structs of bytes and path in the columns `image` and `mask_column`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(first, first + count):
+        contents = []
+        for pixels in masked_picture(number):
+            stream = io.BytesIO()
+            Image.fromarray(pixels).save(stream, "PNG")
+            contents.append({"bytes": stream.getvalue(), "path": f"{number:03d}.png"})
+        rows.append(dict(zip((mask_column, "image"), reversed(contents), strict=True)))
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file
