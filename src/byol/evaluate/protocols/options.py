@@ -22,6 +22,7 @@ PROTOCOLS = {
 WITH_MASKS = {
     "segment": "byol.evaluate.protocols.segment:segment",
     "segment-knn": "byol.evaluate.protocols.segment:segment_knn",
+    "segment-finetune": "byol.evaluate.protocols.segment_finetune:segment_finetune",
 }
 """Function of each protocol for images with masks."""
 PIXELS, HOG, STATISTICS = "pixels", "hog", "statistics"
@@ -75,13 +76,19 @@ class SemiOptions:
 
 
 @dataclass(frozen=True)
-class SegmentOptions:
-    """Options of segmentation."""
+class MapOptions:
+    """Options of feature maps."""
 
     stage: int = 0
     """Stage of the maps: 1 is the first, -1 the last. 0: the last one with a stride of at most 16 px."""
     size: int = 0
     """Short side in px to which images are resized. 0: as in the training."""
+
+
+@dataclass(frozen=True)
+class SegmentOptions(MapOptions):
+    """Options of segmentation."""
+
     ignore: int = 255
     """Label in the masks that is left out, beside 255."""
 
