@@ -25,6 +25,10 @@ WITH_MASKS = {
     "segment-finetune": "byol.evaluate.protocols.segment_finetune:segment_finetune",
 }
 """Function of each protocol for images with masks."""
+WITH_DEPTHS = {"depth": "byol.evaluate.protocols.depth:depth"}
+"""Function of each protocol for images with depths."""
+EVERY = {**PROTOCOLS, **WITH_MASKS, **WITH_DEPTHS}
+"""Function of each protocol."""
 PIXELS, HOG, STATISTICS = "pixels", "hog", "statistics"
 """Names of the baselines by raw pixels, by gradients and colours, and by the statistics of each band."""
 WITHOUT_WEIGHTS = (PIXELS, HOG, STATISTICS)
@@ -94,6 +98,14 @@ class SegmentOptions(MapOptions):
 
 
 @dataclass(frozen=True)
+class DepthOptions(MapOptions):
+    """Options of depth."""
+
+    scale: float = 0.0
+    """Number of units in a metre, such as 1000 for millimetres or 256 for KITTI. 0: 1000 for whole numbers, 1 for floats."""
+
+
+@dataclass(frozen=True)
 class ProtocolOptions:
     """Options of all protocols that have any."""
 
@@ -102,3 +114,4 @@ class ProtocolOptions:
     few_labels: FewLabelsOptions = FewLabelsOptions()
     semi: SemiOptions = SemiOptions()
     segment: SegmentOptions = SegmentOptions()
+    depth: DepthOptions = DepthOptions()
