@@ -104,9 +104,8 @@ def test_our_resnets_take_dilation_in_place_of_the_last_stride(name: str, conven
     trunk = dilated_trunk(module, about)
     assert trunk.dilated and (trunk.stride, trunk.multiple) == (16, 1)
     assert all(torch.equal(one, other) for one, other in zip(module.state_dict().values(), trunk.module.state_dict().values(), strict=True))  # fmt: skip
-    wide = [
-        part for part in trunk.module.layer4.modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)
-    ]
+    layer4 = trunk.module.get_submodule("layer4")
+    wide = [part for part in layer4.modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
     assert wide and all((part.dilation, part.stride) == ((2, 2), (1, 1)) for part in wide)
     images = torch.randn(2, 3, 96, 64)
     assert SegmentationNetwork(trunk, 3, 64, 5)(images).shape == (2, 5, 6, 4)
