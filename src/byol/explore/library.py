@@ -31,6 +31,7 @@ from byol.evaluate.kmeans import spherical_kmeans
 from byol.explore.duplicates import Duplicates
 from byol.explore.labels import Labels
 from byol.explore.layout import MAP, MEAN, UNIT, prepare
+from byol.explore.places import Places
 from byol.explore.thumbnails import Thumbnails
 from byol.report.tile import as_rgb, tile
 from byol.runtime.files import write_atomically
@@ -87,6 +88,7 @@ class Library:
     labels: Labels = field(init=False)
     """Classes that the user gave to images."""
     duplicates: Duplicates = field(init=False)
+    places: Places = field(init=False)
     cluster: Tensor = field(init=False)
     """(N,) cluster number of each image; cluster 0 is the largest."""
     _nearness: Tensor = field(init=False)
@@ -107,6 +109,7 @@ class Library:
         first = [image_at[index] for index in self.first if index in image_at]
         self.labels = Labels(self.out / LABELS, self.names, self.unit, first)
         self.duplicates = Duplicates(self.source, self.features, self.kept, about)
+        self.places = Places(self.encoder, self.photos, self.features.indices, self.device)
         self._thumbnails = Thumbnails(self.kept / "thumbnails.sqlite")
         self.regroup(min(12, max(1, len(self) // 8)))
 
