@@ -1,4 +1,4 @@
-"""What the protocols for images with a mask or a depth each share: parts, maps, and the pixels that were right."""
+"""Shared functions of the protocols for images with a mask or a depth each: parts, maps, and the pixels that were right."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
