@@ -109,9 +109,9 @@ class Library:
         first = [image_at[index] for index in self.first if index in image_at]
         self.labels = Labels(self.out / LABELS, self.names, self.unit, first)
         self.duplicates = Duplicates(self.source, self.features, self.kept, about)
-        self.places = Places(self.encoder, self.photos, self.features.indices, self.device)
         self._thumbnails = Thumbnails(self.kept / "thumbnails.sqlite")
         self.regroup(min(12, max(1, len(self) // 8)))
+        self.places = Places(self.encoder, self.photos, self.features.indices, self.device)
 
     def __len__(self) -> int:
         return len(self.features.indices)

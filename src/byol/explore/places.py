@@ -3,14 +3,14 @@
 import contextlib
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from byol.data.source import ImageSource, SkippedImages
+from byol.data.source import Image, ImageSource, SkippedImages
 from byol.data.subset import Subset
 from byol.encoder.encoder import Encoder
 from byol.errors import DataError
@@ -38,6 +38,8 @@ class Place:
     column: int
     cosines: Tensor
     """(rows, columns) cosine of every cell to the chosen one."""
+    ratio: float = 1.0
+    """Width of the image divided by its height."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,19 @@ class Found:
     """Number of images that have been read so far."""
     wanted: int
     """Number of images that will be read."""
+
+
+class _Shaped(Subset):
+    """Some of the images, which notes the width by the height of each that is read."""
+
+    def __init__(self, source: ImageSource, indices: np.ndarray) -> None:
+        super().__init__(source, indices, "the explored images")
+        self.ratios: dict[int, float] = {}
+
+    def read(self, index: int, channels: int, short_side: int = 0) -> Image:
+        pixels = super().read(index, channels, short_side)
+        self.ratios[index] = pixels.shape[1] / pixels.shape[0]
+        return pixels
 
 
 @dataclass
@@ -64,6 +79,7 @@ class Places:
     """Images to compare, in random order, so that the first ones stand for all."""
     _cells: dict[int, Tensor] = field(default_factory=dict, init=False)
     """(DEPTH, rows, columns) unit vectors by image."""
+    _ratios: dict[int, float] = field(default_factory=dict, init=False)
     _axes: tuple[Tensor, Tensor] | None = field(default=None, init=False)
     """(D,) mean of unit cells, and (D, DEPTH) principal axes."""
     _tried: int = field(default=0, init=False)
@@ -98,7 +114,8 @@ class Places:
         found = _compare(own[:, row, column], others, [cells[other] for other in others])
         best = sorted(found, key=lambda place: -place.similarity)[:count]
         chosen = Place(image, 1.0, row, column, torch.einsum("d,dhw->hw", own[:, row, column], own))
-        return Found([chosen, *best], min(max(self._tried, FIRST), len(self.chosen)), len(self.chosen))
+        shown = [replace(place, ratio=self._ratios[place.image]) for place in (chosen, *best)]
+        return Found(shown, min(max(self._tried, FIRST), len(self.chosen)), len(self.chosen))
 
     def wait(self) -> None:
         """Waits until all images have been read."""
@@ -116,13 +133,14 @@ class Places:
         """Reads the maps of images; those that cannot be read are left out."""
         if not images:
             return
-        source = Subset(self.photos, self.indices[list(images)].numpy(), "the explored images")
+        source = _Shaped(self.photos, self.indices[list(images)].numpy())
         maps: dict[int, Tensor] = {}
         with contextlib.suppress(DataError):  # none of them can be read any more
             for numbers, values in read_maps(self.encoder, source, self.device, skipped=SkippedImages()):
                 maps |= {images[number]: _coarse(part) for number, part in zip(numbers, values, strict=True)}
         if self._axes is None and maps:
             self._axes = _principal_axes(torch.cat([part.flatten(1).T for part in maps.values()]))
+        self._ratios |= {images[number]: ratio for number, ratio in source.ratios.items()}
         for image, values in maps.items():
             assert self._axes is not None
             mean, axes = self._axes

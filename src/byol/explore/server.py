@@ -212,7 +212,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Places like the one at the fractions x and y of an image, and the cosines of all their images' cells."""
         x, y = (_fraction(query, name) for name in ("x", "y"))
         found = self.library.places.find(self._image(query), x, y, _number(query, "count", 24, range(1, MOST_MATCHES + 1)))  # fmt: skip
-        places = [(p.image, round(p.similarity, 4), p.row, p.column, *p.cosines.shape) for p in found.places]
+        places = [
+            (p.image, round(p.similarity, 4), p.row, p.column, *p.cosines.shape, round(p.ratio, 4))
+            for p in found.places
+        ]
         about = {"places": places, "read": found.read, "wanted": found.wanted}
         return packed(about, {"cosines": torch.cat([place.cosines.flatten() for place in found.places]).numpy()})
 

@@ -44,6 +44,7 @@ def test_the_same_colour_is_found_in_every_other_image(tmp_path: Path, label: in
     search.wait()
     found = search.find(3, x, y, COUNT)
     assert found.read == found.wanted == COUNT and len(found.places) == COUNT
+    assert all(place.ratio == 64 / 48 for place in found.places)
     assert sorted(place.image for place in found.places) == list(range(COUNT))
     assert all(
         one.similarity >= other.similarity for one, other in zip(found.places[1:], found.places[2:], strict=False)

@@ -170,7 +170,8 @@ def test_places_come_with_the_cosines_of_their_cells(address: tuple[str, str], l
     found = unpacked(content)
     library.places.wait()
     assert status == 200 and found["places"][0][0] == 4 and found["wanted"] == len(library)
-    assert len(found["cosines"]) == sum(rows * columns for *_, rows, columns in found["places"])
+    assert len(found["cosines"]) == sum(rows * columns for *_, rows, columns, _ in found["places"])
+    assert all(ratio == 0.8 for *_, ratio in found["places"])
     for wrong in ("image=4&x=2&y=0", "image=4&x=nan&y=0", "image=4&y=0", "image=99&x=0&y=0"):
         assert get(f"{base}/places?{wrong}", token=token)[0] == 400
     assert get(f"{base}/places?image=4&x=0.5&y=0.25")[0] == 400

@@ -33,9 +33,9 @@ async function findPlaces(image, [x, y]) {
 
 function drawPlaces({ places, cosines }) {
   let start = 0;
-  const drawn = places.map(([image, similarity, row, column, rows, columns], place) => {
+  const drawn = places.map(([image, similarity, row, column, rows, columns, ratio], place) => {
     const cells = cosines.subarray(start, (start += rows * columns));
-    return placeFigure(image, place ? similarity.toFixed(2) : "chosen", row, column, rows, columns, cells);
+    return placeFigure(image, place ? similarity.toFixed(2) : "chosen", row, column, rows, columns, ratio, cells);
   });
   shown = { images: places.map(([image]) => image), similarities: null, count: places.length };
   byId("thumbs").replaceChildren(...drawn);
@@ -43,14 +43,14 @@ function drawPlaces({ places, cosines }) {
 }
 
 /** A thumbnail, dark where it is not like the chosen place, with a ring on its most similar one. */
-function placeFigure(image, caption, row, column, rows, columns, cells) {
+function placeFigure(image, caption, row, column, rows, columns, ratio, cells) {
   const figure = thumb(image, caption), picture = figure.querySelector("img"), frame = make("i", "place-frame");
   const shade = make("canvas"), ring = make("i", "place-ring"), pixels = new ImageData(columns, rows);
   cells.forEach((cosine, n) => { pixels.data[4 * n + 3] = 190 * (1 - Math.max(0, Math.min(1, cosine))); });
   shade.width = columns;
   shade.height = rows;
   shade.getContext("2d").putImageData(pixels, 0, 0);
-  const ratio = columns / rows; // a thumbnail is square, with the picture in its middle
+  // a thumbnail is square, with the picture in its middle
   const width = Math.min(1, ratio), height = Math.min(1, 1 / ratio), left = (1 - width) / 2, top = (1 - height) / 2;
   const set = (element, values) => Object.entries(values).forEach(([name, value]) => { element.style[name] = `${100 * value}%`; });
   set(shade, { left, top, width, height });
