@@ -141,10 +141,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for data, kind in dict.fromkeys((row["data"], row["kind"]) for row in rows):
-        sums = {
-            name: sum(row[name] for row in rows if (row["data"], row["kind"]) == (data, kind))
-            for name in COUNTS
-        }
+        sums = {name: sum(row[name] for row in rows if (row["data"], row["kind"]) == (data, kind)) for name in COUNTS}
         scores = [
             accuracy(torch.arange(total) < hits) if total else "–"
             for hits, total in ((sums["found"], sums["planted"]), (sums["right"], sums["findings"]))

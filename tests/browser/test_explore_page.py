@@ -328,3 +328,35 @@ def test_fast_clicks_are_answered_in_their_order(page: Page, monkeypatch: pytest
     wait_until(page, "document.getElementById('title').textContent === '20 to label next, of 57 without a label'")
     assert page.evaluate("labels.label.filter((number) => number >= 0).length") == 4
     assert page.inner_text("#progress") == "0 of these 20 labelled"
+
+
+def test_a_place_that_is_clicked_is_found_in_other_images(page: Page) -> None:
+    page.click("#tab-clusters")
+    page.locator("#cluster-list .thumb").first.click()
+    picture = page.locator("#large img")
+    name = picture.evaluate("picture => picture.parentElement.querySelector('p').textContent")
+    wait_until(page, "document.querySelector('#large img').naturalWidth > 0")
+    frame = picture.bounding_box()
+    assert frame is not None
+    picture.click(position={"x": frame["width"] * 0.95, "y": frame["height"] * 0.05})
+    wait_until(page, "document.querySelectorAll('#thumbs .place-ring').length === 24")
+    wait_until(page, "document.querySelector('#query').textContent.includes('Compared with 61 of 61 images')")
+    assert page.locator("#thumbs .thumb").first.get_attribute("title") == name
+    own, ring = page.locator("#thumbs .place-frame").first.bounding_box(), page.locator("#thumbs .place-ring").first.bounding_box()  # fmt: skip
+    shade = page.locator("#thumbs .place-frame canvas").first.bounding_box()
+    assert own is not None and ring is not None and shade is not None
+    x, y = (ring["x"] + 6 - shade["x"]) / shade["width"], (ring["y"] + 6 - shade["y"]) / shade["height"]
+    assert x > 0.7 and y < 0.3
+    assert shade["width"] == pytest.approx(own["width"], abs=1) and shade["height"] < own["height"]
+    assert page.locator("#export").is_visible()
+
+
+def test_a_newer_list_stops_the_search_for_places(page: Page) -> None:
+    page.click("#tab-clusters")
+    page.locator("#cluster-list .thumb").first.click()
+    wait_until(page, "document.querySelector('#large img').naturalWidth > 0")
+    page.click("#large img")
+    page.click("#tab-clusters")
+    page.locator("#cluster-list button", has_text="Show all").first.click()
+    page.wait_for_timeout(1500)
+    assert page.locator("#thumbs .place-ring").count() == 0 and "cluster" in page.locator("#title").inner_text()

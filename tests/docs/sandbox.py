@@ -17,7 +17,7 @@ import byol
 from byol.nets.encoder import create_encoder
 from tests.conftest import SMALL
 from tests.parity.haiku import GOLDEN
-from tests.unit.masked import write_masked
+from tests.unit.masked import write_deep, write_masked
 
 TINY = {**SMALL, "epochs": 1, "encoder.name": "resnet10", "encoder.width": 1.0, "encoder.stem": "imagenet"}
 """The settings of every training here; an encoder that timm and torchvision have, too."""
@@ -68,6 +68,7 @@ def prepare(folder: Path, photos: Path) -> None:
         byol.pretrain(str(photos), out=folder / "runs" / name, overrides=TINY, say=lambda _: None)
     shutil.copytree(photos, folder / "labelled")
     write_masked(folder / "masked", 12)
+    write_deep(folder / "deep", 12)
     os.symlink(folder / "runs" / "photos", folder / "RUN")
     shutil.copytree(folder / "runs" / "photos", folder / "run")
     shutil.copy(GOLDEN / "synthetic_checkpoint_plain.pkl", folder / "pretrain_res50x1.pkl")

@@ -123,9 +123,9 @@ def test_diagnose_encoder_alone_says_what_is_missing(run: Run, images: Path, tmp
         shutil.copy(run.path / name, tmp_path / name)
     alone = diagnose(tmp_path, str(images), num_images=64, num_views=2, recipe="sample")
     assert list(alone.measures) == ["eval"]
-    assert list(alone.measures["eval"]) == ["representation"]
+    assert list(alone.measures["eval"]) == ["representation", "maps"]
     assert "checkpoint" in alone.missing[0]
-    assert len(tables(alone)) == 1
+    assert [len(rows[0]) for _, rows in tables(alone)] == [2, 2]
 
 
 def test_diagnose_of_an_onnx_file_measures_what_its_encoder_gives(run: Run, images: Path, tmp_path: Path) -> None:
@@ -204,3 +204,21 @@ def test_diagnose_too_few_images_for_a_batch_is_refused(run: Run, tmp_path: Path
     np.save(tmp_path / "few.npy", np.stack([picture(i, 32, 32) for i in range(1)]))
     with pytest.raises(DataError, match="has 1 images"):
         diagnose(run.path, str(tmp_path / "few.npy"))
+
+
+def test_diagnose_measures_the_cells_of_whole_images_where_the_encoder_gives_maps(
+    run: Run, images: Path, tmp_path: Path
+) -> None:
+    found = diagnose(run.path, str(images), num_images=32, num_views=2)
+    cells = found.measures["eval"]["maps"]
+    assert "maps" not in found.measures["train"] and cells["dimensions"] == 64
+    assert 1 < cells["effective_rank"] <= 64 and 0 < cells["spread_within"] < cells["spread"] < 1
+    assert ["maps: spread within", f"{cells['spread_within']:.4g}"] in tables(found)[1][1]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("encoder.json", "encoder.safetensors"):
+        shutil.copy(run.path / name, alone / name)
+    assert diagnose(alone, str(images), num_images=32, num_views=2).measures["eval"]["maps"] == cells
+    exported = byol.export_encoder(run.path, "onnx", tmp_path / "onnx").path
+    onnx = diagnose(exported, str(images), num_images=32, num_views=2)
+    assert "maps" not in onnx.measures["eval"] and any(line.startswith("maps: ") for line in onnx.missing)

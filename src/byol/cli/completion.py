@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from byol.evaluate.protocols.options import PROTOCOLS, WITH_MASKS
+from byol.evaluate.protocols.options import EVERY
 from byol.recipes import RECIPES
 from byol.studies import STUDIES
 
 Shell = Literal["bash", "zsh", "fish"]
-VALUES: dict[str, Sequence[str]] = {"--recipe": tuple(RECIPES), "--protocol": (*PROTOCOLS, *WITH_MASKS, "all")}
+VALUES: dict[str, Sequence[str]] = {"--recipe": tuple(RECIPES), "--protocol": (*EVERY, "all")}
 """Values of options whose type does not list them."""
 POSITIONAL: dict[str, Sequence[str]] = {
     "study": tuple(STUDIES),

@@ -27,7 +27,7 @@ class Evaluate:
     run: EncoderName
     """Encoder: a run directory, an encoder folder, timm:MODEL (random weights), timm:MODEL:pretrained, or a baseline without weights: pixels, hog (gradients and colours) or statistics (of each band)."""
     data: str
-    """Labelled images, in any form that pretrain takes; for segment a folder with images and masks. If they have no test part, a fifth of each class is held out for testing."""
+    """Labelled images, in any form that pretrain takes; for segment a folder with images and masks, for depth one with images and depths. If they have no test part, a fifth of each class is held out for testing."""
     test_data: str = ""
     """Labelled test images, if they are not part of --data."""
     network: Literal["online", "target"] = "online"
@@ -39,7 +39,7 @@ class Evaluate:
     place: Place = field(default_factory=DataPlace)
     device: Device = "auto"
     protocol: tuple[str, ...] = ("knn", "linear-fast")
-    """Protocols: knn, linear, linear-fast, few-labels, semi, finetune, supervised, retrieval, cluster; or all of these. For images with masks: segment, segment-knn."""
+    """Protocols: knn, linear, linear-fast, few-labels, semi, finetune, supervised, retrieval, cluster; or all of these. For images with masks: segment, segment-knn, segment-finetune; with depths: depth."""
     budget: Budget = "default"
     """Amount of work. paper: the papers' full grids; default: fewer settings, 10 epochs, 10,000 training images; smoke: a check that takes seconds."""
     workers: int = -1

@@ -1,5 +1,6 @@
 """Diagnosis of a run: measures of its encodings, and a verdict on collapse with its evidence."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,12 +21,15 @@ from byol.data.prepare_photos import shrink_photos
 from byol.data.profile import MIN_IMAGES
 from byol.data.source import ImageSource, SkippedImages
 from byol.data.spec import DataSpec
+from byol.data.subset import Subset
+from byol.diagnostics.cells import measure_cells
 from byol.diagnostics.collapse import verdict_of_measures
 from byol.diagnostics.measures import measure_encodings, measure_networks, measure_predictor
 from byol.encoder.encoder import Encoder
-from byol.encoder.encoder_file import load_encoder
+from byol.encoder.encoder_file import load_encoder, read_description
 from byol.engine.state import saved_segments
 from byol.errors import ConfigError, DataError, EncoderError, RunError
+from byol.evaluate.read_maps import read_maps
 from byol.evaluate.view_encodings import Encode, ViewedImages, encode_views, method_encoder
 from byol.methods.network import Method
 from byol.recipes import recipe as find_recipe
@@ -35,8 +40,10 @@ from byol.runtime.paths import user_path
 
 BATCH_SIZE = 64
 """Images per forward pass of an encoder without a run, for which no batch size is recorded."""
-BETWEEN = ("networks", "predictor")
-"""Groups of measures that compare several encodings."""
+BETWEEN = ("networks", "predictor", "maps")
+"""Groups of measures that compare several encodings, or are of feature maps."""
+MOST_MAPS = 64
+"""Largest number of images whose feature maps are measured."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Diagnosis:
 
     verdict: str
     measures: dict[str, dict[str, dict[str, float]]]
-    """[mode][encoding][name]. Modes: eval, train. Encodings: representation, projection, ..., networks, predictor."""
+    """[mode][encoding][name]. Modes: eval, train. Encodings: representation, projection, ..., networks, predictor; maps in eval mode."""
     missing: list[str]
     """One line per measure that is missing, with the reason."""
     record: dict[str, Any]
@@ -65,6 +72,7 @@ class _Subject:
     """Encodings to diagnose, and the views they are measured on."""
 
     encode: Encode
+    encoder: Encoder
     config: Config
     channels: int
     batch_size: int
@@ -109,7 +117,10 @@ def diagnose(
     )
     encoded, skipped = _encode(subject, photos, num_images, num_views, seed, torch_device, listener)
     measures = {mode: _measure(encoded, mode) for mode in ("eval", "train") if f"{mode}/representation" in encoded}
-    missing = [*subject.missing, *_not_finite(measures)]
+    maps, without = _measure_maps(subject.encoder, photos, seed, torch_device, listener)
+    if maps:
+        measures["eval"]["maps"] = maps
+    missing = [*subject.missing, *without, *_not_finite(measures)]
     verdict = verdict_of_measures(measures, subject.step or 0, subject.warmup_steps)
     record = {
         "run": str(run),
@@ -143,7 +154,7 @@ def tables(diagnosis: Diagnosis) -> list[tuple[list[str], list[list[str]]]]:
     encodings = [part for part in parts if part not in BETWEEN]
 
     def cell(part: str, name: str) -> str:
-        numbers = [diagnosis.measures[mode][part][name] for mode in modes]
+        numbers = [diagnosis.measures[mode][part][name] for mode in modes if part in diagnosis.measures[mode]]
         return " / ".join("–" if math.isnan(number) else f"{number:.4g}" for number in numbers)
 
     encoding_table = (
@@ -184,7 +195,10 @@ def _open(run: Path, recipe: str, device: torch.device, num_images: int) -> _Sub
     segments, schedule = saved_segments(saved), build_schedule(trained.config, trained.num_images)
     total = segments[-1].last_step if segments else schedule.total_steps
     batch, encode = min(trained.images_per_norm, num_images // 2), _both_modes(method.to(device))
-    return _Subject(encode, trained.config, trained.channels, batch, [], saved["step"], total, schedule.warmup_steps)
+    encoder = Encoder(copy.deepcopy(method.online.encoder), read_description(run))
+    return _Subject(
+        encode, encoder, trained.config, trained.channels, batch, [], saved["step"], total, schedule.warmup_steps
+    )
 
 
 def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) -> _Subject:
@@ -201,7 +215,7 @@ def _encoder_alone(encoder: Encoder, config: Config, why: str, num_images: int) 
         f"They need a checkpoint with projector, predictor and target network."
     ]
     resolved = dataclasses.replace(config, views=views)
-    return _Subject(encode, resolved, about.in_channels, min(BATCH_SIZE, num_images // 2), missing)
+    return _Subject(encode, encoder, resolved, about.in_channels, min(BATCH_SIZE, num_images // 2), missing)
 
 
 def _both_modes(method: Method) -> Encode:
@@ -228,6 +242,20 @@ def _encode(
     skipped = SkippedImages()
     encoded = encode_views(subject.encode, images, min(num_images, len(source)), device, skipped, listener)
     return encoded, skipped
+
+
+def _measure_maps(
+    encoder: Encoder, source: ImageSource, seed: int, device: torch.device, listener: Listener
+) -> tuple[dict[str, float], list[str]]:
+    """(measures of the maps of up to `MOST_MAPS` random whole images, a line if the encoder gives no maps)."""
+    order = np.random.default_rng(seed).permutation(len(source))[:MOST_MAPS]
+    images = Subset(source, np.sort(order), source.description)
+    try:
+        encoder.map_strides()
+        batches = read_maps(encoder.to(device), images, device, skipped=SkippedImages(), listener=listener, work="maps")
+        return measure_cells([values for _, group in batches for values in group], seed), []
+    except EncoderError as error:
+        return {}, [f"maps: {error}"]
 
 
 def _measure(encoded: dict[str, Tensor], mode: str) -> dict[str, dict[str, float]]:

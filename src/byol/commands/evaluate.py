@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from byol.assembly.subject import Subject, home, open_subject, tell_channels, with_trained_columns
+from byol.data.depths import open_depths
 from byol.data.labelled import labelled_splits
-from byol.data.masks import MaskedImages, open_masks
+from byol.data.masks import open_masks
 from byol.data.number_format import share_format
+from byol.data.paired import PairedImages
 from byol.data.photo_store import is_stored
 from byol.data.prepare_photos import shrink_photos
 from byol.data.source import ImageSource, SkippedImages, fingerprint
@@ -24,7 +26,16 @@ from byol.errors import ByolError, ConfigError, EncoderError, OutOfMemoryError, 
 from byol.evaluate.features import Features, extract
 from byol.evaluate.leaks import count_leaks
 from byol.evaluate.protocols.neighbours import knn
-from byol.evaluate.protocols.options import HOG, PROTOCOLS, WITH_MASKS, WITHOUT_WEIGHTS, Budget, ProtocolOptions
+from byol.evaluate.protocols.options import (
+    EVERY,
+    HOG,
+    PROTOCOLS,
+    WITH_DEPTHS,
+    WITH_MASKS,
+    WITHOUT_WEIGHTS,
+    Budget,
+    ProtocolOptions,
+)
 from byol.evaluate.protocols.protocol import Job, Outcome, Protocol
 from byol.evaluate.results import FOLDER
 from byol.evaluate.scores import Score
@@ -81,8 +92,8 @@ def evaluate(
     """Runs one or several protocols one after the other, on shared features.
 
     `encoder`: a run directory, an encoder folder, `timm:MODEL`, `timm:MODEL:pretrained`, `pixels`, `hog` or
-    `statistics`. `segment` and `segment-knn` take images with masks (`data.masks`), the other protocols images with a label
-    each. `done` is called with each result, `say` with a line about files that are left out or moved. Results are written to evaluation/PROTOCOL.json in
+    `statistics`. `segment`, `segment-knn` and `segment-finetune` take images with masks (`data.masks`), `depth` images with
+    depths (`data.depths`), the other protocols images with a label each. `done` is called with each result, `say` with a line about files that are left out or moved. Results are written to evaluation/PROTOCOL.json in
     `out`; by default in the run directory, or in runs/NAME/DATA if the encoder is not a folder. An earlier result of the same
     name is moved to evaluation/earlier. No setting is chosen on the test images. The record of `knn` has the metrics of
     `hog` on the same images, for comparison, unless these are more than `MOST_COMPARED`.
@@ -126,16 +137,22 @@ def evaluate(
 def _images(
     names: Sequence[str], spec: DataSpec, test_data: str, options: ProtocolOptions, seed: int, listener: Listener
 ) -> tuple[ImageSource, ImageSource, NDArray[np.int64] | None]:
-    """(training images, test images, indices of the data's own validation images) with the labels or masks that the protocols need."""
-    dense = [name for name in names if name in WITH_MASKS]
-    if not dense:
-        return *labelled_splits(spec, test_data, seed=seed, listener=listener), None
-    if len(dense) < len(names):
+    """(training images, test images, indices of the data's own validation images) with the labels, masks or depths that the protocols need."""
+    kinds = {"masks": WITH_MASKS, "depths": WITH_DEPTHS, "a label": PROTOCOLS}
+    wanted = {kind: [name for name in names if name in known] for kind, known in kinds.items()}
+    (kind, first), *others = ((kind, found) for kind, found in wanted.items() if found)
+    if others:
+        words = [f"{', '.join(found)} images with {other}" for other, found in others]
         raise ConfigError(
-            f"{', '.join(dense)} takes images with masks, {', '.join(sorted(set(names) - set(dense)))} images with a label each: "
-            "evaluate them one after the other."
+            f"{', '.join(first)} takes images with {kind}, {', '.join(words)}: evaluate them one after the other."
         )
-    splits = open_masks(spec, test_data, ignored=options.segment.ignore, seed=seed)
+    if kind == "a label":
+        return *labelled_splits(spec, test_data, seed=seed, listener=listener), None
+    splits = (
+        open_masks(spec, test_data, ignored=options.segment.ignore, seed=seed)
+        if kind == "masks"
+        else open_depths(spec, test_data, scale=options.depth.scale, seed=seed)
+    )
     return splits.train, splits.test, splits.validation
 
 
@@ -205,10 +222,9 @@ def require_known(budget: str, network: str = "online") -> None:
 
 def find_protocol(name: str) -> Protocol:
     """The function of a protocol. Raises ConfigError for an unknown name."""
-    known = {**PROTOCOLS, **WITH_MASKS}
-    if name not in known:
-        raise ConfigError(f"There is no protocol {name!r}.{nearest(name, known)} There are {', '.join(known)}.")
-    module, function = known[name].split(":")
+    if name not in EVERY:
+        raise ConfigError(f"There is no protocol {name!r}.{nearest(name, EVERY)} There are {', '.join(EVERY)}.")
+    module, function = EVERY[name].split(":")
     return getattr(import_module(module), function)
 
 
@@ -233,7 +249,7 @@ def make_job(
         shrink_photos(
             source, about.in_channels, about.stored_side, place, makes=True, skipped=skipped, listener=listener
         )
-        if not isinstance(source, MaskedImages)
+        if not isinstance(source, PairedImages)
         else source
         for source in (train, test)
     )

@@ -9,7 +9,16 @@ from urllib.parse import unquote
 
 from byol.data.arrow import ArrowImages
 from byol.data.spec import NO_DATA, DataSpec
-from byol.data.table import LABEL_COLUMNS, SAMPLED_ROWS, TableImages, TableLabels, find_columns, same_kind, shard_labels
+from byol.data.table import (
+    LABEL_COLUMNS,
+    SAMPLED_ROWS,
+    TableImages,
+    TableLabels,
+    find_columns,
+    holds_images,
+    same_kind,
+    shard_labels,
+)
 from byol.errors import DataError
 from byol.runtime.locks import one_at_a_time
 from byol.runtime.paths import cache_folder
@@ -24,11 +33,12 @@ def open_parquet(
     cache: Path | None = None,
     description: str = "",
     spec: DataSpec = NO_DATA,
+    labelled: bool = True,
 ) -> TableImages:
     """Opens one parquet file, several in one folder, or all below a folder in the order of their paths.
 
     If the folders are partitions by label and the files have no label column, the partition is the label. Paths in the
-    files are relative to the folder. Raises DataError if a file cannot be read, holds no images, or has an image column of
+    files are relative to the folder. `labelled`: whether labels are read, too. Raises DataError if a file cannot be read, holds no images, or has an image column of
     another type than the first file.
     """
     import pyarrow as pa
@@ -45,7 +55,7 @@ def open_parquet(
         schemas = [(file, pq.read_schema(file)) for file in files]
         columns = find_columns([schema for _, schema in schemas], str(files[0]), spec, _first_rows(files[0]))
         kind = same_kind(schemas, columns.image)
-        labels = read_labels(files, folder, columns.label)
+        labels = read_labels(files, folder, columns.label) if labelled else TableLabels()
         if sum(file.stat().st_size for file in files) <= limit_bytes:
             parts = [pq.ParquetFile(file).read([columns.image]).column(0) for file in files]
             chunks = [chunk for part in parts for chunk in (part if kind is None else part.cast(kind)).chunks]
@@ -67,6 +77,18 @@ def parquet_files(folder: Path) -> list[Path]:
     return sorted(
         file for file in paths if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
     )
+
+
+def file_columns(file: Path) -> list[str]:
+    """Names of the columns of a parquet file that hold files, such as images. Raises DataError if it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file} cannot be read as parquet ({str(error).splitlines()[0]}).") from error
+    return [name for name in schema.names if holds_images(schema.field(name).type)]
 
 
 def parquet_classes(files: list[Path], spec: DataSpec) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class TableImages(EncodedImages):
     def __init__(self, images: Any, folder: Path, description: str, columns: Columns, labels: TableLabels) -> None:
         if not len(images):
             raise DataError(f"{description} has no rows.")
-        self.folder, self.images = folder, images
+        self.folder, self.images, self.image_column = folder, images, columns.image
         _require_paths(images, columns.image, description)
         self.labels = labels.labels.codes if labels.labels else None
         self.class_names = list(labels.labels.names) if labels.labels else None
@@ -177,7 +177,7 @@ def find_columns(
     """
     schema, names = schemas[0], list(dict.fromkeys(name for schema in schemas for name in schema.names))
     kinds = {name: _kind(schemas, name) for name in schema.names}
-    fit = [name for name in dict.fromkeys((*IMAGE_COLUMNS, *kinds)) if name in kinds and _holds_images(kinds[name])]
+    fit = [name for name in dict.fromkeys((*IMAGE_COLUMNS, *kinds)) if name in kinds and holds_images(kinds[name])]
     paths = [name for name in PATH_COLUMNS if name in kinds and _holds_paths(kinds[name])]
     if not spec.image_column and fit and len(fit) + len(paths) > 1:
         fit.sort(key=lambda name: not any(map(_is_image, rows(name))))
@@ -188,7 +188,7 @@ def find_columns(
             f"{description} has no image column (bytes, struct of bytes and path, or strings called "
             f"{', '.join(PATH_COLUMNS)}); it has {', '.join(kinds)}. To read another column of strings, name it with --data.image-column."
         )
-    if not (_holds_images(kinds[image]) or _holds_paths(kinds[image])):
+    if not (holds_images(kinds[image]) or _holds_paths(kinds[image])):
         raise DataError(f"Column {image!r} of {description} holds {kinds[image]}, neither images nor paths.")
     fit = [name for known in LABEL_COLUMNS for name in names if name.lower() == known]
     return Columns(image, *_choose("label", fit, spec.label_column, names, description), image_note=note)
@@ -217,7 +217,8 @@ def _choose(what: str, fit: list[str], named: str, names: list[str], description
     )
 
 
-def _holds_images(kind: Any) -> bool:
+def holds_images(kind: Any) -> bool:
+    """Whether a column of this Arrow type can hold image files: bytes, or structs of bytes and path."""
     import pyarrow as pa
 
     if pa.types.is_struct(kind):

@@ -24,6 +24,7 @@ def read_maps(
     *,
     stage: int = 0,
     size: int = 0,
+    own_size: bool = False,
     skipped: SkippedImages | None = None,
     listener: Listener = SILENT,
     work: str = "reading",
@@ -31,14 +32,15 @@ def read_maps(
     """Batches of (indices in the source, maps (N, D, h, w) on the CPU) that cover all images that can be decoded.
 
     A batch holds at most 16 images, all of one size, and near their order in the source. `stage`, `size` and errors: as in
-    `Encoder.maps`. Images that cannot be decoded go to `skipped`. Raises DataError if there is no other.
+    `Encoder.maps`. `own_size`: whether images keep their size, up to the rounding, in place of `size`. Images that cannot be decoded go to `skipped`. Raises DataError if there is no other.
     """
     broken, done = SkippedImages(), 0
     keep_freed_memory(device)
     with tuned_threads(device) as tuner:
         for numbers, images in batches(source, encoder.description.in_channels, BATCH, broken):
             pixels = images.float() / 65535 if images.dtype == torch.uint16 else images  # not values as stored
-            values = encoder.maps(pixels.to(device), stage, size).values.cpu()
+            side = min(pixels.shape[-2:]) if own_size else size
+            values = encoder.maps(pixels.to(device), stage, side).values.cpu()
             require_finite(values, source.name(numbers[0]))
             done += len(numbers)
             listener.work(work, min(done + len(broken), len(source)), len(source))

@@ -26,10 +26,14 @@ def cell_labels(mask: NDArray[np.uint8], rows: int, columns: int, num_classes: i
 
 def predict_pixels(scores: Tensor, height: int, width: int) -> NDArray[np.uint8]:
     """(height, width) class of every pixel by scores (C, h, w) of the cells, interpolated linearly."""
-    rows, columns = (_linear(cells, pixels) for cells, pixels in zip(scores.shape[1:], (height, width), strict=True))
-    return (
-        (rows @ (scores.float() @ columns.T)).numpy().argmax(axis=0).astype(np.uint8)
-    )  # argmax of torch takes four times as long
+    pixels = interpolate_cells(scores, height, width)
+    return pixels.numpy().argmax(axis=0).astype(np.uint8)  # argmax of torch takes four times as long
+
+
+def interpolate_cells(values: Tensor, height: int, width: int) -> Tensor:
+    """(C, height, width) values of the pixels by those of the cells, (C, h, w), interpolated linearly."""
+    rows, columns = (_linear(cells, pixels) for cells, pixels in zip(values.shape[1:], (height, width), strict=True))
+    return rows @ (values.float() @ columns.T)
 
 
 @lru_cache(maxsize=64)

@@ -31,6 +31,7 @@ from byol.evaluate.kmeans import spherical_kmeans
 from byol.explore.duplicates import Duplicates
 from byol.explore.labels import Labels
 from byol.explore.layout import DRAWN, MEAN, UNIT, maps_in, prepare
+from byol.explore.places import Places
 from byol.explore.thumbnails import Thumbnails
 from byol.report.tile import as_rgb, tile
 from byol.runtime.files import write_atomically
@@ -89,6 +90,7 @@ class Library:
     labels: Labels = field(init=False)
     """Classes that the user gave to images."""
     duplicates: Duplicates = field(init=False)
+    places: Places = field(init=False)
     cluster: Tensor = field(init=False)
     """(N,) cluster number of each image; cluster 0 is the largest."""
     _nearness: Tensor = field(init=False)
@@ -112,6 +114,7 @@ class Library:
         self.duplicates = Duplicates(self.source, self.features, self.kept, json.dumps({**about, "images": digest}))
         self._thumbnails = Thumbnails(self.kept / "thumbnails.sqlite")
         self.regroup(min(12, max(1, len(self) // 8)))
+        self.places = Places(self.encoder, self.photos, self.features.indices, self.device)
 
     def __len__(self) -> int:
         return len(self.features.indices)

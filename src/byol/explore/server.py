@@ -5,6 +5,7 @@ that show or change something need the token of the printed address, so that try
 something for each image are bytes (`explore.packed`).
 """
 
+import contextlib
 import json
 import secrets
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import torch
 
 from byol.errors import BrokenImageError, ByolError, DataError, RunError
 from byol.explore.layout import MOST_LAID_OUT
@@ -24,7 +27,7 @@ FILES = resources.files("byol.explore") / "page_files"
 MOST_BYTES = 100 * 2**20
 """Largest size of an uploaded file, in bytes."""
 MOST_MATCHES = 200
-PAGE_FILES = ("/explore.js", "/map.js", "/labels.js", "/explore.css")
+PAGE_FILES = ("/explore.js", "/map.js", "/labels.js", "/places.js", "/explore.css", "/places.css")
 SIDES = (64, 128)
 """Sides of thumbnails, in pixels."""
 
@@ -136,6 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
             ), "application/json"
         if path == "/duplicates":
             return self._duplicates()
+        if path == "/places":
+            return self._places(query), KIND
         raise BadRequest(f"there is no {path}")
 
     def _post(self, path: str, query: dict[str, str]) -> tuple[bytes, str]:
@@ -205,6 +210,17 @@ class _Handler(BaseHTTPRequestHandler):
             return _json({"doing": doing, "done": done, "total": total}), "application/json"
         return packed({}, {name: values.numpy() for name, values in found.items()}), KIND
 
+    def _places(self, query: dict[str, str]) -> bytes:
+        """Places like the one at the fractions x and y of an image, and the cosines of all their images' cells."""
+        x, y = (_fraction(query, name) for name in ("x", "y"))
+        found = self.library.places.find(self._image(query), x, y, _number(query, "count", 24, range(1, MOST_MATCHES + 1)))  # fmt: skip
+        places = [
+            (p.image, round(p.similarity, 4), p.row, p.column, *p.cosines.shape, round(p.ratio, 4))
+            for p in found.places
+        ]
+        about = {"places": places, "read": found.read, "wanted": found.wanted}
+        return packed(about, {"cosines": torch.cat([place.cosines.flatten() for place in found.places]).numpy()})
+
     def _image(self, query: dict[str, str]) -> int:
         return _number(query, "image", -1, range(len(self.library)))
 
@@ -220,6 +236,14 @@ def _number(query: dict[str, str], name: str, default: int, allowed: range | tup
     if not text.isdigit() or int(text) not in allowed:
         raise BadRequest(f"{name} must not be {text!r}")
     return int(text)
+
+
+def _fraction(query: dict[str, str], name: str) -> float:
+    text = query.get(name, "")
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    raise BadRequest(f"{name} must not be {text!r}")
 
 
 def _matches(matches: list[Match]) -> bytes:

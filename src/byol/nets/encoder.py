@@ -37,11 +37,13 @@ def create_encoder(
     weight_standardization: bool = False,
     channels: Sequence[int] = (),
     stem_channels: int = 0,
+    output_stride: int = 0,
 ) -> nn.Module:
     """A module (N, in_channels, S, S) -> (N, num_features) with the attribute `num_features`.
 
     Our ResNets (`resnet10` to `resnet200`) take every option; a timm model takes `stem` if it is a ResNet.
-    `norm` replaces every batch norm (`nets.replace_norm`) of either.
+    `norm` replaces every batch norm (`nets.replace_norm`) of either. `output_stride`: largest stride of the last map in px,
+    by dilation in place of strides; 0: as the encoder is.
     Raises EncoderError for an unknown name or an option that the encoder does not have.
     """
     stem = choose_stem(stem, image_size, pretrained=pretrained)
@@ -55,6 +57,7 @@ def create_encoder(
             zero_init_residual=zero_init_residual,
             channels=channels,
             stem_channels=stem_channels,
+            output_stride=output_stride,
         )
     else:
         _check_timm_knows(name)
@@ -63,7 +66,7 @@ def create_encoder(
                 f"encoder.width, encoder.conventions and encoder.zero_init_residual belong to our own untrained ResNets "
                 f"({', '.join(RESNETS)}); {name!r} is timm's here. Leave them at their defaults."
             )
-        encoder = _timm_encoder(name, in_channels, image_size, stem, pretrained)
+        encoder = _timm_encoder(name, in_channels, image_size, stem, pretrained, output_stride)
     replace_norm(encoder, norm, norm_groups)
     return standardize_weights(encoder) if weight_standardization else encoder
 
@@ -85,10 +88,12 @@ def _check_timm_knows(name: str) -> None:
         raise EncoderError(f"There is no encoder {name!r}, neither ours nor timm's.{nearest(name, known)}")
 
 
-def _timm_encoder(name: str, in_channels: int, image_size: int, stem: str, pretrained: bool) -> nn.Module:
+def _timm_encoder(
+    name: str, in_channels: int, image_size: int, stem: str, pretrained: bool, output_stride: int
+) -> nn.Module:
     import timm
 
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"output_stride": output_stride} if output_stride else {}
     default = _pretrained_cfg(name)
     if default is not None and default.fixed_input_size:
         settings["img_size"] = image_size

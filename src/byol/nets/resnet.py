@@ -25,7 +25,8 @@ class SameConv2d(nn.Conv2d):
     """Convolution with SAME padding: an even input with stride 2 gets one more row below than above."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(_pad_same(input, self.kernel_size[0], self.stride[0], 0.0))
+        spanned = (self.kernel_size[0] - 1) * self.dilation[0] + 1
+        return super().forward(_pad_same(input, spanned, self.stride[0], 0.0))
 
 
 class SameMaxPool2d(nn.Module):
@@ -43,11 +44,13 @@ def _pad_same(input: Tensor, kernel: int, stride: int, value: float) -> Tensor:
     return functional.pad(input, (*sides(input.shape[3]), *sides(input.shape[2])), value=value)
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int, conventions: Conventions) -> nn.Conv2d:
+def convolution(
+    inputs: int, outputs: int, kernel: int, stride: int, conventions: Conventions, dilation: int = 1
+) -> nn.Conv2d:
     """Convolution without bias whose output has the input's size divided by the stride."""
     if conventions == "deepmind":
-        return SameConv2d(inputs, outputs, kernel, stride, bias=False)
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        return SameConv2d(inputs, outputs, kernel, stride, dilation=dilation, bias=False)
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, bias=False)
 
 
 class BasicBlock(nn.Module):
@@ -55,11 +58,13 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, channels: int, stride: int, shortcut: bool, conventions: Conventions) -> None:
+    def __init__(
+        self, inputs: int, channels: int, stride: int, shortcut: bool, conventions: Conventions, dilation: int = 1
+    ) -> None:
         super().__init__()
-        self.conv1 = convolution(inputs, channels, 3, stride, conventions)
+        self.conv1 = convolution(inputs, channels, 3, stride, conventions, dilation)
         self.bn1 = batch_norm_2d(channels, conventions)
-        self.conv2 = convolution(channels, channels, 3, 1, conventions)
+        self.conv2 = convolution(channels, channels, 3, 1, conventions, dilation)
         self.bn2 = batch_norm_2d(channels, conventions)
         self.downsample = _shortcut(inputs, channels, stride, conventions) if shortcut else None
 
@@ -74,12 +79,14 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, channels: int, stride: int, shortcut: bool, conventions: Conventions) -> None:
+    def __init__(
+        self, inputs: int, channels: int, stride: int, shortcut: bool, conventions: Conventions, dilation: int = 1
+    ) -> None:
         super().__init__()
         outputs = channels * self.expansion
         self.conv1 = convolution(inputs, channels, 1, 1, conventions)
         self.bn1 = batch_norm_2d(channels, conventions)
-        self.conv2 = convolution(channels, channels, 3, stride, conventions)
+        self.conv2 = convolution(channels, channels, 3, stride, conventions, dilation)
         self.bn2 = batch_norm_2d(channels, conventions)
         self.conv3 = convolution(channels, outputs, 1, 1, conventions)
         self.bn3 = batch_norm_2d(outputs, conventions)
@@ -102,7 +109,8 @@ class ResNet(nn.Module):
     `width` multiplies every channel count, also the stem's (BYOL appendix F; torchvision's wide ResNets widen only
     the inner ones). With conventions="deepmind" the first block of every group has a projection shortcut, padding is
     SAME, batch norm keeps Haiku's averages, and initial weights are truncated normal. `channels` are the inner channels
-    of the four groups and `stem_channels` the stem's, in place of `width`.
+    of the four groups and `stem_channels` the stem's, in place of `width`. Groups beyond `output_stride` px per vector have
+    dilation in their 3x3 convolutions in place of the stride, with the same weights (BYOL D.4); 0: none.
     """
 
     def __init__(
@@ -116,6 +124,7 @@ class ResNet(nn.Module):
         zero_init_residual: bool = False,
         channels: Sequence[int] = (),
         stem_channels: int = 0,
+        output_stride: int = 0,
     ) -> None:
         super().__init__()
         block = BasicBlock if depth < 50 else Bottleneck
@@ -128,16 +137,24 @@ class ResNet(nn.Module):
             self.conv1 = convolution(in_channels, inputs, 7, 2, conventions)
             self.maxpool = SameMaxPool2d() if conventions == "deepmind" else nn.MaxPool2d(3, 2, padding=1)
         self.bn1 = batch_norm_2d(inputs, conventions)
-        groups = []
+        groups, total, dilation, strides = [], 1 if stem == "small" else 4, 1, []
         for number, (group_channels, count) in enumerate(zip(channels, BLOCKS[depth], strict=True)):
+            strided = number > 0 and not (output_stride and 2 * total > output_stride)
+            if strided:
+                total *= 2
+            elif number > 0:
+                dilation *= 2
+            strides.append(total)
             blocks = []
             for index in range(count):
-                stride = 2 if index == 0 and number > 0 else 1
-                changes = stride != 1 or inputs != group_channels * block.expansion
+                changes = number > 0 or inputs != group_channels * block.expansion
                 shortcut = index == 0 and (changes or conventions == "deepmind")
-                blocks.append(block(inputs, group_channels, stride, shortcut, conventions))
+                stride = 2 if index == 0 and strided else 1
+                blocks.append(block(inputs, group_channels, stride, shortcut, conventions, dilation))
                 inputs = group_channels * block.expansion
             groups.append(nn.Sequential(*blocks))
+        self.strides = tuple(strides)
+        """Pixels between neighbouring vectors of the map of each group."""
         self.layer1, self.layer2, self.layer3, self.layer4 = groups
         self.num_features = inputs
         initialize(self, conventions)
@@ -152,12 +169,6 @@ class ResNet(nn.Module):
         out = self.maxpool(norm_relu(self.bn1, self.conv1(images)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         return out.mean(dim=(2, 3))
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Pixels between neighbouring vectors of the map of each group."""
-        first = 1 if isinstance(self.maxpool, nn.Identity) else 4
-        return first, 2 * first, 4 * first, 8 * first
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The map (N, D, h, w) of each of the four groups for images (N, in_channels, H, W)."""

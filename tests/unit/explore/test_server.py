@@ -162,3 +162,16 @@ def test_labels_are_given_accepted_and_taken_back(address: tuple[str, str], libr
     assert set(library.labels.of_image) == set(range(6))
     assert "no image to label" in post("/label", images=[999], **{"class": "x"})["error"]
     assert get(url + "/label", b'{"images": [1]}', token)[0] == 400
+
+
+def test_places_come_with_the_cosines_of_their_cells(address: tuple[str, str], library: Library) -> None:
+    base, token = address
+    status, content = get(f"{base}/places?image=4&x=0.5&y=0.25&count=5", token=token)
+    found = unpacked(content)
+    library.places.wait()
+    assert status == 200 and found["places"][0][0] == 4 and found["wanted"] == len(library)
+    assert len(found["cosines"]) == sum(rows * columns for *_, rows, columns, _ in found["places"])
+    assert all(ratio == 0.8 for *_, ratio in found["places"])
+    for wrong in ("image=4&x=2&y=0", "image=4&x=nan&y=0", "image=4&y=0", "image=99&x=0&y=0"):
+        assert get(f"{base}/places?{wrong}", token=token)[0] == 400
+    assert get(f"{base}/places?image=4&x=0.5&y=0.25")[0] == 400

@@ -22,8 +22,13 @@ PROTOCOLS = {
 WITH_MASKS = {
     "segment": "byol.evaluate.protocols.segment:segment",
     "segment-knn": "byol.evaluate.protocols.segment:segment_knn",
+    "segment-finetune": "byol.evaluate.protocols.segment_finetune:segment_finetune",
 }
 """Function of each protocol for images with masks."""
+WITH_DEPTHS = {"depth": "byol.evaluate.protocols.depth:depth"}
+"""Function of each protocol for images with depths."""
+EVERY = {**PROTOCOLS, **WITH_MASKS, **WITH_DEPTHS}
+"""Function of each protocol."""
 PIXELS, HOG, STATISTICS = "pixels", "hog", "statistics"
 """Names of the baselines by raw pixels, by gradients and colours, and by the statistics of each band."""
 WITHOUT_WEIGHTS = (PIXELS, HOG, STATISTICS)
@@ -75,15 +80,29 @@ class SemiOptions:
 
 
 @dataclass(frozen=True)
-class SegmentOptions:
-    """Options of segmentation."""
+class MapOptions:
+    """Options of feature maps."""
 
     stage: int = 0
     """Stage of the maps: 1 is the first, -1 the last. 0: the last one with a stride of at most 16 px."""
     size: int = 0
     """Short side in px to which images are resized. 0: as in the training."""
+
+
+@dataclass(frozen=True)
+class SegmentOptions(MapOptions):
+    """Options of segmentation."""
+
     ignore: int = 255
     """Label in the masks that is left out, beside 255."""
+
+
+@dataclass(frozen=True)
+class DepthOptions(MapOptions):
+    """Options of depth."""
+
+    scale: float = 0.0
+    """Number of units in a metre, such as 1000 for millimetres or 256 for KITTI. 0: 1000 for whole numbers, 1 for floats."""
 
 
 @dataclass(frozen=True)
@@ -95,3 +114,4 @@ class ProtocolOptions:
     few_labels: FewLabelsOptions = FewLabelsOptions()
     semi: SemiOptions = SemiOptions()
     segment: SegmentOptions = SegmentOptions()
+    depth: DepthOptions = DepthOptions()

@@ -96,7 +96,7 @@ class Outcome:
     """Result of a protocol."""
 
     metrics: dict[str, Score]
-    """Metrics by name, in percent; the first one is the protocol's main metric."""
+    """Metrics by name, in percent, or in the unit after the comma in the name; the first one is the protocol's main metric."""
     settings: dict[str, Any]
     """All settings of the result, including those chosen on validation images."""
     differs: str = ""

@@ -1,9 +1,8 @@
 """Segmentation from frozen maps: a linear classifier of the cells (a 1x1 convolution), and the vote of the nearest cells.
 
-The paper fine-tunes an FCN (BYOL appendix D.4); neither protocol here changes the encoder.
+Neither protocol here changes the encoder; `segment_finetune` does.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from byol.data.masks import MaskedImages
-from byol.errors import ConfigError, DataError
+from byol.errors import DataError
 from byol.evaluate.linear import Axes, LinearProbe, path, soft_cross_entropy
 from byol.evaluate.nearest import nearest
+from byol.evaluate.protocols.dense import Classifier, count_by_image, held_out, map_settings, maps_of, sources
 from byol.evaluate.protocols.protocol import Job, Outcome
-from byol.evaluate.read_maps import read_maps
-from byol.evaluate.segmentation import cell_labels, class_ious, count_pixels, predict_pixels, segmentation_scores
-from byol.nets.maps import choose_stage
+from byol.evaluate.segmentation import cell_labels, class_ious, segmentation_scores
 
 STRENGTHS = {
     "paper": tuple(10.0 ** (step / 2) for step in range(2, -13, -1)),
@@ -29,15 +27,12 @@ STRENGTHS = {
 """L2 strengths to try, strong to weak, by budget."""
 CELL_BYTES = 2**28
 """Largest size of the training cells' features, in bytes; of more cells a random part is taken, the same number from each image."""
-VALIDATION_SHARE = 0.1
 MASKS_KNOWN = (1, 5, 20)
 """Numbers of training images whose masks are known, in the vote of the nearest cells."""
 DRAWS = {"paper": 5, "default": 5, "smoke": 1}
 """Number of random draws of these images, by budget."""
 NEIGHBOURS, TEMPERATURE = 30, 0.02
 """Number of cells that vote, and the temperature of their weights exp(cosine / temperature) (Balazevic et al. 2023)."""
-Classifier = Callable[[Tensor], Tensor]
-"""Function from features (M, D) of cells to scores (M, C)."""
 
 
 def segment(job: Job) -> Outcome:
@@ -47,23 +42,23 @@ def segment(job: Job) -> Outcome:
     IoU on the data's validation images, or on a tenth of the training images; then it is fitted to all of them. Scores of the
     cells are interpolated to the size of the mask.
     """
-    train, test = _sources(job)
-    fitted, validation = _held_out(job, len(train))
+    train, test = sources(job, MaskedImages)
+    fitted, validation = held_out(job, len(train))
     strengths = STRENGTHS[job.budget]
     cells = _training_cells(job, train)
     chosen = _Fit(cells.of(fitted))
     path_of_weights = [chosen.probe(weight) for weight in chosen.path(strengths)]
-    counts = _count(job, train.part(validation, train.description), [probe.scores for probe in path_of_weights], "choosing the strength")  # fmt: skip
+    counts = count_by_image(job, train.part(validation, train.description), [probe.scores for probe in path_of_weights], job.options.segment, "choosing the strength")  # fmt: skip
     ious = [float(np.nanmean(class_ious(part.sum(axis=0)))) for part in counts]
     best = int(np.argmax(ious))
     final = _Fit(cells)
     probe = final.probe(final.path(strengths[: best + 1])[-1])
-    tested = _count(job, test, [probe.scores], "segmenting")
+    tested = count_by_image(job, test, [probe.scores], job.options.segment, "segmenting")
     return Outcome(
         metrics=segmentation_scores(tested, train.pixel_classes.names, job.seed),
         settings={
             "l2_strength": strengths[best],
-            **_map_settings(job),
+            **map_settings(job, job.options.segment),
             "validation_images": len(validation),
             "strengths": list(strengths),
             "cells": len(cells.features),
@@ -81,14 +76,16 @@ def segment_knn(job: Job) -> Outcome:
 
     Each cell of those images votes with the classes of its pixels, by cosine; the mean over draws of the images counts.
     """
-    train, test = _sources(job)
+    train, test = sources(job, MaskedImages)
     numbers = [count for count in MASKS_KNOWN if count <= len(train)]
     draws, order = DRAWS[job.budget], np.random.default_rng(job.seed)
     known = [[order.permutation(len(train))[:count] for _ in range(draws)] for count in numbers]
     used = np.unique(np.concatenate([images for group in known for images in group]))
     cells = _training_cells(job, train.part(used, train.description))
     votes = [_vote(cells.of(np.searchsorted(used, images))) for group in known for images in group]
-    counts = _count(job, test, votes, "segmenting").reshape(len(numbers), draws, len(test), 3, -1)
+    counts = count_by_image(job, test, votes, job.options.segment, "segmenting").reshape(
+        len(numbers), draws, len(test), 3, -1
+    )
     scores = [segmentation_scores(group, train.pixel_classes.names, job.seed) for group in counts]
     plural = {count: f"{count} mask{'s' if count > 1 else ''}" for count in numbers}
     metrics = {f"{metric}, {plural[count]}": found[metric] for metric in ("mIoU", "pixel accuracy") for count, found in zip(numbers, scores, strict=True)}  # fmt: skip
@@ -97,7 +94,7 @@ def segment_knn(job: Job) -> Outcome:
         settings={
             "k": NEIGHBOURS,
             "temperature": TEMPERATURE,
-            **_map_settings(job),
+            **map_settings(job, job.options.segment),
             "draws": draws,
             "ignored_label": job.options.segment.ignore,
         },
@@ -107,31 +104,6 @@ def segment_knn(job: Job) -> Outcome:
             for count, found in zip(numbers, scores, strict=True)
         },
     )  # fmt: skip
-
-
-def _sources(job: Job) -> tuple[MaskedImages, MaskedImages]:
-    if not (isinstance(job.train, MaskedImages) and isinstance(job.test, MaskedImages)):
-        raise DataError(f"{job.train.description} has no masks; segmentation takes folders images and masks.")
-    return job.train, job.test
-
-
-def _held_out(job: Job, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(fitted, validation) indices of the training images: the data's own validation part, or a tenth by the seed."""
-    validation = job.validation
-    if validation is None:
-        order = np.random.default_rng(job.seed).permutation(count)
-        validation = np.sort(order[: max(1, round(VALIDATION_SHARE * count))])
-    fitted = np.setdiff1d(np.arange(count), validation)
-    if not len(fitted):
-        raise DataError(f"{job.train.description} has {count} training images; give at least two, one to choose the strength on.")  # fmt: skip
-    return fitted, validation
-
-
-def _map_settings(job: Job) -> dict[str, int]:
-    strides = job.encoder.map_strides()
-    index = choose_stage(strides, job.options.segment.stage)
-    size = job.options.segment.size or job.encoder.description.image_size
-    return {"stage": index + 1, "stride": strides[index], "size": size}
 
 
 def _edge(best: int, strengths: tuple[float, ...]) -> str:
@@ -157,21 +129,11 @@ class _Cells:
         return _Cells(self.features[inside], self.labels[inside], self.images[inside])
 
 
-def _maps(job: Job, source: MaskedImages, work: str) -> Iterator[tuple[int, Tensor]]:
-    """(index, map (D, h, w)) of every image that can be decoded."""
-    options = job.options.segment
-    if options.size < 0:
-        raise ConfigError(f"--segment.size must be 0 or more, in px; found {options.size}.")
-    batches = read_maps(job.encoder, source, job.device, stage=options.stage, size=options.size, skipped=job.skipped, listener=job.listener, work=work)  # fmt: skip
-    for numbers, maps in batches:
-        yield from zip(numbers, maps, strict=True)
-
-
 def _training_cells(job: Job, source: MaskedImages) -> _Cells:
     """Cells with at least one labelled pixel of all images, or a random part of them."""
     generator, num_classes = torch.Generator().manual_seed(job.seed), len(source.pixel_classes.names)
     features, labels, images = [], [], []
-    for index, values in _maps(job, source, "reading training maps"):
+    for index, values in maps_of(job, source, job.options.segment, "reading training maps"):
         depth, rows, columns = values.shape
         counts = cell_labels(source.mask(index), rows, columns, num_classes)
         places = counts.sum(dim=1).nonzero().flatten()
@@ -214,15 +176,3 @@ def _vote(cells: _Cells) -> Classifier:
         return (weights[..., None] * shares[places]).sum(dim=1)
 
     return scores
-
-
-def _count(job: Job, source: MaskedImages, classifiers: list[Classifier], work: str) -> NDArray[np.int64]:
-    """(classifiers, N, 3, C) pixels of each image, as `count_pixels` counts them; zeros for an image that cannot be decoded."""
-    num_classes = len(source.pixel_classes.names)
-    counts = np.zeros((len(classifiers), len(source), 3, num_classes), np.int64)
-    for index, values in _maps(job, source, work):
-        mask, cells = source.mask(index), values.flatten(1).T
-        for number, classifier in enumerate(classifiers):
-            scores = classifier(cells).T.reshape(-1, *values.shape[1:])
-            counts[number, index] = count_pixels(predict_pixels(scores, *mask.shape), mask, num_classes)
-    return counts

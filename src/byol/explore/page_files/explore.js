@@ -94,6 +94,7 @@ function enlarge(image) {
     dialog.close();
     showNeighbours(image).catch((error) => console.warn(error.message));
   };
+  dialog.dataset.image = image;
   dialog.showModal();
 }
 
