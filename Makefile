@@ -8,7 +8,7 @@ DATA ?=
 # On several cores at a time; threads that wait for each other's sleep, so that processes do not take each other's cores
 PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-full test-browser test-gpu test-other-tools gpu-check docs bench-peers install clean
+.PHONY: demo test test-full test-browser test-gpu test-matrix test-other-tools gpu-check docs bench-peers install clean
 
 demo: $(INSTALLED)
 	$(BIN)/byol demo --out $$(n=1; while [ -e runs/demo-$$n ]; do n=$$((n+1)); done; echo runs/demo-$$n)
@@ -34,6 +34,11 @@ test-other-tools: build/other-tools/.installed build/lightly-studio/.installed
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest -m gpu tests/gpu
 	$(BIN)/python -m pytest -m "" tests/parity --device cuda
+
+# On every Python found, with the newest and with the oldest dependencies of pyproject.toml: an hour and more
+test-matrix: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet uv --constraint constraints.txt
+	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python tools/test_matrix.py
 
 # What holds on a GPU, and how fast it is: by the environment of `make install` where there is one, else by PYTHON with its torch
 gpu-check:

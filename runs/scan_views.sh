@@ -21,7 +21,7 @@ for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in 
 PYTHON
 for SEED in 0 1 2; do
   for RECIPE in small scan; do
-    byol pretrain --data "$WORK/grey" --recipe "$RECIPE" --epochs 30 --batch-size 128 --method.name simclr --encoder.name resnet10 --encoder.width 0.25 --views.size 64 --seed "$SEED" --out "$WORK/$RECIPE-$SEED"
+    byol pretrain --data "$WORK/grey" --recipe "$RECIPE" --epochs 30 --batch-size 128 --method.name simclr --encoder.name resnet10 --encoder.width 0.25 --encoder.stem imagenet --views.size 64 --seed "$SEED" --out "$WORK/$RECIPE-$SEED"
     byol evaluate "$WORK/$RECIPE-$SEED" --data "$WORK/grey" --protocol knn linear-fast
   done
 done
