@@ -210,7 +210,7 @@ MUTATIONS = [
     Mutation("running variance biased", "nets/norm.py", "var * count / max(count - 1, 1)", "var", RANKS),
     Mutation("padding on the wrong side", "nets/resnet.py", "return total // 2, total - total // 2", "return total - total // 2, total // 2", NETS),
     Mutation("no shortcut in group 1", "nets/resnet.py", '(changes or conventions == "deepmind")', "changes", NETS),
-    Mutation("stride on another convolution", "nets/resnet.py", "channels, channels, 3, stride, conventions)\n        self.bn2", "channels, channels, 3, 1, conventions)\n        self.bn2", NETS),
+    Mutation("stride on another convolution", "nets/resnet.py", "channels, channels, 3, stride, conventions, dilation)", "channels, channels, 3, 1, conventions, dilation)", NETS),
     Mutation("sum pooling", "nets/resnet.py", "out.mean(dim=(2, 3))", "out.sum(dim=(2, 3))", NETS),
     Mutation("output bias", "nets/heads.py", "outputs, bias=False)", "outputs)", NETS),
     Mutation("no ReLU in the heads", "nets/heads.py", "nn.ReLU(inplace=True)", "nn.Identity()", NETS),

@@ -107,15 +107,20 @@ class ResidentFeed:
 
     def batches(self, first_step: int, last_step: int, crop: Crop | None = None) -> Iterator[Batch]:
         for step, row, indices in self.plan.pieces(first_step, last_step, self.order):
-            places = to_device(torch.from_numpy(indices), self.images.device)
-            labels = None if self.labels is None else self.labels[places]
-            yield Batch(step, row, self.images[places], False, labels, self._partners(indices, step, row))
+            labels = None if self.labels is None else self.labels[to_device(torch.from_numpy(indices), self.labels.device)]
+            yield Batch(step, row, self._rows(indices), False, labels, self._partners(indices, step, row))
 
     def _partners(self, indices: NDArray[np.int64], step: int, row: int) -> Tensor | None:
         if self.partners is None:
             return None
-        drawn = self.partners.of(indices, step * self.plan.batch_size + row)
-        return self.images[to_device(torch.from_numpy(drawn), self.images.device)]
+        return self._rows(self.partners.of(indices, step * self.plan.batch_size + row))
+
+    def _rows(self, indices: NDArray[np.int64]) -> Tensor:
+        """The images at these places. torch 2.9 cannot index uint16, so that their bytes are indexed as int16."""
+        places = to_device(torch.from_numpy(indices), self.images.device)
+        if self.images.dtype == torch.uint16:
+            return self.images.view(torch.int16)[places].view(torch.uint16)
+        return self.images[places]
 
     def image_indices(self, step: int) -> NDArray[np.int64]:
         return self.places[self.order.indices(step * self.plan.batch_size, self.plan.batch_size)]

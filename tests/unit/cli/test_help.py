@@ -28,7 +28,7 @@ def test_positional_arguments_are_named_by_what_they_are(
     with pytest.raises(SystemExit, match="0"):
         parse(command, ["--help"])
     usage = capsys.readouterr().out.splitlines()[0]
-    assert re.fullmatch(rf"usage: byol {command} \[-h\] (\[OPTIONS\] )?{re.escape(name)}( --.*)?", usage)
+    assert re.fullmatch(rf"usage: byol {command} \[-h\] (\[([A-Z-]+ )?OPTIONS\] )?{re.escape(name)}( --.*)?", usage)
 
 
 @pytest.mark.parametrize("name", RECIPES)
