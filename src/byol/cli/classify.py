@@ -79,7 +79,18 @@ def _fit(options: Classify) -> int:
         print(line)
     print(f"page {fitted.path / 'classifier.html'}: open it in a browser")
     always = () if fitted.certainty.wrong is not None else ("--threshold", "0")
-    words = "classify", "predict", fitted.path, "--data", "YOUR_FOLDER", "--out", "predictions.csv", *always
+    words = (
+        "classify",
+        "predict",
+        fitted.path,
+        "--data",
+        "YOUR_FOLDER",
+        "--out",
+        "predictions.csv",
+        "--copy-to",
+        "sorted",
+        *always,
+    )
     print(f"Next: {command(*words)}")
     return 0
 
@@ -112,6 +123,8 @@ def _predict(options: Classify) -> int:
             else ""
         )
         print(f"{counted(result.labelled, 'image')} of these keep the label that you gave{seen}")
+    if result.promise:
+        print(result.promise)
     if result.wrong is not None:
         print(f"{result.wrong} % of the images that the classifier named are in a folder of another name")
     print(f"written to {result.table}" + (f"; sorted in {result.folder}" if result.folder else ""))

@@ -19,6 +19,8 @@ class Audit:
     """Encoder: a run directory, an encoder folder, timm:MODEL:pretrained, pixels or hog."""
     data: str
     """Images, with or without labels, in any form that pretrain takes."""
+    labels: str = ""
+    """CSV file of labels for images of --data, in place of folders: columns file and label, such as the labels.csv of explore."""
     test_data: str = ""
     """Test images, if they are not part of --data."""
     out: str = ""
@@ -39,6 +41,7 @@ def run_audit(options: Audit) -> int:
         result = audit(
             options.run,
             options.place.spec(options.data),
+            labels=options.labels,
             test_data=options.test_data,
             out=options.out,
             device=options.device,

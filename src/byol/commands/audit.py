@@ -12,12 +12,14 @@ from byol.assembly.subject import home, open_subject, with_trained_columns
 from byol.commands.evaluate import keep_earlier
 from byol.commands.vectors import vectors_of
 from byol.data.classes import labels_of, union
+from byol.data.label_table import read_label_table
 from byol.data.labelled import has_test_part
 from byol.data.number_format import share_format
 from byol.data.open import open_source
 from byol.data.pixel_measures import Measures, measure_pictures
 from byol.data.source import Image, ImageSource, SkippedImages, paths_of, shown_names, whole
 from byol.data.spec import DataSpec
+from byol.encoder.classifier import UNSURE
 from byol.errors import DataError
 from byol.evaluate.features import Features
 from byol.evaluate.findings import AuditedImages, Finding, Findings, audit_images
@@ -52,6 +54,7 @@ def audit(
     encoder: str | Path,
     data: str | DataSpec,
     *,
+    labels: str | Path = "",
     test_data: str = "",
     out: str | Path = "",
     device: str = "auto",
@@ -60,13 +63,13 @@ def audit(
 ) -> Audit:
     """Looks for what is wrong with images and, if they have labels, with these; changes nothing.
 
-    `encoder`: as for `open_subject`. `test_data`: test images, if they are not a part of `data`; leaks between both are sought. Writes audit.html and audit.csv (file, finding,
+    `encoder`: as for `open_subject`. `labels`: CSV file of labels, in place of folders; only labelled images are looked at. `test_data`: test images, if they are not a part of `data`; leaks between both are sought. Writes audit.html and audit.csv (file, finding,
     detail, path) into `out`, by default the folder audit/ of the encoder; earlier ones are kept. The vectors are kept with the encoder, so that a second audit reads only changed images.
-    Raises DataError for fewer than two readable images, RunError if the files cannot be written.
+    Raises DataError for fewer than two readable images and for labels that `classify` gave, RunError if the files cannot be written.
     """
     listener, name, torch_device = Listener(say, show), str(user_path(encoder)), choose_device(device)
     spec = with_trained_columns(name, data)
-    sources = _open(spec, test_data, listener)
+    sources = _open(spec, labels, test_data, listener)
     subject = open_subject(name, sources[0])
     folder = user_path(out) if out else home(subject.name, spec.data) / "audit"
     for images_at in (spec.data, test_data):
@@ -92,10 +95,22 @@ def audit(
     return Audit(findings, headline(images, findings), folder / PAGE, folder / LIST)
 
 
-def _open(spec: DataSpec, test_data: str, listener: Listener) -> list[ImageSource]:
-    """The images and, if there are any, the test images."""
-    sources = [open_source(spec, "train", labelled=True, listener=listener)]
-    if test_data or has_test_part(spec.data):
+def _open(spec: DataSpec, labels: str | Path, test_data: str, listener: Listener) -> list[ImageSource]:
+    """The images and, if there are any, the test images. Raises DataError for labels that `byol classify` gave."""
+    source = open_source(spec, "train", labelled=not labels, listener=listener)
+    if labels:
+        table, count = read_label_table(labels), len(source)
+        source, several = table.of(source)
+        if several is not None:
+            raise DataError(f"{labels} has several labels per image; an audit takes one class for each.")
+        listener.say(f"{labels}: {len(source):,} of {count:,} images labelled; the others are left out")
+    if UNSURE in (source.class_names or ()):
+        raise DataError(
+            f"{source.description} has a class called {UNSURE}, as byol classify sorts images. Its errors do not show in the "
+            "vectors by which it named them: audit labels that people gave (--labels), or rename the class."
+        )
+    sources = [source]
+    if test_data or (has_test_part(spec.data) and not labels):
         test = replace(spec, data=test_data or spec.data)
         classes = sources[0].class_names or ()
         sources.append(open_source(test, "test", labelled=True, classes=classes, listener=listener))

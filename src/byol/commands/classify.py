@@ -46,6 +46,8 @@ class Classified:
     """Number of images that keep the label by which the classifier was fitted."""
     denied: int = 0
     """Number of these in which the classifier sees a class, with a probability above the threshold and 0.5, that their label denies."""
+    promise: str = ""
+    """Sentence on the errors that the fit led to expect."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def classify(
     for place in filter(None, (path, folder)):
         require_outside(place, spec.data)
     require_new_file(path, ".csv")
+    if folder is not None:
+        require_new_folder(folder, "--copy-to or --link-to")
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"--threshold must be a probability, from 0 to 1; found {threshold:g}.")
     loaded = load_classifier(classifier)
@@ -94,7 +98,6 @@ def classify(
     follow(source, loaded.description.number_format)
     require_channels(source, loaded.description.in_channels)
     if folder is not None:
-        require_new_folder(folder, "--copy-to or --link-to")
         files_of(source, range(1))  # refused before the work
     with contextlib.ExitStack() as stack:
         writing = None if folder is None else stack.enter_context(new_folder(folder))
@@ -110,7 +113,20 @@ def classify(
     counts = {name: sum(number in row for row in named.classes) for number, name in enumerate(about.classes)}
     counts[UNSURE] = sum(not row for row in named.classes)
     wrong = _wrong(source, indices, named, about, listener)
-    return Classified(path, folder, counts, skipped.reasons, wrong, sum(named.is_labelled), named.denied)
+    promise = "" if threshold is not None else _promise(about)
+    return Classified(path, folder, counts, skipped.reasons, wrong, sum(named.is_labelled), named.denied, promise)
+
+
+def _promise(about: ClassifierDescription) -> str:
+    """The errors that the fit led to expect, in words; none if the classifier does not keep them."""
+    wrong = about.fit.get("wrong")
+    if not wrong:
+        return ""
+    seen = Score(**wrong)
+    return (
+        f"at most {about.fit['most_wrong']:g} % of the names were to be wrong; of the labelled images {seen} % were in cross-validation. "
+        "More are wrong where the labelled images were chosen, and not drawn at random"
+    )
 
 
 def _known(path: Path, about: ClassifierDescription, listener: Listener) -> KnownLabels | None:

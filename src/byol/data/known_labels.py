@@ -56,7 +56,7 @@ class KnownLabels:
         for done, number in enumerate(read, start=1):
             row = rows.get(_digest(inner, int(places[indices[number]])))
             found[number] = -1 if row is None else row
-            listener.work("looking for labelled images", done, len(read))
+            listener.work("comparing files with the labelled ones", done, len(read))
         return found
 
     def _rows(self) -> dict[str, int | None]:

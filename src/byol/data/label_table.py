@@ -68,7 +68,13 @@ def places_of(files: Sequence[str], source: ImageSource) -> list[int]:
 def find_images(files: Sequence[str], source: ImageSource, path: Path) -> list[int]:
     """Index in `source` of each file that the list at `path` names, as `places_of`. Raises DataError if a file is not in the source."""
     rows = places_of(files, source)
-    if missing := [file for file, row in zip(files, rows, strict=True) if row < 0]:
+    missing = [file for file, row in zip(files, rows, strict=True) if row < 0]
+    if missing and len(missing) == len(files):
+        raise DataError(
+            f"{path} names {counted(len(missing), 'file')}, such as {missing[0]}, and {source.description} has none of them. "
+            f"Give the folder that the names are of with --data; there they are such as {source.name(0)}."
+        )
+    if missing:
         raise DataError(
             f"{path} names {counted(len(missing), 'file')} that {source.description} does not have: "
             f"{shortened(missing, MOST_NAMED)}. Correct the names, such as {source.name(0)}."

@@ -143,7 +143,7 @@ def coverage(unit: Tensor, known: Tensor, count: int, *, weights: Tensor | None 
         scores.append(float(bound[image]) / len(part))
         bound[image] = -1
         covered = torch.maximum(covered, similar[image])
-    reasons = [f"stands for others: {score:.4f} more mean cosine to the nearest chosen image" for score in scores]
+    reasons = [f"stands for others (mean cosine to the nearest chosen image: {score:.4f} more)" for score in scores]
     return Choice(some[chosen], torch.tensor(scores), reasons)
 
 

@@ -23,6 +23,10 @@ VIEW = ViewConfig(
     noise_sigma=(0.01, 0.05),
 )
 """Both views. Neither is solarized: an inverted scan does not occur."""
+MEASURED = (
+    "2,800 aerial scenes made grey, views of 64 px, SimCLR, 30 passes: kNN 60.7, linear 64.9 on a held-out fifth, 5.2 [4.0, 6.3] and 4.6 [3.5, 5.8] more "
+    "than by the views of small (3 seeds; docs/results.md)"
+)
 
 
 def scan() -> Recipe:
@@ -30,4 +34,4 @@ def scan() -> Recipe:
 
     Differs from the paper as `small` does, and by the operations that replace brightness, contrast and solarize.
     """
-    return small_with(VIEW)
+    return small_with(VIEW, MEASURED)

@@ -74,14 +74,14 @@ def small() -> Recipe:
     )
 
 
-def small_with(view: ViewConfig) -> Recipe:
-    """The recipe with other views that were not measured: T is `view`, T' is `view` with blur at 0.1."""
+def small_with(view: ViewConfig, measured: str = "not measured by us") -> Recipe:
+    """The recipe with other views: T is `view`, T' is `view` with blur at 0.1. `measured`: results of these."""
     base = small()
     views = dataclasses.replace(base.config.views, view1=view, view2=dataclasses.replace(view, blur_probability=0.1))
     return dataclasses.replace(
         base,
         config=dataclasses.replace(base.config, views=views),
         source="the recipe small, with views that are not studied",
-        measured="not measured by us",
+        measured=measured,
         results=(),
     )

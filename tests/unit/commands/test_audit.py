@@ -73,6 +73,28 @@ def test_without_labels_it_tells_what_needs_none(faulty: Path, tmp_path: Path) -
     assert test.counts["leak"] == 1
 
 
+def test_labels_of_a_table_are_audited_and_those_of_a_classifier_are_not(faulty: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    table = ["file,label"]
+    for file in sorted((faulty / "train").glob("*/*.png")):
+        shutil.copy(file, flat)
+        table += [f"{file.name},{file.parent.name}"] if file.name != "dark.png" else []
+    (tmp_path / "labels.csv").write_text("\n".join(table) + "\n")
+    found = audit("pixels", str(flat), labels=tmp_path / "labels.csv", out=tmp_path / "audit")
+    names = rows(tmp_path / "audit" / "audit.csv")
+    assert {("flipped-3.png", "wrong label"), ("flipped-4.png", "wrong label")} & set(names)
+    assert found.counts["conflict"] == 1 and "dark.png" not in {name for name, _ in names}
+    (faulty / "train" / "red").rename(faulty / "train" / "unsure")
+    with pytest.raises(
+        ByolError, match=r"has a class called unsure, as byol classify sorts images\. .* audit labels that"
+    ):
+        audit("pixels", str(faulty / "train"), out=tmp_path / "other")
+    (tmp_path / "several.csv").write_text("file,label\nflipped-3.png,red;blue\nflipped-4.png,red\n")
+    with pytest.raises(ByolError, match="several labels per image; an audit takes one class for each"):
+        audit("pixels", str(flat), labels=tmp_path / "several.csv", out=tmp_path / "other")
+
+
 def test_properties_and_sizes_of_classes_are_told(tmp_path: Path) -> None:
     for label, count in (("few", 6), ("many", 70)):
         (tmp_path / "data" / label).mkdir(parents=True)

@@ -62,7 +62,11 @@ def test_table_without_classes_names_images_and_a_row_without_one_is_not_labelle
         ("x.csv", "name,label\na.png,1\n", "x.csv has no column of files .*; it has name, label"),
         ("x.csv", "file,label\na.png,1\nHERE/a.png,2\n", "one image twice, as a.png and as .*photos/a.png"),
         ("x.txt", "\n", "names no image"),
-        ("x.txt", '"torn', 'names 1 file that .* does not have: "torn'),
+        (
+            "x.txt",
+            '"torn',
+            'names 1 file, such as "torn, and .* has none of them. Give the folder that the names are of',
+        ),
     ],
 )
 def test_bad_list_is_one_sentence(source: ImageFolder, tmp_path: Path, file: str, text: str, said: str) -> None:
