@@ -73,11 +73,11 @@ class Labels:
         with self._lock:
             self._follow()
 
-    def give(self, images: list[int], label: str) -> None:
-        """Gives the images a class, or takes theirs away if `label` is empty. Raises DataError if there is no such image."""
+    def give(self, images: list[int], label: str, keep: bool = False) -> None:
+        """Gives the images a class, or takes theirs away if `label` is empty; with `keep` a label that is there stays. Raises DataError if there is no such image."""
         if not images or min(images) < 0 or max(images) >= len(self.names):
             raise DataError("There is no image to label.")
-        self.change(dict.fromkeys(images, " ".join(label.split())[:100]))
+        self.change(dict.fromkeys(images, " ".join(label.split())[:100]), keep)
 
     def accept(self, images: list[int]) -> None:
         """Gives those of the images that have no class the class that is guessed for them."""

@@ -36,6 +36,7 @@ from byol.explore.thumbnails import Thumbnails
 from byol.report.tile import as_rgb, tile
 from byol.runtime.files import write_atomically
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.words import command
 
 LABELS = "labels.csv"
 """Name of the file of the classes that the user gave."""
@@ -74,6 +75,8 @@ class Library:
     """Folder for what is kept of these images."""
     first: Sequence[int] = ()
     """Indices in the source of the images to label before all others, in this order."""
+    fit: str = ""
+    """Command that makes a classifier of the labels; empty if the images have no folder or file."""
     names_of_clusters: dict[int, str] = field(default_factory=dict)
     listener: Listener = SILENT
     """Receiver of progress, and of messages about missing libraries."""
@@ -244,7 +247,11 @@ def open_library(
     encoder = subject.encoder.to(device)
     photos = shrink_photos(source, encoder.description.in_channels, encoder.description.stored_side, place)
     kept = out / KEPT / vectors_file(subject.home, source).stem
-    return Library(source, photos, encoder, device, features, out, kept, first, listener=listener), skipped
+    data = place.data or getattr(source, "root", None)
+    out_of_fit = subject.home.parent / "sorter"
+    words = ("classify", "fit", subject.name, "--data", data, "--labels", out / LABELS, "--out", out_of_fit)
+    fit = command(*words) if data else ""
+    return Library(source, photos, encoder, device, features, out, kept, first, fit, listener=listener), skipped
 
 
 def _line(path: str) -> str:

@@ -6,6 +6,7 @@ something for each image are bytes (`explore.packed`).
 """
 
 import contextlib
+import gc
 import json
 import secrets
 from collections.abc import Callable
@@ -53,6 +54,7 @@ def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
             library.listener.say("stopped; every label was saved")
         finally:
             server.server_close()
+            gc.freeze()  # Python would look through all objects before it ends, for seconds
 
 
 def _refusal(folder: Path, holder: str) -> str:
@@ -192,7 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/accept":
             labels.accept([int(image) for image in request["images"]])
         else:
-            labels.give([int(image) for image in request["images"]], str(request["class"]))
+            images, keep = [int(image) for image in request["images"]], bool(request.get("keep"))
+            labels.give(images, str(request["class"]), keep)
         return packed(*labels.entries())
 
     def _body(self) -> bytes:
@@ -207,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
             "images": library.source.description,
             "names": library.names,
             "maps": list(library.plane),
-            "listed": any(image not in library.labels.of_image for image in library.labels.first),
+            "ask": bool(library.labels.first or library.labels.of_image),
+            "fit": library.fit,
             "drawn": library.drawn,
             "laid_out": min(MOST_LAID_OUT, library.drawn),
             "clusters": library.clusters(),

@@ -1,5 +1,6 @@
 """The server of `byol explore`: what it answers and refuses."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from byol.errors import RunError
 from byol.explore.library import Library
 from byol.explore.packed import packed
 from byol.explore.server import make_server, serve
+from byol.runtime.listener import Listener
 from tests.unit.explore.coloured_library import COUNT
 
 
@@ -144,6 +146,17 @@ def test_port_that_is_taken_is_a_sentence(address: tuple[str, str], library: Lib
 
 def stop_at_once(address: str) -> None:
     raise KeyboardInterrupt
+
+
+def test_server_that_is_stopped_says_so_and_leaves_python_nothing_to_look_through(library: Library) -> None:
+    said: list[str] = []
+    library.listener = Listener(said.append)
+    gc.unfreeze()
+    try:
+        serve(library, 0, stop_at_once)
+        assert said == ["stopped; every label was saved"] and gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
 
 
 def test_second_server_of_a_folder_is_refused_until_the_first_one_ends(library: Library) -> None:
