@@ -6,9 +6,10 @@ something for each image are bytes (`explore.packed`).
 """
 
 import contextlib
-import gc
 import json
+import os
 import secrets
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,7 +41,7 @@ class BadRequest(Exception):  # noqa: N818
 
 
 def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
-    """Serves until Ctrl-C; `ready` is called with the address. Raises RunError if the port is in use, or another process serves the library's folder."""
+    """Serves until Ctrl-C, which ends the process; `ready` is called with the address. Raises RunError if the port is in use, or another process serves the library's folder."""
     with contextlib.ExitStack() as lock:
         with contextlib.suppress(OSError):  # a folder that cannot be written holds no labels to lose
             library.out.mkdir(parents=True, exist_ok=True)
@@ -52,9 +53,17 @@ def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             library.listener.say("stopped; every label was saved")
+            _end()
         finally:
             server.server_close()
-            gc.freeze()  # Python would look through all objects before it ends, for seconds
+
+
+def _end() -> None:
+    """Ends the process at once: Python would look through all objects for seconds, and a thread that still reads images could abort it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(0)
 
 
 def _refusal(folder: Path, holder: str) -> str:

@@ -112,7 +112,7 @@ function drawList(list) {
   tab("results");
   shown = { ...list, count: list.figures ? list.images.length : 0 };
   byId("title").textContent = list.title;
-  byId("back").hidden = !list.before;
+  byId("back").hidden = !list.before || (list.before.list === NOTHING && list.before.tab === "results");
   byId("export").hidden = list.images.length === 0;
   byId("list-name").value = list.name;
   byId("note").textContent = list.note;

@@ -41,13 +41,20 @@ function drawButtons() {
   byId("accept").disabled = count === 0 || !labels.guess;
 }
 
+function copyButton(text) {
+  const button = make("button", "entry", "Copy");
+  button.type = "button";
+  button.addEventListener("click", () => navigator.clipboard.writeText(text).then(() => say("copied; paste it into a terminal"), () => say("The browser copies nothing here: select the text by a click on it.", true)));
+  return button;
+}
+
 /** What a click does or, while labelling, what comes next once every class can be learned. */
 function drawHow() {
   const mode = MODES.find(isPressed) ?? "";
   const counts = labels.classes.map(() => 0);
   labels.label.forEach((number) => number >= 0 && counts[number]++);
   const isNext = library.fit && mode === "label-by-click" && counts.length > 1 && Math.min(...counts) > 1;
-  byId("how").replaceChildren(...(isNext ? ["Every class has two labels or more. To sort all images:", make("code", "", library.fit)] : [HOW[mode]]));
+  byId("how").replaceChildren(...(isNext ? ["Every class has two labels or more. To sort all images:", copyButton(library.fit), make("code", "", library.fit)] : [HOW[mode]]));
 }
 
 /** How many of the images that the user was asked to label have a label. */
