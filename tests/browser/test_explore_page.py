@@ -238,7 +238,7 @@ def test_images_are_labelled_by_click_and_the_map_shows_guesses(page: Page, tmp_
         page.fill("#class", name)
         page.locator("#thumbs .thumb").nth(place).click()
         wait_until(page, f"document.querySelectorAll('#thumbs .thumb.labelled').length === {place + 1}")
-    assert page.locator("#thumbs .thumb span").first.inner_text() == "cat"
+    assert page.locator("#thumbs .thumb .caption").first.inner_text() == "cat"
     assert page.locator("#thumbs").bounding_box() == top  # messages move nothing
     assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 5
     page.wait_for_selector("#colours [aria-pressed=true]")
@@ -269,6 +269,7 @@ def test_page_counts_through_the_list_and_what_is_labelled_of_those_shown(page: 
     wait_until(page, "document.getElementById('progress').textContent === 'all 1 labelled'")
     page.click("#next")
     wait_until(page, "document.getElementById('title').textContent === '20 to label next, of 37 without a label'")
+    assert page.inner_text("#progress") == "All 24 of the list are labelled; of others: 0 of these 20 labelled"
     page.click("#tab-clusters")
     page.locator(".cluster button", has_text="Show all").first.click()
     assert page.locator("#progress").is_hidden()
@@ -309,9 +310,9 @@ def test_guesses_are_read_whole_and_rows_stay_where_they_are(page: Page) -> None
         page.fill("#class", name)
         page.locator("#thumbs .thumb").nth(place).click()
         wait_until(page, f"document.querySelectorAll('#thumbs .thumb.labelled').length === {place + 1}")
-    words = page.locator("#thumbs .thumb").nth(4).locator("span")
+    words = page.locator("#thumbs .thumb").nth(4).locator(".caption")
     assert re.fullmatch(r"(golden retriever|springer spaniel)\? [01]\.\d\d", words.inner_text().replace("\n", " "))
-    cut_off = "[...document.querySelectorAll('#thumbs .thumb span')].filter((e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 1).length"
+    cut_off = "[...document.querySelectorAll('#thumbs .thumb .caption')].filter((e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 1).length"
     assert page.evaluate(cut_off) == 0
     assert fifteenth.bounding_box() == before
 
@@ -340,7 +341,7 @@ def test_a_place_that_is_clicked_is_found_in_other_images(page: Page) -> None:
     assert frame is not None
     picture.click(position={"x": frame["width"] * 0.95, "y": frame["height"] * 0.05})
     wait_until(page, "document.querySelectorAll('#thumbs .place-ring').length === 24")
-    wait_until(page, "document.querySelector('#query').textContent.includes('Compared with 61 of 61 images')")
+    wait_until(page, "document.querySelector('#note').textContent.includes('Compared with 61 of 61 images')")
     assert page.locator("#thumbs .thumb").first.get_attribute("title") == name
     own, ring = page.locator("#thumbs .place-frame").first.bounding_box(), page.locator("#thumbs .place-ring").first.bounding_box()  # fmt: skip
     shade = page.locator("#thumbs .place-frame canvas").first.bounding_box()
@@ -349,6 +350,10 @@ def test_a_place_that_is_clicked_is_found_in_other_images(page: Page) -> None:
     assert x > 0.7 and y < 0.3
     assert shade["width"] == pytest.approx(own["width"], abs=1) and shade["height"] < own["height"]
     assert page.locator("#export").is_visible()
+    note = page.locator("#note").bounding_box()
+    assert note is not None and note["width"] > 400  # not in the column of a thumbnail
+    page.click("#back")
+    assert page.locator("#cluster-list").is_visible() and page.inner_text("#message") == ""
 
 
 def test_a_newer_list_stops_the_search_for_places(page: Page) -> None:
@@ -360,3 +365,91 @@ def test_a_newer_list_stops_the_search_for_places(page: Page) -> None:
     page.locator("#cluster-list button", has_text="Show all").first.click()
     page.wait_for_timeout(1500)
     assert page.locator("#thumbs .place-ring").count() == 0 and "cluster" in page.locator("#title").inner_text()
+
+
+def label(page: Page, *names: str) -> None:
+    """Gives classes to the first thumbnails by clicks."""
+    for place, name in enumerate(names):
+        page.fill("#class", name)
+        page.locator("#thumbs .thumb").nth(place).click()
+        wait_until(page, f"document.querySelectorAll('#thumbs .thumb.labelled').length === {place + 1}")
+
+
+def test_labels_of_all_shown_reach_no_other_image_and_no_label(page: Page, tmp_path: Path) -> None:
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    label(page, "cat", "dog", "bird")
+    assert page.inner_text("#label-shown") == "Label 17 shown" and page.inner_text("#accept") == "Accept 17 guesses"
+    page.click("#tab-duplicates")  # empty before the search
+    wait_until(page, "document.getElementById('label-shown').textContent === 'Label 0 shown'")
+    assert page.is_disabled("#label-shown") and page.is_disabled("#accept")
+    page.click("#tab-results")
+    page.evaluate("document.getElementById('thumbs').lastElementChild.remove()")
+    wait_until(page, "document.getElementById('label-shown').textContent === 'Label 16 shown'")
+    page.fill("#class", "cat")
+    page.click("#label-shown")
+    wait_until(page, "document.getElementById('label-shown').disabled")
+    written = [line.rpartition(",")[2] for line in (tmp_path / "out" / "labels.csv").read_text().splitlines()]
+    assert sorted(written) == ["bird", *["cat"] * 17, "dog", "label"]
+
+
+def test_new_class_with_a_near_name_is_asked_about(page: Page) -> None:
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    label(page, "tulips", "daisy")
+    assert page.inner_text("#message").startswith("new class daisy; 2 labelled")
+    third = page.locator("#thumbs .thumb").nth(2)
+    for slip, near in (("Tulip", "tulips"), ("tulps", "tulips"), ("daisies", "daisy"), ("Daisy", "daisy")):
+        page.fill("#class", slip)
+        third.click()
+        assert page.inner_text("#message").startswith(f"new class {slip}? {near} exists: press Enter")
+    assert page.evaluate("labels.classes") == ["daisy", "tulips"]
+    page.press("#class", "Enter")
+    third.click()
+    wait_until(page, "labels.classes.join() === 'Daisy,daisy,tulips'")
+    page.click("#undo")
+    wait_until(page, "document.getElementById('class').value === 'daisy'")  # as before Daisy
+    page.fill("#class", "rose")
+    third.click()
+    wait_until(page, "labels.classes.join() === 'daisy,rose,tulips'")
+    for different in ("[['cat', 'car'], ['plot 1', 'plot 2'], ['rose', 'daisy']]",):
+        assert page.evaluate(f"{different}.some(([a, b]) => areNear(a, b))") is False
+
+
+def test_page_says_what_to_do_first_and_what_comes_after_the_labels(page: Page, tmp_path: Path) -> None:
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    assert page.inner_text("#how") == "Type a class, then click its photos. Shift+click enlarges a photo."
+    page.click("#next")
+    wait_until(page, "document.getElementById('message').textContent.startsWith('None of these 20 has a label yet')")
+    label(page, "cat", "dog", "cat")
+    assert page.locator("#how code").count() == 0
+    label_by = page.locator("#thumbs .thumb").nth(3)
+    page.fill("#class", "dog")
+    label_by.click()
+    page.wait_for_selector("#how code")
+    words = f"classify fit {tmp_path / 'run'} --data {tmp_path / 'photos'} --labels {tmp_path / 'out' / 'labels.csv'}"
+    assert f"{words} --out {tmp_path / 'sorter'}" in page.inner_text("#how code")
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    assert page.inner_text("#title") == "20 to label next, of 57 without a label"
+    assert page.inner_text("#colours [aria-pressed=true]") == "guesses"
+    assert page.locator("#how code").is_visible()
+    page.click("#remove-by-click")
+    assert page.inner_text("#how").startswith("Click the photos that shall lose their label.")
+
+
+def test_image_is_enlarged_while_labelling_and_thumbnails_fill_the_room(page: Page) -> None:
+    page.click("#next")
+    page.wait_for_selector("#thumbs .thumb")
+    page.locator("#thumbs .thumb").nth(3).click(modifiers=["Shift"])
+    assert page.locator("#large").is_visible() and page.get_attribute("#label-by-click", "aria-pressed") == "true"
+    page.locator("#large button", has_text="Close").click()
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    wait_until(page, "document.querySelector('#thumbs .thumb').clientWidth > 110")
+    first, last = (page.locator("#thumbs .thumb").nth(n).bounding_box() for n in (0, 19))
+    assert first is not None and last is not None
+    assert first["width"] <= 129 and last["y"] + last["height"] <= 1080
+    name = page.locator("#thumbs .thumb").first.get_attribute("title")
+    label(page, "cat")
+    assert page.locator("#thumbs .thumb .name").first.inner_text() == name  # stays beside the class

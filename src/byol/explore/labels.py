@@ -60,33 +60,39 @@ class Labels:
     """The labels that the last guesses are by, and the guesses."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def __post_init__(self) -> None:
-        numbers = {name: image for image, name in enumerate(self.names)}
-        for name, label in _read(self.path):
-            if name in numbers:
-                self.of_image[numbers[name]] = label
-            else:
-                self._elsewhere[name] = label
+    _seen: tuple[int, ...] = field(default=(), init=False)
+    """State of the file when it was last read or written."""
+    changed_elsewhere: bool = field(default=False, init=False)
+    """Whether the last change found that something else had written the file, and read it first."""
 
-    def give(self, images: list[int], label: str) -> None:
-        """Gives the images a class, or takes theirs away if `label` is empty. Raises DataError if there is no such image."""
+    def __post_init__(self) -> None:
+        self._read()
+
+    def read_again(self) -> None:
+        """Reads the file if something else changed it. Nothing can be undone then."""
+        with self._lock:
+            self._follow()
+
+    def give(self, images: list[int], label: str, keep: bool = False) -> None:
+        """Gives the images a class, or takes theirs away if `label` is empty; with `keep` a label that is there stays. Raises DataError if there is no such image."""
         if not images or min(images) < 0 or max(images) >= len(self.names):
             raise DataError("There is no image to label.")
-        label = " ".join(label.split())[:100]
-        self.change({**self.of_image, **dict.fromkeys(images, label)})
+        self.change(dict.fromkeys(images, " ".join(label.split())[:100]), keep)
 
     def accept(self, images: list[int]) -> None:
         """Gives those of the images that have no class the class that is guessed for them."""
         guesses = self.guesses()
         if guesses is None:
             raise DataError("There is no guess yet: label images of two classes first.")
-        new = {image: guesses.classes[int(guesses.number[image])] for image in images if image not in self.of_image}
-        self.change({**self.of_image, **new})
+        self.change({image: guesses.classes[int(guesses.number[image])] for image in images}, keep=True)
 
-    def change(self, labels: dict[int, str]) -> None:
-        """Replaces all labels, after the present ones were kept for `undo`. An empty class means none."""
+    def change(self, labels: dict[int, str], keep: bool = False) -> None:
+        """Gives images these classes, which `undo` takes back; an empty class means none. With `keep` a label that is there stays."""
         with self._lock:
-            before, after = self.of_image, {image: label for image, label in labels.items() if label}
+            self._follow()
+            before = self.of_image
+            new = {image: label for image, label in labels.items() if not (keep and image in before)}
+            after = {image: label for image, label in (before | new).items() if label}
             changed = {image for image, _ in before.items() ^ after.items()}
             self._save(after)
             self._past.append({image: before.get(image, "") for image in changed})
@@ -94,8 +100,10 @@ class Labels:
     def undo(self) -> None:
         """Takes the last change since the start back. Raises DataError if there is none."""
         with self._lock:
+            self._follow()
             if not self._past:
-                raise DataError("There is nothing to undo since the start.")
+                what = f"{self.path} was changed elsewhere and read again" if self.changed_elsewhere else "the start"
+                raise DataError(f"There is nothing to undo since {what}.")
             labels = self.of_image | self._past[-1]
             self._save({image: label for image, label in sorted(labels.items()) if label})
             self._past.pop()
@@ -160,7 +168,8 @@ class Labels:
         if guesses:
             percent = (100 * guesses.probability).round().to(torch.uint8)
             arrays |= {"guess": guesses.number.int().numpy(), "percent": percent.numpy()}
-        return {"classes": classes, "file": str(self.path), "undo": bool(self._past)}, arrays
+        about = {"classes": classes, "file": str(self.path), "undo": bool(self._past)}
+        return {**about, "changed_elsewhere": self.changed_elsewhere}, arrays
 
     def _save(self, labels: dict[int, str]) -> None:
         """Writes the file; then the labels are these."""
@@ -174,7 +183,33 @@ class Labels:
         except (OSError, RunError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RunError(f"{self.path} cannot be written ({reason}): the label was not given.") from error
-        self.of_image = labels
+        self.of_image, self._seen = labels, _state(self.path)
+
+    def _read(self) -> None:
+        self._seen = _state(self.path)
+        numbers = {name: image for image, name in enumerate(self.names)}
+        rows = dict(_read(self.path))
+        self.of_image = {numbers[name]: label for name, label in rows.items() if name in numbers}
+        self._elsewhere = {name: label for name, label in rows.items() if name not in numbers}
+
+    def _follow(self) -> None:
+        """Reads the file if something else has written it since; one that was deleted is written again by the next change."""
+        self.changed_elsewhere = _state(self.path) not in ((), self._seen)
+        if self.changed_elsewhere:
+            try:
+                self._read()
+            except RunError as error:
+                raise RunError(f"{str(error).removesuffix('.')}: the label was not given.") from error
+            self._past.clear()
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Numbers that differ after the file was written; none if it is missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _some(count: int, most: int, seed: int) -> Tensor:

@@ -82,7 +82,7 @@ def _grown(
         points = np.empty((len(unit), 2), np.float32)
         points[known] = tensor.numpy()[rows[known]]
         if len(new):
-            points[new] = place(unit[new], unit[known], points[known], listener)
+            points[new] = place(unit[new], unit[known], points[known], listener, f" {name}")
         found[name] = points
     if len(new):
         words = (
@@ -105,7 +105,7 @@ def draw_maps(unit: Tensor, listener: Listener = SILENT) -> dict[str, Plane]:
     return found | maps(unit, plane, slow=False, most_points=0)
 
 
-def place(unit: Tensor, landmarks: Tensor, points: Plane, listener: Listener = SILENT) -> Plane:
+def place(unit: Tensor, landmarks: Tensor, points: Plane, listener: Listener = SILENT, of: str = "") -> Plane:
     """(N, 2) points of (N, D) unit vectors, each beside that of the most similar of the landmarks, (M, D) unit vectors with (M, 2) points, M > `LANDMARKS`.
 
     The way from there leads towards the mean of the next `LANDMARKS`, over at most half the gap between the landmark and the nearest other one on the map, and over less the more similar
@@ -124,5 +124,5 @@ def place(unit: Tensor, landmarks: Tensor, points: Plane, listener: Listener = S
         length = way.norm(dim=1, keepdim=True).clamp_min(1e-9)
         most = torch.minimum(length, gap[near[:, 0]]) / 2 * distance[:, :1] / distance[:, 1:2]
         placed.append(start + way / length * most)
-        listener.work("placing images on the map", sum(map(len, placed)), len(unit))
+        listener.work(f"placing images on the map{of}", sum(map(len, placed)), len(unit))
     return np.asarray(torch.cat(placed))

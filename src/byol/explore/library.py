@@ -1,5 +1,6 @@
 """The explored images with their vectors: neighbours, clusters and exported lists."""
 
+import contextlib
 import io
 import json
 import re
@@ -27,20 +28,24 @@ from byol.data.spec import NO_DATA, DataSpec
 from byol.encoder.encoder import Encoder
 from byol.errors import DataError, RunError
 from byol.evaluate.features import Features
+from byol.evaluate.kept_features import KEYS, bytes_of, rows_of
 from byol.evaluate.kmeans import spherical_kmeans
 from byol.explore.duplicates import Duplicates
 from byol.explore.labels import Labels
-from byol.explore.layout import DRAWN, MEAN, UNIT, maps_in, prepare
+from byol.explore.layout import DRAWN, MEAN, MOST_PLACED, UNIT, maps_in, prepare
 from byol.explore.places import Places
 from byol.explore.thumbnails import Thumbnails
 from byol.report.tile import as_rgb, tile
 from byol.runtime.files import write_atomically
 from byol.runtime.listener import SILENT, Listener
+from byol.runtime.mapped import read_mapped, write_mapped
+from byol.runtime.words import command
 
 LABELS = "labels.csv"
 """Name of the file of the classes that the user gave."""
 KEPT = "kept"
 """Name of the folder for what would take time to make again: maps, duplicates and thumbnails."""
+CLUSTERS, CENTRES = "clusters.safetensors", "centres"
 VERSION = 2
 """Number that changes with the way in which maps are made."""
 MOST_CLUSTERED = 5000
@@ -74,6 +79,8 @@ class Library:
     """Folder for what is kept of these images."""
     first: Sequence[int] = ()
     """Indices in the source of the images to label before all others, in this order."""
+    fit: str = ""
+    """Command that makes a classifier of the labels; empty if the images have no folder or file."""
     names_of_clusters: dict[int, str] = field(default_factory=dict)
     listener: Listener = SILENT
     """Receiver of progress, and of messages about missing libraries."""
@@ -92,7 +99,7 @@ class Library:
     duplicates: Duplicates = field(init=False)
     places: Places = field(init=False)
     cluster: Tensor = field(init=False)
-    """(N,) cluster number of each image; cluster 0 is the largest."""
+    """(N,) cluster number of each image; cluster 0 was the largest one when the clusters were found."""
     _nearness: Tensor = field(init=False)
     """(N,) cosine of each image to the centre of its cluster."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -113,7 +120,11 @@ class Library:
         digest = blake2b(keys.tobytes(), digest_size=16).hexdigest()
         self.duplicates = Duplicates(self.source, self.features, self.kept, json.dumps({**about, "images": digest}))
         self._thumbnails = Thumbnails(self.kept / "thumbnails.sqlite")
-        self.regroup(min(12, max(1, len(self) // 8)))
+        self._about = json.dumps(about)
+        if (centres := self._kept_centres()) is None:
+            self.regroup(min(12, max(1, len(self) // 8)))
+        else:
+            self._group(centres)
         self.places = Places(self.encoder, self.photos, self.features.indices, self.device)
 
     def __len__(self) -> int:
@@ -151,15 +162,26 @@ class Library:
         return self._most_similar(functional.normalize(vector[0] - self.mean, dim=0), count)
 
     def regroup(self, count: int) -> None:
-        """Groups the images into `count` clusters, at most one per image; names given to clusters are deleted."""
+        """Groups the images into `count` clusters, at most one per image, and keeps their centres for the next start; names given to clusters are deleted."""
         some = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:MOST_CLUSTERED].sort().values
         centres = spherical_kmeans(self.unit[some], max(1, min(count, len(some))), 0)[1]
-        self._nearness, labels = (self.unit @ centres.T).max(dim=1)
-        order = torch.bincount(labels, minlength=len(centres)).argsort(descending=True, stable=True)
-        renumbered = torch.empty_like(order)
-        renumbered[order] = torch.arange(len(order))
-        self.cluster = renumbered[labels]
+        sizes = torch.bincount((self.unit @ centres.T).argmax(dim=1), minlength=len(centres))
+        centres = centres[sizes.argsort(descending=True, stable=True)]
+        self._group(centres)
         self.names_of_clusters = {}
+        with contextlib.suppress(RunError):  # a folder that cannot be written costs the numbers at the next start
+            write_mapped(self.kept / CLUSTERS, self._about, {CENTRES: centres, KEYS: bytes_of(self._keys)})
+
+    def _group(self, centres: Tensor) -> None:
+        """Gives each image to the nearest of (K, D) centres."""
+        self._nearness, self.cluster = (self.unit @ centres.T).max(dim=1)
+
+    def _kept_centres(self) -> Tensor | None:
+        """Centres of the clusters at the last start, so that numbers and colours stay; None if too many images are new since they were found."""
+        kept = read_mapped(self.kept / CLUSTERS, self._about)
+        if not kept or float((rows_of(kept[KEYS], self._keys) < 0).mean()) > MOST_PLACED:
+            return None
+        return kept[CENTRES]
 
     def clusters(self) -> list[dict[str, Any]]:
         """Number, name, size and the images nearest to the centre, for each cluster that is not empty."""
@@ -244,7 +266,11 @@ def open_library(
     encoder = subject.encoder.to(device)
     photos = shrink_photos(source, encoder.description.in_channels, encoder.description.stored_side, place)
     kept = out / KEPT / vectors_file(subject.home, source).stem
-    return Library(source, photos, encoder, device, features, out, kept, first, listener=listener), skipped
+    data = place.data or getattr(source, "root", None)
+    out_of_fit = subject.home.parent / "sorter"
+    words = ("classify", "fit", subject.name, "--data", data, "--labels", out / LABELS, "--out", out_of_fit)
+    fit = command(*words) if data else ""
+    return Library(source, photos, encoder, device, features, out, kept, first, fit, listener=listener), skipped
 
 
 def _line(path: str) -> str:

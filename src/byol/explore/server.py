@@ -7,11 +7,14 @@ something for each image are bytes (`explore.packed`).
 
 import contextlib
 import json
+import os
 import secrets
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +24,7 @@ from byol.errors import BrokenImageError, ByolError, DataError, RunError
 from byol.explore.layout import MOST_LAID_OUT
 from byol.explore.library import Library, Match
 from byol.explore.packed import KIND, packed
+from byol.runtime.locks import alone
 
 ADDRESS = "127.0.0.1"
 FILES = resources.files("byol.explore") / "page_files"
@@ -37,15 +41,36 @@ class BadRequest(Exception):  # noqa: N818
 
 
 def serve(library: Library, port: int, ready: Callable[[str], None]) -> None:
-    """Serves until Ctrl-C; `ready` is called with the address. Raises RunError if the port is in use."""
-    server = make_server(library, port)
-    ready(f"http://{ADDRESS}:{server.server_port}/?of={server.RequestHandlerClass.token}")  # pyright: ignore[reportFunctionMemberAccess]
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()
+    """Serves until Ctrl-C, which ends the process; `ready` is called with the address. Raises RunError if the port is in use, or another process serves the library's folder."""
+    with contextlib.ExitStack() as lock:
+        with contextlib.suppress(OSError):  # a folder that cannot be written holds no labels to lose
+            library.out.mkdir(parents=True, exist_ok=True)
+            lock.enter_context(alone(library.out, lambda holder: _refusal(library.out, holder)))
+        library.labels.read_again()  # what an earlier process wrote while this one made the map
+        server = make_server(library, port)
+        try:
+            ready(f"http://{ADDRESS}:{server.server_port}/?of={server.RequestHandlerClass.token}")  # pyright: ignore[reportFunctionMemberAccess]
+            server.serve_forever()
+        except KeyboardInterrupt:
+            library.listener.say("stopped; every label was saved")
+            _end()
+        finally:
+            server.server_close()
+
+
+def _end() -> None:
+    """Ends the process at once: Python would look through all objects for seconds, and a thread that still reads images could abort it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(0)
+
+
+def _refusal(folder: Path, holder: str) -> str:
+    return (
+        f"Another byol explore ({holder}) is open with the labels in {folder}. Use its page, "
+        f"or stop it by Ctrl-C and start again; --out takes another folder."
+    )
 
 
 def make_server(library: Library, port: int = 0) -> ThreadingHTTPServer:
@@ -178,7 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/accept":
             labels.accept([int(image) for image in request["images"]])
         else:
-            labels.give([int(image) for image in request["images"]], str(request["class"]))
+            images, keep = [int(image) for image in request["images"]], bool(request.get("keep"))
+            labels.give(images, str(request["class"]), keep)
         return packed(*labels.entries())
 
     def _body(self) -> bytes:
@@ -193,7 +219,8 @@ class _Handler(BaseHTTPRequestHandler):
             "images": library.source.description,
             "names": library.names,
             "maps": list(library.plane),
-            "listed": any(image not in library.labels.of_image for image in library.labels.first),
+            "ask": bool(library.labels.first or library.labels.of_image),
+            "fit": library.fit,
             "drawn": library.drawn,
             "laid_out": min(MOST_LAID_OUT, library.drawn),
             "clusters": library.clusters(),

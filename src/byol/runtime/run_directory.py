@@ -2,29 +2,16 @@
 
 import contextlib
 import json
-import os
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from byol.errors import RunError
 from byol.runtime.files import make_folder, write_atomically, write_json
+from byol.runtime.locks import alone
 
 FORMAT_VERSION = 1
 """Version of the directory's layout, recorded in run.json."""
-_locks: set[TextIO] = set()
-"""Lock files that this process holds open."""
-
-
-def _close_inherited_locks() -> None:
-    """Closes lock files in a newly forked worker: one that outlives a killed training would keep the run locked."""
-    for stream in _locks:
-        stream.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 class RunDirectory:
@@ -62,36 +49,17 @@ class RunDirectory:
             raise RunError(f"{path} has format version {version}; this version of byol reads format {FORMAT_VERSION}.")
         return run
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Context in which no other process can write here. Raises RunError if another process holds the lock.
 
         The system releases the lock of a process that dies.
         """
-        try:
-            import fcntl
-        except ImportError:  # Windows has no such lock
-            yield
-            return
-        with (self.path / ".lock").open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                raise RunError(
-                    f"Another process ({stream.read().strip() or 'unknown'}) is writing to {self.path}. "
-                    f"Wait until it ends, or choose another --out."
-                ) from None
-            except OSError:  # the file system has no locks
-                pass
-            stream.truncate(0)
-            stream.write(f"process {os.getpid()} on {platform.node()}\n")
-            stream.flush()
-            _locks.add(stream)
-            try:
-                yield
-            finally:
-                _locks.discard(stream)
+        return alone(
+            self.path,
+            lambda holder: (
+                f"Another process ({holder}) is writing to {self.path}. Wait until it ends, or choose another --out."
+            ),
+        )
 
     def record(self) -> dict[str, Any]:
         """Content of run.json. Raises RunError if it is missing or damaged."""

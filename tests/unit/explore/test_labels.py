@@ -1,6 +1,7 @@
 """Classes given by the user: kept after every change, taken back, guessed for the others."""
 
 import csv
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,33 @@ def test_changes_are_taken_back_one_by_one(tmp_path: Path) -> None:
     assert given.of_image == {}
     with pytest.raises(DataError, match="nothing to undo"):
         given.undo()
+
+
+def test_what_something_else_wrote_is_read_before_the_next_change(tmp_path: Path) -> None:
+    given, other = labels(tmp_path), labels(tmp_path)
+    given.give([0], "a")
+    for image in (1, 2, 3):
+        other.give([image], "b")
+    given.give([4], "c")
+    assert rows(tmp_path)[1:] == [["a/0.jpg", "a"], *([f"a/{n}.jpg", "b"] for n in (1, 2, 3)), ["a/4.jpg", "c"]]
+    assert given.of_image == {0: "a", 1: "b", 2: "b", 3: "b", 4: "c"} and given.entries()[0]["changed_elsewhere"]
+    given.undo()  # its own change alone
+    assert given.of_image == {0: "a", 1: "b", 2: "b", 3: "b"} and not given.entries()[0]["changed_elsewhere"]
+    with pytest.raises(DataError, match=r"nothing to undo since .*labels.csv was changed elsewhere and read again"):
+        other.undo()
+    (tmp_path / "labels.csv").unlink()
+    given.give([5], "a")
+    assert len(rows(tmp_path)) == 1 + 5
+
+
+def test_two_changes_at_a_time_are_both_kept(tmp_path: Path) -> None:
+    given = labels(tmp_path)
+    threads = [threading.Thread(target=given.give, args=([image], "a")) for image in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(given.of_image) == 20 and len(rows(tmp_path)) == 21
 
 
 def test_rows_of_other_images_stay_in_the_file(tmp_path: Path) -> None:

@@ -204,6 +204,27 @@ def test_map_of_a_grown_folder_stays_and_new_images_lie_beside_the_most_similar_
     assert anew.drawn == 38
 
 
+def test_clusters_of_a_grown_folder_keep_their_numbers(library: Library, folder: Path, subject: Subject) -> None:
+    """Five clusters; then five new pictures make the smallest one the largest."""
+    library.regroup(5)
+    smallest = library.members(4)
+    for number in range(5):
+        pixels = np.asarray(Image.open(folder / library.name(smallest[0])))
+        Image.fromarray(np.roll(pixels, number + 1, axis=0)).save(folder / f"00 new {number}.png")
+    source = ImageFolder(folder, cache=None)
+    grown, _ = open_library(subject, source, CPU, library.out)
+    numbers = {name: int(number) for name, number in zip(grown.names, grown.cluster, strict=True)}
+    same = [numbers[name] == number for name, number in zip(library.names, library.cluster.tolist(), strict=True)]
+    assert sum(same) >= 0.9 * len(same)  # new images move the mean, and with it single others
+    assert len(grown.members(4)) > len(smallest)
+    for number in range(20):
+        Image.fromarray(np.full((20, 16, 3), 12 * number, np.uint8)).save(folder / f"grey {number}.png")
+    anew, _ = open_library(subject, source := ImageFolder(folder, cache=None), CPU, library.out)
+    assert len(source) == len(anew) + 1 and len(anew.clusters()) == len(anew) // 8
+    sizes = [cluster["size"] for cluster in anew.clusters()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
 def test_vectors_are_mapped_from_files_and_maps_are_kept(
     library: Library, folder: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,8 @@
 """The server of `byol explore`: what it answers and refuses."""
 
 import json
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -15,7 +17,8 @@ import pytest
 from byol.errors import RunError
 from byol.explore.library import Library
 from byol.explore.packed import packed
-from byol.explore.server import make_server
+from byol.explore.server import make_server, serve
+from byol.runtime.listener import Listener
 from tests.unit.explore.coloured_library import COUNT
 
 
@@ -138,6 +141,45 @@ def test_server_refuses_other_pages_and_other_hosts(address: tuple[str, str], li
 def test_port_that_is_taken_is_a_sentence(address: tuple[str, str], library: Library) -> None:
     with pytest.raises(RunError, match="choose another --port"):
         make_server(library, int(address[0].rpartition(":")[2]))
+
+
+def stop_at_once(address: str) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Exit codes with which the process would have ended."""
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    return codes
+
+
+def test_server_that_is_stopped_says_so_and_ends_the_process(library: Library, ended: list[int]) -> None:
+    said: list[str] = []
+    library.listener = Listener(said.append)
+    serve(library, 0, stop_at_once)
+    assert said == ["stopped; every label was saved"] and ended == [0]
+
+
+def test_second_server_of_a_folder_is_refused_until_the_first_one_ends(library: Library, ended: list[int]) -> None:
+    """A process that holds the folder is killed; the labels that it wrote are then there."""
+    hold = (
+        "import sys, time; from pathlib import Path; from byol.runtime.locks import alone\n"
+        "with alone(Path(sys.argv[1]), str): print(flush=True); time.sleep(60)"
+    )
+    library.out.mkdir(exist_ok=True)
+    with subprocess.Popen([sys.executable, "-c", hold, str(library.out)], stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        with pytest.raises(RunError, match=f"Another byol explore .process {first.pid} .* stop it by Ctrl-C"):
+            serve(library, 0, stop_at_once)
+        (library.out / "labels.csv").write_text(f"file,label\n{library.name(3)},red\n")
+        first.kill()
+    serve(library, 0, stop_at_once)
+    assert library.labels.of_image == {3: "red"}
+    serve(library, 0, stop_at_once)
+    assert ended == [0, 0]
 
 
 def test_labels_are_given_accepted_and_taken_back(address: tuple[str, str], library: Library) -> None:

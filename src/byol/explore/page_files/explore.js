@@ -6,13 +6,16 @@ const COLOURS = ["#4269d0", "#efa31d", "#ff725c", "#3ca951", "#a463f2", "#38b2b8
 const PAGE = 120; // images
 const GROUPS = 40; // of duplicates that are shown at a time
 const SHOWN_OF_GROUP = 12;
+const [SMALLEST, LARGEST] = [84, 128]; // side of a thumbnail, in pixels
+const TABS = ["results", "clusters", "duplicates"];
 const byId = (id) => document.getElementById(id);
 const token = document.querySelector("meta[name=token]").content;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let library = null;
 let kind = "";
 let duplicates = null;
-let shown = { images: [], similarities: null, asked: false, count: 0 };
+const NOTHING = { title: "Nothing chosen yet", images: [], similarities: null, query: null, name: "", note: "", asked: false, before: null, count: 0 };
+let shown = NOTHING; // the list of the tab Images; `before` has the list and the tab that were open before it
 
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
@@ -80,9 +83,9 @@ function thumb(image, caption = "") {
   picture.alt = library.names[image];
   picture.src = `/thumbnail?image=${image}&side=128&of=${token}`;
   button.dataset.caption = caption;
-  button.append(picture, make("span"));
+  button.append(picture, make("span", "name", shortName(image)), make("span", "caption"));
   drawCaption(button);
-  button.addEventListener("click", () => clickImage(image).catch((error) => console.warn(error.message)));
+  button.addEventListener("click", (event) => clickImage(image, event.shiftKey).catch((error) => console.warn(error.message)));
   return button;
 }
 
@@ -98,16 +101,43 @@ function enlarge(image) {
   dialog.showModal();
 }
 
-function show(title, images, { similarities = null, query = null, name = "", asked = false } = {}) {
+/** Lists images; `options` are other entries of `NOTHING`. */
+function show(title, images, options = {}) {
+  const before = { tab: TABS.find((name) => !byId(name).hidden), list: shown };
+  drawList({ ...NOTHING, title, images, ...options, before });
+}
+
+/** Shows a list; its images are those of `figures`, elements that were made already, if it has these. */
+function drawList(list) {
   tab("results");
-  shown = { images, similarities, asked, count: 0 };
-  byId("title").textContent = title;
-  byId("export").hidden = images.length === 0;
-  byId("list-name").value = name;
-  byId("query").replaceChildren(...(query ? [query] : []));
-  byId("thumbs").replaceChildren();
-  more();
+  shown = { ...list, count: list.figures ? list.images.length : 0 };
+  byId("title").textContent = list.title;
+  byId("back").hidden = !list.before || (list.before.list === NOTHING && list.before.tab === "results");
+  byId("export").hidden = list.images.length === 0;
+  byId("list-name").value = list.name;
+  byId("note").textContent = list.note;
+  byId("query").replaceChildren(...(list.query ? [list.query] : []));
+  byId("thumbs").replaceChildren(...(list.figures ?? []));
   drawProgress();
+  more();
+  document.querySelectorAll("#results .thumb[data-image]").forEach(drawCaption);
+}
+
+function back() {
+  const { list, tab: opened } = shown.before;
+  drawList(list);
+  tab(opened);
+}
+
+/** Makes the thumbnails as large as lets all of them be seen, up to their own size. */
+function sizeThumbs() {
+  const thumbs = byId("thumbs"), right = byId("right"), gap = 8, words = 46;
+  const room = right.getBoundingClientRect().bottom - thumbs.getBoundingClientRect().top - right.scrollTop - 14;
+  const side = (columns) => (thumbs.clientWidth - gap * (columns - 1)) / columns;
+  let columns = 1;
+  while (side(columns) > LARGEST) columns++;
+  while (side(columns) >= SMALLEST && Math.ceil(shown.count / columns) * (side(columns) + words + gap) > room) columns++;
+  thumbs.style.gridTemplateColumns = innerWidth > 820 && side(columns) >= SMALLEST ? `repeat(${columns}, minmax(0, 1fr))` : "";
 }
 
 function more() {
@@ -118,6 +148,7 @@ function more() {
   });
   shown.count += next.length;
   byId("more").hidden = shown.count >= shown.images.length;
+  sizeThumbs();
 }
 
 async function showNeighbours(image) {
@@ -137,7 +168,7 @@ async function searchWith(file) {
 }
 
 function tab(name) {
-  for (const other of ["results", "clusters", "duplicates"]) {
+  for (const other of TABS) {
     byId(other).hidden = other !== name;
     byId(`tab-${other}`).setAttribute("aria-pressed", other === name);
   }
@@ -228,7 +259,7 @@ function drawGroup([start, end]) {
   const thumbs = make("div", "thumbs");
   for (let at = start; at < Math.min(end, start + SHOWN_OF_GROUP); at++) {
     const picture = thumb(images[at], equal[at] ? "same pixels" : `cosine ${cosine[at].toFixed(3)}`);
-    picture.lastElementChild.before(make("span", "name", library.names[images[at]]));
+    picture.querySelector(".name").textContent = library.names[images[at]];
     thumbs.append(picture);
   }
   const open = make("button", "", "Show all");
@@ -253,7 +284,7 @@ function drawKind() {
   const laidOut = kind === "PCA" ? library.drawn : library.laid_out;
   const others = library.names.length - laidOut;
   byId("placed").hidden = others === 0;
-  byId("placed").textContent = `${kind} laid out ${laidOut.toLocaleString("en")} images; the other ${others.toLocaleString("en")} are placed beside the one of these that is most similar.`;
+  byId("placed").textContent = `${kind} laid out ${laidOut.toLocaleString("en")} images; ${others === 1 ? "the other one is" : `the other ${others.toLocaleString("en")} are each`} placed beside the most similar one of these.`;
 }
 
 let tipOf = -1;
@@ -321,7 +352,9 @@ addEventListener("DOMContentLoaded", async () => {
   drawClusters();
   startDropping();
   await startLabels();
-  for (const name of ["results", "clusters", "duplicates"]) on(`tab-${name}`, "click", () => tab(name));
+  on("back", "click", back);
+  addEventListener("resize", sizeThumbs);
+  for (const name of TABS) on(`tab-${name}`, "click", () => tab(name));
   for (const mode of ["pan", "lasso"]) {
     on(`drag-${mode}`, "click", () => {
       for (const other of ["pan", "lasso"]) byId(`drag-${other}`).setAttribute("aria-pressed", other === mode);

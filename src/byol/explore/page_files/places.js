@@ -2,6 +2,7 @@
 // Where else a place of an image is: a click in the large image asks, and the answer is drawn again while more images are read.
 
 const PLACES = 23;
+const DARKEST = 110; // opacity of the shade on what is not alike, of 255
 let placesAsked = 0; // number of the newest question
 
 /** The place under the pointer as fractions of the picture's width and height, which may be smaller than its element. */
@@ -16,15 +17,15 @@ async function findPlaces(image, [x, y]) {
   const number = ++placesAsked;
   let listed = "";
   show(`Places like the one chosen in ${shortName(image)}`, []);
-  byId("query").replaceChildren(make("p", "hint", "Reading the maps of the first images…"));
-  const title = byId("title").textContent;
-  const current = () => number === placesAsked && byId("title").textContent === title;
+  shown.note = byId("note").textContent = "Reading the maps of the first images…";
+  const { title } = shown;
+  const current = () => number === placesAsked && shown.title === title;
   while (current()) {
     const found = await ask(`/places?image=${image}&x=${x.toFixed(4)}&y=${y.toFixed(4)}&count=${PLACES}`);
     if (!current()) return;
     const all = found.wanted < library.names.length ? `, a random part of ${library.names.length.toLocaleString("en")}` : "";
     const read = `${found.read.toLocaleString("en")} of ${found.wanted.toLocaleString("en")} images${all}`;
-    byId("query").replaceChildren(make("p", "hint", `Compared with ${read}. Bright parts are similar; the ring is on the most similar place.`));
+    shown.note = byId("note").textContent = `Compared with ${read}. Bright parts are similar; the ring is on the most similar place.`;
     if (listed !== (listed = String(found.places.map(([other]) => other)))) drawPlaces(found);
     if (found.read >= found.wanted) return;
     await new Promise((goOn) => setTimeout(goOn, 700));
@@ -37,16 +38,17 @@ function drawPlaces({ places, cosines }) {
     const cells = cosines.subarray(start, (start += rows * columns));
     return placeFigure(image, place ? similarity.toFixed(2) : "chosen", row, column, rows, columns, ratio, cells);
   });
-  shown = { images: places.map(([image]) => image), similarities: null, count: places.length };
+  Object.assign(shown, { images: places.map(([image]) => image), figures: drawn, count: places.length });
   byId("thumbs").replaceChildren(...drawn);
   byId("export").hidden = false;
+  sizeThumbs();
 }
 
 /** A thumbnail, dark where it is not like the chosen place, with a ring on its most similar one. */
 function placeFigure(image, caption, row, column, rows, columns, ratio, cells) {
   const figure = thumb(image, caption), picture = figure.querySelector("img"), frame = make("i", "place-frame");
   const shade = make("canvas"), ring = make("i", "place-ring"), pixels = new ImageData(columns, rows);
-  cells.forEach((cosine, n) => { pixels.data[4 * n + 3] = 190 * (1 - Math.max(0, Math.min(1, cosine))); });
+  cells.forEach((cosine, n) => { pixels.data[4 * n + 3] = DARKEST * (1 - Math.max(0, Math.min(1, cosine))); });
   shade.width = columns;
   shade.height = rows;
   shade.getContext("2d").putImageData(pixels, 0, 0);
