@@ -36,7 +36,7 @@ def rand_augment(crops: Tensor, numbers: NDArray[np.int64]) -> Tensor:
 def _by_timm() -> Callable[[Image.Image], Image.Image]:
     from timm.data.auto_augment import rand_augment_transform
 
-    return rand_augment_transform(POLICY, {})  # timm before 1.0.31 needs a dictionary
+    return rand_augment_transform(POLICY, {})  # some versions of timm need a dictionary
 
 
 @contextmanager
