@@ -7,18 +7,7 @@
 # results   docs/results.md#views-for-scans
 set -eu
 WORK=${WORK:-build/scan-views}
-python - "${AERIAL:?a folder of pictures, by class}" "$WORK/grey" <<'PYTHON'
-import sys
-from pathlib import Path
-
-from PIL import Image
-
-source, target = map(Path, sys.argv[1:])
-for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")):
-    place = (target / path.relative_to(source)).with_suffix(".png")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(path).convert("L").save(place)
-PYTHON
+python -m benchmarks.grey "${AERIAL:?a folder of pictures, by class}" "$WORK/grey"
 for SEED in 0 1 2; do
   for RECIPE in small scan; do
     byol pretrain --data "$WORK/grey" --recipe "$RECIPE" --epochs 30 --batch-size 128 --method.name simclr --encoder.name resnet10 --encoder.width 0.25 --encoder.stem imagenet --views.size 64 --seed "$SEED" --out "$WORK/$RECIPE-$SEED"
