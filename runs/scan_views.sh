@@ -9,10 +9,10 @@ set -eu
 WORK=${WORK:-build/scan-views}
 python -m benchmarks.grey "${AERIAL:?a folder of pictures, by class}" "$WORK/grey"
 for SEED in 0 1 2; do
-  for RECIPE in small scan; do
-    byol pretrain --data "$WORK/grey" --recipe "$RECIPE" --epochs 30 --batch-size 128 --method.name simclr --encoder.name resnet10 --encoder.width 0.25 --encoder.stem imagenet --views.size 64 --seed "$SEED" --out "$WORK/$RECIPE-$SEED"
-    byol evaluate "$WORK/$RECIPE-$SEED" --data "$WORK/grey" --protocol knn linear-fast
-  done
+  byol pretrain --data "$WORK/grey" --recipe small --epochs 30 --batch-size 128 --method.name simclr --encoder.name resnet10 --encoder.width 0.25 --encoder.stem imagenet --views.size 64 --seed "$SEED" --out "$WORK/small-$SEED"
+  byol evaluate "$WORK/small-$SEED" --data "$WORK/grey" --protocol knn linear-fast
+  byol pretrain --data "$WORK/grey" --recipe scan --epochs 30 --batch-size 128 --method.name simclr --encoder.name resnet10 --encoder.width 0.25 --encoder.stem imagenet --views.size 64 --seed "$SEED" --out "$WORK/scan-$SEED"
+  byol evaluate "$WORK/scan-$SEED" --data "$WORK/grey" --protocol knn linear-fast
 done
 for SUBJECT in statistics pixels hog; do
   byol evaluate "$SUBJECT" --data "$WORK/grey" --protocol knn linear-fast --out "$WORK/$SUBJECT"

@@ -294,10 +294,11 @@ def test_command_fits_predicts_and_refuses_options_of_the_other(
     assert "right in cross-validation" in printed and "--threshold" not in printed
     few = "--most-wrong", "0.000001"
     assert run("fit", str(encoder), "--data", "colours/train", "--out", "names-none", *few) == 0
-    assert "predictions.csv --threshold 0\n" in capsys.readouterr().out
+    assert "predictions.csv --copy-to sorted --threshold 0\n" in capsys.readouterr().out
     assert run("predict", "sorter", "--data", "colours/test", "--out", "out.csv", "--link-to", "sorted") == 0
     printed = capsys.readouterr().out
     assert "written to out.csv; sorted in sorted" in printed and re.search(r"unsure +\d", printed)
+    assert re.search(r"at most 20 % of the names were to be wrong; of the labelled images \d", printed)
     assert run("predict", "sorter", "--data", "colours/test", "--out", "out.csv") == 1
     assert "exists already" in capsys.readouterr().err
     assert run("fit", str(encoder), "--data", "colours/train", "--out", "x", "--copy-to", "y") == 2
