@@ -79,19 +79,8 @@ def _fit(options: Classify) -> int:
         print(line)
     print(f"page {fitted.path / 'classifier.html'}: open it in a browser")
     always = () if fitted.certainty.wrong is not None else ("--threshold", "0")
-    words = (
-        "classify",
-        "predict",
-        fitted.path,
-        "--data",
-        "YOUR_FOLDER",
-        "--out",
-        "predictions.csv",
-        "--copy-to",
-        "sorted",
-        *always,
-    )
-    print(f"Next: {command(*words)}")
+    fixed = "--data", "YOUR_FOLDER", "--out", "predictions.csv", "--copy-to", "sorted"
+    print(f"Next: {command('classify', 'predict', fitted.path, *fixed, *always)}")
     return 0
 
 

@@ -12,8 +12,7 @@ from byol.assembly.subject import home, open_subject, with_trained_columns
 from byol.commands.evaluate import keep_earlier
 from byol.commands.vectors import vectors_of
 from byol.data.classes import labels_of, union
-from byol.data.label_table import read_label_table
-from byol.data.labelled import has_test_part
+from byol.data.labelled import has_test_part, open_labelled
 from byol.data.number_format import share_format
 from byol.data.open import open_source
 from byol.data.pixel_measures import Measures, measure_pictures
@@ -97,13 +96,9 @@ def audit(
 
 def _open(spec: DataSpec, labels: str | Path, test_data: str, listener: Listener) -> list[ImageSource]:
     """The images and, if there are any, the test images. Raises DataError for labels that `byol classify` gave."""
-    source = open_source(spec, "train", labelled=not labels, listener=listener)
-    if labels:
-        table, count = read_label_table(labels), len(source)
-        source, several = table.of(source)
-        if several is not None:
-            raise DataError(f"{labels} has several labels per image; an audit takes one class for each.")
-        listener.say(f"{labels}: {len(source):,} of {count:,} images labelled; the others are left out")
+    source, several = open_labelled(spec, labels, listener)
+    if several is not None:
+        raise DataError(f"{labels} has several labels per image; an audit takes one class for each.")
     if UNSURE in (source.class_names or ()):
         raise DataError(
             f"{source.description} has a class called {UNSURE}, as byol classify sorts images. Its errors do not show in the "

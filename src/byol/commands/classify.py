@@ -47,7 +47,7 @@ class Classified:
     denied: int = 0
     """Number of these in which the classifier sees a class, with a probability above the threshold and 0.5, that their label denies."""
     promise: str = ""
-    """Sentence on the errors that the fit led to expect."""
+    """Sentence about the errors to expect; empty if they are not known."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class _Named:
     classes: list[list[int]]
     """Numbers of the classes of each image; none for an unsure one."""
     is_labelled: list[bool]
-    """Whether the user said so."""
+    """Whether each image has its classes from the user."""
     denied: int = 0
-    """As in `Classified`."""
+    """Number of the images with `is_labelled` in which the classifier sees a class that their label denies."""
 
 
 def classify(
@@ -118,14 +118,13 @@ def classify(
 
 
 def _promise(about: ClassifierDescription) -> str:
-    """The errors that the fit led to expect, in words; none if the classifier does not keep them."""
+    """Sentence about the errors to expect; empty if the classifier does not keep what the fit found."""
     wrong = about.fit.get("wrong")
     if not wrong:
         return ""
-    seen = Score(**wrong)
     return (
-        f"at most {about.fit['most_wrong']:g} % of the names were to be wrong; of the labelled images {seen} % were in cross-validation. "
-        "More are wrong where the labelled images were chosen, and not drawn at random"
+        f"in cross-validation of the labelled images {Score(**wrong)} % of the names were wrong (--most-wrong {about.fit['most_wrong']:g}). "
+        "Expect more if these images were chosen, not drawn at random"
     )
 
 

@@ -15,9 +15,7 @@ from byol.commands.provenance import provenance_of_run
 from byol.commands.vectors import vectors_of
 from byol.data.classes import labels_of
 from byol.data.known_labels import KnownLabels, write_known
-from byol.data.label_table import read_label_table
-from byol.data.labelled import require_labels
-from byol.data.open import open_source
+from byol.data.labelled import open_labelled, require_labels
 from byol.data.source import ImageSource, SkippedImages, fingerprint, require_channels
 from byol.data.spec import DataSpec
 from byol.data.subset import Subset
@@ -183,14 +181,7 @@ def _fit(
 
 def _open(spec: DataSpec, labels: str | Path, listener: Listener) -> _Labelled:
     """The labelled images. Raises DataError if there are no labels, or nothing to distinguish."""
-    place = replace(spec, label_column="") if labels else spec
-    source = open_source(place, labelled=not labels, listener=listener)
-    sets = None
-    if labels:
-        table, count = read_label_table(labels, spec.label_column), len(source)
-        source, sets = table.of(source)
-        kind = "one class" if sets is None else "several labels"
-        listener.say(f"{labels}: {kind} per image, {len(source):,} of {count:,} images labelled")
+    source, sets = open_labelled(spec, labels, listener)
     if sets is not None:
         labelled = _Labelled(source, torch.from_numpy(sets.astype(np.int64)), tuple(source.class_names or ()))
     else:

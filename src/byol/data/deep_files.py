@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.ExifTags import Base
 
 from byol.data import array_files, dicom_files, tiff_files
 from byol.data.libraries import Header, library, require_pixels, words
@@ -21,8 +22,6 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {2: 3, 4: 1, 6: 3}
 """Number of bands, without alpha, by colour type of the PNG whose 16 bits Pillow cuts to 8."""
 _HEAD = dicom_files.START_AT + len(dicom_files.START)
-_ORIENTATION = 0x0112
-"""Number of the EXIF tag that states how to turn the image."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _read_png(stream: BinaryIO, max_pixels: int) -> NDArray[Any]:
 def _orientation(content: bytes) -> int:
     if b"eXIf" in content:
         with contextlib.suppress(Exception), PillowImage.open(io.BytesIO(content)) as opened:
-            return int(opened.getexif().get(_ORIENTATION, 1))
+            return int(opened.getexif().get(Base.Orientation, 1))
     return 1
 
 

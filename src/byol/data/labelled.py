@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byol.data.classes import labels_of, ordered
+from byol.data.label_table import read_label_table
 from byol.data.named import named_set
 from byol.data.open import open_part, open_source, tell_choices
 from byol.data.source import ImageSource
@@ -26,6 +27,22 @@ ADVICE = (
 )
 HELD_OUT = 0.2
 """Fraction of every class that is held out as the test part, if the data has no test part."""
+
+
+def open_labelled(
+    spec: DataSpec, labels: str | Path = "", listener: Listener = SILENT
+) -> tuple[ImageSource, NDArray[np.int8] | None]:
+    """(images with the labels of folders, tables, or the CSV file `labels`, (N, C) labels of 1, -1 and 0 if each image may have several).
+
+    Images without a row in `labels` are left out, and the listener receives their number. Raises DataError if the file cannot be used.
+    """
+    if not labels:
+        return open_source(spec, labelled=True, listener=listener), None
+    whole = open_source(replace(spec, label_column=""), listener=listener)
+    source, several = read_label_table(labels, spec.label_column).of(whole)
+    kind = "one class" if several is None else "several labels"
+    listener.say(f"{labels}: {kind} per image, {len(source):,} of {len(whole):,} images labelled")
+    return source, several
 
 
 def labelled_splits(

@@ -107,9 +107,9 @@ class ResidentFeed:
 
     def batches(self, first_step: int, last_step: int, crop: Crop | None = None) -> Iterator[Batch]:
         for step, row, indices in self.plan.pieces(first_step, last_step, self.order):
-            labels = (
-                None if self.labels is None else self.labels[to_device(torch.from_numpy(indices), self.labels.device)]
-            )
+            labels = self.labels
+            if labels is not None:
+                labels = labels[to_device(torch.from_numpy(indices), labels.device)]
             yield Batch(step, row, self._rows(indices), False, labels, self._partners(indices, step, row))
 
     def _partners(self, indices: NDArray[np.int64], step: int, row: int) -> Tensor | None:

@@ -13,6 +13,7 @@ from typing import BinaryIO, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.ExifTags import Base
 
 from byol.data.decode import EncodedImages
 from byol.data.file_index import index_files
@@ -27,8 +28,6 @@ from byol.runtime.paths import cache_folder, user_path
 IMAGES = "images"
 HELD_OUT = 0.2
 """Fraction of the images that is held out as the test part, if the data has none."""
-ORIENTATION = 0x0112
-"""Number of the EXIF tag that states how to turn the image."""
 TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
 
@@ -132,7 +131,7 @@ class PairedImages(EncodedImages):
         """(height, width) of the upright image."""
         with contextlib.suppress(OSError), self.stream(index) as stream, PillowImage.open(stream) as opened:
             size = opened.height, opened.width
-            return (opened.width, opened.height) if opened.getexif().get(ORIENTATION) in TURNED else size
+            return (opened.width, opened.height) if opened.getexif().get(Base.Orientation) in TURNED else size
         return self.dimensions(index)
 
 

@@ -298,7 +298,7 @@ def test_command_fits_predicts_and_refuses_options_of_the_other(
     assert run("predict", "sorter", "--data", "colours/test", "--out", "out.csv", "--link-to", "sorted") == 0
     printed = capsys.readouterr().out
     assert "written to out.csv; sorted in sorted" in printed and re.search(r"unsure +\d", printed)
-    assert re.search(r"at most 20 % of the names were to be wrong; of the labelled images \d", printed)
+    assert re.search(r"images \d+\.\d \[.*\] % of the names were wrong \(--most-wrong 20\)\. Expect more", printed)
     assert run("predict", "sorter", "--data", "colours/test", "--out", "out.csv") == 1
     assert "exists already" in capsys.readouterr().err
     assert run("fit", str(encoder), "--data", "colours/train", "--out", "x", "--copy-to", "y") == 2

@@ -36,7 +36,7 @@ function freeShown() {
 function drawButtons() {
   const count = freeShown().length;
   byId("label-shown").textContent = `Label ${count.toLocaleString("en")} shown`;
-  byId("accept").textContent = labels.guess ? `Accept ${counted(count, "guess").replace(/guesss$/, "guesses")}` : "Accept guesses";
+  byId("accept").textContent = labels.guess ? `Accept ${count.toLocaleString("en")} ${count === 1 ? "guess" : "guesses"}` : "Accept guesses";
   byId("label-shown").disabled = count === 0;
   byId("accept").disabled = count === 0 || !labels.guess;
 }
