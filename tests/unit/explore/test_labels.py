@@ -164,6 +164,15 @@ def test_guesses_are_accepted_for_images_without_a_label(tmp_path: Path) -> None
     assert {image: given.of_image[image] for image in (4, 5, 6, 25)} == {4: "a", 5: "b", 6: "a", 25: "b"}
 
 
+def test_all_shown_images_get_a_class_but_those_that_have_one(tmp_path: Path) -> None:
+    given = labels(tmp_path)
+    given.give([0], "a")
+    given.give([0, 1], "b", keep=True)
+    assert given.of_image == {0: "a", 1: "b"}
+    given.give([0], "b")
+    assert given.of_image == {0: "b", 1: "b"}
+
+
 def test_next_images_have_no_label_and_come_from_all_groups(tmp_path: Path) -> None:
     given = labels(tmp_path)
     first = given.next(6)
